@@ -1,0 +1,94 @@
+"""`Layout`: the one box type that travels between all rooms of the library."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+ATTRIBUTES = ("easy", "hard", "background")
+
+
+@dataclass
+class Layout:
+    """Objects of one image: what a prompt is written from.
+
+    Attributes:
+        boxes: (N, 4) float32, xyxy, in [0, 1] of the image's width and height.
+        names: N class names.
+        attributes: N perception-aware attributes out of :data:`ATTRIBUTES`, or None before they are known.
+        masks: (N, H, W) bool at the training image's size, or None.
+        labels: (N,) int64 index into the data set's classes, or None.
+        ids: N annotation ids of the source, or None.
+        category_ids: N category ids of the source json, or None.
+        image_id, file_name, width, height: the source image; sizes in its own pixels.
+
+    Raises:
+        ValueError: a field's length differs from the number of boxes, or a box leaves [0, 1].
+    """
+
+    boxes: Tensor
+    names: list[str]
+    attributes: list[str] | None = None
+    masks: Tensor | None = None
+    labels: Tensor | None = None
+    ids: list[int] | None = None
+    category_ids: list[int] | None = None
+    image_id: int | None = None
+    file_name: str | None = None
+    width: int | None = None
+    height: int | None = None
+
+    def __post_init__(self) -> None:
+        self.boxes = torch.as_tensor(self.boxes, dtype=torch.float32).reshape(-1, 4)
+        for field in ("names", "attributes", "masks", "labels", "ids", "category_ids"):
+            value = getattr(self, field)
+            if value is not None and len(value) != len(self.boxes):
+                raise ValueError(
+                    f"layout of image {self.image_id}: {field} has {len(value)} entries for {len(self.boxes)} boxes"
+                )
+        if len(self.boxes) and (self.boxes.min() < -1e-4 or self.boxes.max() > 1 + 1e-4):
+            raise ValueError(
+                f"layout of image {self.image_id}: boxes must be xyxy in [0, 1], got values from "
+                f"{self.boxes.min():.4g} to {self.boxes.max():.4g}"
+            )
+        unknown = set(self.attributes or ()) - set(ATTRIBUTES)
+        if unknown:
+            raise ValueError(
+                f"layout of image {self.image_id}: unknown attributes {sorted(unknown)}; known: {ATTRIBUTES}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    def select(self, indices: Sequence[int]) -> Layout:
+        """The objects ``indices``, in that order; every per-object field follows."""
+        index = torch.as_tensor(list(indices), dtype=torch.long)
+
+        def pick(values):
+            if values is None:
+                return None
+            return values[index] if isinstance(values, Tensor) else [values[i] for i in index.tolist()]
+
+        return replace(
+            self,
+            boxes=self.boxes[index],
+            names=pick(self.names),
+            attributes=pick(self.attributes),
+            masks=pick(self.masks),
+            labels=pick(self.labels),
+            ids=pick(self.ids),
+            category_ids=pick(self.category_ids),
+        )
+
+    def hflip(self) -> Layout:
+        """Mirrored left to right: boxes and masks together."""
+        x1, y1, x2, y2 = self.boxes.unbind(1)
+        boxes = torch.stack((1 - x2, y1, 1 - x1, y2), dim=1)
+        return replace(self, boxes=boxes, masks=None if self.masks is None else self.masks.flip(-1))
+
+    def with_attributes(self, attributes: Sequence[str]) -> Layout:
+        """A copy with other perception-aware attributes, one an object."""
+        return replace(self, attributes=list(attributes))
