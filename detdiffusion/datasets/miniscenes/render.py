@@ -1,0 +1,149 @@
+"""Drawing a MiniScenes scene: an RGB picture and the visible mask of every region.
+
+Shapes are drawn supersampled by OpenCV and averaged down, so edges are smooth at 64 px; masks are the pixels
+that a shape covers by more than half and that no later shape hides.
+"""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from .scene import THINGS, Scene, Thing
+
+_COLOURS = {  # body, detail (RGB, 0-255)
+    "ball": ((215, 40, 40), (255, 190, 190)),
+    "crate": ((175, 105, 45), (95, 50, 15)),
+    "tent": ((245, 205, 30), (140, 100, 0)),
+    "star": ((235, 60, 190), (255, 205, 240)),
+    "ring": ((35, 70, 225), (35, 70, 225)),
+    "pine tree": ((15, 85, 35), (85, 50, 20)),
+    "kite": ((125, 45, 175), (215, 175, 250)),
+    "street sign": ((245, 245, 245), (220, 30, 40)),
+}
+_STUFF_COLOURS = np.array([(150, 205, 250), (110, 185, 80), (60, 135, 165), (225, 205, 155)], np.float32)
+
+
+def _polygon(points) -> np.ndarray:
+    return np.asarray(points, np.float64) - 0.5
+
+
+_STAR = _polygon(
+    [
+        (0.5 + r * np.sin(k * np.pi / 5), 0.5 - r * np.cos(k * np.pi / 5))
+        for k, r in enumerate([0.5, 0.21] * 5)
+    ]
+)
+_OCTAGON = _polygon(
+    [
+        (0.5 + 0.54 * np.cos(a), 0.5 + 0.54 * np.sin(a))
+        for a in np.pi / 8 + np.arange(8) * np.pi / 4
+    ]
+).clip(-0.5, 0.5)
+_SQUARE = _polygon([(0, 0), (1, 0), (1, 1), (0, 1)])
+_TENT = _polygon([(0.5, 0), (1, 1), (0, 1)])
+_DOOR = _polygon([(0.5, 0.45), (0.66, 1), (0.34, 1)])
+_PINE = _polygon([(0.5, 0), (0.82, 0.4), (0.68, 0.4), (1, 0.82), (0, 0.82), (0.32, 0.4), (0.18, 0.4)])
+_TRUNK = _polygon([(0.4, 0.82), (0.6, 0.82), (0.6, 1), (0.4, 1)])
+_KITE = _polygon([(0.5, 0), (1, 0.4), (0.5, 1), (0, 0.4)])
+_KITE_WING = _polygon([(0.5, 0), (0.5, 1), (0, 0.4)])
+_CIRCLE = _polygon(
+    [(0.5 + 0.5 * np.cos(a), 0.5 + 0.5 * np.sin(a)) for a in np.arange(48) * 2 * np.pi / 48]
+)
+_SHAPES = {  # outline, details, hole: unit polygons around the centre
+    "ball": (_CIRCLE, [_CIRCLE * 0.3 - 0.16], None),
+    "crate": (_SQUARE, [_SQUARE * 0.12 * (8.3, 1), _SQUARE * 0.12 * (1, 8.3)], None),
+    "tent": (_TENT, [_DOOR], None),
+    "star": (_STAR, [_STAR * 0.4], None),
+    "ring": (_CIRCLE, [], _CIRCLE * 0.5),
+    "pine tree": (np.concatenate([_PINE[:4], _TRUNK[[1, 2, 3, 0]], _PINE[4:]]), [_TRUNK], None),
+    "kite": (_KITE, [_KITE_WING], None),
+    "street sign": (_OCTAGON, [_OCTAGON * (0.62, 0.3)], None),
+}
+
+
+def _fill(canvas: np.ndarray, polygon: np.ndarray, thing: Thing, origin: np.ndarray, scale: float, value):
+    """Fill a unit polygon, moved and scaled to the thing, on a canvas whose corner lies at ``origin``."""
+    points = (polygon * (thing.w, thing.h) + (thing.cx, thing.cy)) * scale - origin
+    cv2.fillPoly(canvas, [np.round(points * 16).astype(np.int32)], value, lineType=cv2.LINE_AA, shift=4)
+
+
+def _noise(rng: np.random.Generator, size: int, cell: int) -> np.ndarray:
+    """Smooth noise in [-1, 1], (size, size) float32, about ``cell`` pixels a bump."""
+    grid = rng.uniform(-1, 1, (max(2, size // cell), max(2, size // cell))).astype(np.float32)
+    return cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC).clip(-1, 1)
+
+
+def _background(scene: Scene, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """The stuff bands: (size, size, 3) float32 picture and (size, size) int label of the band."""
+    rng = np.random.default_rng(scene.texture_seed)
+    rows = (np.arange(size, dtype=np.float32) + 0.5) / size
+    picture, band_of = np.empty((size, size, 3), np.float32), np.zeros((size, size), np.int64)
+    for number, (label, y0, y1) in enumerate(scene.bands):
+        inside = (rows >= y0) & (rows < y1)
+        shade = (rows - y0) / max(y1 - y0, 1e-6)
+        colour = _STUFF_COLOURS[label] + rng.uniform(-10, 10, 3).astype(np.float32)
+        texture = _noise(rng, size, max(1, size // (8, 24, 12, 28)[label])) * (4, 14, 8, 7)[label]
+        if label == 2:  # waves run along the rows
+            texture = texture + 9 * np.sin(rows * 75 + rng.uniform(0, 6))[:, None]
+        band = colour * (1.06 - 0.14 * shade[:, None, None]) + texture[:, :, None]
+        picture[inside], band_of[inside] = band[inside], number
+    return picture, band_of
+
+
+def render(scene: Scene, size: int) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray], list[float]]:
+    """Draw a scene.
+
+    Args:
+        scene: what to draw.
+        size: side of the square picture in pixels, 32 or more.
+
+    Returns:
+        picture (size, size, 3) uint8 RGB; visible masks (size, size) bool of the things and of the stuff bands,
+        in the scene's order; share in [0, 1] of every thing that later things hide.
+    """
+    factor = 4 if size <= 128 else 2
+    picture, band_of = _background(scene, size)
+    camouflage = _noise(np.random.default_rng([scene.texture_seed, 1]), size, max(1, size // 20))
+    whole_masks: list[np.ndarray] = []
+    for thing in scene.things:
+        sigma, margin = thing.blur * size / 64, 2 + int(3 * thing.blur * size / 64)
+        x0, y0 = (int((c - d / 2) * size) - margin for c, d in ((thing.cx, thing.w), (thing.cy, thing.h)))
+        x1, y1 = (int((c + d / 2) * size) + margin + 1 for c, d in ((thing.cx, thing.w), (thing.cy, thing.h)))
+        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, size), min(y1, size)
+        origin, scale = np.array([x0, y0], np.float64) * factor, size * factor
+        shape = ((y1 - y0) * factor, (x1 - x0) * factor)
+        outline, details, hole = _SHAPES[THINGS[thing.label]]
+        body, detail = _COLOURS[THINGS[thing.label]]
+        alpha = np.zeros(shape, np.uint8)
+        _fill(alpha, outline, thing, origin, scale, 255)
+        if hole is not None:
+            _fill(alpha, hole, thing, origin, scale, 0)
+        paint = np.empty((*shape, 3), np.uint8)
+        paint[:] = np.clip(np.array(body) + 18 * thing.tint, 0, 255).astype(np.uint8)
+        for polygon in details:
+            _fill(paint, polygon, thing, origin, scale, tuple(int(c) for c in detail))
+        target = (x1 - x0, y1 - y0)
+        alpha = cv2.resize(alpha, target, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+        paint = cv2.resize(paint, target, interpolation=cv2.INTER_AREA).astype(np.float32)
+        mask = np.zeros((size, size), bool)
+        mask[y0:y1, x0:x1] = alpha > 0.5
+        whole_masks.append(mask)
+        if sigma > 0.1:
+            alpha, paint = cv2.GaussianBlur(alpha, (0, 0), sigma), cv2.GaussianBlur(paint, (0, 0), sigma)
+        behind = picture[y0:y1, x0:x1]
+        pattern = camouflage[y0:y1, x0:x1, None]
+        paint = paint * (1 - 0.5 * thing.texture * (pattern > 0)) + behind * (0.5 * thing.texture * (pattern > 0))
+        paint = paint + 55 * thing.texture * pattern
+        weight = (alpha * thing.contrast)[:, :, None]
+        picture[y0:y1, x0:x1] = behind * (1 - weight) + paint * weight
+
+    covered = np.zeros((size, size), bool)
+    visible: list[np.ndarray] = []
+    hidden: list[float] = []
+    for mask in reversed(whole_masks):
+        visible.append(mask & ~covered)
+        hidden.append(float((mask & covered).sum() / max(mask.sum(), 1)))
+        covered |= mask
+    stuff = [(band_of == number) & ~covered for number in range(len(scene.bands))]
+    return np.clip(np.round(picture), 0, 255).astype(np.uint8), visible[::-1], stuff, hidden[::-1]

@@ -1,0 +1,54 @@
+"""Write the embedded MiniScenes data set as COCO json files and PNG images."""
+
+from __future__ import annotations
+
+import argparse
+
+EXAMPLES = """examples:
+  python tools/dataset_converters/miniscenes.py --out data/miniscenes --split detector=2000 train=2000 val=400
+  python tools/dataset_converters/miniscenes.py --out data/miniscenes256 --split train=500 --size 256 --seed 1
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", required=True, help="folder of the data set")
+    parser.add_argument("--split", nargs="+", required=True, metavar="NAME=COUNT", help="splits and their image counts")
+    parser.add_argument("--size", type=int, default=64, help="side of the square images in pixels (default 64)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the data set (default 0)")
+    args = parser.parse_args()
+    try:
+        args.split = {name: int(count) for name, count in (item.split("=") for item in args.split)}
+    except ValueError:
+        parser.error(f"--split takes NAME=COUNT, for example train=2000; got {' '.join(args.split)}")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    import json
+    from pathlib import Path
+
+    from rich.progress import track
+
+    from detdiffusion.datasets.miniscenes import write_miniscenes
+
+    for split, count in args.split.items():
+        steps = iter(track(range(count), description=f"{split}: {count} images"))
+        folder = write_miniscenes(
+            args.out, split, count, size=args.size, seed=args.seed, progress=lambda _, s=steps: next(s, None)
+        )
+        next(steps, None)
+        counts = {
+            name: len(json.loads((Path(folder) / f"{name}.json").read_text())["annotations"])
+            for name in ("instances", "stuff")
+        }
+        print(f"{folder}: {count} images, {counts['instances']} instances, {counts['stuff']} stuff regions")
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)
