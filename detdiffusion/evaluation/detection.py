@@ -1,0 +1,214 @@
+"""COCO bbox AP of a results list against a ground-truth json, by pycocotools."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from detdiffusion.utils.errors import UserError
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+METRIC_NAMES = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l")
+
+
+def load_json(path: str | Path, what: str = "json file"):
+    """The content of a json file, with one clear error when it is missing or broken.
+
+    Raises:
+        UserError: the file does not exist or is not json.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{what} not found: {path}")
+    try:
+        return json.loads(path.read_text())
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{what} {path} is not valid json: {error}") from None
+
+
+def load_ground_truth(ground_truth: str | Path | Mapping) -> dict:
+    """A COCO ground truth with its three lists.
+
+    Args:
+        ground_truth: a path, or the dict itself.
+
+    Raises:
+        UserError: missing file, broken json, or one of ``images``, ``annotations``, ``categories`` is missing.
+    """
+    name = "the ground truth" if isinstance(ground_truth, Mapping) else str(ground_truth)
+    data = ground_truth if isinstance(ground_truth, Mapping) else load_json(ground_truth, "ground truth")
+    missing = [
+        k for k in ("images", "annotations", "categories") if not isinstance(data, Mapping) or k not in data
+    ]
+    if missing:
+        raise UserError(f"{name} is not a COCO ground truth: it has no {', '.join(missing)}")
+    return dict(data)
+
+
+def select_ground_truth(
+    ground_truth: Mapping,
+    image_ids: Iterable[int] | None = None,
+    category_ids: Iterable[int] | None = None,
+    annotation_ids: Iterable[int] | None = None,
+    ignore_others: bool = False,
+) -> dict:
+    """The part of a ground truth that a protocol scores.
+
+    Args:
+        ground_truth: a COCO dict.
+        image_ids: images to keep; None keeps all.
+        category_ids: categories to keep; None keeps all.
+        annotation_ids: annotations that count; None counts all.
+        ignore_others: keep the other annotations as crowd regions, so that a detection on one of them is
+            neither right nor wrong; False drops them, so that it is a false positive.
+
+    Returns:
+        A new COCO dict; the input is left as it is.
+
+    Raises:
+        UserError: an id is not in the ground truth.
+    """
+    images = {image["id"]: image for image in ground_truth["images"]}
+    categories = {category["id"]: category for category in ground_truth["categories"]}
+    images = _pick(images, image_ids, "image")
+    categories = _pick(categories, category_ids, "category")
+    wanted = None if annotation_ids is None else set(annotation_ids)
+    if wanted is not None:
+        absent = wanted - {annotation["id"] for annotation in ground_truth["annotations"]}
+        if absent:
+            raise UserError(f"annotation ids {sorted(absent)[:5]} are not in the ground truth")
+    annotations = []
+    for annotation in ground_truth["annotations"]:
+        if annotation["image_id"] not in images or annotation["category_id"] not in categories:
+            continue
+        if wanted is None or annotation["id"] in wanted:
+            annotations.append(dict(annotation))
+        elif ignore_others:
+            annotations.append({**annotation, "iscrowd": 1})
+    return {
+        **ground_truth,
+        "images": list(images.values()),
+        "categories": list(categories.values()),
+        "annotations": annotations,
+    }
+
+
+def coco_eval(
+    predictions: str | Path | Sequence[Mapping],
+    ground_truth: str | Path | Mapping,
+    image_ids: Iterable[int] | None = None,
+    category_ids: Iterable[int] | None = None,
+    min_area: float = 0.0,
+    max_detections: int = 100,
+) -> COCOeval:
+    """A ``COCOeval`` with per-image matches, before accumulation; see :func:`evaluate_detection`."""
+    data = load_ground_truth(ground_truth)
+    images = {image["id"] for image in data["images"]}
+    categories = {category["id"] for category in data["categories"]}
+    if isinstance(predictions, (str, Path)):
+        predictions = load_json(predictions, "predictions")
+    kept_images = set(_pick(dict.fromkeys(images), image_ids, "image"))
+    kept_categories = set(_pick(dict.fromkeys(categories), category_ids, "category"))
+    results = []
+    for index, item in enumerate(predictions):
+        try:
+            image, category = item["image_id"], item["category_id"]
+            x, y, w, h = (float(v) for v in item["bbox"])
+            score = float(item["score"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f"prediction {index} is not a COCO bbox result (image_id, category_id, bbox xywh, score): {error!r}"
+            ) from None
+        if image not in images:
+            raise UserError(f"prediction {index}: image id {image} is not in the ground truth")
+        if category not in categories:
+            raise UserError(f"prediction {index}: category id {category} is not in the ground truth")
+        if image in kept_images and category in kept_categories:
+            results.append(
+                dict(
+                    id=len(results) + 1,
+                    image_id=image,
+                    category_id=category,
+                    bbox=[x, y, w, h],
+                    area=w * h,
+                    score=score,
+                    iscrowd=0,
+                )
+            )
+
+    truth = [
+        {"iscrowd": 0, **a, "area": a.get("area", a["bbox"][2] * a["bbox"][3])} for a in data["annotations"]
+    ]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator = COCOeval(
+            _index({**data, "annotations": truth}), _index({**data, "annotations": results}), "bbox"
+        )
+        params = evaluator.params
+        params.imgIds = sorted(kept_images)
+        params.catIds = sorted(kept_categories)
+        params.maxDets = [1, 10, max_detections]
+        params.areaRng = [[max(low, min_area), high] for low, high in params.areaRng]
+        evaluator.evaluate()
+    return evaluator
+
+
+def evaluate_detection(
+    predictions: str | Path | Sequence[Mapping],
+    ground_truth: str | Path | Mapping,
+    image_ids: Iterable[int] | None = None,
+    category_ids: Iterable[int] | None = None,
+    min_area: float = 0.0,
+    per_class: bool = False,
+) -> dict:
+    """COCO bbox AP (IoU 0.50:0.95, at most 100 detections an image).
+
+    Args:
+        predictions: COCO results (``image_id``, ``category_id``, ``bbox`` xywh in pixels, ``score``) or their json.
+        ground_truth: COCO ground truth or its json.
+        image_ids: score these images only; None scores all.
+        category_ids: score these categories only; None scores all. A category without annotations does not
+            enter the mean, one that the detector cannot name enters it with 0.
+        min_area: objects below this area in square pixels are ignored, as COCO ignores what is outside an area range.
+        per_class: add ``bbox_mAP_per_class``: a dict from category name to AP.
+
+    Returns:
+        :data:`METRIC_NAMES` to floats in [0, 1]; -1 where there is no object of that kind.
+
+    Raises:
+        UserError: a file is missing or broken, or an id is not in the ground truth.
+    """
+    evaluator = coco_eval(predictions, ground_truth, image_ids, category_ids, min_area)
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluator.accumulate()
+        evaluator.summarize()
+    metrics: dict = {name: float(value) for name, value in zip(METRIC_NAMES, evaluator.stats)}
+    if per_class:
+        precision = evaluator.eval["precision"][:, :, :, 0, -1]
+        names = {c["id"]: c["name"] for c in evaluator.cocoGt.dataset["categories"]}
+        metrics["bbox_mAP_per_class"] = {
+            names[category]: float(np.mean(p)) if (p := precision[:, :, k])[p > -1].size else -1.0
+            for k, category in enumerate(evaluator.params.catIds)
+        }
+    return metrics
+
+
+def _index(data: dict) -> COCO:
+    coco = COCO()
+    coco.dataset = data
+    coco.createIndex()
+    return coco
+
+
+def _pick(known: dict, wanted: Iterable[int] | None, what: str) -> dict:
+    if wanted is None:
+        return known
+    wanted = list(dict.fromkeys(wanted))
+    absent = [i for i in wanted if i not in known]
+    if absent:
+        raise UserError(f"{len(absent)} {what} ids are not in the ground truth, the first {absent[:5]}")
+    return {i: known[i] for i in wanted}

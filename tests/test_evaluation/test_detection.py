@@ -1,0 +1,86 @@
+"""AP of hand-made cases whose value is known, and the errors."""
+
+import pytest
+from detdiffusion.utils.errors import UserError
+
+from detdiffusion.evaluation.detection import evaluate_detection, select_ground_truth
+
+
+@pytest.fixture
+def truth():
+    images = [dict(id=i, file_name=f"{i}.png", width=200, height=200) for i in (1, 2)]
+    boxes = [(1, 1, [10, 10, 50, 50]), (1, 2, [100, 100, 60, 60]), (2, 1, [20, 20, 100, 100])]
+    annotations = [
+        dict(id=k + 1, image_id=i, category_id=c, bbox=b, area=b[2] * b[3], iscrowd=0)
+        for k, (i, c, b) in enumerate(boxes)
+    ]
+    return dict(
+        images=images, annotations=annotations, categories=[dict(id=1, name="a"), dict(id=2, name="b")]
+    )
+
+
+def perfect(truth, score=0.9):
+    return [
+        dict(image_id=a["image_id"], category_id=a["category_id"], bbox=a["bbox"], score=score)
+        for a in truth["annotations"]
+    ]
+
+
+def test_perfect_and_empty(truth):
+    metrics = evaluate_detection(perfect(truth), truth, per_class=True)
+    assert metrics["bbox_mAP"] == pytest.approx(1.0)
+    assert metrics["bbox_mAP_s"] == -1
+    assert metrics["bbox_mAP_m"] == pytest.approx(1.0)
+    assert metrics["bbox_mAP_per_class"] == pytest.approx({"a": 1.0, "b": 1.0})
+    assert evaluate_detection([], truth)["bbox_mAP"] == 0.0
+
+
+def test_iou_thresholds(truth):
+    """IoU 0.8 passes the thresholds 0.50 to 0.75 (0.80 meets its own float threshold or not): 6 or 7 of 10."""
+    results = perfect(truth)
+    for item in results:
+        x, y, w, h = item["bbox"]
+        item["bbox"] = [x, y, w * 0.78, h]
+    metrics = evaluate_detection(results, truth)
+    assert metrics["bbox_mAP"] == pytest.approx(0.6)
+    assert metrics["bbox_mAP_75"] == pytest.approx(1.0)
+
+
+def test_restrictions(truth):
+    results = [r for r in perfect(truth) if r["image_id"] == 2]
+    assert evaluate_detection(results, truth, image_ids=[2])["bbox_mAP"] == pytest.approx(1.0)
+    assert evaluate_detection(results, truth, image_ids=[1])["bbox_mAP"] == 0.0
+    # class a: 1 of 2 found at full precision = 51 of 101 recall points
+    assert evaluate_detection(results, truth, category_ids=[1])["bbox_mAP"] == pytest.approx(51 / 101)
+    # the object of 50 x 50 is ignored: class a is complete, class b missed
+    assert evaluate_detection(results, truth, min_area=3000)["bbox_mAP"] == pytest.approx(0.5)
+
+
+def test_unprompted_objects_are_ignored_or_false(truth):
+    """A detection on an object outside the protocol is neutral as a crowd region, a false positive otherwise."""
+    results = perfect(truth)
+    results[0]["score"] = 0.95  # the unprompted one ranks first
+    neutral = select_ground_truth(truth, annotation_ids=[2, 3], ignore_others=True)
+    strict = select_ground_truth(truth, annotation_ids=[2, 3])
+    assert evaluate_detection(results, neutral)["bbox_mAP"] == pytest.approx(1.0)
+    assert evaluate_detection(results, strict)["bbox_mAP"] == pytest.approx(0.75)
+    assert all(a["iscrowd"] == 0 for a in truth["annotations"])
+
+
+def test_errors(truth, tmp_path):
+    results = perfect(truth)
+    with pytest.raises(UserError, match="image id 7 is not in the ground truth"):
+        evaluate_detection([{**results[0], "image_id": 7}], truth)
+    with pytest.raises(UserError, match="category id 9"):
+        evaluate_detection([{**results[0], "category_id": 9}], truth)
+    with pytest.raises(UserError, match="prediction 0"):
+        evaluate_detection([{"image_id": 1}], truth)
+    with pytest.raises(UserError, match="not found"):
+        evaluate_detection(results, tmp_path / "none.json")
+    (tmp_path / "broken.json").write_text("{")
+    with pytest.raises(UserError, match="not valid json"):
+        evaluate_detection(tmp_path / "broken.json", truth)
+    with pytest.raises(UserError, match="no images, annotations"):
+        evaluate_detection(results, {"categories": []})
+    with pytest.raises(UserError, match="image ids"):
+        evaluate_detection(results, truth, image_ids=[5])
