@@ -1,0 +1,46 @@
+"""What every tool shares: a clean exit on bad input and on Ctrl-C."""
+
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from .errors import UserError
+
+# mmengine's registries prefix an error with the class that raised it; a data loader's worker sends a
+# whole traceback as the message. Both carry the user's message at the end.
+_REGISTRY_PREFIX = re.compile(r"^class `\w+` in \S+?\.py: ")
+_WORKER_TRACEBACK = re.compile(r"^Caught UserError in .*\n[\s\S]*\n(?:[\w.]+\.)?UserError: ([\s\S]*)$")
+
+
+def user_message(error: UserError) -> str:
+    """The message as it was raised, without what mmengine or a data loader's worker put around it."""
+    message = str(error)
+    worker = _WORKER_TRACEBACK.match(message)
+    if worker:
+        message = worker.group(1)
+    while _REGISTRY_PREFIX.match(message):
+        message = _REGISTRY_PREFIX.sub("", message, count=1)
+    return message.strip()
+
+
+def run_main(main: Callable[[], int | None]) -> NoReturn:
+    """Run a tool's ``main`` and exit with its status.
+
+    Args:
+        main: takes no arguments; returns an exit status (``None`` means 0).
+
+    A :class:`UserError` becomes ``error: ...`` on stderr and status 2, Ctrl-C one line and status 130;
+    any other exception is a bug and keeps its traceback.
+    """
+    try:
+        status = main()
+    except UserError as error:
+        sys.stdout.flush()
+        print(f"error: {user_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stdout.flush()
+        print("interrupted", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(status or 0)

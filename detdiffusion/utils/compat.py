@@ -1,0 +1,112 @@
+"""Bridges to other versions and builds of our dependencies, each with what it bridges and when it can go.
+
+* :class:`_AfterImport` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
+  only for packages that it knows by name and only with a folder in the path. Can go when mmengine accepts both.
+* :class:`_OpsFallback`: mmdet imports ``mmcv._ext``, the compiled operators, which pip installs without.
+  ``detdiffusion.utils.mmcv_ops`` stands in with torchvision's kernels. Can go when onedl-mmcv ships wheels with
+  operators, or mmdet imports them where they are used.
+
+This module is imported by ``import detdiffusion`` and so imports the standard library only.
+"""
+
+import importlib
+import importlib.machinery
+import importlib.util
+import re
+import sys
+
+from .errors import UserError
+
+_CONFIG_MODULE = "mmengine.config.config"
+_OPS_MODULE = "mmcv._ext"
+
+
+class _AfterImport:
+    """One-shot import hook: applies the config bridge right after mmengine's config module has run."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != _CONFIG_MODULE:
+            return None
+        sys.meta_path.remove(self)
+        spec = importlib.util.find_spec(name)
+        if spec is None or spec.loader is None:
+            return spec
+        run = spec.loader.exec_module
+
+        def exec_module(module):
+            run(module)
+            _bridge_config_paths(module)
+
+        spec.loader.exec_module = exec_module
+        return spec
+
+
+class _OpsFallback:
+    """Last import hook: asked for ``mmcv._ext`` only after every real finder found no compiled module."""
+
+    def find_spec(self, name, path=None, target=None):
+        if name != _OPS_MODULE:
+            return None
+        return importlib.machinery.ModuleSpec(name, self, origin="detdiffusion.utils.mmcv_ops")
+
+    def create_module(self, spec):
+        return None
+
+    def exec_module(self, module):
+        from . import mmcv_ops
+
+        mmcv_ops.fill(module)
+        mmcv_ops.say_once()
+
+
+def _bridge_config_paths(config_module) -> None:
+    """Let ``detdiffusion::file.py`` and ``detdiffusion::folder/file.py`` name a shipped config."""
+    utils = sys.modules["mmengine.config.utils"]
+    utils.MODULE2PACKAGE.setdefault("detdiffusion", "detdiffusion")
+    original = utils._get_package_and_cfg_path
+
+    def _get_package_and_cfg_path(cfg_path: str) -> tuple[str, str]:
+        match = re.fullmatch(r"(\w+)::([\w.+-]+)", cfg_path)
+        if match and match[1] in utils.MODULE2PACKAGE:
+            return utils.MODULE2PACKAGE[match[1]], match[2]
+        return original(cfg_path)
+
+    for module in (utils, config_module, sys.modules.get("mmengine.hub.hub")):
+        if module is not None:
+            module._get_package_and_cfg_path = _get_package_and_cfg_path
+
+
+def install_hooks() -> None:
+    """Install both bridges: at once where mmengine is already imported, else when it will be. Idempotent."""
+    if not any(isinstance(finder, _OpsFallback) for finder in sys.meta_path):
+        sys.meta_path.append(_OpsFallback())
+    config_module = sys.modules.get(_CONFIG_MODULE)
+    if config_module is None:
+        if not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
+            sys.meta_path.insert(0, _AfterImport())
+    elif "detdiffusion" not in sys.modules["mmengine.config.utils"].MODULE2PACKAGE:
+        _bridge_config_paths(config_module)
+
+
+def setup() -> bool:
+    """Make ``mmcv.ops`` (and so mmdet) importable. Idempotent; call it before mmdet or ``mmcv.ops`` is imported.
+
+    Returns:
+        True where mmcv's compiled operators are in use, False where torchvision stands in for them.
+
+    Raises:
+        UserError: mmcv is not installed, or its compiled operators do not load.
+    """
+    install_hooks()
+    if importlib.util.find_spec("mmcv") is None:
+        raise UserError(
+            "mmcv is not installed: run `pip install onedl-mmcv onedl-mmengine onedl-mmdetection`."
+        )
+    try:
+        module = importlib.import_module(_OPS_MODULE)
+    except ImportError as error:
+        raise UserError(
+            f"mmcv's compiled operators do not load ({error}); they were built for another torch. "
+            "Reinstall without them (`pip install --force-reinstall --no-deps onedl-mmcv`) or rebuild them."
+        ) from error
+    return not isinstance(getattr(module.__spec__, "loader", None), _OpsFallback)
