@@ -1,9 +1,9 @@
 """Paired bootstrap of COCO AP: is one set of images better than another on the same layouts?
 
-Matching detections to objects happens inside an image, so it is done once. A resample only gives every layout a
-multiplicity; AP is then re-accumulated with weighted counts. This is exactly the AP of the image list with
-repetitions: a repeated true positive reaches its recall at a precision that the later repetition exceeds, and
-the precision envelope takes the later one.
+Matching detections to objects happens inside an image, so it is done once. A resample only gives every
+layout a multiplicity; AP is then re-accumulated with weighted counts. This is exactly the AP of the image
+list with repetitions: a repeated true positive reaches its recall at a precision that the later repetition
+exceeds, and the precision envelope takes the later one.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
-from detdiffusion.utils.errors import UserError
 from pycocotools.cocoeval import COCOeval
 
 from detdiffusion.evaluation.detection import coco_eval
+from detdiffusion.utils.errors import UserError
 
 
 @dataclass
 class _ClassMatches:
-    """Detections of one class over all images, by falling score (ties in image order, as pycocotools has them)."""
+    """Detections of one class over all images, by falling score (ties in image order, as in pycocotools)."""
 
     image: np.ndarray  # (D,) int64 index of the image
     true: np.ndarray  # (T, D) float64, 1 where matched to an object that counts, at T IoU thresholds
@@ -32,7 +32,8 @@ class ApMatches:
     """Matches of one result set, ready to give AP under any image weights.
 
     Args:
-        evaluator: ``COCOeval`` after ``evaluate()``, as :func:`~detdiffusion.evaluation.detection.coco_eval` gives it.
+        evaluator: ``COCOeval`` after ``evaluate()``, the result of
+            :func:`~detdiffusion.evaluation.detection.coco_eval`.
 
     Attributes:
         image_ids: I image ids, in the order of the weights.
@@ -82,7 +83,7 @@ class ApMatches:
         false = np.cumsum(matches.false[:, present] * weight, axis=1)
         precision = true / (true + false + np.spacing(1))
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        # the count of true positives at which each recall threshold is reached: integers, so offsets stay exact
+        # count of true positives at which each recall threshold is reached: integers, so offsets stay exact
         needed = np.searchsorted(np.arange(n_objects + 1) / n_objects, self._recalls, side="left")
         width = true.shape[1]
         rows = np.arange(self._thresholds)[:, None] * (n_objects + 1.0)
@@ -132,8 +133,8 @@ def paired_bootstrap(
 
     Args:
         a, b: matches of the two result sets.
-        layouts_a, layouts_b: image id -> layout key (the source image id of a generated image); None where the
-            image id is the key itself. Several images of a layout move together.
+        layouts_a, layouts_b: image id -> layout key (the source image id of a generated image); None where
+            the image id is the key itself. Several images of a layout move together.
         resamples: number of resamples.
         level: coverage of the percentile interval.
         seed: of the resampling.
@@ -144,8 +145,9 @@ def paired_bootstrap(
     keys_a, keys_b = _layout_keys(a, layouts_a), _layout_keys(b, layouts_b)
     if set(keys_a) != set(keys_b):
         raise UserError(
-            f"a paired bootstrap needs the same layouts on both sides: {len(set(keys_a) - set(keys_b))} layouts are "
-            f"only in the first set and {len(set(keys_b) - set(keys_a))} only in the second"
+            "a paired bootstrap needs the same layouts on both sides: "
+            f"{len(set(keys_a) - set(keys_b))} layouts are only in the first set and "
+            f"{len(set(keys_b) - set(keys_a))} only in the second"
         )
     order = {key: i for i, key in enumerate(dict.fromkeys(keys_a))}
     index_a = np.array([order[key] for key in keys_a])

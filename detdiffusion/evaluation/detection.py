@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from detdiffusion.utils.errors import UserError
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+
+from detdiffusion.utils.errors import UserError
 
 METRIC_NAMES = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l")
 
@@ -38,7 +39,7 @@ def load_ground_truth(ground_truth: str | Path | Mapping) -> dict:
         ground_truth: a path, or the dict itself.
 
     Raises:
-        UserError: missing file, broken json, or one of ``images``, ``annotations``, ``categories`` is missing.
+        UserError: missing file, broken json, or no ``images``, ``annotations`` or ``categories``.
     """
     name = "the ground truth" if isinstance(ground_truth, Mapping) else str(ground_truth)
     data = ground_truth if isinstance(ground_truth, Mapping) else load_json(ground_truth, "ground truth")
@@ -122,7 +123,8 @@ def coco_eval(
             score = float(item["score"])
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
-                f"prediction {index} is not a COCO bbox result (image_id, category_id, bbox xywh, score): {error!r}"
+                f"prediction {index} is not a COCO bbox result "
+                f"(image_id, category_id, bbox xywh, score): {error!r}"
             ) from None
         if image not in images:
             raise UserError(f"prediction {index}: image id {image} is not in the ground truth")
@@ -168,12 +170,14 @@ def evaluate_detection(
     """COCO bbox AP (IoU 0.50:0.95, at most 100 detections an image).
 
     Args:
-        predictions: COCO results (``image_id``, ``category_id``, ``bbox`` xywh in pixels, ``score``) or their json.
+        predictions: COCO results (``image_id``, ``category_id``, ``bbox`` xywh in pixels, ``score``) or
+            their json.
         ground_truth: COCO ground truth or its json.
         image_ids: score these images only; None scores all.
         category_ids: score these categories only; None scores all. A category without annotations does not
             enter the mean, one that the detector cannot name enters it with 0.
-        min_area: objects below this area in square pixels are ignored, as COCO ignores what is outside an area range.
+        min_area: objects below this area in square pixels are ignored, as COCO ignores what is outside
+            an area range.
         per_class: add ``bbox_mAP_per_class``: a dict from category name to AP.
 
     Returns:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from detdiffusion.utils.errors import UserError
 
 
@@ -51,8 +52,8 @@ def gaussian_frechet(
 ) -> float:
     """Squared 2-Wasserstein distance of two Gaussians: |ma - mb|² + tr(A + B - 2 (A^½ B A^½)^½).
 
-    The trace of the root is the sum of the roots of the eigenvalues of the symmetric A^½ B A^½, which stays real and
-    finite for singular covariances, where ``sqrtm(A B)`` may not.
+    The trace of the root is the sum of the roots of the eigenvalues of the symmetric A^½ B A^½, which stays
+    real and finite for singular covariances, where ``sqrtm(A B)`` may not.
 
     Args:
         mean_a, mean_b: (D,) means.

@@ -4,10 +4,10 @@ import time
 
 import numpy as np
 import pytest
-from detdiffusion.utils.errors import UserError
 
 from detdiffusion.evaluation.bootstrap import ApMatches, paired_bootstrap
 from detdiffusion.evaluation.detection import evaluate_detection
+from detdiffusion.utils.errors import UserError
 
 
 def random_case(seed, images=40, classes=4, noise=3.0, extra=6, crowd=0.1):

@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 import scipy.linalg
-from detdiffusion.utils.errors import UserError
 
 from detdiffusion.evaluation.frechet import (
     FeatureStatistics,
@@ -11,6 +10,7 @@ from detdiffusion.evaluation.frechet import (
     frechet_distance,
     gaussian_frechet,
 )
+from detdiffusion.utils.errors import UserError
 
 
 def test_diagonal_gaussians_closed_form():
@@ -38,7 +38,7 @@ def test_against_scipy_sqrtm(seed):
 
 
 def test_singular_covariances():
-    """Fewer vectors than dimensions: the distance of a set to itself is 0, to its shifted self the shift squared."""
+    """Fewer vectors than dimensions: a set to itself is 0, to its shifted self the shift squared."""
     a = np.random.default_rng(0).normal(size=(10, 50))
     fa = FeatureStatistics.fit(a, "x")
     assert frechet_distance(fa, fa) == pytest.approx(0, abs=1e-4)
