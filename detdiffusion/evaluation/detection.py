@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -12,24 +11,10 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from detdiffusion.datasets.coco_json import load_json
 from detdiffusion.utils.errors import UserError
 
 METRIC_NAMES = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l")
-
-
-def load_json(path: str | Path, what: str = "json file"):
-    """The content of a json file, with one clear error when it is missing or broken.
-
-    Raises:
-        UserError: the file does not exist or is not json.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{what} not found: {path}")
-    try:
-        return json.loads(path.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{what} {path} is not valid json: {error}") from None
 
 
 def load_ground_truth(ground_truth: str | Path | Mapping) -> dict:

@@ -75,10 +75,10 @@ def test_errors(truth, tmp_path):
         evaluate_detection([{**results[0], "category_id": 9}], truth)
     with pytest.raises(UserError, match="prediction 0"):
         evaluate_detection([{"image_id": 1}], truth)
-    with pytest.raises(UserError, match="not found"):
+    with pytest.raises(UserError, match="none.json"):
         evaluate_detection(results, tmp_path / "none.json")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(UserError, match="not valid json"):
+    with pytest.raises(UserError, match="broken json"):
         evaluate_detection(tmp_path / "broken.json", truth)
     with pytest.raises(UserError, match="no images, annotations"):
         evaluate_detection(results, {"categories": []})
