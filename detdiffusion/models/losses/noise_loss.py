@@ -1,0 +1,95 @@
+"""The base's denoising loss: Eq. 1 with GeoDiffusion's foreground weights and optional min-SNR weights."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detdiffusion.models.losses.box_masks import foreground_weights
+from detdiffusion.models.losses.timestep_weights import min_snr_weights, prediction_type
+from detdiffusion.registry import MODELS
+from detdiffusion.utils.errors import UserError
+
+
+@MODELS.register_module()
+class NoiseLoss(nn.Module):
+    """Weighted mean squared error of the UNet's prediction, in fp32.
+
+    Args:
+        foreground: weigh each latent cell as GeoDiffusion does; False gives the plain Eq. 1.
+        foreground_weight: the foreground's constant.
+        area_power: exponent of the area that divides a box's weight.
+        snr_gamma: min-SNR cap, or None for no weight by time step.
+        loss_weight: factor of the loss.
+
+    Raises:
+        UserError: a weight or gamma that is not positive.
+    """
+
+    def __init__(
+        self,
+        foreground: bool = True,
+        foreground_weight: float = 2.0,
+        area_power: float = 0.2,
+        snr_gamma: float | None = None,
+        loss_weight: float = 1.0,
+    ) -> None:
+        super().__init__()
+        for name, value in (("foreground_weight", foreground_weight), ("snr_gamma", snr_gamma)):
+            if value is not None and value <= 0:
+                raise UserError(f"NoiseLoss: {name} must be positive, got {value}")
+        self.foreground = foreground
+        self.foreground_weight = foreground_weight
+        self.area_power = area_power
+        self.snr_gamma = snr_gamma
+        self.loss_weight = loss_weight
+
+    def forward(
+        self,
+        pred: Tensor,
+        target: Tensor,
+        boxes: list[Tensor] | None = None,
+        timesteps: Tensor | None = None,
+        scheduler: Any = None,
+    ) -> Tensor:
+        """Loss of a batch.
+
+        Args:
+            pred: (B, C, h, w) output of the UNet.
+            target: (B, C, h, w) noise or velocity (see ``noise_target``).
+            boxes: one (N_i, 4) tensor a sample, xyxy in [0, 1]; needed with ``foreground``.
+            timesteps: (B,) int64; needed with ``snr_gamma``.
+            scheduler: the training scheduler; needed with ``snr_gamma``.
+
+        Returns:
+            float32 scalar.
+
+        Raises:
+            UserError: shapes differ, an input that an option needs is missing, or the scheduler's prediction
+                type is neither epsilon nor v_prediction.
+        """
+        if pred.shape != target.shape:
+            raise UserError(
+                f"NoiseLoss: prediction {tuple(pred.shape)} and target {tuple(target.shape)} differ"
+            )
+        if scheduler is not None:
+            prediction_type(scheduler)
+        with torch.autocast(pred.device.type, enabled=False):
+            loss = (pred.float() - target.float()).square()
+            if self.foreground:
+                if boxes is None or len(boxes) != len(pred):
+                    raise UserError(
+                        f"NoiseLoss: foreground=True needs the boxes of {len(pred)} samples, got "
+                        f"{None if boxes is None else len(boxes)}"
+                    )
+                boxes = [b.to(pred.device) for b in boxes]
+                size = pred.shape[-2:]
+                loss = loss * foreground_weights(boxes, *size, self.foreground_weight, self.area_power)
+            loss = loss.mean((1, 2, 3))
+            if self.snr_gamma is not None:
+                if timesteps is None or scheduler is None:
+                    raise UserError("NoiseLoss: snr_gamma needs timesteps and scheduler")
+                loss = loss * min_snr_weights(scheduler, timesteps.to(loss.device), self.snr_gamma)
+            return self.loss_weight * loss.mean()
