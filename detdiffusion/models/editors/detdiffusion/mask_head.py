@@ -233,10 +233,12 @@ class LearnedQueries(nn.Module):
 class LayoutQueries(nn.Module):
     """One query an object, made of its box and class; empty slots of shorter samples are not attended."""
 
+    OCTAVES = 6  # sines of each box number, from half a turn over the image to 16 turns
+
     def __init__(self, hidden: int, classes: int | None) -> None:
         super().__init__()
-        self.box_feature = _mlp(4, hidden, hidden)
-        self.box_position = _mlp(4, hidden, hidden)
+        self.box_feature = _mlp(8 * self.OCTAVES, hidden, hidden)
+        self.box_position = _mlp(8 * self.OCTAVES, hidden, hidden)
         self.classes = None if classes is None else nn.Embedding(classes, hidden)
 
     def forward(
@@ -251,9 +253,10 @@ class LayoutQueries(nn.Module):
         counts = torch.tensor([len(b) for b in boxes], device=weight.device)
         size = max(int(counts.max()), 1)
         padded = _pad([b.to(weight).reshape(-1, 4) for b in boxes], size)
-        # (cx, cy, w, h) in [-1, 1]
         low, high = padded[..., :2], padded[..., 2:]
-        geometry = torch.cat((low + high - 1, 2 * (high - low) - 1), dim=-1)
+        geometry = torch.cat(((low + high) / 2, high - low), dim=-1)[..., None]  # cx, cy, w, h
+        angle = geometry * torch.pi * 2 ** torch.arange(self.OCTAVES, device=weight.device)
+        geometry = torch.cat((angle.sin(), angle.cos()), dim=-1).flatten(2)
         feature = self.box_feature(geometry)
         if self.classes is not None:
             feature = feature + self.classes(_pad([x.to(weight.device) for x in labels], size))
