@@ -7,21 +7,15 @@ from typing import NoReturn
 
 from .errors import UserError
 
-# mmengine's registries prefix an error with the class that raised it; a data loader's worker sends a
-# whole traceback as the message. Both carry the user's message at the end.
-_REGISTRY_PREFIX = re.compile(r"^class `\w+` in \S+?\.py: ")
+# A data loader's worker sends its whole traceback as the message, the user's own at the end.
 _WORKER_TRACEBACK = re.compile(r"^Caught UserError in .*\n[\s\S]*\n(?:[\w.]+\.)?UserError: ([\s\S]*)$")
 
 
 def user_message(error: UserError) -> str:
-    """The message as it was raised, without what mmengine or a data loader's worker put around it."""
+    """The message as it was raised, without the traceback that a data loader's worker puts around it."""
     message = str(error)
     worker = _WORKER_TRACEBACK.match(message)
-    if worker:
-        message = worker.group(1)
-    while _REGISTRY_PREFIX.match(message):
-        message = _REGISTRY_PREFIX.sub("", message, count=1)
-    return message.strip()
+    return (worker.group(1) if worker else message).strip()
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:

@@ -1,10 +1,11 @@
 """Bridges to other versions and builds of our dependencies, each with what it bridges and when it can go.
 
 * :class:`_AfterImport` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
-  only for packages that it knows by name and only with a folder in the path. Can go when mmengine accepts both.
+  only for packages that it knows by name and only with a folder in the path. Can go when mmengine accepts
+  both.
 * :class:`_OpsFallback`: mmdet imports ``mmcv._ext``, the compiled operators, which pip installs without.
-  ``detdiffusion.utils.mmcv_ops`` stands in with torchvision's kernels. Can go when onedl-mmcv ships wheels with
-  operators, or mmdet imports them where they are used.
+  ``detdiffusion.utils.mmcv_ops`` stands in with torchvision's kernels. Can go when onedl-mmcv ships wheels
+  with operators, or mmdet imports them where they are used.
 
 This module is imported by ``import detdiffusion`` and so imports the standard library only.
 """
@@ -89,7 +90,7 @@ def install_hooks() -> None:
 
 
 def setup() -> bool:
-    """Make ``mmcv.ops`` (and so mmdet) importable. Idempotent; call it before mmdet or ``mmcv.ops`` is imported.
+    """Make ``mmcv.ops``, and so mmdet, importable. Idempotent; call it before either is imported.
 
     Returns:
         True where mmcv's compiled operators are in use, False where torchvision stands in for them.

@@ -1,8 +1,9 @@
 """Stand-ins for mmcv's compiled operators (``mmcv._ext``), on torchvision's kernels and plain torch.
 
 They cover what Faster R-CNN, FCOS and ATSS call in training and inference: NMS, soft NMS, RoIAlign (average
-pooling), the sigmoid focal loss and box overlaps; forward and backward, CPU and CUDA. Signatures are mmcv's own:
-outputs are written into the tensors that the caller passes. Every other operator raises and says how to build it.
+pooling), the sigmoid focal loss and box overlaps; forward and backward, CPU and CUDA. Signatures are mmcv's
+own: outputs are written into the tensors that the caller passes. Every other operator raises and says how to
+build it.
 """
 
 import logging
@@ -14,7 +15,10 @@ from torch import Tensor
 
 from .errors import UserError
 
-INSTALL_COMMAND = "MMCV_WITH_OPS=1 pip install --no-build-isolation --force-reinstall --no-deps --no-binary onedl-mmcv onedl-mmcv"
+INSTALL_COMMAND = (
+    "MMCV_WITH_OPS=1 pip install --no-build-isolation --force-reinstall --no-deps "
+    "--no-binary onedl-mmcv onedl-mmcv"
+)
 _said = False
 
 
@@ -42,7 +46,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
 
 
 def _overlaps(boxes1: Tensor, boxes2: Tensor, offset: int = 0, mode: int = 0) -> Tensor:
-    """IoU (mode 0) or intersection over the first box's area (mode 1) of broadcastable (..., 4) xyxy boxes."""
+    """IoU (mode 0) or intersection over the first box's area (mode 1) of (..., 4) xyxy boxes."""
     size = (
         torch.minimum(boxes1[..., 2:], boxes2[..., 2:]) - torch.maximum(boxes1[..., :2], boxes2[..., :2])
     ) + offset

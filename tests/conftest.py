@@ -1,0 +1,33 @@
+"""Fixtures for all tests: where the shared files lie, one torch thread, a folder to work in."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports torch: tests run side by side, and results repeat for an equal thread count.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The repository's root folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """Folder with public photographs and weights: ``$DETDIFFUSION_SHARED`` or ``../shared``, else skip."""
+    folder = Path(os.environ.get("DETDIFFUSION_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no folder with shared test data at {folder} (set DETDIFFUSION_SHARED)")
+    return folder
+
+
+@pytest.fixture
+def work_dir(tmp_path, monkeypatch) -> Path:
+    """An empty folder that is also the current one, so that nothing is written into the repository."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
