@@ -130,15 +130,15 @@ def test_a_tiny_head_learns_masks(queries, assign):
     boxes = [layout()[0][0], layout()[0][0][:2]]
     masks = [boxes_to_masks(b, 15, 19) for b in boxes]
     x, criterion = features(), PerceptionAwareLoss(loss_weight=1.0, assign=assign)
-    optimizer = torch.optim.Adam(head.parameters(), lr=3e-3)
+    optimizer = torch.optim.Adam(head.parameters(), lr=1e-3)
     losses = []
-    for _ in range(60):
+    for _ in range(100):
         loss = criterion(head(x, boxes), masks, torch.ones(2))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.25 * losses[0]
+    assert losses[-1] < 0.1 * losses[0]
 
 
 def test_autocast_and_deterministic_repeat():
