@@ -1,0 +1,229 @@
+"""The fidelity protocol: does a detector find the prompted objects in the generated images?
+
+Ground truths, all restricted to classes that the detector can name:
+
+* ``prompted``: a generated image's annotations are its prompted objects. For the real bound, the same
+  layouts' real images with the same objects; other objects of a real image are ignored regions.
+* ``full``: every object of the source image, as in the paper's YOLO score, scaled to the generated image.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.evaluation.bootstrap import ApMatches, BootstrapResult, paired_bootstrap
+from detdiffusion.evaluation.detection import evaluate_detection, select_ground_truth
+from detdiffusion.utils.errors import UserError
+
+
+@dataclass
+class ImageSet:
+    """Images with the ground truths that they are scored against.
+
+    Attributes:
+        name: ``real`` or the strategy.
+        paths: image id -> file.
+        layouts: image id -> id of the source image.
+        prompted, full: COCO dicts over the same image ids.
+    """
+
+    name: str
+    paths: dict[int, Path]
+    layouts: dict[int, int]
+    prompted: dict
+    full: dict
+
+    def restrict(self, layouts: Iterable[int]) -> ImageSet:
+        """The images of some layouts."""
+        wanted = set(layouts)
+        ids = [i for i, layout in self.layouts.items() if layout in wanted]
+        return ImageSet(
+            self.name,
+            {i: self.paths[i] for i in ids},
+            {i: self.layouts[i] for i in ids},
+            select_ground_truth(self.prompted, ids),
+            select_ground_truth(self.full, ids),
+        )
+
+
+def nameable_categories(categories: Sequence[Mapping], classes: Sequence[str]) -> dict[str, int]:
+    """Category ids of the detector's classes: ``{name: id}``.
+
+    Raises:
+        UserError: none of the classes occurs.
+    """
+    ids = {c["name"]: c["id"] for c in categories if c["name"] in set(classes)}
+    if not ids:
+        raise UserError(
+            f"the detector names none of the data set's categories: detector {list(classes)[:5]}…, "
+            f"data set {[c['name'] for c in categories][:5]}…"
+        )
+    return ids
+
+
+def load_sets(
+    real: str | Path,
+    real_images: str | Path,
+    synthetic: Mapping[str, str | Path],
+    classes: Sequence[str],
+) -> tuple[ImageSet, list[ImageSet], list[str]]:
+    """The real bound and the synthetic sets, on the layouts that all of them show.
+
+    Args:
+        real: COCO json of the source images.
+        real_images: their folder.
+        synthetic: name -> folder with ``annotations.json`` and ``images/`` (``tools/generate.py``).
+        classes: names that the detector can give.
+
+    Returns:
+        ``(real bound, synthetic sets, notes)``; the notes are lines for the user about what was left out.
+
+    Raises:
+        UserError: a file is missing or broken, a set comes from other source images, or no layout is common.
+    """
+    source = read_coco(real)
+    images = {image["id"]: image for image in source.images}
+    categories = list(nameable_categories(source.categories, classes).values())
+    truth = dict(images=source.images, annotations=source.annotations, categories=source.categories)
+    truth = select_ground_truth(truth, category_ids=categories)
+    sets, objects = [], {}
+    for name, folder in synthetic.items():
+        one, objects[name] = _load_synthetic(name, Path(folder), truth, images, Path(real))
+        sets.append(one)
+
+    common = set.intersection(*(set(s.layouts.values()) for s in sets))
+    if not common:
+        raise UserError(f"the synthetic sets {list(synthetic)} have no layout in common")
+    notes = [
+        f"{s.name}: {dropped} layouts are not in every set and were left out"
+        for s in sets
+        if (dropped := len(set(s.layouts.values()) - common))
+    ]
+    known = {a["id"]: a["image_id"] for a in truth["annotations"]}
+    prompted = {name: {i for i in ids if known.get(i) in common} for name, ids in objects.items()}
+    union = set.union(*prompted.values())
+    if any(ids != union for ids in prompted.values()):
+        notes.append(
+            "the sets prompt different objects of the same layouts; the real bound takes their union"
+        )
+    order = [i for i in images if i in common]
+    bound = ImageSet(
+        "real",
+        {i: Path(real_images) / images[i]["file_name"] for i in order},
+        {i: i for i in order},
+        select_ground_truth(truth, order, annotation_ids=union, ignore_others=True),
+        select_ground_truth(truth, order),
+    )
+    sets = [s.restrict(common) for s in sets]
+    absent = [str(p) for s in (bound, *sets) for p in s.paths.values() if not p.is_file()]
+    if absent:
+        raise UserError(f"{len(absent)} images are missing, the first: {absent[0]}")
+    return bound, sets, notes
+
+
+def score_set(image_set: ImageSet, predictions: Sequence[Mapping]) -> dict:
+    """AP of one set against both ground truths, with counts.
+
+    Args:
+        image_set: what was detected on.
+        predictions: COCO results over its image ids.
+    """
+    known = {c["id"] for c in image_set.prompted["categories"]}
+    predictions = [p for p in predictions if p["category_id"] in known]
+    metrics = evaluate_detection(predictions, image_set.prompted, per_class=True)
+    metrics["bbox_mAP_full"] = evaluate_detection(predictions, image_set.full)["bbox_mAP"]
+    counted = [a for a in image_set.prompted["annotations"] if not a.get("iscrowd", 0)]
+    return {
+        **metrics,
+        "images": len(image_set.paths),
+        "layouts": len(set(image_set.layouts.values())),
+        "objects": len(counted),
+        "detections": len(predictions),
+    }
+
+
+def compare_sets(
+    a: ImageSet,
+    predictions_a: Sequence[Mapping],
+    b: ImageSet,
+    predictions_b: Sequence[Mapping],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> BootstrapResult:
+    """Paired bootstrap over layouts of AP(a) - AP(b) against the prompted ground truth."""
+
+    def matches(image_set, predictions):
+        known = {c["id"] for c in image_set.prompted["categories"]}
+        return ApMatches.from_results(
+            [p for p in predictions if p["category_id"] in known], image_set.prompted
+        )
+
+    return paired_bootstrap(
+        matches(a, predictions_a),
+        matches(b, predictions_b),
+        a.layouts,
+        b.layouts,
+        resamples=resamples,
+        seed=seed,
+    )
+
+
+def _load_synthetic(
+    name: str, folder: Path, truth: dict, images: dict[int, dict], real: Path
+) -> tuple[ImageSet, set[int]]:
+    path = folder / "annotations.json"
+    if not path.is_file():
+        raise UserError(
+            f"synthetic set {name!r}: {path} is missing; tools/generate.py --out {folder} writes it"
+        )
+    data = read_coco(path)
+    if not data.images:
+        raise UserError(f"synthetic set {name!r}: {path} has no images")
+    categories = {c["id"]: c["name"] for c in truth["categories"]}
+    layouts = {}
+    for image in data.images:
+        layout = image.get("source_image_id")
+        if layout not in images:
+            raise UserError(
+                f"{path}: image {image['id']} has source_image_id {layout!r}, which is not in {real}; "
+                "the set was generated from another data set"
+            )
+        layouts[image["id"]] = layout
+    for category in data.categories:
+        if categories.get(category["id"], category["name"]) != category["name"]:
+            raise UserError(
+                f"{path}: category {category['id']} is {category['name']!r}, in {real} it is "
+                f"{categories[category['id']]!r}"
+            )
+    annotations = [a for a in data.annotations if a["category_id"] in categories]
+    prompted = dict(images=data.images, annotations=annotations, categories=truth["categories"])
+    by_image: dict[int, list] = {}
+    for annotation in truth["annotations"]:
+        by_image.setdefault(annotation["image_id"], []).append(annotation)
+    full: list[dict] = []
+    for image in data.images:
+        source = images[layouts[image["id"]]]
+        sx, sy = image["width"] / source["width"], image["height"] / source["height"]
+        for a in by_image.get(source["id"], []):
+            x, y, w, h = a["bbox"]
+            full.append(
+                dict(
+                    id=len(full) + 1,
+                    image_id=image["id"],
+                    category_id=a["category_id"],
+                    bbox=[x * sx, y * sy, w * sx, h * sy],
+                    area=a["area"] * sx * sy,
+                    iscrowd=a["iscrowd"],
+                )
+            )
+    paths = {image["id"]: _image_path(folder, image["file_name"]) for image in data.images}
+    objects = {a["source_annotation_id"] for a in annotations if "source_annotation_id" in a}
+    image_set = ImageSet(name, paths, layouts, prompted, {**prompted, "annotations": full})
+    return image_set, objects
+
+
+def _image_path(folder: Path, file_name: str) -> Path:
+    return folder / file_name if (folder / file_name).is_file() else folder / "images" / file_name

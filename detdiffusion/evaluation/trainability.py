@@ -1,0 +1,120 @@
+"""Final scores of detector trainings, read from mmengine's logs and compared at equal iterations."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detdiffusion.evaluation.detection import METRIC_NAMES
+from detdiffusion.utils.errors import UserError
+
+
+@dataclass
+class TrainingRun:
+    """What one work dir says.
+
+    Attributes:
+        work_dir: the folder.
+        iterations: of training, as logged.
+        metrics: bbox metrics of the last validation.
+        log: the file that was read.
+    """
+
+    work_dir: Path
+    iterations: int
+    metrics: dict[str, float]
+    log: Path
+
+
+def read_run(work_dir: str | Path) -> TrainingRun:
+    """The last validation of a work dir: of its newest log that has one.
+
+    Raises:
+        UserError: no such folder, or no validation in its logs.
+    """
+    work_dir = Path(work_dir)
+    if not work_dir.is_dir():
+        raise UserError(f"work dir not found: {work_dir}")
+    logs = sorted(work_dir.glob("*/vis_data/scalars.json"), reverse=True)
+    iterations = 0
+    for log in logs:
+        metrics: dict[str, float] = {}
+        for line in log.read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # a run that was killed leaves a torn last line
+            if not isinstance(entry, dict):
+                continue
+            if "loss" in entry:
+                iterations = max(iterations, int(entry.get("iter", entry.get("step", 0))))
+            found = {key.rsplit("/", 1)[-1]: value for key, value in entry.items() if "bbox_mAP" in key}
+            if found:
+                metrics = {name: float(found[name]) for name in METRIC_NAMES if name in found}
+        if "bbox_mAP" in metrics:
+            return TrainingRun(work_dir, iterations, metrics, log)
+    raise UserError(
+        f"{work_dir}: no validation in its logs ({len(logs)} files */vis_data/scalars.json); "
+        "train with tools/train.py until the end"
+    )
+
+
+def compare_runs(arms: Mapping[str, Sequence[TrainingRun]]) -> tuple[list[dict], list[str]]:
+    """One row an arm: means over its runs (seeds), spread, and the difference to the first arm.
+
+    Args:
+        arms: name -> runs, the reference first.
+
+    Returns:
+        ``(rows, notes)``. A row has ``name, runs, iterations``, each metric's mean (the logs hold three
+        decimals), ``bbox_mAP_std`` (sample standard deviation, None for one run) and
+        ``difference`` in bbox_mAP to the first row. A note says what makes rows hard to compare.
+    """
+    rows: list[dict] = []
+    for name, runs in arms.items():
+        row: dict = {
+            "name": name,
+            "runs": len(runs),
+            "iterations": sorted({run.iterations for run in runs}),
+            "work_dirs": [str(run.work_dir) for run in runs],
+        }
+        for metric in METRIC_NAMES:
+            values = [run.metrics[metric] for run in runs if metric in run.metrics]
+            row[metric] = statistics.fmean(values) if values else None
+        scores = [run.metrics["bbox_mAP"] for run in runs]
+        row["bbox_mAP_std"] = statistics.stdev(scores) if len(scores) > 1 else None
+        row["difference"] = row["bbox_mAP"] - rows[0]["bbox_mAP"] if rows else 0.0
+        rows.append(row)
+    notes = []
+    iterations = sorted({i for row in rows for i in row["iterations"]})
+    if len(iterations) > 1:
+        notes.append(f"the runs differ in iterations ({iterations}): not a comparison at equal cost")
+    if min(row["runs"] for row in rows) < 3:
+        notes.append("fewer than 3 seeds an arm: differences below about 0.01 AP are within seed noise")
+    return rows, notes
+
+
+def markdown_table(rows: Sequence[Mapping], notes: Sequence[str] = ()) -> str:
+    """The rows of :func:`compare_runs` as a Markdown table, AP in percent."""
+    short = ("mAP", "AP50", "AP75", "APs", "APm", "APl")
+    lines = [
+        "| arm | runs | iterations | " + " | ".join(short) + " | difference |",
+        "|---|---|---|" + "---|" * (len(short) + 1),
+    ]
+    for row in rows:
+        values = [_percent(row[m]) for m in METRIC_NAMES]
+        if row["bbox_mAP_std"] is not None:
+            values[0] += f" ± {row['bbox_mAP_std'] * 100:.1f}"
+        iterations = ", ".join(map(str, row["iterations"]))
+        difference = f"{row['difference'] * 100:+.1f}" if row is not rows[0] else "–"
+        lines.append(
+            f"| {row['name']} | {row['runs']} | {iterations} | {' | '.join(values)} | {difference} |"
+        )
+    return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None or value < 0 else f"{value * 100:.1f}"
