@@ -1,0 +1,55 @@
+# MiniScenes for detectors; `tools/dataset_converters/miniscenes.py --out data/miniscenes` writes it.
+# Other folders: --cfg-options data_root=DIR (every path below starts with it).
+data_root = "data/miniscenes/"
+image_scale = (128, 128)  # 64 px scenes are enlarged: the finest feature map has stride 4
+
+metainfo = dict(
+    classes=("ball", "crate", "tent", "star", "ring", "pine tree", "kite", "street sign"),
+)
+train_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="Resize", scale=image_scale, keep_ratio=True),
+    dict(type="RandomFlip", prob=0.5),
+    dict(type="PackDetInputs"),
+]
+test_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=image_scale, keep_ratio=True),
+    dict(type="LoadAnnotations", with_bbox=True),
+    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+]
+train_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    persistent_workers=False,
+    sampler=dict(type="InfiniteSampler", shuffle=True),
+    dataset=dict(
+        type="CocoDataset",
+        data_root=data_root,
+        ann_file="detector/instances.json",
+        data_prefix=dict(img="detector/images/"),
+        metainfo=metainfo,
+        filter_cfg=dict(filter_empty_gt=True),
+        pipeline=train_pipeline,
+    ),
+)
+val_dataloader = dict(
+    batch_size=16,
+    num_workers=0,
+    persistent_workers=False,
+    drop_last=False,
+    sampler=dict(type="DefaultSampler", shuffle=False),
+    dataset=dict(
+        type="CocoDataset",
+        data_root=data_root,
+        ann_file="val/instances.json",
+        data_prefix=dict(img="val/images/"),
+        metainfo=metainfo,
+        test_mode=True,
+        pipeline=test_pipeline,
+    ),
+)
+test_dataloader = val_dataloader
+val_evaluator = dict(type="CocoMetric", ann_file=data_root + "val/instances.json", metric="bbox")
+test_evaluator = val_evaluator

@@ -1,0 +1,127 @@
+"""Transforms of the generator's data: image, masks and boxes are loaded, resized and flipped together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from mmengine.logging import print_log
+from mmengine.structures import BaseDataElement
+from pycocotools import mask as mask_utils
+
+from detdiffusion.registry import TRANSFORMS
+from detdiffusion.utils.errors import UserError
+
+
+@TRANSFORMS.register_module()
+class LoadLayoutImage:
+    """``img_path`` → ``img``: (H, W, 3) uint8 RGB at the training size.
+
+    Args:
+        size: (height, width) in pixels.
+        cache: keep the resized images in memory; for small data sets.
+
+    Raises:
+        UserError: the file is missing or no image.
+    """
+
+    def __init__(self, size: tuple[int, int], cache: bool = False) -> None:
+        self.size, self._cache = tuple(size), {} if cache else None
+
+    def __call__(self, results: dict) -> dict:
+        path = results["img_path"]
+        image = self._cache.get(path) if self._cache is not None else None
+        if image is None:
+            image = self._load(path)
+            if self._cache is not None:
+                self._cache[path] = image
+        return dict(results, img=image)
+
+    def _load(self, path: str) -> np.ndarray:
+        image = cv2.imread(path, cv2.IMREAD_COLOR)
+        if image is None:
+            what = "cannot be read as an image" if Path(path).is_file() else "does not exist"
+            raise UserError(f"image {path} {what}; repair it or remove it from the annotation file")
+        height, width = self.size
+        if image.shape[:2] != self.size:
+            shrink = image.shape[0] * image.shape[1] > height * width
+            image = cv2.resize(
+                image, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
+            )
+        return np.ascontiguousarray(image[:, :, ::-1])
+
+
+@TRANSFORMS.register_module()
+class LoadLayoutMasks:
+    """``segmentations`` → ``layout.masks``: (N, H, W) bool at the size of ``img``.
+
+    Polygons, compressed and uncompressed RLE are read. An object without a segmentation gets its box as a
+    rectangle, which is said once.
+    """
+
+    def __init__(self) -> None:
+        self._told = False
+
+    def __call__(self, results: dict) -> dict:
+        layout, (height, width) = results["layout"], results["img"].shape[:2]
+        masks = np.zeros((len(layout), height, width), np.uint8)
+        for mask, segmentation, box in zip(masks, results["segmentations"], layout.boxes.numpy()):
+            if segmentation:
+                source = self._decode(segmentation, layout)
+                mask[:] = cv2.resize(source, (width, height), interpolation=cv2.INTER_NEAREST)
+                continue
+            if not self._told:
+                print_log("some objects have no segmentation: their boxes serve as masks", logger="current")
+                self._told = True
+            x1, y1, x2, y2 = np.round(box * [width, height, width, height]).astype(int)
+            mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = 1
+        layout = layout.select(range(len(layout)))
+        layout.masks = torch.from_numpy(masks.astype(bool))
+        return dict(results, layout=layout)
+
+    @staticmethod
+    def _decode(segmentation, layout) -> np.ndarray:
+        height, width = layout.height, layout.width
+        try:
+            if isinstance(segmentation, list):
+                rle = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
+            elif isinstance(segmentation["counts"], list):
+                rle = mask_utils.frPyObjects(segmentation, height, width)
+            else:
+                rle = segmentation
+            mask = mask_utils.decode(rle)
+        except Exception as error:  # pycocotools raises bare Exceptions of several types
+            raise UserError(f"image {layout.image_id}: a segmentation is neither polygons nor RLE ({error})") from error
+        if mask.shape != (height, width):
+            raise UserError(
+                f"image {layout.image_id}: a mask of {mask.shape[0]} x {mask.shape[1]} pixels in an image of "
+                f"{height} x {width}"
+            )
+        return mask
+
+
+@TRANSFORMS.register_module()
+class RandomFlipLayout:
+    """Mirrors image, boxes and masks left to right with probability ``prob``."""
+
+    def __init__(self, prob: float = 0.5) -> None:
+        self.prob = prob
+
+    def __call__(self, results: dict) -> dict:
+        if torch.rand(()).item() >= self.prob:
+            return results
+        image = np.ascontiguousarray(results["img"][:, ::-1])
+        return dict(results, img=image, layout=results["layout"].hflip())
+
+
+@TRANSFORMS.register_module()
+class PackLayoutInputs:
+    """→ ``inputs`` (3, H, W) uint8 RGB tensor and ``data_samples``, a data element with ``layout``."""
+
+    def __call__(self, results: dict) -> dict:
+        layout = results["layout"]
+        sample = BaseDataElement(metainfo=dict(image_id=layout.image_id, img_path=results["img_path"]))
+        sample.set_data(dict(layout=layout))
+        return dict(inputs=torch.from_numpy(results["img"]).permute(2, 0, 1), data_samples=sample)

@@ -1,0 +1,58 @@
+"""Training a diffusers ``AutoencoderKL``, for data whose latent space no public VAE covers."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from detdiffusion.registry import MODELS
+
+from .detdiffusion.components import build_component
+
+
+@MODELS.register_module()
+class Autoencoder(BaseModel):
+    """An ``AutoencoderKL`` with an L1 + MSE reconstruction loss and a small KL term.
+
+    Args:
+        vae: an ``AutoencoderKL`` or its config, see :func:`.detdiffusion.components.build_component`.
+        kl_weight: weight of the KL divergence to a standard normal, a mean over latent elements.
+        dtype: ``fp32`` or ``bf16``, the autocast of training.
+        data_preprocessor: default turns uint8 images into [-1, 1].
+    """
+
+    def __init__(
+        self, vae, kl_weight: float = 1e-4, dtype: str = "fp32", data_preprocessor: dict | None = None
+    ) -> None:
+        if data_preprocessor is None:
+            data_preprocessor = dict(type="mmengine.ImgDataPreprocessor", mean=[127.5] * 3, std=[127.5] * 3)
+        super().__init__(data_preprocessor=data_preprocessor)
+        self.vae = build_component(vae, "vae")
+        self.kl_weight, self.dtype_name = kl_weight, dtype
+
+    def forward(self, inputs: Tensor, data_samples=None, mode: str = "tensor"):
+        """Losses (``mode='loss'``) or the reconstruction in [-1, 1] of images (B, 3, H, W) in [-1, 1]."""
+        if mode != "loss":
+            posterior = self.vae.encode(inputs).latent_dist
+            return self.vae.decode(posterior.mode(), return_dict=False)[0]
+        with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.dtype_name == "bf16"):
+            posterior = self.vae.encode(inputs).latent_dist
+            reconstruction = self.vae.decode(posterior.sample(), return_dict=False)[0].float()
+        kl = posterior.kl().mean() / posterior.mean[0].numel()
+        with torch.no_grad():
+            psnr = -10 * torch.log10(F.mse_loss(reconstruction, inputs) / 4)
+        return dict(
+            loss_l1=F.l1_loss(reconstruction, inputs),
+            loss_mse=F.mse_loss(reconstruction, inputs),
+            loss_kl=self.kl_weight * kl,
+            psnr=psnr,
+        )
+
+    @torch.no_grad()
+    def fit_scaling_factor(self, images: Tensor) -> float:
+        """Set and return the factor that gives the latents of images (B, 3, H, W) in [-1, 1] unit deviation."""
+        factor = 1 / self.vae.encode(images).latent_dist.sample().std().item()
+        self.vae.register_to_config(scaling_factor=round(factor, 5))
+        return self.vae.config.scaling_factor

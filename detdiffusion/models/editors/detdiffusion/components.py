@@ -1,0 +1,76 @@
+"""diffusers and transformers components from config dicts: a folder, a hub id, or a plain configuration."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from detdiffusion.utils.errors import UserError
+
+from .layout_tokenizer import LayoutTokenizer, sincos_grid
+
+
+def build_component(spec, role: str):
+    """A diffusers or transformers object from its config.
+
+    Args:
+        spec: an object (returned as it is) or a dict with ``type``, a top-level name of diffusers or
+            transformers, and either ``from_pretrained`` (local folder or hub id, with an optional ``subfolder``
+            and other keywords of ``from_pretrained``) or the class's own configuration.
+        role: the editor's argument name, for messages.
+
+    Raises:
+        UserError: unknown type, or nothing to load at ``from_pretrained``.
+    """
+    if not isinstance(spec, dict):
+        return spec
+    spec = dict(spec)
+    kind, source = spec.pop("type", None), spec.pop("from_pretrained", None)
+    import diffusers
+    import transformers
+
+    cls = getattr(diffusers, str(kind), None) or getattr(transformers, str(kind), None)
+    if cls is None:
+        raise UserError(f"{role}: type {kind!r} is neither a diffusers nor a transformers class")
+    if source is None:
+        if hasattr(cls, "config_class") and cls.config_class is not None:  # a transformers model
+            return cls(cls.config_class(**spec))
+        return cls.from_config(spec) if hasattr(cls, "from_config") else cls(**spec)
+    folder = Path(source) / spec.get("subfolder", "")
+    if not folder.is_dir() and (Path(source).exists() or str(source).startswith((".", "/", "~")) or source == ""):
+        raise UserError(
+            f"{role}: no folder {str(folder)!r}; it should be a diffusers folder (model_index.json, unet/, vae/, "
+            "text_encoder/, tokenizer/, scheduler/), for example a download of Stable Diffusion 1.5; set the "
+            "config's variable to your copy"
+        )
+    try:
+        return cls.from_pretrained(source, **spec)
+    except (OSError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{role}: cannot load {kind} from {str(folder)!r}: {reason}. Give a local diffusers folder or a hub id"
+            " that can be reached"
+        ) from error
+
+
+def extend_text_encoder(text_encoder: nn.Module, layout_tokenizer: LayoutTokenizer) -> None:
+    """Give the text encoder rows for the tokens that the layout tokenizer added.
+
+    Location tokens start as a 2-D sine-cosine grid (paper 4.1, not rescaled), an attribute token from the mean of
+    its word's embeddings.
+    """
+    rows = text_encoder.get_input_embeddings().weight.shape[0]
+    size = len(layout_tokenizer.tokenizer)
+    if size > rows:
+        text_encoder.resize_token_embeddings(size, mean_resizing=False)
+    weight = text_encoder.get_input_embeddings().weight
+    added = layout_tokenizer.added
+    with torch.no_grad():
+        if added["location"]:
+            grid = sincos_grid(weight.shape[1], *layout_tokenizer.bins)
+            weight[added["location"]] = grid.to(weight)
+        for token in added["attribute"]:
+            word = layout_tokenizer.tokenizer.convert_ids_to_tokens(token).strip("[]")
+            weight[token] = weight[layout_tokenizer.words(word)].mean(dim=0)

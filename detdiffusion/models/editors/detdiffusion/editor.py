@@ -1,0 +1,280 @@
+"""DetDiffusion: a layout-to-image latent diffusion model that listens to a detector (the paper's Fig. 2)."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import random
+from collections.abc import Sequence
+
+import torch
+from mmengine.model import BaseModel
+from torch import Tensor
+
+from detdiffusion.registry import MODELS
+from detdiffusion.structures import Layout
+
+from .components import build_component, extend_text_encoder
+from .layout_tokenizer import LayoutTokenizer
+from .sampler import denoise, initial_noise
+
+_AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@MODELS.register_module()
+class DetDiffusion(BaseModel):
+    """Layouts with perception-aware attributes in, images out.
+
+    Without ``perception_loss`` and with ``layout_tokenizer.attributes=False`` it is GeoDiffusion; with
+    ``layout_tokenizer.template='caption'`` it is a plain text-to-image model. Parts are config dicts of
+    :func:`.components.build_component` or objects.
+
+    Args:
+        vae: ``AutoencoderKL`` or ``AutoencoderTiny``; frozen.
+        text_encoder: ``CLIPTextModel``; trained.
+        tokenizer: ``CLIPTokenizer``; location and attribute tokens are added to it.
+        unet: ``UNet2DConditionModel``; trained.
+        scheduler: training noise schedule (``DDPMScheduler``), epsilon or v-prediction.
+        test_scheduler: sampling scheduler; a dict without ``from_pretrained`` takes the training schedule's
+            betas and prediction type.
+        layout_tokenizer: arguments of :class:`.layout_tokenizer.LayoutTokenizer`.
+        noise_loss: config of the noise loss (Eq. 1).
+        mask_head: config of the segmentation head on the UNet's features, or None.
+        perception_loss: config of the perception-aware loss (Eq. 4 and 5), or None; comes with ``mask_head``.
+        taps: which UNet features the head sees, ``decoder`` or ``down+up``.
+        null_text_prob: share of training samples whose prompt is empty.
+        perception_on_null_text: whether those samples count in the perception-aware loss.
+        dtype: ``fp32``, ``bf16`` or ``fp16``: autocast of UNet and text encoder in training and sampling;
+            trained weights stay float32.
+        gradient_checkpointing: recompute UNet activations in the backward pass.
+        data_preprocessor: default turns uint8 images into [-1, 1].
+    """
+
+    def __init__(
+        self,
+        vae,
+        text_encoder,
+        tokenizer,
+        unet,
+        scheduler,
+        test_scheduler=None,
+        layout_tokenizer: dict | None = None,
+        noise_loss: dict | None = None,
+        mask_head: dict | None = None,
+        perception_loss: dict | None = None,
+        taps: str = "decoder",
+        null_text_prob: float = 0.1,
+        perception_on_null_text: bool = True,
+        dtype: str = "fp32",
+        gradient_checkpointing: bool = False,
+        data_preprocessor: dict | None = None,
+        init_cfg: dict | None = None,
+    ) -> None:
+        if data_preprocessor is None:
+            data_preprocessor = dict(type="mmengine.ImgDataPreprocessor", mean=[127.5] * 3, std=[127.5] * 3)
+        super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
+        if (mask_head is None) != (perception_loss is None):
+            raise ValueError("mask_head and perception_loss come together: give both or neither")
+        if dtype not in _AUTOCAST:
+            raise ValueError(f"dtype must be one of {sorted(_AUTOCAST)}, got {dtype!r}")
+        self.vae = build_component(vae, "vae").requires_grad_(False).eval()
+        self.text_encoder = build_component(text_encoder, "text_encoder")
+        self.unet = build_component(unet, "unet")
+        self.scheduler = build_component(scheduler, "scheduler")
+        self.test_scheduler = self._build_test_scheduler(test_scheduler)
+        self.layout_tokenizer = LayoutTokenizer(
+            build_component(tokenizer, "tokenizer"), **(layout_tokenizer or {})
+        )
+        extend_text_encoder(self.text_encoder, self.layout_tokenizer)
+        if gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        self.noise_loss = MODELS.build(noise_loss or dict(type="NoiseLoss"))
+        self.mask_head = self.perception_loss = None
+        if mask_head is not None:
+            from .feature_taps import FeatureTaps
+
+            self._taps = FeatureTaps
+            self.taps_mode = taps
+            channels = FeatureTaps(self.unet, taps).channels
+            self.mask_head = MODELS.build(dict(mask_head, in_channels=channels))
+            self.perception_loss = MODELS.build(perception_loss)
+        self.null_text_prob, self.perception_on_null_text = null_text_prob, perception_on_null_text
+        self.dtype_name = dtype
+
+    def _build_test_scheduler(self, spec):
+        if isinstance(spec, dict) and "from_pretrained" not in spec:
+            import diffusers
+
+            spec = dict(spec)
+            cls = getattr(diffusers, spec.pop("type"))
+            return cls.from_config(self.scheduler.config, **spec)
+        return build_component(spec, "test_scheduler") if spec is not None else copy.deepcopy(self.scheduler)
+
+    @property
+    def tokenizer(self):
+        """The CLIP tokenizer with the added tokens."""
+        return self.layout_tokenizer.tokenizer
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the trained weights."""
+        return next(self.unet.parameters()).dtype
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.unet.parameters()).device
+
+    @property
+    def latent_scale(self) -> int:
+        """Image pixels a latent cell, 8 for Stable Diffusion."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        self.vae.eval()
+        return self
+
+    def _autocast(self):
+        dtype = _AUTOCAST[self.dtype_name]
+        if dtype is None:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, dtype=dtype)
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1]; sampled where the VAE is variational."""
+        encoded = self.vae.encode(images.to(next(self.vae.parameters()).dtype))
+        latents = encoded.latent_dist.sample() if hasattr(encoded, "latent_dist") else encoded.latents
+        return (latents * self.vae.config.scaling_factor).float()
+
+    @torch.no_grad()
+    def decode_latents(self, latents: Tensor) -> Tensor:
+        """Images (B, 3, H, W) float32 in [0, 1] of scaled latents."""
+        latents = (latents / self.vae.config.scaling_factor).to(next(self.vae.parameters()).dtype)
+        return (self.vae.decode(latents, return_dict=False)[0].float() / 2 + 0.5).clamp(0, 1)
+
+    def encode_prompts(self, input_ids: Tensor) -> Tensor:
+        """Text states (B, L, D) of token ids (B, L)."""
+        return self.text_encoder(input_ids.to(self.device))[0]
+
+    def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "tensor"):
+        """Losses of a training batch, or images for the layouts of a batch.
+
+        Args:
+            inputs: (B, 3, H, W) images in [-1, 1].
+            data_samples: B samples with a ``layout``.
+            mode: ``loss`` gives a dict of scalars, ``predict`` the samples with ``pred_img`` (3, H, W) in [0, 1],
+                ``tensor`` the latents.
+        """
+        if mode == "loss":
+            return self._losses(inputs, [sample.layout for sample in data_samples])
+        if mode == "predict":
+            height, width = inputs.shape[-2:]
+            images = self.infer([sample.layout for sample in data_samples], height, width)["samples"]
+            for sample, image in zip(data_samples, images):
+                sample.set_data(dict(pred_img=image))
+            return data_samples
+        if mode == "tensor":
+            return self.encode_images(inputs)
+        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+
+    def _losses(self, images: Tensor, layouts: list[Layout]) -> dict[str, Tensor]:
+        latents = self.encode_images(images)
+        count = len(latents)
+        noise = torch.randn_like(latents)
+        steps = self.scheduler.config.num_train_timesteps
+        timesteps = torch.randint(0, steps, (count,), device=latents.device)
+        noisy = self.scheduler.add_noise(latents, noise, timesteps)
+        rng = random.Random(int(torch.randint(2**31, (1,))))
+        encoded = self.layout_tokenizer.encode(layouts, rng)
+        null = torch.rand(count) < self.null_text_prob
+        input_ids = torch.where(null[:, None], self.layout_tokenizer.null_ids(count), encoded.input_ids)
+        layouts = [layout.select(kept) for layout, kept in zip(layouts, encoded.kept)]
+        taps = self._taps(self.unet, self.taps_mode) if self.mask_head is not None else None
+        with self._autocast(), taps or contextlib.nullcontext():
+            prediction = self.unet(
+                noisy, timesteps, encoder_hidden_states=self.encode_prompts(input_ids), return_dict=False
+            )[0]
+        v_prediction = self.scheduler.config.prediction_type == "v_prediction"
+        target = self.scheduler.get_velocity(latents, noise, timesteps) if v_prediction else noise
+        boxes = [layout.boxes.to(latents.device) for layout in layouts]
+        losses = dict(loss_ldm=self.noise_loss(prediction.float(), target, boxes, timesteps, self.scheduler))
+        if self.mask_head is not None:
+            losses["loss_pa"] = self._perception_loss(taps.features, layouts, boxes, timesteps, null)
+        return losses
+
+    def _perception_loss(self, features, layouts, boxes, timesteps, null) -> Tensor:
+        with self._autocast():
+            logits = self.mask_head(features)
+        height, width = logits.shape[-2:]
+        masks = []
+        for layout, box, empty in zip(layouts, boxes, null.tolist()):
+            if empty and not self.perception_on_null_text:
+                masks.append(torch.zeros(0, height, width, dtype=torch.bool, device=logits.device))
+            elif layout.masks is None:
+                from ...losses import boxes_to_masks
+
+                masks.append(boxes_to_masks(box, height, width))
+            else:
+                masks.append(layout.masks.to(logits.device))
+        alphas = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
+        return self.perception_loss(logits, masks, alphas.sqrt())
+
+    @torch.no_grad()
+    def infer(
+        self,
+        layouts: Sequence[Layout],
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 3.5,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> dict:
+        """Images for layouts.
+
+        Args:
+            layouts: B layouts, with attributes where the tokenizer writes them.
+            height, width: pixels, divisible by :attr:`latent_scale`; default: the UNet's ``sample_size``.
+            num_inference_steps: denoising steps.
+            guidance_scale: classifier-free guidance.
+            generators: B CPU generators; image i depends on generator i alone. Default: unseeded.
+
+        Returns:
+            ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` the prompted objects' indices, ``prompts`` texts.
+        """
+        scale, side = self.latent_scale, self.unet.config.sample_size
+        height, width = height or side * scale, width or side * scale
+        if height % scale or width % scale:
+            raise ValueError(f"image sides must divide by {scale}, got {height} x {width}")
+        if generators is None:
+            generators = [torch.Generator().manual_seed(torch.seed() % 2**63) for _ in layouts]
+        if len(generators) != len(layouts):
+            raise ValueError(f"{len(layouts)} layouts need as many generators, got {len(generators)}")
+        encoded = self.layout_tokenizer.encode(layouts)
+        null_ids = self.layout_tokenizer.null_ids(len(layouts))
+        noise = initial_noise((self.unet.config.in_channels, height // scale, width // scale), generators)
+        training = self.training
+        self.eval()
+        try:
+            with self._autocast():
+                states, null_states = self.encode_prompts(torch.cat((encoded.input_ids, null_ids))).chunk(2)
+                latents = denoise(
+                    self.unet,
+                    self.test_scheduler,
+                    noise.to(self.device),
+                    states,
+                    null_states,
+                    num_inference_steps,
+                    guidance_scale,
+                )
+            images = self.decode_latents(latents)
+        finally:
+            self.train(training)
+        return dict(samples=images, kept=encoded.kept, prompts=encoded.prompts)
+
+    def val_step(self, data: dict) -> list:
+        """Images for the layouts of a batch (mmengine's evaluation protocol)."""
+        data = self.data_preprocessor(data, False)
+        return self.forward(**data, mode="predict")
+
+    test_step = val_step

@@ -1,0 +1,51 @@
+"""The denoising loop: any diffusers scheduler, batched classifier-free guidance, one noise generator an image."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+def initial_noise(shape: tuple[int, int, int], generators: Sequence[torch.Generator]) -> Tensor:
+    """(B, C, h, w) float32 standard normal noise, image i from ``generators[i]`` alone (CPU generators)."""
+    return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+
+
+@torch.no_grad()
+def denoise(
+    unet: nn.Module,
+    scheduler,
+    noise_BCHW: Tensor,
+    states_BLD: Tensor,
+    null_states_BLD: Tensor,
+    num_inference_steps: int = 50,
+    guidance_scale: float = 3.5,
+) -> Tensor:
+    """From noise to latents.
+
+    Args:
+        unet: a ``UNet2DConditionModel``.
+        scheduler: a diffusers scheduler; its state is reset by ``set_timesteps``.
+        noise_BCHW: standard normal noise.
+        states_BLD, null_states_BLD: text states of the prompts and of the empty prompt.
+        num_inference_steps: denoising steps.
+        guidance_scale: classifier-free guidance; 1 or less leaves the empty prompt out.
+
+    Returns:
+        (B, C, h, w) latents, scaled as the UNet sees them.
+    """
+    scheduler.set_timesteps(num_inference_steps, device=noise_BCHW.device)
+    latents = noise_BCHW * scheduler.init_noise_sigma
+    guided = guidance_scale > 1
+    states = torch.cat((null_states_BLD, states_BLD)) if guided else states_BLD
+    for t in scheduler.timesteps:
+        model_input = torch.cat((latents, latents)) if guided else latents
+        model_input = scheduler.scale_model_input(model_input, t)
+        prediction = unet(model_input, t, encoder_hidden_states=states, return_dict=False)[0]
+        if guided:
+            null, text = prediction.chunk(2)
+            prediction = null + guidance_scale * (text - null)
+        latents = scheduler.step(prediction.float(), t, latents, return_dict=False)[0]
+    return latents
