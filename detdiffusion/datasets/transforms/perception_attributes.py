@@ -1,0 +1,52 @@
+"""Attributes from a file into the layout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from detdiffusion.perception.attributes_file import WORDS, AttributesFile
+from detdiffusion.registry import TRANSFORMS
+from detdiffusion.utils.errors import UserError
+
+
+@TRANSFORMS.register_module()
+class LoadPerceptionAttributes:
+    """Sets ``results['layout'].attributes`` from an ``attributes.json``, by annotation id.
+
+    Args:
+        attributes_file: written by ``tools/extract_attributes.py``.
+        missing: 'error', or the attribute for annotations that the file lacks.
+
+    Raises:
+        UserError: no or a broken file (at building); annotations without an attribute, with their number.
+
+    Example:
+        >>> pipeline = [dict(type='LoadPerceptionAttributes', attributes_file='work_dirs/attributes.json')]
+    """
+
+    def __init__(self, attributes_file: str, missing: str = "error") -> None:
+        if missing not in ("error", *WORDS):
+            raise UserError(
+                f"LoadPerceptionAttributes: missing={missing!r}; it is 'error' or one of {', '.join(WORDS)}"
+            )
+        self.missing = missing
+        self._file = AttributesFile.read(attributes_file)
+
+    def check(self, ids: Iterable[int], where: str) -> None:
+        """A whole data set at once: UserError with the number of annotation ids that have no attribute."""
+        if self.missing == "error":
+            self._file.check(ids, where)
+
+    def __call__(self, results: dict) -> dict:
+        layout = results["layout"]
+        if layout.ids is None:
+            raise UserError(
+                f"layout of image {layout.image_id}: has no annotation ids, so attributes cannot be looked "
+                "up; "
+                "load it by LayoutCocoDataset"
+            )
+        words = self._file.lookup(layout.ids, f"image {layout.image_id}", self.missing)
+        return dict(results, layout=layout.with_attributes(words))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(attributes_file={str(self._file.path)!r}, missing={self.missing!r})"

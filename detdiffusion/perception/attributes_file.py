@@ -1,0 +1,107 @@
+"""The file of attributes: ``{"info": {...}, "attributes": {"<annotation id>": "easy|hard|background"}}``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import write_atomic
+
+WORDS = ("easy", "hard", "background")
+
+
+@dataclass
+class AttributesFile:
+    """Attributes of one data set, as :mod:`tools/extract_attributes.py` writes them.
+
+    Attributes:
+        path: the file.
+        attributes: annotation id -> attribute.
+        info: how they were made: detector or predictions, thresholds, annotation files, counts.
+        scores: annotation id -> continuous score (highest IoU * score); empty where the file has none.
+    """
+
+    path: Path
+    attributes: dict[int, str]
+    info: dict = field(default_factory=dict)
+    scores: dict[int, float] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, path: str | Path) -> AttributesFile:
+        """Reads and validates the file.
+
+        Raises:
+            UserError: no such file, broken json, or not an attributes file.
+        """
+        path = Path(path)
+        data = load_json(path, "attributes file")
+        if not isinstance(data, dict) or not isinstance(data.get("attributes"), dict):
+            raise UserError(
+                f"{path}: not an attributes file: it lacks the object 'attributes'; "
+                "make one by tools/extract_attributes.py"
+            )
+        words = {word: word for word in WORDS}  # one string object for each word, however many annotations
+        attributes = {}
+        for key, value in data["attributes"].items():
+            if not isinstance(value, str) or value not in words:
+                raise UserError(
+                    f"{path}: annotation id {key} has the attribute {value!r}; known are {', '.join(WORDS)}"
+                )
+            attributes[_annotation_id(key, path)] = words[value]
+        info = data.get("info") if isinstance(data.get("info"), dict) else {}
+        scores = data.get("scores") if isinstance(data.get("scores"), dict) else {}
+        return cls(path, attributes, info, {_annotation_id(k, path): v for k, v in scores.items()})
+
+    def write(self) -> None:
+        """Writes the file atomically.
+
+        Raises:
+            UserError: the place cannot be written.
+        """
+        data = {"info": self.info, "attributes": self.attributes}
+        if self.scores:
+            data["scores"] = {key: round(value, 4) for key, value in self.scores.items()}
+        write_atomic(self.path, json.dumps(data, indent=1).encode())
+
+    def lookup(self, ids: Sequence[int], where: str, missing: str = "error") -> list[str]:
+        """Attributes of annotations, in order.
+
+        Args:
+            ids: annotation ids.
+            where: what they belong to, for the error ('image 17', 'data/instances.json').
+            missing: 'error', or the attribute that an id gets which the file lacks.
+
+        Raises:
+            UserError: ids that the file lacks, with their number.
+        """
+        if missing == "error":
+            self.check(ids, where)
+        return [self.attributes.get(i, missing) for i in ids]
+
+    def check(self, ids: Iterable[int], where: str) -> None:
+        """Raises UserError, with their number, if there are ids without an attribute."""
+        ids = list(ids)
+        absent = [i for i in ids if i not in self.attributes]
+        if not absent:
+            return
+        named = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
+        sources = [
+            entry.get("path") for entry in self.info.get("annotation_files", ()) if isinstance(entry, dict)
+        ]
+        made_from = f", made from {', '.join(map(str, sources))}" if sources else ""
+        raise UserError(
+            f"{self.path}: no attribute for {len(absent)} of the {len(ids)} annotations of {where} "
+            f"(ids {named}); the file has {len(self.attributes)} attributes{made_from}. It belongs to "
+            "another data set or version: make it anew by tools/extract_attributes.py from the files in use"
+        )
+
+
+def _annotation_id(key: str, path: Path) -> int:
+    try:
+        return int(key)
+    except ValueError:
+        raise UserError(f"{path}: {key!r} is no annotation id; keys must be whole numbers") from None

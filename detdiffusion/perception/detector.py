@@ -1,0 +1,273 @@
+"""Predictions of an mmdet detector: config + checkpoint + images → :class:`Predictions`."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from detdiffusion.utils import compat
+from detdiffusion.utils.config import load_config
+from detdiffusion.utils.errors import UserError
+
+from .predictions import UNKNOWN_CATEGORY, Predictions
+
+_ANNOTATION_STEPS = ("LoadAnnotations", "LoadPanopticAnnotations")
+
+
+class MMDetDetector:
+    """A trained mmdet detector that labels images.
+
+    Args:
+        config: path (or ``package::file.py``) of an mmdet config; its ``model`` and the test pipeline of its
+            ``test_dataloader`` are used.
+        checkpoint: its weights, loaded strictly and with ``weights_only=True``.
+        device: torch device; None takes CUDA where it is available.
+        cfg_options: ``key=value`` overrides of the config.
+
+    Attributes:
+        classes: the class names that it can give, in label order: from the checkpoint's ``dataset_meta``,
+            else from the config.
+
+    Raises:
+        UserError: a missing or broken config or checkpoint, weights of another model, or no class names.
+    """
+
+    def __init__(
+        self,
+        config: str | Path,
+        checkpoint: str | Path,
+        device: str | None = None,
+        cfg_options: Sequence[str] | None = None,
+    ) -> None:
+        compat.setup()
+        from mmengine.registry import init_default_scope
+
+        from detdiffusion.engine.checkpoint import load_checkpoint
+
+        self.config_path = str(config)
+        self.config = load_config(self.config_path, cfg_options)
+        for key in ("model", "test_dataloader"):
+            if key not in self.config:
+                raise UserError(f"{config}: not a detector's config: it lacks '{key}'")
+        init_default_scope("mmdet")
+        self._dataset_cfg = _test_dataset(self.config, self.config_path)
+        stored = load_checkpoint(checkpoint)
+        self.classes = _class_names(stored, self._dataset_cfg, checkpoint)
+        self.model = _build(self.config, self.config_path)
+        _load_weights(self.model, stored, checkpoint, config)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model.to(self.device).eval()
+
+    def predict(
+        self,
+        images: Sequence[dict],
+        img_dir: str | Path,
+        category_ids: Mapping[str, int],
+        *,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        progress: bool = True,
+    ) -> Predictions:
+        """Detects on images of a COCO file.
+
+        Args:
+            images: COCO image dicts (``id``, ``file_name``, ``width``, ``height``).
+            img_dir: folder that ``file_name`` is relative to.
+            category_ids: class name -> category id of the annotation file. Predictions of other classes are
+                kept with :data:`UNKNOWN_CATEGORY`: class-agnostic matching uses them.
+            batch_size: default: that of the config's ``test_dataloader``.
+            num_workers: processes that load images.
+            progress: print a bar with the remaining time on stderr.
+
+        Raises:
+            UserError: images that are missing, cannot be read or have another size than the file says.
+        """
+        from mmengine.dataset import pseudo_collate
+        from tqdm import tqdm
+
+        _check_files(images, Path(img_dir))
+        batch_size = batch_size or self.config.test_dataloader.get("batch_size", 1)
+        loader = DataLoader(
+            _Images(images, Path(img_dir), self._pipeline()),
+            batch_size=batch_size,
+            num_workers=num_workers,
+            collate_fn=pseudo_collate,
+        )
+        to_category = np.array([category_ids.get(name, UNKNOWN_CATEGORY) for name in self.classes], np.int64)
+        # The bar has the remaining time; a log file gets a line every half minute.
+        bar = tqdm(total=len(images), desc="detecting", unit="img", disable=not progress, mininterval=0.5)
+        if not bar.disable and not bar.fp.isatty():
+            bar.mininterval = 30
+        columns: list[tuple] = []
+        with bar, torch.inference_mode():
+            for batch in loader:
+                for sample in self.model.test_step(batch):
+                    columns.append(self._columns(sample, to_category))
+                    bar.update()
+        image_ids, labels, boxes, scores = (np.concatenate(c) for c in zip(*columns))
+        predictions = Predictions(image_ids, labels, boxes, scores)
+        unknown = int((labels == UNKNOWN_CATEGORY).sum())
+        if unknown:
+            predictions.report["predictions of classes that the annotation files lack"] = unknown
+        return predictions
+
+    def _columns(self, sample, to_category: np.ndarray) -> tuple:
+        found = sample.pred_instances.detach().cpu()
+        labels = found.labels.numpy()
+        if len(labels) and labels.max() >= len(to_category):
+            raise UserError(
+                f"{self.config_path}: the detector gives label {labels.max()}, but has only "
+                f"{len(to_category)} class names; the checkpoint's classes do not belong to the config"
+            )
+        return (
+            np.full(len(labels), sample.img_id, np.int64),
+            to_category[labels],
+            found.bboxes.numpy().astype(np.float64).reshape(-1, 4),
+            found.scores.numpy().astype(np.float64),
+        )
+
+    def _pipeline(self):
+        from mmcv.transforms import Compose
+
+        steps = [copy.deepcopy(s) for s in self._dataset_cfg["pipeline"]]
+        steps = [s for s in steps if s["type"].rpartition(".")[2] not in _ANNOTATION_STEPS]
+        for step in steps:
+            if step["type"].rpartition(".")[2] == "PackDetInputs":
+                step["meta_keys"] = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+        return Compose(steps)
+
+
+class _Images(Dataset):
+    """Images through a detector's test pipeline; a file that is no image or has another size is named."""
+
+    def __init__(self, images: Sequence[dict], img_dir: Path, pipeline) -> None:
+        self.images, self.img_dir, self.pipeline = images, img_dir, pipeline
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> dict:
+        image = self.images[index]
+        path = self.img_dir / image["file_name"]
+        try:
+            results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
+        except Exception as err:
+            if _decodes(path):
+                raise
+            raise UserError(
+                f"{path} (image id {image['id']}): cannot be read as an image; repair it or remove "
+                "it from the annotation file"
+            ) from err
+        height, width = results["data_samples"].ori_shape
+        if (height, width) != (image["height"], image["width"]):
+            raise UserError(
+                f"{path} (image id {image['id']}): the file has {width} x {height} pixels, but the "
+                f"annotation file says {image['width']} x {image['height']}; correct one of them"
+            )
+        return results
+
+
+def _decodes(path: str) -> bool:
+    import cv2
+
+    return cv2.imread(str(path)) is not None
+
+
+def _check_files(images: Sequence[dict], img_dir: Path) -> None:
+    if not img_dir.is_dir():
+        raise UserError(f"{img_dir}: no such image folder; give it by --img-dir")
+    missing = [image for image in images if not (img_dir / image["file_name"]).is_file()]
+    if missing:
+        names = ", ".join(image["file_name"] for image in missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise UserError(
+            f"{img_dir}: {len(missing)} of {len(images)} images are missing ({names}); give "
+            "their folder by --img-dir"
+        )
+
+
+def _test_dataset(config, path: str) -> dict:
+    """The innermost data set config of the test dataloader: the one with a pipeline."""
+    dataset = config.test_dataloader.get("dataset", {})
+    while "pipeline" not in dataset:
+        inner = dataset.get("dataset") or dataset.get("datasets")
+        if not inner:
+            raise UserError(f"{path}: 'test_dataloader.dataset' has no 'pipeline' to prepare images with")
+        dataset = inner[0] if isinstance(inner, (list, tuple)) else inner
+    return dataset
+
+
+def _class_names(stored: dict, dataset_cfg: dict, checkpoint: str | Path) -> tuple[str, ...]:
+    meta = stored.get("meta") or {}
+    metas = [
+        meta.get("dataset_meta") or {},
+        meta,
+        dataset_cfg.get("metainfo") or {},
+        _default_metainfo(dataset_cfg),
+    ]
+    for candidate in metas:
+        classes = candidate.get("classes") or candidate.get("CLASSES")
+        if classes:
+            return (classes,) if isinstance(classes, str) else tuple(classes)
+    raise UserError(
+        f"{checkpoint}: names no classes ('dataset_meta'), nor does the config; set "
+        "test_dataloader.dataset.metainfo = dict(classes=(...)) in the config, in label order"
+    )
+
+
+def _default_metainfo(dataset_cfg: dict) -> dict:
+    from mmdet.registry import DATASETS
+
+    return getattr(DATASETS.get(dataset_cfg.get("type", "")), "METAINFO", None) or {}
+
+
+def _build(config, path: str):
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+    from mmengine.model.utils import revert_sync_batchnorm
+
+    register_all_modules(init_default_scope=False)
+    model = copy.deepcopy(config.model)
+    _drop_init_cfg(model)
+    try:
+        return revert_sync_batchnorm(MODELS.build(model))
+    except UserError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError) as err:
+        raise UserError(f"{path}: its model does not build: {err}") from err
+
+
+def _drop_init_cfg(node) -> None:
+    """Pretrained backbones are not fetched: the checkpoint overwrites them."""
+    if isinstance(node, dict):
+        if isinstance(node.get("init_cfg"), dict) and node["init_cfg"].get("type") == "Pretrained":
+            node["init_cfg"] = None
+        for child in node.values():
+            _drop_init_cfg(child)
+    elif isinstance(node, (list, tuple)):
+        for child in node:
+            _drop_init_cfg(child)
+
+
+def _load_weights(model: torch.nn.Module, stored: dict, checkpoint: str | Path, config: str | Path) -> None:
+    state = stored.get("state_dict", stored)
+    state = {key.removeprefix("module."): value for key, value in state.items()}
+    own = model.state_dict()
+    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
+    if missing or unexpected or shapes:
+        parts = [
+            f"{len(keys)} {what} ({keys[0]}{', …' if len(keys) > 1 else ''})"
+            for what, keys in (
+                ("weights missing", missing),
+                ("weights too many", unexpected),
+                ("of another shape", sorted(shapes)),
+            )
+            if keys
+        ]
+        raise UserError(f"{checkpoint}: not a checkpoint of the model in {config}: {'; '.join(parts)}")
+    model.load_state_dict(state)

@@ -1,0 +1,198 @@
+"""The whole way from annotations and a detector to ``attributes.json``."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+
+from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import sha256_of
+
+from .attributes import IOU_THR, SCORE_THR, perception_attributes
+from .attributes_file import AttributesFile
+from .predictions import Predictions, read_results
+from .summary import format_summary, summarise
+
+
+def extract(
+    annotation_files: Sequence[str | Path],
+    out: str | Path,
+    *,
+    config: str | None = None,
+    checkpoint: str | None = None,
+    predictions: str | Path | None = None,
+    img_dir: str | Path | None = None,
+    detector_classes: Sequence[str] | None = None,
+    score_thr: float = SCORE_THR,
+    iou_thr: float = IOU_THR,
+    class_aware: bool = False,
+    with_scores: bool = False,
+    batch_size: int | None = None,
+    num_workers: int = 0,
+    device: str | None = None,
+    cfg_options: Sequence[str] | None = None,
+) -> AttributesFile:
+    """Attributes of a labelled set, by a detector or by its results; writes the file and prints a summary.
+
+    Args:
+        annotation_files: COCO jsons of one set (instances, stuff), annotation ids unique over them.
+        out: the attributes file.
+        config, checkpoint: an mmdet detector; or
+        predictions: a COCO results json.
+        img_dir: with a detector: folder of the images; default ``images`` beside the first annotation file.
+        detector_classes: with ``predictions``: the names that the detector knows (or one text file with a
+            name a line); default: the categories that occur in the results.
+        score_thr, iou_thr, class_aware: Equation 2, see :func:`perception_attributes`.
+        with_scores: write the continuous scores too.
+        batch_size, num_workers, device, cfg_options: of the detector, see :class:`MMDetDetector`.
+
+    Raises:
+        UserError: anything wrong with the input, by one message.
+    """
+    _check_paths(annotation_files, out, checkpoint, predictions)
+    files = [read_coco(path) for path in annotation_files]
+    for file in files:
+        print(file.summary())
+    images, categories, annotations = merge_checked(files)
+    if not annotations:
+        raise UserError(f"{_names(files)}: no usable annotation; there is nothing to give attributes to")
+    ids_of_name = {category["name"]: key for key, category in categories.items()}
+
+    if predictions is not None:
+        found = read_results(predictions, images, categories)
+        nameable = _nameable(found, detector_classes, ids_of_name, predictions)
+        detector = {"predictions": str(predictions), "sha256": sha256_of(predictions)}
+    else:
+        from .detector import MMDetDetector
+
+        folder = _image_folder(img_dir, annotation_files[0])
+        model = MMDetDetector(config, checkpoint, device, cfg_options)
+        nameable = {ids_of_name[name] for name in model.classes if name in ids_of_name}
+        if not nameable:
+            raise UserError(
+                f"{checkpoint}: none of the detector's {len(model.classes)} classes ({_some(model.classes)}) "
+                "is a "
+                f"category of {_names(files)} ({_some(ids_of_name)}); every object would be 'background'"
+            )
+        found = model.predict(
+            list(images.values()), folder, ids_of_name, batch_size=batch_size, num_workers=num_workers
+        )
+        detector = {
+            "config": str(config),
+            "checkpoint": str(checkpoint),
+            "sha256": sha256_of(checkpoint),
+            "classes": list(model.classes),
+        }
+
+    result = perception_attributes(
+        annotations, found, nameable, score_thr=score_thr, iou_thr=iou_thr, class_aware=class_aware
+    )
+    names = {key: category["name"] for key, category in categories.items()}
+    groups = summarise(annotations, result.attributes, names)
+    info = {
+        "detector": detector,
+        "score_thr": score_thr,
+        "iou_thr": iou_thr,
+        "class_aware": class_aware,
+        "nameable": [names[key] for key in sorted(nameable)],
+        "annotation_files": [{"path": str(f.path), "sha256": sha256_of(f.path)} for f in files],
+        "counts": {"images": len(images), "predictions": len(found), **result.counts},
+        "skipped": {**result.skipped, **_skips(files)},
+        "summary": groups,
+    }
+    written = AttributesFile(Path(out), result.attributes, info, result.scores if with_scores else {})
+    written.write()
+    _report(found, images, result.skipped, [names[k] for k in sorted(set(names) - nameable)])
+    print(format_summary(groups))
+    print(f"written: {out} ({len(result.attributes)} attributes)")
+    return written
+
+
+def _check_paths(annotation_files, out, checkpoint, predictions) -> None:
+    """What a run of hours should not end with."""
+    out = Path(out)
+    if out.is_dir():
+        raise UserError(f"{out}: --out is a folder, but a file is wanted, e.g. {out / 'attributes.json'}")
+    inputs = [p for p in (*annotation_files, checkpoint, predictions) if p is not None]
+    for path in inputs:
+        if out.resolve() == Path(path).resolve():
+            raise UserError(f"{out}: --out would overwrite an input file; choose another name")
+    if checkpoint is not None and not Path(checkpoint).is_file():
+        raise UserError(f"{checkpoint}: no such checkpoint; check the path")
+
+
+def _image_folder(img_dir: str | Path | None, first_annotation_file: str | Path) -> Path:
+    if img_dir is not None:
+        return Path(img_dir)
+    folder = Path(first_annotation_file).parent / "images"
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder; say by --img-dir where the images are")
+    return folder
+
+
+def _nameable(
+    found: Predictions, detector_classes: Sequence[str] | None, ids_of_name: dict[str, int], path: str | Path
+) -> set[int]:
+    """Category ids that a detector known only by its results can name."""
+    if detector_classes is None:
+        nameable = set(found.category_ids.tolist())
+        if not nameable:
+            raise UserError(
+                f"{path}: has no prediction, so the classes that the detector can name are unknown; "
+                "name them by --detector-classes"
+            )
+        return nameable
+    if len(detector_classes) == 1 and detector_classes[0].endswith(".txt"):
+        detector_classes = _read_lines(detector_classes[0])
+    for name in detector_classes:
+        if name not in ids_of_name:
+            near = difflib.get_close_matches(name, ids_of_name, n=3)
+            hint = f"near matches: {', '.join(near)}" if near else f"it has {_some(ids_of_name)}"
+            raise UserError(f"--detector-classes: no category {name!r} in the annotation files; {hint}")
+    nameable = {ids_of_name[name] for name in detector_classes}
+    names = {key: name for name, key in ids_of_name.items()}
+    extra = sorted(names[key] for key in set(found.category_ids.tolist()) - nameable)
+    if extra:
+        raise UserError(
+            f"{path}: has predictions of {_some(extra)}, which --detector-classes leaves out; add the name(s)"
+        )
+    return nameable
+
+
+def _read_lines(path: str) -> list[str]:
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as err:
+        raise UserError(f"--detector-classes {path}: cannot be read: {err}") from None
+    return [line.strip() for line in lines if line.strip()]
+
+
+def _skips(files: Sequence[CocoFile]) -> dict[str, int]:
+    total: dict[str, int] = {}
+    for file in files:
+        for reason, count in file.report.items():
+            total[reason] = total.get(reason, 0) + count
+    return total
+
+
+def _report(found: Predictions, images: dict, skipped: dict[str, int], background: list[str]) -> None:
+    print(f"{len(found)} predictions on {len(images)} images")
+    without = len(images) - len(set(found.image_ids.tolist()))
+    if without:
+        print(f"  {without} × images without any prediction: their nameable objects are hard")
+    for reason, count in {**found.report, **skipped}.items():
+        print(f"  {count} × {reason}")
+    if background:
+        print(f"  background, since the detector cannot name them: {', '.join(background)}")
+    print()
+
+
+def _names(files: Sequence[CocoFile]) -> str:
+    return ", ".join(str(file.path) for file in files)
+
+
+def _some(names, limit: int = 5) -> str:
+    names = list(names)
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

@@ -1,0 +1,144 @@
+"""Predictions of a detector over a data set, as columns, and their reader from a COCO results json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from numbers import Real
+from pathlib import Path
+
+import numpy as np
+
+from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.utils.errors import UserError
+
+UNKNOWN_CATEGORY = -1
+
+
+@dataclass
+class Predictions:
+    """P predictions over all images of a set.
+
+    Attributes:
+        image_ids: (P,) int64.
+        category_ids: (P,) int64, ids of the annotation file; :data:`UNKNOWN_CATEGORY` where it lacks the
+            class.
+        boxes: (P, 4) float64, xyxy in pixels of the annotated image.
+        scores: (P,) float64 in [0, 1].
+        report: reason -> number of predictions left out or otherwise worth a line.
+    """
+
+    image_ids: np.ndarray
+    category_ids: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    report: dict[str, int] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    def to_coco_results(self) -> list[dict]:
+        """The list that pycocotools' ``loadRes`` takes; predictions of unknown categories are left out."""
+        xywh = self.boxes.copy()
+        xywh[:, 2:] -= xywh[:, :2]
+        columns = zip(
+            self.image_ids.tolist(), self.category_ids.tolist(), xywh.tolist(), self.scores.tolist()
+        )
+        return [
+            {"image_id": image_id, "category_id": category_id, "bbox": bbox, "score": score}
+            for image_id, category_id, bbox, score in columns
+            if category_id != UNKNOWN_CATEGORY
+        ]
+
+
+def read_results(path: str | Path, image_ids: Collection[int], category_ids: Collection[int]) -> Predictions:
+    """Reads and validates a COCO results json: a list of ``{image_id, category_id, bbox, score}``.
+
+    ``bbox`` is ``[x, y, width, height]`` in pixels. Predictions for images that the set lacks are left out
+    and counted: results of a whole set are used with annotations of a part of it.
+
+    Args:
+        path: the json file.
+        image_ids, category_ids: those of the annotation files.
+
+    Raises:
+        UserError: no such file, broken json, not a results list, a missing key, a value that is no number,
+            not finite or out of range, a category that the annotations lack, or not one image of the set.
+    """
+    path = Path(path)
+    entries = load_json(path, "COCO results json")
+    if not isinstance(entries, list):
+        is_coco = isinstance(entries, dict) and "images" in entries
+        hint = "; this looks like an annotation file, which is given by --ann" if is_coco else ""
+        raise UserError(
+            f"{path}: not a COCO results json: the top level is a {type(entries).__name__}, but a list of "
+            f"{{'image_id', 'category_id', 'bbox', 'score'}} is wanted{hint}"
+        )
+    image_ids, category_ids = set(image_ids), set(category_ids)
+    for index, entry in enumerate(entries):
+        fault = _fault(entry, category_ids)
+        if fault:
+            raise UserError(f"{path}: entry {index}: {fault}")
+    columns = Predictions(
+        image_ids=np.fromiter((e["image_id"] for e in entries), np.int64, len(entries)),
+        category_ids=np.fromiter((e["category_id"] for e in entries), np.int64, len(entries)),
+        boxes=np.array([e["bbox"] for e in entries], np.float64).reshape(-1, 4),
+        scores=np.fromiter((e["score"] for e in entries), np.float64, len(entries)),
+    )
+    columns.boxes[:, 2:] += columns.boxes[:, :2]
+    known = np.isin(columns.image_ids, np.fromiter(image_ids, np.int64, len(image_ids)))
+    if len(entries) and not known.any():
+        raise UserError(
+            f"{path}: none of its {len(entries)} predictions is on one of the {len(image_ids)} images of the "
+            f"annotation files (first image id here: {entries[0]['image_id']}); it belongs to another data "
+            "set"
+        )
+    if not known.all():
+        columns.report["predictions on images that the annotation files lack: left out"] = int((~known).sum())
+    return Predictions(
+        columns.image_ids[known],
+        columns.category_ids[known],
+        columns.boxes[known],
+        columns.scores[known],
+        columns.report,
+    )
+
+
+def _fault(entry: object, category_ids: set[int]) -> str | None:
+    """What is wrong with one entry of a results list, or None."""
+    try:
+        image_id, category_id, score = entry["image_id"], entry["category_id"], entry["score"]
+        x, y, w, h = entry["bbox"]
+        # One sum is enough to find nan, infinity and anything that is no number.
+        sound = math.isfinite(x + y + w + h) and w >= 0 and h >= 0 and 0 <= score <= 1
+        if sound and category_id in category_ids and type(image_id) is int and type(category_id) is int:
+            return None
+    except (KeyError, TypeError, ValueError):
+        pass
+    return _describe_fault(entry, category_ids)
+
+
+def _describe_fault(entry: object, category_ids: set[int]) -> str:
+    if not isinstance(entry, dict):
+        return f"must be an object, it is {str(entry)[:60]!r}"
+    for key in ("image_id", "category_id", "bbox", "score"):
+        if key not in entry:
+            return f"lacks '{key}'"
+    for key in ("image_id", "category_id"):
+        if type(entry[key]) is not int:
+            return f"'{key}' must be a whole number, it is {entry[key]!r}"
+    score, bbox = entry["score"], entry["bbox"]
+    if not _is_number(score) or not 0 <= score <= 1:
+        return f"'score' must be a number from 0 to 1, it is {score!r}"
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)) or min(bbox[2:]) < 0:
+        return f"'bbox' must be four finite numbers [x, y, width, height], it is {str(bbox)[:60]}"
+    known = ", ".join(map(str, sorted(category_ids)[:10])) + (", …" if len(category_ids) > 10 else "")
+    return (
+        f"unknown category id {entry['category_id']}; the annotation files have {known}; "
+        "use the results of a detector on this data set, or name every annotation file by --ann"
+    )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -1,0 +1,119 @@
+"""Perception-aware attributes of a labelled set: easy where a detector finds the object, else hard (Eq. 2).
+
+An object is easy if any prediction with score > GAMMA overlaps its box with IoU > BETA, hard if none does,
+and background if the detector has no name for its class. Writes
+{"info": {...}, "attributes": {"<annotation id>": "easy" | "hard" | "background"}}.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+EXAMPLES = """examples:
+  # an mmdet detector; things it can name become easy or hard, stuff becomes background
+  python tools/extract_attributes.py configs/detectors/faster-rcnn_miniscenes.py work_dirs/det/epoch_4.pth \\
+      --ann data/miniscenes/train/instances.json --ann data/miniscenes/train/stuff.json \\
+      --img-dir data/miniscenes/train/images --out work_dirs/attributes.json
+  # results of any detector as a COCO results json
+  python tools/extract_attributes.py --predictions results.json --ann instances_train2017.json \\
+      --ann stuff_train2017.json --out attributes.json
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", nargs="?", help="mmdet config of the detector")
+    parser.add_argument("checkpoint", nargs="?", help="its weights")
+    parser.add_argument("--predictions", metavar="RESULTS.json", help="COCO results json, not a detector")
+    parser.add_argument(
+        "--ann", action="append", required=True, metavar="ANN.json", help="COCO annotations; may be repeated"
+    )
+    parser.add_argument(
+        "--img-dir", help="images, only with a detector (default: 'images' beside the first --ann)"
+    )
+    parser.add_argument("--out", required=True, metavar="ATTRIBUTES.json", help="file to write")
+    parser.add_argument("--score-thr", type=_share, default=0.3, metavar="GAMMA", help="default: %(default)s")
+    parser.add_argument("--iou-thr", type=_share, default=0.5, metavar="BETA", help="default: %(default)s")
+    parser.add_argument(
+        "--class-aware", action="store_true", help="only predictions of the object's own class count"
+    )
+    parser.add_argument(
+        "--detector-classes",
+        nargs="+",
+        metavar="NAME",
+        help="with --predictions: classes that the detector can name, or a text file with one a line "
+        "(default: the categories that occur in the results)",
+    )
+    parser.add_argument(
+        "--scores", action="store_true", help="also write the continuous score, the highest IoU x score"
+    )
+    parser.add_argument("--batch-size", type=_count, help="default: the config's test_dataloader")
+    parser.add_argument("--num-workers", type=int, default=0, help="image loading processes, default: 0")
+    parser.add_argument("--device", help="default: cuda where available, else cpu")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the config")
+    args = parser.parse_args()
+    _check(args, parser)
+    return args
+
+
+def _check(args: argparse.Namespace, parser: argparse.ArgumentParser) -> None:
+    """Options that exclude each other; every one is an error with what to do, never ignored."""
+    if args.predictions is None:
+        if args.config is None or args.checkpoint is None:
+            parser.error("name a detector (CONFIG CHECKPOINT) or give --predictions RESULTS.json")
+        if args.detector_classes:
+            parser.error("--detector-classes is for --predictions; a detector brings its own class names")
+        return
+    if args.config is not None:
+        parser.error(f"give a detector ({args.config}) or --predictions, not both")
+    for option in ("img_dir", "batch_size", "device", "cfg_options"):
+        if getattr(args, option) is not None:
+            parser.error(f"--{option.replace('_', '-')} is for a detector; leave it out with --predictions")
+
+
+def main() -> None:
+    args = parse_args()
+
+    from detdiffusion.perception.extraction import extract
+
+    extract(
+        args.ann,
+        args.out,
+        config=args.config,
+        checkpoint=args.checkpoint,
+        predictions=args.predictions,
+        img_dir=args.img_dir,
+        detector_classes=args.detector_classes,
+        score_thr=args.score_thr,
+        iou_thr=args.iou_thr,
+        class_aware=args.class_aware,
+        with_scores=args.scores,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+        device=args.device,
+        cfg_options=args.cfg_options,
+    )
+
+
+def _share(text: str) -> float:
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, it is {text}")
+    return value
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, it is {text}")
+    return value
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)
