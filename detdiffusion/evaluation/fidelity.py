@@ -12,11 +12,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.evaluation.bootstrap import ApMatches, BootstrapResult, paired_bootstrap
 from detdiffusion.evaluation.detection import evaluate_detection, select_ground_truth
 from detdiffusion.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from detdiffusion.perception.detector import MMDetDetector
 
 
 @dataclass
@@ -25,13 +31,13 @@ class ImageSet:
 
     Attributes:
         name: ``real`` or the strategy.
-        paths: image id -> file.
+        img_dir: folder of the images.
         layouts: image id -> id of the source image.
         prompted, full: COCO dicts over the same image ids.
     """
 
     name: str
-    paths: dict[int, Path]
+    img_dir: Path
     layouts: dict[int, int]
     prompted: dict
     full: dict
@@ -42,7 +48,7 @@ class ImageSet:
         ids = [i for i, layout in self.layouts.items() if layout in wanted]
         return ImageSet(
             self.name,
-            {i: self.paths[i] for i in ids},
+            self.img_dir,
             {i: self.layouts[i] for i in ids},
             select_ground_truth(self.prompted, ids),
             select_ground_truth(self.full, ids),
@@ -112,15 +118,12 @@ def load_sets(
     order = [i for i in images if i in common]
     bound = ImageSet(
         "real",
-        {i: Path(real_images) / images[i]["file_name"] for i in order},
+        Path(real_images),
         {i: i for i in order},
         select_ground_truth(truth, order, annotation_ids=union, ignore_others=True),
         select_ground_truth(truth, order),
     )
     sets = [s.restrict(common) for s in sets]
-    absent = [str(p) for s in (bound, *sets) for p in s.paths.values() if not p.is_file()]
-    if absent:
-        raise UserError(f"{len(absent)} images are missing, the first: {absent[0]}")
     return bound, sets, notes
 
 
@@ -138,7 +141,7 @@ def score_set(image_set: ImageSet, predictions: Sequence[Mapping]) -> dict:
     counted = [a for a in image_set.prompted["annotations"] if not a.get("iscrowd", 0)]
     return {
         **metrics,
-        "images": len(image_set.paths),
+        "images": len(image_set.layouts),
         "layouts": len(set(image_set.layouts.values())),
         "objects": len(counted),
         "detections": len(predictions),
@@ -219,11 +222,32 @@ def _load_synthetic(
                     iscrowd=a["iscrowd"],
                 )
             )
-    paths = {image["id"]: _image_path(folder, image["file_name"]) for image in data.images}
     objects = {a["source_annotation_id"] for a in annotations if "source_annotation_id" in a}
-    image_set = ImageSet(name, paths, layouts, prompted, {**prompted, "annotations": full})
+    image_set = ImageSet(name, folder / "images", layouts, prompted, {**prompted, "annotations": full})
     return image_set, objects
 
 
-def _image_path(folder: Path, file_name: str) -> Path:
-    return folder / file_name if (folder / file_name).is_file() else folder / "images" / file_name
+def detect(
+    detector: MMDetDetector, image_set: ImageSet, classes: Mapping[str, int]
+) -> tuple[list[dict], np.ndarray]:
+    """Predictions on a set, and the features that the detector saw on the way.
+
+    Args:
+        detector: the trained detector.
+        image_set: what to look at.
+        classes: class name -> category id.
+
+    Returns:
+        ``(COCO results, (N, D) float32 features)``: the last backbone stage, averaged over positions.
+    """
+    features = []
+
+    def pool(module, inputs, outputs):
+        features.append(outputs[-1].float().mean(dim=(2, 3)).cpu().numpy())
+
+    handle = detector.model.backbone.register_forward_hook(pool)
+    try:
+        predictions = detector.predict(image_set.prompted["images"], image_set.img_dir, classes)
+    finally:
+        handle.remove()
+    return predictions.to_coco_results(), np.concatenate(features)
