@@ -1,0 +1,305 @@
+"""Real COCO data with synthetic images added: what detectors train on.
+
+A runnable pairing with mmdet's own samplers; import it by
+``custom_imports=dict(imports=['detdiffusion.datasets.synthetic_coco'])`` (it imports mmdet)::
+
+    train_dataloader = dict(
+        dataset=dict(
+            type='detdiffusion.SyntheticAugmentedCocoDataset',
+            data_root='data/coco/', ann_file='annotations/instances_train2017.json',
+            data_prefix=dict(img='train2017/'), filter_cfg=dict(filter_empty_gt=True),
+            pipeline=train_pipeline, synthetic=[dict(data_root='work_dirs/hard')]),
+        # a fixed share in every batch instead of a share of the whole (optional):
+        sampler=dict(type='MultiSourceSampler', batch_size=16, source_ratio=[3, 1]), batch_sampler=None)
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from mmdet.datasets.api_wrappers import COCO
+from mmdet.datasets.coco import CocoDataset
+from mmengine.logging import print_log
+
+from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.generation.identity import check_file_name
+from detdiffusion.registry import DATASETS
+from detdiffusion.utils.errors import UserError
+
+MODES = ("concat", "only_synthetic")
+
+
+@DATASETS.register_module()
+class SyntheticAugmentedCocoDataset(CocoDataset):
+    """An mmdet ``CocoDataset`` with one or more synthetic COCO sets behind the real images.
+
+    Every data sample knows where it comes from: ``synthetic`` (bool), ``strategy`` ('' for real images) and
+    ``source_image_id`` (None for real images); ``PackDetInputs(meta_keys=(..., 'synthetic', 'strategy'))``
+    lets them through. Labels follow ``metainfo['classes']`` by name in every file. Whatever is left out is
+    counted in :attr:`report` and printed with the realised real:synthetic counts.
+
+    Args:
+        synthetic: one dict a synthetic set: ``data_root`` (a folder of tools/generate.py), or ``ann_file``
+            with ``data_prefix=dict(img=...)``; the real set's ``data_root`` is not put before these paths.
+        mode: 'concat' (real and synthetic) or 'only_synthetic' (``ann_file`` is then not read).
+        fraction: share of each synthetic set that is used, in (0, 1]; smaller shares lie within larger ones.
+        fraction_seed: which subset.
+        **kwargs: as for ``CocoDataset``.
+
+    Attributes:
+        report: counts of what was read, used and left out.
+
+    Raises:
+        UserError: a missing or broken json, a class that a json lacks, classes in another order than the real
+            json's (mmdet would mix up their names), a file name that leaves its folder, missing synthetic
+            images, or nothing left of a part.
+    """
+
+    def __init__(
+        self,
+        *args,
+        synthetic: Sequence[dict] = (),
+        mode: str = "concat",
+        fraction: float = 1.0,
+        fraction_seed: int = 0,
+        **kwargs,
+    ) -> None:
+        if mode not in MODES:
+            raise UserError(f"mode must be one of {', '.join(MODES)}, got {mode!r}")
+        if not 0 < fraction <= 1:
+            raise UserError(f"fraction of the synthetic set must be in (0, 1], got {fraction}")
+        if not synthetic:
+            raise UserError("synthetic=[...] names no set; for real data alone use mmdet's CocoDataset")
+        self.synthetic = [_resolve(entry) for entry in synthetic]
+        self.mode, self.fraction, self.fraction_seed = mode, fraction, fraction_seed
+        self.report: Counter = Counter()
+        self.num_real = self.num_synthetic = 0
+        super().__init__(*args, **kwargs)
+
+    # mmdet's loading, a part at a time
+
+    def load_data_list(self) -> list[dict]:
+        """The real images in the json's order, then each synthetic set's."""
+        data_list: list[dict] = []
+        used_ids: set[int] = set()
+        cat_img_map: dict[int, list[int]] = {}
+        cat_ids: list[int] = []
+        parts = [(self.ann_file, self.data_prefix, False)] if self.mode == "concat" else []
+        parts += [(ann_file, prefix, True) for ann_file, prefix in self.synthetic]
+        for ann_file, prefix, synthetic in parts:
+            part = self._load_part(ann_file, prefix, synthetic)
+            self.report[f"{'synthetic' if synthetic else 'real'} images read"] += len(part)
+            if synthetic:
+                part = self._take_fraction(part)
+            new_ids = self._unique_ids(part, used_ids)
+            cat_ids = cat_ids or self.cat_ids
+            for first_id, own_id in zip(cat_ids, self.cat_ids):  # both in the order of the classes
+                ids = (new_ids.get(i) for i in self.cat_img_map[own_id])
+                cat_img_map.setdefault(first_id, []).extend(i for i in ids if i is not None)
+            data_list += part
+        self.cat_ids, self.cat_img_map = cat_ids, cat_img_map
+        self.cat2label = {cat_id: label for label, cat_id in enumerate(cat_ids)}
+        return data_list
+
+    def _load_part(self, ann_file: str, prefix: dict, synthetic: bool) -> list[dict]:
+        own = self.ann_file, self.data_prefix
+        self.ann_file, self.data_prefix, self._part_is_synthetic = ann_file, prefix, synthetic
+        self.COCOAPI = self._open_json
+        self._drops: Counter = Counter()
+        try:
+            part = super().load_data_list()
+        finally:
+            self.ann_file, self.data_prefix = own
+            del self.COCOAPI
+        if not part:
+            raise UserError(f"{ann_file}: holds no image")
+        if synthetic and not self.backend_args:
+            missing = [info["img_path"] for info in part if not os.path.isfile(info["img_path"])]
+            if missing:
+                raise UserError(
+                    f"{ann_file}: {len(missing)} of its {len(part)} images are missing, the first "
+                    f"{missing[0]}; run tools/generate.py again to complete the set, or correct data_prefix"
+                )
+        for reason, count in self._drops.items():
+            self.report[f"{'synthetic' if synthetic else 'real'} objects left out: {reason}"] += count
+        self._reorder_labels(part)
+        return part
+
+    def _open_json(self, path: str) -> COCO:
+        """Stands where mmdet reads the file: the same object, of a checked file."""
+        file = read_coco(path)
+        for image in file.images:
+            check_file_name(image["file_name"], f"{path}, image {image['id']}")
+        self._drops.update({reason: n for reason, n in file.report.items() if "clipped" not in reason})
+        self._check_classes(path, [category["name"] for category in file.categories])
+        coco = COCO()
+        coco.dataset = dict(images=file.images, annotations=file.annotations, categories=file.categories)
+        coco.createIndex()
+        coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
+        self._category_names = {category["id"]: category["name"] for category in file.categories}
+        return coco
+
+    def _check_classes(self, path: str, names: list[str]) -> None:
+        classes = self.metainfo["classes"]
+        for name in classes:
+            if name not in names:
+                near = difflib.get_close_matches(name, names, n=3)
+                hint = f"near matches: {', '.join(near)}" if near else f"it has: {', '.join(names[:20])}"
+                raise UserError(f"{path}: lacks the class {name!r} of metainfo['classes']; {hint}")
+        in_file = [name for name in names if name in classes]
+        if not self._part_is_synthetic and in_file != list(classes):
+            raise UserError(
+                f"{path}: metainfo['classes'] has another order than the json's categories, which mmdet's "
+                f"labels and CocoMetric follow; write classes=({', '.join(map(repr, in_file))},)"
+            )
+
+    def _reorder_labels(self, part: list[dict]) -> None:
+        """From the json's order of categories, which mmdet gives, to the order of the classes."""
+        classes = list(self.metainfo["classes"])
+        label_of = [classes.index(self._category_names[cat_id]) for cat_id in self.cat_ids]
+        if label_of != list(range(len(classes))):
+            for info in part:
+                for instance in info["instances"]:
+                    instance["bbox_label"] = label_of[instance["bbox_label"]]
+        self.cat_ids = [cat_id for _, cat_id in sorted(zip(label_of, self.cat_ids))]
+
+    def parse_data_info(self, raw_data_info: dict) -> dict:
+        """mmdet's parsing, with the provenance and a count of the objects that mmdet drops."""
+        info = super().parse_data_info(raw_data_info)
+        image, annotations = raw_data_info["raw_img_info"], raw_data_info["raw_ann_info"]
+        info["synthetic"] = self._part_is_synthetic
+        info["strategy"] = str(image.get("strategy", "")) if self._part_is_synthetic else ""
+        info["source_image_id"] = image.get("source_image_id") if self._part_is_synthetic else None
+        if len(info["instances"]) != len(annotations):
+            for annotation in annotations:
+                if annotation.get("ignore", False):
+                    self._drops["marked 'ignore'"] += 1
+                elif annotation["area"] <= 0 or min(annotation["bbox"][2:]) < 1:
+                    self._drops["smaller than a pixel"] += 1
+                elif annotation["category_id"] not in self.cat_ids:
+                    self._drops["class not among metainfo['classes']"] += 1
+        return info
+
+    def _take_fraction(self, part: list[dict]) -> list[dict]:
+        if self.fraction == 1:
+            return part
+
+        def rank(info: dict) -> bytes:
+            return hashlib.sha256(f"{self.fraction_seed}:{info['img_id']}".encode()).digest()
+
+        chosen = {
+            info["img_id"] for info in sorted(part, key=rank)[: max(1, round(self.fraction * len(part)))]
+        }
+        self.report["synthetic images left out: fraction"] += len(part) - len(chosen)
+        return [info for info in part if info["img_id"] in chosen]
+
+    def _unique_ids(self, part: list[dict], used_ids: set[int]) -> dict[int, int]:
+        """Gives images whose id is taken the next free one; returns id in the json -> id here."""
+        ids: dict[int, int] = {}
+        free = max([*used_ids, *(info["img_id"] for info in part)]) + 1
+        for info in part:
+            old = info["img_id"]
+            if old in used_ids:
+                info["img_id"], free = free, free + 1
+                self.report["synthetic images renumbered: id taken"] += 1
+            ids[old] = info["img_id"]
+        used_ids.update(ids.values())
+        return ids
+
+    # what is left, and who asks for it
+
+    def filter_data(self) -> list[dict]:
+        """mmdet's filter, counted."""
+        before = Counter(info["synthetic"] for info in self.data_list)
+        kept = super().filter_data()
+        after = Counter(info["synthetic"] for info in kept)
+        for synthetic, name in ((False, "real"), (True, "synthetic")):
+            if before[synthetic] - after[synthetic]:
+                self.report[f"{name} images left out: filter_cfg"] += before[synthetic] - after[synthetic]
+            if before[synthetic] and not after[synthetic]:
+                raise UserError(
+                    f"no {name} image is left by filter_cfg={self.filter_cfg}: all {before[synthetic]} "
+                    "are dropped"
+                )
+        return kept
+
+    def full_init(self) -> None:
+        """Loads, counts and prints, then serialises as mmengine does."""
+        if self._fully_initialized:
+            return
+        serialize, self.serialize_data = self.serialize_data, False
+        try:
+            super().full_init()
+        finally:
+            self.serialize_data = serialize
+        flags = [info["synthetic"] for info in self.data_list]
+        strategies = Counter(info["strategy"] or "unnamed" for info in self.data_list if info["synthetic"])
+        self.num_synthetic = sum(flags)
+        self.num_real = len(flags) - self.num_synthetic
+        self._real_first = flags == sorted(flags)
+        if serialize:
+            self.data_bytes, self.data_address = self._serialize_data()
+        self.report["real images used"] = self.num_real
+        self.report["synthetic images used"] = self.num_synthetic
+        for strategy, count in sorted(strategies.items()):
+            self.report[f"synthetic images used: strategy {strategy}"] = count
+        print_log(self.summary(), logger="current")
+
+    def summary(self) -> str:
+        """The realised mix and every count, as one line."""
+        share = self.num_synthetic / max(1, self.num_real + self.num_synthetic)
+        counts = ", ".join(f"{reason}: {count}" for reason, count in self.report.items())
+        return f"real:synthetic = {self.num_real}:{self.num_synthetic} ({share:.1%} synthetic); {counts}"
+
+    @property
+    def cumulative_sizes(self) -> list[int]:
+        """Ends of the real and the synthetic images, for mmdet's ``MultiSourceSampler``."""
+        self.full_init()
+        if not self._real_first or self.num_real + self.num_synthetic != len(self):
+            raise UserError(
+                "a sampler with a ratio a batch wants the whole set, not a subset or indices=[...]"
+            )
+        sizes = [self.num_real, self.num_real + self.num_synthetic]
+        return sizes if self.num_real else sizes[1:]
+
+    @property
+    def datasets(self) -> list[_Source]:
+        """The real and the synthetic images as two sets, for mmdet's ``MultiSourceSampler``."""
+        ends = self.cumulative_sizes
+        return [_Source(self, start, end) for start, end in zip([0, *ends], ends)]
+
+
+class _Source:
+    """Images ``start`` to ``end`` of a data set."""
+
+    def __init__(self, dataset: SyntheticAugmentedCocoDataset, start: int, end: int) -> None:
+        self.dataset, self.start, self.end = dataset, start, end
+
+    def __len__(self) -> int:
+        return self.end - self.start
+
+    def get_data_info(self, index: int) -> dict:
+        return self.dataset.get_data_info(self.start + index)
+
+
+def _resolve(entry: dict) -> tuple[str, dict]:
+    """(annotation file, data prefix) of one ``synthetic`` entry."""
+    unknown = set(entry) - {"data_root", "ann_file", "data_prefix"}
+    if unknown or not ("data_root" in entry or "ann_file" in entry):
+        raise UserError(
+            f"synthetic={dict(entry)}: give data_root, or ann_file with data_prefix=dict(img=...)"
+            + (f"; unknown: {', '.join(sorted(unknown))}" if unknown else "")
+        )
+    root = Path(entry.get("data_root", ""))
+    prefix = dict(entry.get("data_prefix", dict(img="images/")))
+    if "data_root" not in entry and "data_prefix" not in entry:
+        root_of_images = Path(entry["ann_file"]).parent
+        prefix = dict(img=str(root_of_images / "images"))
+    return str(root / entry.get("ann_file", "annotations.json")), {
+        k: str(root / v) for k, v in prefix.items()
+    }
