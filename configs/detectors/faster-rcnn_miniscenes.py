@@ -7,9 +7,7 @@ _base_ = [
 channels = 48
 
 model = dict(
-    backbone=dict(
-        depth=18, base_channels=24, frozen_stages=-1, norm_eval=False, init_cfg=None
-    ),
+    backbone=dict(depth=18, base_channels=24, frozen_stages=-1, norm_eval=False, init_cfg=None),
     neck=dict(in_channels=[24, 48, 96, 192], out_channels=channels, num_outs=4),
     rpn_head=dict(
         in_channels=channels,
@@ -18,7 +16,9 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(
-            roi_layer=dict(output_size=5, sampling_ratio=2), out_channels=channels, featmap_strides=[4, 8, 16],
+            roi_layer=dict(output_size=5, sampling_ratio=2),
+            out_channels=channels,
+            featmap_strides=[4, 8, 16],
             finest_scale=28,
         ),
         bbox_head=dict(in_channels=channels, fc_out_channels=128, roi_feat_size=5, num_classes=8),
@@ -28,7 +28,5 @@ model = dict(
         rpn_proposal=dict(nms_pre=200, max_per_img=100),
         rcnn=dict(sampler=dict(num=64)),
     ),
-    test_cfg=dict(
-        rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)
-    ),
+    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100), rcnn=dict(max_per_img=50)),
 )

@@ -1,5 +1,6 @@
 # MiniScenes for detectors; `tools/dataset_converters/miniscenes.py --out data/miniscenes` writes it.
 # Other folders: --cfg-options data_root=DIR (every path below starts with it).
+custom_imports = dict(imports=["detdiffusion.datasets.checked_coco"])
 data_root = "data/miniscenes/"
 image_scale = (128, 128)  # 64 px scenes are enlarged: the finest feature map has stride 4
 
@@ -25,7 +26,7 @@ train_dataloader = dict(
     persistent_workers=False,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     dataset=dict(
-        type="CocoDataset",
+        type="detdiffusion.CheckedCocoDataset",
         data_root=data_root,
         ann_file="detector/instances.json",
         data_prefix=dict(img="detector/images/"),
@@ -41,7 +42,7 @@ val_dataloader = dict(
     drop_last=False,
     sampler=dict(type="DefaultSampler", shuffle=False),
     dataset=dict(
-        type="CocoDataset",
+        type="detdiffusion.CheckedCocoDataset",
         data_root=data_root,
         ann_file="val/instances.json",
         data_prefix=dict(img="val/images/"),

@@ -1,0 +1,10 @@
+# ATSS R50-FPN on COCO 2017 and `easy` images of its layouts, 6 epochs.
+_base_ = "./atss_r50_fpn_real_coco.py"
+custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.datasets.synthetic_coco"])
+synthetic_root = "work_dirs/synthetic_coco/easy"  # tools/generate.py --out
+
+train_dataloader = dict(
+    dataset=dict(
+        type="detdiffusion.SyntheticAugmentedCocoDataset", synthetic=[dict(data_root=synthetic_root)]
+    )
+)

@@ -1,0 +1,14 @@
+# Faster R-CNN R50-FPN on COCO 2017, 6 epochs, 16 images a batch: the real-only arm.
+# COCO elsewhere: --cfg-options data_root=DIR (annotations/, train2017/, val2017/ in it).
+_base_ = "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
+custom_imports = dict(imports=["detdiffusion.datasets.checked_coco"])
+data_root = "data/coco/"
+
+train_cfg = dict(max_epochs=6)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=500),
+    dict(type="MultiStepLR", begin=0, end=6, by_epoch=True, milestones=[4, 5], gamma=0.1),
+]
+train_dataloader = dict(dataset=dict(type="detdiffusion.CheckedCocoDataset"))
+val_dataloader = dict(dataset=dict(type="detdiffusion.CheckedCocoDataset"))
+test_dataloader = val_dataloader

@@ -1,0 +1,22 @@
+# FCOS R50-FPN on real COCO alone for as many iterations as 6 epochs of real + synthetic images take.
+_base_ = "./fcos_r50_fpn_real_coco.py"
+
+num_real = 117266  # training images with objects
+num_synthetic = int("{{$NUM_SYNTHETIC:47429}}")  # the paper's subset; another set: NUM_SYNTHETIC=... in front
+epoch = -(-(num_real + num_synthetic) // 16)
+
+train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=6 * epoch, val_interval=epoch)
+train_dataloader = dict(sampler=dict(type="InfiniteSampler"))
+param_scheduler = [
+    dict(type="ConstantLR", factor=1.0 / 3, by_epoch=False, begin=0, end=500),
+    dict(
+        type="MultiStepLR",
+        begin=0,
+        end=6 * epoch,
+        by_epoch=False,
+        milestones=[4 * epoch, 5 * epoch],
+        gamma=0.1,
+    ),
+]
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=epoch))
+log_processor = dict(by_epoch=False)

@@ -1,0 +1,58 @@
+"""Overrides of a config's variables reach every place that was built from them.
+
+A config file evaluates ``ann_file = data_root + 'val.json'`` when it is read, so mmengine's
+``--cfg-options data_root=DIR`` alone would change the variable and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def propagate(values: Any, variables: Mapping[str, tuple[str, str]]) -> Any:
+    """Replaces paths below an old value by the same paths below the new one.
+
+    Args:
+        values: nested dicts, lists and tuples; they are changed in place, tuples are replaced.
+        variables: name -> (old value, new value). A text counts as built from the old value if it is that
+            path or one below it; a trailing slash makes no difference.
+
+    Returns:
+        ``values``, or its replacement.
+    """
+    if isinstance(values, dict):
+        for key in list(values):
+            values[key] = propagate(values[key], variables)
+    elif isinstance(values, list):
+        values[:] = [propagate(value, variables) for value in values]
+    elif isinstance(values, tuple):
+        return tuple(propagate(value, variables) for value in values)
+    elif isinstance(values, str):
+        for old, new in variables.values():
+            stem = old.rstrip("/")
+            if values == old:
+                return new
+            if values == stem or values.startswith(stem + "/"):
+                return new.rstrip("/") + values[len(stem) :]
+    return values
+
+
+def propagate_overrides(config, overrides: Mapping[str, Any]) -> None:
+    """Call it before ``config.merge_from_dict(overrides)``: top-level path variables among the overrides are
+    propagated through the config.
+
+    Args:
+        config: ``mmengine.config.Config``, changed in place.
+        overrides: as ``--cfg-options`` gives them.
+    """
+    variables = {
+        name: (config[name], value)
+        for name, value in overrides.items()
+        if "." not in name
+        and isinstance(value, str)
+        and isinstance(config.get(name), str)
+        and "/" in config[name].rstrip("/")
+    }
+    if variables:
+        propagate(config._cfg_dict, variables)
