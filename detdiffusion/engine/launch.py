@@ -1,0 +1,106 @@
+"""From a config to a runner, on one process or many, with or without a GPU."""
+
+import os
+
+from mmengine.config import Config, ConfigDict
+from mmengine.registry import RUNNERS as ROOT_RUNNERS
+from mmengine.runner import Runner
+
+from ..utils import compat
+from ..utils.errors import UserError
+from .runner import SafeRunner
+
+
+def prepare_ranks(cfg: Config, launcher: str) -> None:
+    """Set ``cfg.launcher`` and, on ranks without a GPU, start gloo.
+
+    mmengine calls ``torch.cuda.set_device`` and gives the wrapper a device id, so CPU ranks start their
+    process group here and get a wrapper without devices.
+
+    Args:
+        cfg: the config, changed in place.
+        launcher: 'none', 'pytorch' (torchrun's environment variables), 'slurm' or 'mpi'.
+
+    Raises:
+        UserError: 'pytorch' outside torchrun.
+    """
+    import torch
+
+    cfg.launcher = launcher
+    if launcher == "none":
+        return
+    if launcher == "pytorch":
+        missing = [n for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR") if n not in os.environ]
+        if missing:
+            raise UserError(
+                f"--launcher pytorch needs torchrun's environment ({', '.join(missing)} not set): "
+                "start with `tools/dist_train.sh CONFIG GPUS` or `torchrun`."
+            )
+    if torch.cuda.is_available() or launcher != "pytorch":
+        return
+    if not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("gloo")
+    if cfg.get("model_wrapper_cfg") is None:
+        cfg.model_wrapper_cfg = dict(
+            type="MMDistributedDataParallel",
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get("find_unused_parameters", False),
+        )
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the config's ``runner_type``, by default :class:`SafeRunner`.
+
+    Raises:
+        UserError: the config lacks a part that every run needs, or names a part that is not registered.
+    """
+    compat.setup()
+    for key in ("model", "work_dir"):
+        if key not in cfg:
+            raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
+    try:
+        if "runner_type" in cfg:
+            return ROOT_RUNNERS.build(cfg)
+        return SafeRunner.from_cfg(cfg)
+    except KeyError as error:
+        if "registry" in str(error):
+            raise UserError(f"config {cfg.filename}: {error.args[0]}") from error
+        raise
+
+
+def enable_amp(cfg: Config) -> None:
+    """Switch the optimizer wrapper to mixed precision.
+
+    Raises:
+        UserError: there is no accelerator, or the wrapper is of another kind already.
+    """
+    import torch
+
+    wrapper: ConfigDict = cfg.get("optim_wrapper") or ConfigDict()
+    kind = wrapper.get("type", "OptimWrapper")
+    if kind == "AmpOptimWrapper":
+        return
+    if kind != "OptimWrapper":
+        raise UserError(f"--amp works with optim_wrapper type 'OptimWrapper', not with '{kind}'.")
+    if not torch.cuda.is_available():
+        raise UserError("--amp needs a GPU, and torch sees none here; leave it out.")
+    bfloat16 = torch.cuda.is_bf16_supported()
+    cfg.optim_wrapper.type = "AmpOptimWrapper"
+    cfg.optim_wrapper.setdefault("dtype", "bfloat16" if bfloat16 else "float16")
+    if cfg.optim_wrapper.dtype == "float16":
+        cfg.optim_wrapper.setdefault("loss_scale", "dynamic")
+
+
+def enable_auto_scale_lr(cfg: Config) -> None:
+    """Scale the learning rate with the total batch size.
+
+    Raises:
+        UserError: the config does not say for which batch size its learning rate is.
+    """
+    if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
+        raise UserError(
+            f"--auto-scale-lr: config {cfg.filename} has no `auto_scale_lr = dict(base_batch_size=...)`, "
+            "the batch size that its learning rate is for."
+        )
+    cfg.auto_scale_lr.enable = True

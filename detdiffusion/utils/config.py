@@ -1,0 +1,84 @@
+"""Reading configs for the tools: overrides from the command line, and one clear error for a broken file."""
+
+import difflib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .errors import UserError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+
+def parse_options(options: Sequence[str] | None) -> dict[str, Any]:
+    """``['a.b=1', 'c=[x,y]']`` as a dict for ``Config.merge_from_dict``.
+
+    Raises:
+        UserError: an option has no ``=``, or its brackets do not match.
+    """
+    from mmengine.config import DictAction
+
+    parsed = {}
+    for option in options or ():
+        key, separator, value = option.partition("=")
+        if not separator or not key:
+            raise UserError(f"--cfg-options: {option!r} is not of the form key=value.")
+        try:
+            parsed[key] = DictAction._parse_iterable(value)
+        except AssertionError as error:
+            raise UserError(f"--cfg-options {key}: {error}.") from error
+    return parsed
+
+
+def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
+    """Read a config file and apply overrides.
+
+    Args:
+        path: a file, or ``package::file.py`` for one that an installed package ships.
+        options: ``key=value`` strings of ``--cfg-options``.
+
+    Raises:
+        UserError: no such file (with near matches), a file that does not parse or whose bases do not
+            resolve, or a bad override.
+    """
+    from mmengine.config import Config
+
+    overrides = parse_options(options)
+    try:
+        filename = Config._get_cfg_path(path, "")[0] if "::" in path else str(Path(path).expanduser())
+    except (FileNotFoundError, ModuleNotFoundError, AssertionError, ValueError) as error:
+        raise UserError(f"config {path}: {error}") from error
+    if not Path(filename).is_file():
+        raise UserError(f"config {path} does not exist{_near(Path(filename))}.")
+    try:
+        cfg = Config.fromfile(filename)
+    except UserError:
+        raise
+    except Exception as error:  # a config is Python: anything may come out of it
+        raise UserError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
+    try:
+        cfg.merge_from_dict(overrides)
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise UserError(f"--cfg-options {' '.join(options or ())}: {error}") from error
+    return cfg
+
+
+def _near(path: Path) -> str:
+    """'; did you mean ...' from the configs of the folder and of this repository's ``configs``."""
+    folders = {path.parent, Path("configs"), Path(__file__).resolve().parents[2] / "configs"}
+    names = {str(file): file.stem for folder in folders if folder.is_dir() for file in folder.rglob("*.py")}
+    close = difflib.get_close_matches(path.stem, names.values(), n=3, cutoff=0.5)
+    files = sorted({min((f for f, stem in names.items() if stem == c), key=len) for c in close})
+    return f"; did you mean {' or '.join(files)}?".removesuffix("?") if files else ""
+
+
+def default_work_dir(cfg: "Config") -> str:
+    """``work_dirs/<name of the config file>``."""
+    return str(Path("work_dirs") / Path(cfg.filename).stem)
+
+
+def command_line() -> str:
+    """The command as it was typed, for records."""
+    return " ".join(["python", *sys.argv])

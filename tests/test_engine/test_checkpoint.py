@@ -1,0 +1,105 @@
+"""A checkpoint brings data, never code."""
+
+import io
+import pickle
+import zipfile
+from collections import OrderedDict
+
+import numpy as np
+import pytest
+import torch
+from mmengine.logging import HistoryBuffer
+
+from detdiffusion.engine import load_checkpoint, use_safe_loader
+from detdiffusion.utils.errors import UserError
+
+
+def test_what_mmengine_stores_is_read_back(tmp_path):
+    buffer = HistoryBuffer([1.0, 2.0, 4.0], [1, 1, 1])
+    stored = dict(
+        state_dict=OrderedDict(weight=torch.arange(3.0), half=torch.ones(2, dtype=torch.bfloat16)),
+        message_hub=dict(
+            log_scalars=OrderedDict(loss=buffer), runtime_info=dict(iter=np.int64(3), lr=np.float32(0.5))
+        ),
+        meta=dict(
+            classes=("a", "b"), palette=np.array([[1, 2]], dtype=np.uint8), name=np.array(["x"]), epoch=1
+        ),
+        optimizer=dict(
+            state={0: dict(step=torch.tensor(3.0))}, param_groups=[dict(lr=0.1, betas=(0.9, 0.999))]
+        ),
+    )
+    torch.save(stored, tmp_path / "a.pth")
+    loaded = load_checkpoint(tmp_path / "a.pth")
+    assert torch.equal(loaded["state_dict"]["weight"], torch.arange(3.0))
+    assert loaded["message_hub"]["log_scalars"]["loss"].mean() == pytest.approx(7 / 3)
+    assert loaded["message_hub"]["runtime_info"] == dict(iter=3, lr=0.5)
+    assert loaded["meta"]["palette"].tolist() == [[1, 2]] and loaded["meta"]["classes"] == ("a", "b")
+
+
+class Runs:
+    """Unpickling it in the usual way calls ``function(*args)``."""
+
+    def __init__(self, function, *args):
+        self.call = function, args
+
+    def __reduce__(self):
+        return self.call
+
+
+def test_code_in_a_checkpoint_does_not_run(tmp_path):
+    marker, path = tmp_path / "ran", tmp_path / "bad.pth"
+    torch.save(dict(state_dict={}, meta=Runs(open, str(marker), "w")), path)
+    with pytest.raises(UserError, match="bad.pth holds objects that may run code"):
+        load_checkpoint(path)
+    # mmengine's allow-list has getattr, from which everything can be reached.
+    torch.save(dict(meta=Runs(getattr, HistoryBuffer.mean, "__globals__")), path)
+    with pytest.raises(UserError, match="may run code"):
+        load_checkpoint(path)
+    torch.save(dict(meta=Runs(getattr, HistoryBuffer, "__init__")), path)
+    with pytest.raises(UserError, match="may run code"):
+        load_checkpoint(path)
+    assert not marker.exists()
+
+
+def test_the_same_holds_for_every_load_of_mmengine(tmp_path):
+    from mmengine.runner import CheckpointLoader
+
+    marker, path = tmp_path / "ran", tmp_path / "bad.pth"
+    torch.save(dict(meta=Runs(open, str(marker), "w")), path)
+    use_safe_loader()
+    with pytest.raises(UserError, match="may run code"):
+        CheckpointLoader.load_checkpoint(str(path))
+    assert not marker.exists()
+
+
+def _truncated_zip():
+    whole = io.BytesIO()
+    torch.save(dict(a=torch.zeros(100)), whole)
+    return whole.getvalue()[:300]
+
+
+def _zip_without_data():
+    empty = io.BytesIO()
+    with zipfile.ZipFile(empty, "w") as archive:
+        archive.writestr("x", "y")
+    return empty.getvalue()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"junk", _truncated_zip(), _zip_without_data(), pickle.dumps(3), b"\x80\x02}", b"PK\x03\x04"],
+)
+def test_a_damaged_file_is_one_clear_error(content, tmp_path):
+    path = tmp_path / "damaged.pth"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"damaged.pth (is damaged or no checkpoint|holds a)") as error:
+        load_checkpoint(path)
+    assert "weights_only" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_missing_file_and_wrong_content(tmp_path):
+    torch.save([1], tmp_path / "list.pth")
+    with pytest.raises(UserError, match="holds a list, not a dict"):
+        load_checkpoint(tmp_path / "list.pth")
+    with pytest.raises(UserError, match="epoch_9.pth does not exist; .* holds list.pth"):
+        load_checkpoint(tmp_path / "epoch_9.pth")

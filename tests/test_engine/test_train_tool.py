@@ -1,0 +1,137 @@
+"""tools/train.py, tools/test.py and tools/dist_train.sh as a user runs them, on a toy model."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+CONFIG = HERE / "toy_config.py"
+
+
+def run(*args, cwd, code=0):
+    env = dict(os.environ, PYTHONPATH=f"{HERE}:{ROOT}", PYTHON=sys.executable, OMP_NUM_THREADS="1")
+    result = subprocess.run([str(a) for a in args], cwd=cwd, env=env, capture_output=True, text=True)
+    assert result.returncode == code, result.stdout + result.stderr
+    return result
+
+
+def train(*args, cwd, code=0):
+    return run(sys.executable, ROOT / "tools/train.py", *args, cwd=cwd, code=code)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("train")
+    train(CONFIG, cwd=folder)
+    return folder / "work_dirs" / "toy_config"
+
+
+def test_checkpoints_load_safely_and_appear_whole(trained):
+    from detdiffusion.engine import load_checkpoint
+
+    assert (trained / "last_checkpoint").read_text().strip().endswith("iter_4.pth")
+    assert sorted(p.name for p in trained.glob("*.pth")) == ["iter_2.pth", "iter_4.pth"]
+    assert not list(trained.glob(".*.part"))
+    checkpoint = load_checkpoint(trained / "iter_4.pth")
+    assert set(checkpoint) >= {"meta", "state_dict", "message_hub", "optimizer", "param_schedulers"}
+    assert checkpoint["meta"]["iter"] == 4
+    assert len(checkpoint["message_hub"]["log_scalars"]["train/loss"].data[0]) == 4
+
+
+def test_resume_continues_exactly(trained, tmp_path):
+    train(CONFIG, "--work-dir", tmp_path, "--resume", trained / "iter_2.pth", cwd=tmp_path)
+    ends = [torch.load(d / "iter_4.pth", weights_only=False) for d in (trained, tmp_path)]
+    torch.testing.assert_close(ends[0]["state_dict"]["linear.bias"], ends[1]["state_dict"]["linear.bias"])
+    assert (tmp_path / "rank0_iter2.pt").exists() and not (tmp_path / "rank0_iter1.pt").exists()
+
+
+def test_resume_without_path_finds_the_last_one_or_starts(tmp_path):
+    train(CONFIG, "--work-dir", "w", "--resume", "--cfg-options", "train_cfg.max_iters=2", cwd=tmp_path)
+    (tmp_path / "w" / "rank0_iter0.pt").unlink()
+    result = train(CONFIG, "--work-dir", "w", "--resume", cwd=tmp_path)
+    assert "iter_2.pth" in result.stdout + result.stderr
+    assert (tmp_path / "w" / "iter_4.pth").exists() and not (tmp_path / "w" / "rank0_iter0.pt").exists()
+
+
+def test_two_gloo_ranks_agree_with_one(tmp_path):
+    options = ["--cfg-options", "train_cfg.max_iters=2"]
+    train(CONFIG, "--work-dir", "one", *options, cwd=tmp_path)
+    os.environ["PORT"] = str(20000 + os.getpid() % 20000)
+    script = ROOT / "tools/dist_train.sh"
+    run(
+        "bash",
+        script,
+        CONFIG,
+        2,
+        "--work-dir",
+        "two",
+        *options,
+        "train_dataloader.batch_size=2",
+        cwd=tmp_path,
+    )
+    for step in range(2):
+        one, a, b = (
+            torch.load(tmp_path / name / f"rank{rank}_iter{step}.pt")
+            for name, rank in (("one", 0), ("two", 0), ("two", 1))
+        )
+        assert torch.equal(a["weight"], b["weight"]) and torch.equal(a["grad"], b["grad"])
+        torch.testing.assert_close(a["grad"], one["grad"])
+        torch.testing.assert_close(a["weight"], one["weight"])
+
+
+@pytest.mark.parametrize(
+    "args, message",
+    [
+        (["toy_confg.py"], r"config .*toy_confg.py does not exist; did you mean .*toy_config.py"),
+        (["broken.py"], "cannot be read: .*"),
+        ([CONFIG, "--resume", "nowhere.pth"], "checkpoint nowhere.pth does not exist"),
+        ([CONFIG, "--cfg-options", "load_from=junk.pth"], "junk.pth is damaged or no checkpoint"),
+        (
+            [CONFIG, "--cfg-options", "load_from=other.pth"],
+            "does not fit the model.*linear.bias.*strict_load=False",
+        ),
+        ([CONFIG, "--cfg-options", "a"], "'a' is not of the form key=value"),
+        ([CONFIG, "--cfg-options", "model.fail=True"], "the toy model was told to fail"),
+        ([CONFIG, "--cfg-options", "model.type=Nothing"], "Nothing is not in the .* registry"),
+        ([CONFIG, "--cfg-options", "train_dataloader.dataset.fail=True"], "toy item 0 is broken"),
+        (
+            [CONFIG, "--cfg-options", "train_dataloader.dataset.fail=True", "train_dataloader.num_workers=1"],
+            "toy item 0 is broken",
+        ),
+        ([CONFIG, "--launcher", "pytorch"], "torchrun"),
+    ],
+)
+def test_bad_input_is_one_message(args, message, tmp_path):
+    (tmp_path / "toy_config.py").write_text(CONFIG.read_text())
+    (tmp_path / "broken.py").write_text("model = dict(type=")
+    (tmp_path / "junk.pth").write_bytes(b"no checkpoint at all")
+    torch.save(dict(state_dict={"linear.weight": torch.zeros(1, 3)}), tmp_path / "other.pth")
+    result = train(*args, cwd=tmp_path, code=2)
+    assert re.search(f"^error: .*{message}", result.stderr, re.MULTILINE | re.DOTALL), result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_test_tool_reports_what_is_missing(trained, tmp_path):
+    result = run(sys.executable, ROOT / "tools/test.py", CONFIG, trained / "iter_4.pth", cwd=tmp_path, code=2)
+    assert result.stderr.startswith("error: ") and "test_dataloader" in result.stderr
+
+
+def test_test_tool_writes_metrics(trained, tmp_path):
+    config = tmp_path / "with_test.py"
+    config.write_text(
+        f"_base_ = [{str(CONFIG)!r}]\n"
+        "test_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(type='ToyData'),\n"
+        "    sampler=dict(type='DefaultSampler', shuffle=False))\n"
+        "test_evaluator = dict(type='ToyMetric')\ntest_cfg = dict(type='TestLoop')\n"
+    )
+    out = tmp_path / "out" / "metrics.json"
+    tool = ROOT / "tools/test.py"
+    run(sys.executable, tool, config, trained / "iter_4.pth", "--out", out, cwd=tmp_path)
+    assert json.loads(out.read_text()) == {"toy/count": 16.0}

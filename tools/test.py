@@ -1,0 +1,62 @@
+"""Evaluate a checkpoint on its config's test set and print the metrics."""
+
+import argparse
+import json
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+EXAMPLES = """examples:
+  python tools/test.py configs/detectors/faster-rcnn_miniscenes.py work_dirs/det/epoch_4.pth
+  python tools/test.py configs/detectors/fcos_miniscenes.py fcos.pth --out metrics.json
+  torchrun --nproc_per_node 2 tools/test.py CONFIG CHECKPOINT --launcher pytorch
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="config file, or package::file.py of an installed package")
+    parser.add_argument("checkpoint", help="checkpoint of that config")
+    parser.add_argument("--work-dir", help="where logs go (default: work_dirs/<config name>)")
+    parser.add_argument("--out", metavar="FILE.json", help="write the metrics there too")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides, e.g. a.b=1 c=[x,y]")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+
+    from detdiffusion.engine import launch
+    from detdiffusion.utils.config import default_work_dir, load_config
+    from detdiffusion.utils.errors import UserError
+
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(cfg)
+    missing = [key for key in ("test_dataloader", "test_evaluator", "test_cfg") if not cfg.get(key)]
+    if missing:
+        raise UserError(f"config {args.config} has no {', '.join(missing)}; there is nothing to test.")
+    if not Path(args.checkpoint).is_file():
+        raise UserError(f"checkpoint {args.checkpoint} does not exist.")
+    cfg.load_from, cfg.resume = args.checkpoint, False
+    launch.prepare_ranks(cfg, args.launcher)
+    runner = launch.build_runner(cfg)
+    metrics = {name: float(value) for name, value in runner.test().items()}
+    if args.out and runner.rank == 0:
+        out = Path(args.out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        temporary = out.with_name(f".{out.name}.part")
+        temporary.write_text(json.dumps(metrics, indent=1) + "\n")
+        os.replace(temporary, out)
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)

@@ -1,0 +1,67 @@
+"""Train a detector or a generator: both are one mmengine config."""
+
+import argparse
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+EXAMPLES = """examples:
+  python tools/train.py configs/detectors/faster-rcnn_miniscenes.py
+  python tools/train.py configs/detdiffusion_miniscenes.py --work-dir work_dirs/gen --resume
+  python tools/train.py configs/detdiffusion_coco.py --cfg-options train_dataloader.batch_size=8
+  bash tools/dist_train.sh configs/detdiffusion_coco.py 8 --amp
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="config file, or package::file.py of an installed package")
+    parser.add_argument("--work-dir", help="where logs and checkpoints go (default: work_dirs/<config name>)")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="PATH",
+        help="go on from PATH, or from the last checkpoint of the work dir (from the start if there is none)",
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision: bfloat16 where the GPU has it")
+    parser.add_argument(
+        "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
+    )
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides, e.g. a.b=1 c=[x,y]")
+    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+
+    from detdiffusion.engine import launch
+    from detdiffusion.utils.config import default_work_dir, load_config
+    from detdiffusion.utils.errors import UserError
+
+    cfg = load_config(args.config, args.cfg_options)
+    cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(cfg)
+    if "train_dataloader" not in cfg:
+        raise UserError(f"config {args.config} has no train_dataloader; it is not one to train.")
+    if args.amp:
+        launch.enable_amp(cfg)
+    if args.auto_scale_lr:
+        launch.enable_auto_scale_lr(cfg)
+    if args.resume:
+        cfg.resume = True
+        cfg.load_from = None if args.resume == "auto" else args.resume
+    launch.prepare_ranks(cfg, args.launcher)
+    launch.build_runner(cfg).train()
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)
