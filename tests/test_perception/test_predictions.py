@@ -1,0 +1,86 @@
+"""COCO results json: read as pycocotools reads it, and every fault by one clear message."""
+
+import json
+
+import numpy as np
+import pytest
+from pycocotools.coco import COCO
+
+from detdiffusion.perception import read_results
+from detdiffusion.utils.errors import UserError
+
+ENTRY = {"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}
+
+
+def write(folder, data):
+    path = folder / "results.json"
+    path.write_text(data if isinstance(data, str) else json.dumps(data))
+    return path
+
+
+def test_round_trip_over_pycocotools(shared_dir, tmp_path):
+    ann = shared_dir / "data" / "coco_cc" / "instances.json"
+    coco = COCO(ann)
+    rng = np.random.default_rng(0)
+    results = [
+        dict(image_id=a["image_id"], category_id=a["category_id"], bbox=a["bbox"], score=float(rng.uniform()))
+        for a in coco.anns.values()
+    ]
+    found = read_results(write(tmp_path, results), coco.imgs, coco.cats)
+    again = found.to_coco_results()
+    loaded = coco.loadRes(again)
+    assert len(loaded.anns) == len(results) == len(found)
+    for ours, original in zip(again, results):
+        assert ours["bbox"] == pytest.approx(original["bbox"])
+        assert {k: ours[k] for k in ("image_id", "category_id", "score")} == {
+            k: original[k] for k in ("image_id", "category_id", "score")
+        }
+
+
+def test_predictions_on_other_images_are_counted(tmp_path):
+    path = write(tmp_path, [ENTRY, dict(ENTRY, image_id=99)])
+    found = read_results(path, [1, 2], [2])
+    assert len(found) == 1 and list(found.report.values()) == [1]
+    assert found.boxes.tolist() == [[1, 2, 4, 6]]
+    with pytest.raises(UserError, match="another data set"):
+        read_results(path, [5], [2])
+
+
+def test_an_empty_list_is_valid(tmp_path):
+    assert len(read_results(write(tmp_path, []), [1], [2])) == 0
+
+
+@pytest.mark.parametrize(
+    ("entry", "part"),
+    [
+        (7, "must be an object"),
+        ({**ENTRY, "image_id": "1"}, "'image_id' must be a whole number, it is '1'"),
+        ({k: v for k, v in ENTRY.items() if k != "score"}, "lacks 'score'"),
+        ({**ENTRY, "score": 50}, "'score' must be a number from 0 to 1, it is 50"),
+        ({**ENTRY, "score": float("nan")}, "'score'"),
+        ({**ENTRY, "score": None}, "'score'"),
+        ({**ENTRY, "bbox": [1, 2, float("inf"), 4]}, "'bbox'"),
+        ({**ENTRY, "bbox": [1, 2, -3, 4]}, "'bbox'"),
+        ({**ENTRY, "bbox": [1, 2, 3]}, "'bbox'"),
+        ({**ENTRY, "bbox": "1234"}, "'bbox'"),
+        ({**ENTRY, "category_id": 77}, "unknown category id 77"),
+        ({**ENTRY, "category_id": None}, "'category_id'"),
+    ],
+)
+def test_a_bad_entry_is_named(tmp_path, entry, part):
+    with pytest.raises(UserError, match="entry 1") as caught:
+        read_results(write(tmp_path, [ENTRY, entry]), [1], [2])
+    assert part in str(caught.value) and "results.json" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("[{", "broken json"),
+        ("3", "not a COCO results json"),
+        ('{"images": []}', "--ann"),
+    ],
+)
+def test_other_files_are_refused(tmp_path, text, part):
+    with pytest.raises(UserError, match=part):
+        read_results(write(tmp_path, text), [1], [2])
