@@ -46,12 +46,12 @@ class ToyData(Dataset):
 
 @HOOKS.register_module()
 class SaveRankWeights(Hook):
-    """Writes each rank's weights and gradients, to compare ranks."""
+    """Writes each rank's weights after each step, to compare ranks."""
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         model = getattr(runner.model, "module", runner.model)
-        record = dict(weight=model.linear.weight.data, grad=model.linear.weight.grad)
-        torch.save(record, os.path.join(runner.work_dir, f"rank{runner.rank}_iter{runner.iter}.pt"))
+        path = os.path.join(runner.work_dir, f"rank{runner.rank}_iter{runner.iter}.pt")
+        torch.save(model.linear.weight.data, path)
 
 
 @METRICS.register_module()
