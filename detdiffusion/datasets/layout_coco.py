@@ -30,6 +30,7 @@ class LayoutCocoDataset(Dataset):
     Args:
         ann_files: COCO json paths; annotation ids must be unique over them.
         img_dir: folder of the images.
+        data_root: prefix of relative ``ann_files`` and ``img_dir``.
         pipeline: transform configs; each gets ``img_path``, ``layout`` and ``segmentations``.
         classes: class names to keep, default all; a name that no json has is an error.
         filter_cfg: overrides of :data:`LAMA_FILTER`.
@@ -43,15 +44,19 @@ class LayoutCocoDataset(Dataset):
         self,
         ann_files: str | Sequence[str],
         img_dir: str,
+        data_root: str = "",
         pipeline: Sequence[dict | Callable] = (),
         classes: Sequence[str] | None = None,
         filter_cfg: dict | None = None,
         test_mode: bool = False,
     ) -> None:
-        self.ann_files = [ann_files] if isinstance(ann_files, (str, Path)) else list(ann_files)
-        self.img_dir, self.test_mode = Path(img_dir), test_mode
+        ann_files = [ann_files] if isinstance(ann_files, (str, Path)) else ann_files
+        self.ann_files = [str(Path(data_root, path)) for path in ann_files]
+        self.img_dir, self.test_mode = Path(data_root, img_dir), test_mode
         if not self.img_dir.is_dir():
-            raise UserError(f"no image folder {str(img_dir)!r}: set the config's data_root to your data set")
+            raise UserError(
+                f"no image folder {str(self.img_dir)!r}: set data_root (now {data_root!r}) to the folder of your data set"
+            )
         self.filter_cfg = {**LAMA_FILTER, **(filter_cfg or {})}
         self.report: Counter = Counter()
         files = [read_coco(path) for path in self.ann_files]

@@ -1,25 +1,23 @@
 """MiniScenes as layouts: things and stuff, LAMA's filter, 64 px."""
 
-data_root = "data/miniscenes/"
-train_split, val_split = "train", "val"
+data_root = "data/miniscenes"
 image_size = (64, 64)
-batch_size = 64
 train_pipeline = [
     dict(type="LoadLayoutImage", size=image_size, cache=True),
     dict(type="RandomFlipLayout", prob=0.5),
     dict(type="PackLayoutInputs"),
 ]
-val_pipeline = [dict(type="LoadLayoutImage", size=image_size), dict(type="PackLayoutInputs")]
 train_dataloader = dict(
-    batch_size=batch_size,
+    batch_size=64,
     num_workers=0,
     drop_last=True,
     sampler=dict(type="InfiniteSampler", shuffle=True),
     collate_fn=dict(type="pseudo_collate"),
     dataset=dict(
         type="LayoutCocoDataset",
-        ann_files=[data_root + train_split + "/instances.json", data_root + train_split + "/stuff.json"],
-        img_dir=data_root + train_split + "/images",
+        data_root=data_root,
+        ann_files=["train/instances.json", "train/stuff.json"],
+        img_dir="train/images",
         pipeline=train_pipeline,
     ),
 )
@@ -27,12 +25,14 @@ train_dataloader = dict(
 layout_datasets = dict(
     train=dict(
         type="LayoutCocoDataset",
-        ann_files=[data_root + train_split + "/instances.json", data_root + train_split + "/stuff.json"],
-        img_dir=data_root + train_split + "/images",
+        data_root=data_root,
+        ann_files=["train/instances.json", "train/stuff.json"],
+        img_dir="train/images",
     ),
     val=dict(
         type="LayoutCocoDataset",
-        ann_files=[data_root + val_split + "/instances.json", data_root + val_split + "/stuff.json"],
-        img_dir=data_root + val_split + "/images",
+        data_root=data_root,
+        ann_files=["val/instances.json", "val/stuff.json"],
+        img_dir="val/images",
     ),
 )
