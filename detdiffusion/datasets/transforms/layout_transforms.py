@@ -111,9 +111,9 @@ class RandomFlipLayout:
 
     def __call__(self, results: dict) -> dict:
         if torch.rand(()).item() >= self.prob:
-            return results
+            return dict(results, flip=False)
         image = np.ascontiguousarray(results["img"][:, ::-1])
-        return dict(results, img=image, layout=results["layout"].hflip())
+        return dict(results, img=image, layout=results["layout"].hflip(), flip=True)
 
 
 @TRANSFORMS.register_module()
@@ -122,6 +122,9 @@ class PackLayoutInputs:
 
     def __call__(self, results: dict) -> dict:
         layout = results["layout"]
-        sample = BaseDataElement(metainfo=dict(image_id=layout.image_id, img_path=results["img_path"]))
+        meta = dict(
+            image_id=layout.image_id, img_path=results["img_path"], flip=bool(results.get("flip", False))
+        )
+        sample = BaseDataElement(metainfo=meta)
         sample.set_data(dict(layout=layout))
         return dict(inputs=torch.from_numpy(results["img"]).permute(2, 0, 1), data_samples=sample)

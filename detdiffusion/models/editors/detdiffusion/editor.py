@@ -14,7 +14,9 @@ from torch import Tensor
 from detdiffusion.registry import MODELS
 from detdiffusion.structures import Layout
 
+from ...losses import noise_target, object_masks, sqrt_alpha_bar
 from .components import build_component, extend_text_encoder
+from .latent_cache import LatentCache
 from .layout_tokenizer import LayoutTokenizer
 from .sampler import denoise, initial_noise
 
@@ -47,6 +49,8 @@ class DetDiffusion(BaseModel):
         dtype: ``fp32``, ``bf16`` or ``fp16``: autocast of UNet and text encoder in training and sampling;
             trained weights stay float32.
         gradient_checkpointing: recompute UNet activations in the backward pass.
+        cache_latents: encode every training image, and its mirror image, once; for data sets that fit into
+            memory and pipelines without other random transforms than ``RandomFlipLayout``.
         data_preprocessor: default turns uint8 images into [-1, 1].
     """
 
@@ -67,6 +71,7 @@ class DetDiffusion(BaseModel):
         perception_on_null_text: bool = True,
         dtype: str = "fp32",
         gradient_checkpointing: bool = False,
+        cache_latents: bool = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -77,9 +82,9 @@ class DetDiffusion(BaseModel):
             raise ValueError("mask_head and perception_loss come together: give both or neither")
         if dtype not in _AUTOCAST:
             raise ValueError(f"dtype must be one of {sorted(_AUTOCAST)}, got {dtype!r}")
-        self.vae = build_component(vae, "vae").requires_grad_(False).eval()
-        self.text_encoder = build_component(text_encoder, "text_encoder")
-        self.unet = build_component(unet, "unet")
+        self.vae = build_component(vae, "vae").float().requires_grad_(False).eval()
+        self.text_encoder = build_component(text_encoder, "text_encoder").float()  # trained weights: float32
+        self.unet = build_component(unet, "unet").float()
         self.scheduler = build_component(scheduler, "scheduler")
         self.test_scheduler = self._build_test_scheduler(test_scheduler)
         self.layout_tokenizer = LayoutTokenizer(
@@ -100,6 +105,7 @@ class DetDiffusion(BaseModel):
             self.perception_loss = MODELS.build(perception_loss)
         self.null_text_prob, self.perception_on_null_text = null_text_prob, perception_on_null_text
         self.dtype_name = dtype
+        self._latent_cache = LatentCache(self._posterior) if cache_latents else None
 
     def _build_test_scheduler(self, spec):
         if isinstance(spec, dict) and "from_pretrained" not in spec:
@@ -140,11 +146,24 @@ class DetDiffusion(BaseModel):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=dtype)
 
-    @torch.no_grad()
-    def encode_images(self, images: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1]; sampled where the VAE is variational."""
+    def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
         encoded = self.vae.encode(images.to(next(self.vae.parameters()).dtype))
-        latents = encoded.latent_dist.sample() if hasattr(encoded, "latent_dist") else encoded.latents
+        if hasattr(encoded, "latent_dist"):
+            return encoded.latent_dist.mean, encoded.latent_dist.std
+        return encoded.latents, torch.zeros_like(encoded.latents)
+
+    @torch.no_grad()
+    def encode_images(self, images: Tensor, keys: Sequence | None = None) -> Tensor:
+        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], sampled from the VAE's posterior.
+
+        ``keys`` name the images for the latent cache; without them nothing is cached.
+        """
+        if self._latent_cache is not None and keys is not None:
+            mean, std = self._latent_cache.moments(images, keys)
+        else:
+            mean, std = self._posterior(images)
+        latents = mean + std * torch.randn_like(mean)
         return (latents * self.vae.config.scaling_factor).float()
 
     @torch.no_grad()
@@ -167,7 +186,10 @@ class DetDiffusion(BaseModel):
                 ``tensor`` the latents.
         """
         if mode == "loss":
-            return self._losses(inputs, [sample.layout for sample in data_samples])
+            keys = None
+            if self._latent_cache is not None:
+                keys = [(sample.img_path, sample.flip) for sample in data_samples]
+            return self._losses(self.encode_images(inputs, keys), [sample.layout for sample in data_samples])
         if mode == "predict":
             height, width = inputs.shape[-2:]
             images = self.infer([sample.layout for sample in data_samples], height, width)["samples"]
@@ -178,8 +200,7 @@ class DetDiffusion(BaseModel):
             return self.encode_images(inputs)
         raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
-    def _losses(self, images: Tensor, layouts: list[Layout]) -> dict[str, Tensor]:
-        latents = self.encode_images(images)
+    def _losses(self, latents: Tensor, layouts: list[Layout]) -> dict[str, Tensor]:
         count = len(latents)
         noise = torch.randn_like(latents)
         steps = self.scheduler.config.num_train_timesteps
@@ -195,8 +216,7 @@ class DetDiffusion(BaseModel):
             prediction = self.unet(
                 noisy, timesteps, encoder_hidden_states=self.encode_prompts(input_ids), return_dict=False
             )[0]
-        v_prediction = self.scheduler.config.prediction_type == "v_prediction"
-        target = self.scheduler.get_velocity(latents, noise, timesteps) if v_prediction else noise
+        target = noise_target(self.scheduler, latents, noise, timesteps)
         boxes = [layout.boxes.to(latents.device) for layout in layouts]
         losses = dict(loss_ldm=self.noise_loss(prediction.float(), target, boxes, timesteps, self.scheduler))
         if self.mask_head is not None:
@@ -204,21 +224,19 @@ class DetDiffusion(BaseModel):
         return losses
 
     def _perception_loss(self, features, layouts, boxes, timesteps, null) -> Tensor:
+        labels = None
+        if all(layout.labels is not None for layout in layouts):
+            labels = [layout.labels.to(timesteps.device) for layout in layouts]
         with self._autocast():
-            logits = self.mask_head(features)
-        height, width = logits.shape[-2:]
-        masks = []
-        for layout, box, empty in zip(layouts, boxes, null.tolist()):
-            if empty and not self.perception_on_null_text:
-                masks.append(torch.zeros(0, height, width, dtype=torch.bool, device=logits.device))
-            elif layout.masks is None:
-                from ...losses import boxes_to_masks
-
-                masks.append(boxes_to_masks(box, height, width))
-            else:
-                masks.append(layout.masks.to(logits.device))
-        alphas = self.scheduler.alphas_cumprod.to(timesteps.device)[timesteps]
-        return self.perception_loss(logits, masks, alphas.sqrt())
+            logits = self.mask_head(features, boxes, labels)
+        mask_logits, class_logits = logits if isinstance(logits, tuple) else (logits, None)
+        masks = object_masks(layouts, *mask_logits.shape[-2:])
+        if not self.perception_on_null_text:
+            masks = [mask[:0] if empty else mask for mask, empty in zip(masks, null.tolist())]
+            labels = labels and [label[:0] if empty else label for label, empty in zip(labels, null.tolist())]
+        masks = [mask.to(mask_logits.device) for mask in masks]
+        weights = sqrt_alpha_bar(self.scheduler, timesteps)
+        return self.perception_loss(mask_logits, masks, weights, class_logits, labels)
 
     @torch.no_grad()
     def infer(

@@ -1,0 +1,19 @@
+"""The small DetDiffusion of the zoo: parts from one diffusers folder, layout tokens, P.A. Attr and P.A. loss."""
+
+layout_folder = "detdiffusion/zoo/miniscenes_layout"
+model = dict(
+    type="DetDiffusion",
+    vae=dict(type="AutoencoderKL", from_pretrained=layout_folder, subfolder="vae"),
+    tokenizer=dict(type="CLIPTokenizer", from_pretrained=layout_folder, subfolder="tokenizer"),
+    text_encoder=dict(type="CLIPTextModel", from_pretrained=layout_folder, subfolder="text_encoder"),
+    unet=dict(type="UNet2DConditionModel", from_pretrained=layout_folder, subfolder="unet"),
+    scheduler=dict(type="DDPMScheduler", from_pretrained=layout_folder, subfolder="scheduler"),
+    test_scheduler=dict(type="DPMSolverMultistepScheduler"),
+    layout_tokenizer=dict(template="compact", bins=(16, 16), attributes=True, max_length=48),
+    noise_loss=dict(type="NoiseLoss", foreground=True, snr_gamma=5.0),
+    mask_head=dict(
+        type="MaskHead", hidden=64, num_queries=20, num_heads=4, ffn=128, num_layers=3, upsample=2
+    ),
+    perception_loss=dict(type="PerceptionAwareLoss", loss_weight=0.01),
+    cache_latents=True,
+)

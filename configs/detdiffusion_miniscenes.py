@@ -1,0 +1,25 @@
+"""DetDiffusion on MiniScenes, fine-tuned from the zoo's layout checkpoint: P.A. Attr and P.A. loss."""
+
+_base_ = [
+    "_base_/default_runtime.py",
+    "_base_/datasets/miniscenes_layout.py",
+    "_base_/models/detdiffusion_small.py",
+    "_base_/schedules/generator_miniscenes.py",
+]
+attributes_file = "data/miniscenes/attributes.json"
+train_pipeline = [
+    dict(type="LoadLayoutImage", size=(64, 64), cache=True),
+    dict(type="LoadLayoutMasks"),
+    dict(type="LoadPerceptionAttributes", attributes_file=attributes_file),
+    dict(type="RandomFlipLayout", prob=0.5),
+    dict(type="PackLayoutInputs"),
+]
+train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
+max_iters = 400
+train_cfg = dict(max_iters=max_iters)
+optim_wrapper = dict(optimizer=dict(lr=5e-4))
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=40),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=40, end=max_iters, eta_min=1e-5),
+]
+custom_hooks = [dict(type="EMAHook", ema_type="MomentumAnnealingEMA", momentum=0.01, gamma=10)]

@@ -1,0 +1,21 @@
+"""The zoo's layout checkpoint: the base trained further on layouts without P.A. (GeoDiffusion)."""
+
+_base_ = "base_miniscenes.py"
+
+base_folder = "detdiffusion/zoo/miniscenes_base"
+model = dict(
+    text_encoder=dict(
+        _delete_=True, type="CLIPTextModel", from_pretrained=base_folder, subfolder="text_encoder"
+    ),
+    unet=dict(_delete_=True, type="UNet2DConditionModel", from_pretrained=base_folder, subfolder="unet"),
+    layout_tokenizer=dict(
+        _delete_=True, template="compact", bins=(16, 16), attributes=False, max_length=48
+    ),
+    noise_loss=dict(foreground=True),
+)
+max_iters = 8000
+train_cfg = dict(max_iters=max_iters)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=200, end=max_iters, eta_min=2e-5),
+]

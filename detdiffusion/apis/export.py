@@ -1,0 +1,112 @@
+"""Trained generators and autoencoders as diffusers folders."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from detdiffusion.utils.errors import UserError
+
+_DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
+
+
+def export_diffusers(
+    config: str,
+    checkpoint: str,
+    out_dir: str | Path,
+    dtype: str = "fp32",
+    cfg_options: Sequence[str] | None = None,
+) -> dict[str, int]:
+    """Write the parts of a trained model as a folder of safetensors that plain diffusers loads.
+
+    A generator gives ``model_index.json``, ``vae``, ``text_encoder``, ``tokenizer``, ``unet``, ``scheduler`` and
+    ``layout_config.json`` (how layouts become prompts); an autoencoder gives ``vae``, its scaling factor fitted to
+    256 training images.
+
+    Args:
+        config: config that the model was trained with.
+        checkpoint: mmengine checkpoint; its averaged weights are taken where it has them.
+        out_dir: folder to write; existing parts are replaced.
+        dtype: weights on disk, ``fp32``, ``fp16`` or ``bf16``.
+        cfg_options: ``key=value`` overrides of the config.
+
+    Returns:
+        Bytes written, by part.
+
+    Raises:
+        UserError: config and checkpoint do not belong together, or the model is of another kind.
+    """
+    from mmengine.registry import init_default_scope
+
+    import detdiffusion.models  # noqa: F401  registers the models
+    from detdiffusion.engine.checkpoint import load_checkpoint
+    from detdiffusion.registry import MODELS
+    from detdiffusion.utils.config import load_config
+
+    cfg = load_config(config, cfg_options)
+    init_default_scope("detdiffusion")
+    model = MODELS.build(cfg.model)
+    try:
+        model.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
+    except (RuntimeError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"checkpoint {checkpoint} does not fit the model of {config}: {reason}") from error
+    model.eval()
+    out_dir = Path(out_dir)
+    if hasattr(model, "fit_scaling_factor"):
+        model.fit_scaling_factor(_training_images(cfg, 256))
+        parts = dict(vae=model.vae)
+    elif hasattr(model, "layout_tokenizer"):
+        parts = dict(
+            vae=model.vae,
+            text_encoder=model.text_encoder,
+            tokenizer=model.tokenizer,
+            unet=model.unet,
+            scheduler=model.test_scheduler,
+        )
+        _write_index(model, parts, out_dir)
+    else:
+        raise UserError(f"{config}: its model {cfg.model.type} is neither a generator nor an autoencoder")
+    for name, part in parts.items():
+        if isinstance(part, torch.nn.Module):
+            part.to(_DTYPES[dtype])
+        part.save_pretrained(out_dir / name)
+    return {
+        name: sum(file.stat().st_size for file in (out_dir / name).rglob("*") if file.is_file()) for name in parts
+    }
+
+
+def _training_images(cfg, count: int) -> torch.Tensor:
+    """The first images of the training set, (count, 3, H, W) in [-1, 1]."""
+    import detdiffusion.datasets  # noqa: F401  registers the data sets
+    from detdiffusion.registry import DATASETS
+
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    images = [dataset[i]["inputs"] for i in range(min(count, len(dataset)))]
+    return torch.stack(images).float() / 127.5 - 1
+
+
+def _write_index(model, parts: dict, out_dir: Path) -> None:
+    import diffusers
+
+    tokenizer = model.layout_tokenizer
+    out_dir.mkdir(parents=True, exist_ok=True)
+    index = dict(_class_name="StableDiffusionPipeline", _diffusers_version=diffusers.__version__)
+    for name, part in parts.items():
+        library = "transformers" if name in ("text_encoder", "tokenizer") else "diffusers"
+        index[name] = [library, type(part).__name__]
+    index.update(safety_checker=[None, None], feature_extractor=[None, None], image_encoder=[None, None])
+    index["requires_safety_checker"] = False
+    (out_dir / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    layout = dict(
+        template=tokenizer.template,
+        bins=list(tokenizer.bins),
+        attributes=tokenizer.attributes,
+        overflow=tokenizer.overflow,
+        max_length=tokenizer.max_length,
+        prefix=tokenizer.prefix,
+    )
+    (out_dir / "layout_config.json").write_text(json.dumps(layout, indent=2) + "\n")

@@ -1,0 +1,38 @@
+"""Write a trained generator, or autoencoder, as a folder that plain diffusers loads."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+EXAMPLES = """examples:
+  python tools/model_converters/to_diffusers.py configs/detdiffusion_coco.py work_dirs/detdiffusion_coco/iter_100.pth exported
+  python tools/model_converters/to_diffusers.py CONFIG CHECKPOINT exported --dtype fp16
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("config", help="the config that it was trained with")
+    parser.add_argument("checkpoint", help="mmengine checkpoint; EMA weights are taken where it has them")
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument("--dtype", choices=["fp32", "fp16", "bf16"], default="fp32", help="weights on disk")
+    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides, e.g. a.b=1 c=[x,y]")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from detdiffusion.apis.export import export_diffusers
+
+    written = export_diffusers(args.config, args.checkpoint, args.out, args.dtype, args.cfg_options)
+    print(f"{args.out}: " + ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in written.items()))
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)
