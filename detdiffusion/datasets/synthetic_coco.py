@@ -27,9 +27,9 @@ from mmdet.datasets.coco import CocoDataset
 from mmengine.logging import print_log
 
 from detdiffusion.datasets.coco_json import read_coco
-from detdiffusion.generation.identity import check_file_name
 from detdiffusion.registry import DATASETS
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.file_names import check_file_name
 
 MODES = ("concat", "only_synthetic")
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable
-from pathlib import PurePosixPath
 
 from detdiffusion.utils.errors import UserError
 
@@ -51,26 +50,6 @@ def synthetic_file_name(source_image_id: int, strategy: str, sample_index: int, 
     if not _NAME.fullmatch(strategy):
         raise UserError(f"strategy name {strategy!r}: use letters, digits, '_', '-' and '.' only")
     return f"{source_image_id:012d}_{strategy}_seed{seed}_{sample_index:03d}.png"
-
-
-def check_file_name(file_name: object, where: str) -> str:
-    """``file_name`` if it stays inside its folder.
-
-    Args:
-        file_name: a relative path as json files hold it.
-        where: the file and entry that the name came from, for the message.
-
-    Raises:
-        UserError: it is empty, absolute or climbs out with ``..``.
-    """
-    if not isinstance(file_name, str) or not file_name or "\0" in file_name:
-        raise UserError(f"{where}: file_name must be a non-empty string, got {file_name!r}")
-    path = PurePosixPath(file_name.replace("\\", "/"))
-    if path.is_absolute() or ".." in path.parts or re.match(r"[A-Za-z]:", file_name):
-        raise UserError(
-            f"{where}: file_name {file_name!r} leaves its folder; names must be relative and without '..'"
-        )
-    return file_name
 
 
 def check_unique(ids: Iterable[int], what: str) -> None:

@@ -26,8 +26,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detdiffusion.generation.identity import check_file_name, check_unique
+from detdiffusion.generation.identity import check_unique
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.file_names import check_file_name
+from detdiffusion.utils.files import write_atomic
 
 _TEMP = ".tmp-"
 
@@ -124,11 +126,14 @@ class CocoWriter:
         }
         try:
             write_atomic(self.images_dir / name, data)
+            _sync_dir(self.images_dir)
             self._append(_line(entry))
-        except OSError as error:
+        except (OSError, UserError) as error:
+            message = (
+                error if isinstance(error, UserError) else f"{self.manifest_path}: cannot write: {error}"
+            )
             raise UserError(
-                f"{self.images_dir / name}: cannot write: {error.strerror or error}; {len(self.done)} images "
-                "are finished, run the same command again to continue"
+                f"{message}; {len(self.done)} images are finished, run the same command again to continue"
             ) from error
         self._entries[record["id"]] = entry
         self.done.add(record["id"])
@@ -161,10 +166,7 @@ class CocoWriter:
             "categories": self.categories,
         }
         path = self.out_dir / "annotations.json"
-        try:
-            write_atomic(path, json.dumps(coco).encode())
-        except OSError as error:
-            raise UserError(f"{path}: cannot write: {error.strerror or error}") from error
+        write_atomic(path, json.dumps(coco).encode())
         return path
 
     def _append(self, line: bytes) -> None:
@@ -257,26 +259,6 @@ class CocoWriter:
         for path in strays:
             path.unlink()
         self.report["stray_files"] = len(strays)
-
-
-def write_atomic(path: Path, data: bytes) -> None:
-    """Writes ``data`` to ``path`` so that after a crash the file is either as before or whole.
-
-    Raises:
-        OSError: the disk refuses; the temporary file is removed.
-    """
-    temporary = path.with_name(f"{_TEMP}{path.name}")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    _sync_dir(path.parent)
 
 
 def _line(entry: dict) -> bytes:

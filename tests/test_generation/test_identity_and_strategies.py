@@ -8,7 +8,6 @@ import torch
 
 from detdiffusion.generation import build_strategy
 from detdiffusion.generation.identity import (
-    check_file_name,
     check_unique,
     noise_seed,
     synthetic_annotation_id,
@@ -18,6 +17,7 @@ from detdiffusion.generation.identity import (
 from detdiffusion.registry import TASK_UTILS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.file_names import check_file_name
 
 
 def layout(attributes=("easy", "hard", "background")):

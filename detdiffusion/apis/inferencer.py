@@ -1,0 +1,106 @@
+"""A trained generator from its config and checkpoint, ready to draw."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from detdiffusion.structures import Layout
+from detdiffusion.utils.config import load_config
+from detdiffusion.utils.errors import UserError
+
+_TRAINING_ONLY = ("mask_head.", "perception_loss.")
+
+
+class DetDiffusionInferencer:
+    """Builds the editor of a config and draws layouts with it.
+
+    Args:
+        config: path (or ``package::file.py``) of a generator's config.
+        checkpoint: what ``tools/train.py`` saved (its ``state_dict`` holds the averaged weights where the
+            config averages), or None to use the weights that the config itself names by ``from_pretrained``.
+        device: torch device; None takes CUDA where it is available.
+        cfg_options: ``key=value`` overrides of the config.
+
+    Attributes:
+        config: the parsed config.
+        model: the editor, in evaluation mode.
+
+    Raises:
+        UserError: a missing or broken config or checkpoint, or weights of another model.
+    """
+
+    def __init__(
+        self,
+        config: str | Path,
+        checkpoint: str | Path | None,
+        device: str | None = None,
+        cfg_options: Sequence[str] | None = None,
+    ) -> None:
+        from mmengine.registry import init_default_scope
+
+        import detdiffusion.models  # noqa: F401  registers the editor
+        from detdiffusion.engine.checkpoint import load_checkpoint
+        from detdiffusion.registry import MODELS
+
+        self.config = load_config(str(config), cfg_options)
+        if "model" not in self.config:
+            raise UserError(f"{config}: not a generator's config: it lacks 'model'")
+        init_default_scope("detdiffusion")
+        stored = None if checkpoint is None else load_checkpoint(checkpoint)
+        self.model = MODELS.build(self.config.model)
+        if not hasattr(self.model, "infer"):
+            raise UserError(f"{config}: its model {self.config.model.type} cannot draw layouts")
+        if stored is not None:
+            _load_weights(self.model, stored, checkpoint, config)
+        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.model.to(self.device).eval()
+
+    def __call__(
+        self,
+        layouts: Sequence[Layout],
+        generators: Sequence[torch.Generator] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 3.5,
+    ) -> dict:
+        """Images for layouts; see the editor's ``infer``.
+
+        Returns:
+            ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` indices of the prompted objects, ``prompts``.
+        """
+        return self.model.infer(
+            list(layouts),
+            height=height,
+            width=width,
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            generators=generators,
+        )
+
+
+def _load_weights(model: torch.nn.Module, stored: dict, checkpoint: str | Path, config: str | Path) -> None:
+    """Strictly, but for the mask head, which drawing does not use."""
+    state = stored.get("state_dict", stored)
+    expected = model.state_dict()
+    absent = [k for k in expected if k not in state and not k.startswith(_TRAINING_ONLY)]
+    foreign = [k for k in state if k not in expected and not k.startswith(_TRAINING_ONLY)]
+    shapes = [
+        f"{k} {tuple(state[k].shape)} for {tuple(expected[k].shape)}"
+        for k in expected
+        if k in state and not k.startswith(_TRAINING_ONLY) and state[k].shape != expected[k].shape
+    ]
+    faults = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for names, what in ((absent, "tensors missing"), (foreign, "unknown"), (shapes, "of another shape"))
+        if names
+    ]
+    if faults:
+        raise UserError(
+            f"checkpoint {checkpoint} does not fit the model of {config}: {'; '.join(faults)}. "
+            "Use the config it was trained with."
+        )
+    model.load_state_dict({k: v for k, v in state.items() if not k.startswith(_TRAINING_ONLY)}, strict=False)

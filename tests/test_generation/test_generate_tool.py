@@ -1,0 +1,323 @@
+"""tools/generate.py end to end: a tiny editor, MiniScenes layouts, a checkpoint with averaged weights."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pycocotools.coco import COCO
+
+from detdiffusion.apis.generation import generate_dataset
+from detdiffusion.apis.inferencer import DetDiffusionInferencer
+from detdiffusion.datasets.miniscenes import write_miniscenes
+from detdiffusion.generation.identity import noise_seed, synthetic_image_id
+from detdiffusion.utils.errors import UserError
+
+CONFIG = """
+default_scope = 'detdiffusion'
+custom_imports = dict(imports=['detdiffusion.models', 'detdiffusion.datasets'], allow_failed_imports=False)
+model = dict(
+    type='DetDiffusion',
+    vae=dict(type='AutoencoderKL', block_out_channels=[8, 8], down_block_types=['DownEncoderBlock2D'] * 2,
+             up_block_types=['UpDecoderBlock2D'] * 2, latent_channels=4, norm_num_groups=4, sample_size=32),
+    text_encoder=dict(type='CLIPTextModel', vocab_size=64, hidden_size=16, intermediate_size=32,
+                      num_hidden_layers=1, num_attention_heads=2, max_position_embeddings=MAX_LENGTH,
+                      bos_token_id=0, eos_token_id=1),
+    tokenizer=dict(type='CLIPTokenizer', vocab_file='ROOT/vocab.json', merges_file='ROOT/merges.txt'),
+    unet=dict(type='UNet2DConditionModel', sample_size=16, block_out_channels=[8, 16], layers_per_block=1,
+              down_block_types=['CrossAttnDownBlock2D', 'DownBlock2D'],
+              up_block_types=['UpBlock2D', 'CrossAttnUpBlock2D'], cross_attention_dim=16,
+              attention_head_dim=4, norm_num_groups=4, in_channels=4, out_channels=4),
+    scheduler=dict(type='DDPMScheduler', num_train_timesteps=100),
+    test_scheduler=dict(type='DPMSolverMultistepScheduler'),
+    layout_tokenizer=dict(bins=(8, 8), max_length=MAX_LENGTH, attributes=ATTRIBUTES),
+)
+layout_datasets = dict(
+    train=dict(type='LayoutCocoDataset', ann_files=['ROOT/train/instances.json', 'ROOT/train/stuff.json'],
+               img_dir='ROOT/train/images', filter_cfg=dict(min_objects=1)),
+)
+"""
+
+
+def write_tokenizer(root):
+    """A real CLIPTokenizer over single letters."""
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    tokens = ["<|startoftext|>", "<|endoftext|>", *letters, *(letter + "</w>" for letter in letters)]
+    (root / "vocab.json").write_text(json.dumps({token: i for i, token in enumerate(tokens)}))
+    (root / "merges.txt").write_text("#version: 0.2\n")
+
+
+def write_config(root, name="config.py", attributes=True, max_length=200):
+    text = CONFIG.replace("ROOT", str(root)).replace("MAX_LENGTH", str(max_length))
+    (root / name).write_text(text.replace("ATTRIBUTES", str(attributes)))
+    return str(root / name)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    """Data, tokenizer, config, attributes and a checkpoint, as the tools before this one leave them."""
+    root = tmp_path_factory.mktemp("world")
+    write_miniscenes(root, "train", 14, size=32)
+    write_tokenizer(root)
+    config = write_config(root)
+    attributes = {}
+    for name in ("instances", "stuff"):
+        data = json.loads((root / f"train/{name}.json").read_text())
+        for k, annotation in enumerate(data["annotations"]):
+            attributes[annotation["id"]] = "background" if name == "stuff" else ("easy", "hard")[k % 2]
+    things = [c["name"] for c in json.loads((root / "train/instances.json").read_text())["categories"]]
+    (root / "attributes.json").write_text(json.dumps(dict(info=dict(nameable=things), attributes=attributes)))
+    torch.manual_seed(0)
+    model = DetDiffusionInferencer(config, None).model
+    torch.save(dict(state_dict=model.state_dict(), meta={}), root / "weights.pth")
+    return root
+
+
+def draw(world, out, strategy="hard", **kwargs):
+    defaults = dict(
+        config=str(world / "config.py"),
+        checkpoint=str(world / "weights.pth"),
+        attributes=str(world / "attributes.json"),
+        batch_size=4,
+        steps=2,
+        limit=6,
+        device="cpu",
+        progress=False,
+    )
+    return generate_dataset(out=out, strategy=strategy, **{**defaults, **kwargs})
+
+
+def pixels(out):
+    return {p.name: np.asarray(Image.open(p)).astype(int) for p in sorted((out / "images").iterdir())}
+
+
+def source(world):
+    merged = {}
+    for name in ("instances", "stuff"):
+        data = json.loads((world / f"train/{name}.json").read_text())
+        merged.update({a["id"]: (a, data["categories"]) for a in data["annotations"]})
+    return merged
+
+
+def test_annotations_are_the_prompted_source_objects(world, tmp_path):
+    counts = draw(world, tmp_path / "set", samples_per_image=2)
+    assert counts["written"] == 12 and counts["objects_not_prompted"] == 0
+    coco, original = COCO(tmp_path / "set/annotations.json"), source(world)
+    names = {a["category_id"]: c for a, categories in original.values() for c in categories}
+    assert len(coco.getImgIds()) == 12 and len(coco.dataset["categories"]) == 12 and names
+    for info in coco.dataset["images"]:
+        assert info["id"] == synthetic_image_id(info["source_image_id"], "hard", info["sample_index"], 0)
+        assert (info["strategy"], info["seed"]) == ("hard", 0)
+        with Image.open(tmp_path / "set/images" / info["file_name"]) as image:
+            assert image.size == (info["width"], info["height"]) == (32, 32)
+    for annotation in coco.dataset["annotations"]:
+        twin = original[annotation["source_annotation_id"]][0]
+        assert annotation["category_id"] == twin["category_id"] and annotation["iscrowd"] == 0
+        assert np.allclose(annotation["bbox"], twin["bbox"], atol=0.01)  # equal sizes: equal pixels
+        assert annotation["area"] == pytest.approx(annotation["bbox"][2] * annotation["bbox"][3], abs=0.01)
+        assert annotation["attribute"] == ("background" if twin["category_id"] > 8 else "hard")
+        assert "segmentation" not in annotation
+
+
+def test_boxes_are_in_the_generated_images_pixels(world, tmp_path):
+    draw(world, tmp_path / "wide", limit=2, height=32, width=64)
+    coco, original = COCO(tmp_path / "wide/annotations.json"), source(world)
+    for annotation in coco.dataset["annotations"]:
+        x, y, w, h = original[annotation["source_annotation_id"]][0]["bbox"]
+        assert np.allclose(annotation["bbox"], [2 * x, y, 2 * w, h], atol=0.01)
+    assert {(i["width"], i["height"]) for i in coco.dataset["images"]} == {(64, 32)}
+
+
+def test_objects_without_room_in_the_prompt_are_not_annotated(world, tmp_path):
+    config = write_config(world, "short.py", max_length=40)
+    counts = draw(world, tmp_path / "short", config=config, checkpoint=None)
+    assert counts["objects_not_prompted"] > 0
+    lines = [json.loads(x) for x in (tmp_path / "short/manifest.jsonl").read_text().splitlines()]
+    assert sum(len(line["not_prompted"]) for line in lines) == counts["objects_not_prompted"]
+    for line in lines:
+        assert line["prompt"].count("[") == len(line["annotations"])
+        assert not {a["source_annotation_id"] for a in line["annotations"]} & set(line["not_prompted"])
+
+
+def test_pixels_are_the_editors_for_that_noise_and_do_not_depend_on_the_batch(world, tmp_path):
+    draw(world, tmp_path / "four")
+    draw(world, tmp_path / "one", batch_size=1)
+    four, one = pixels(tmp_path / "four"), pixels(tmp_path / "one")
+    assert four.keys() == one.keys()
+    assert max(np.abs(four[k] - one[k]).max() for k in four) <= 1
+    editor = DetDiffusionInferencer(str(world / "config.py"), world / "weights.pth", device="cpu")
+    from detdiffusion.datasets import LayoutCocoDataset
+
+    dataset = LayoutCocoDataset(
+        [world / "train/instances.json", world / "train/stuff.json"],
+        world / "train/images",
+        filter_cfg=dict(min_objects=1),
+    )
+    layout = dataset.layouts[1]
+    hard = layout.with_attributes(["background" if c > 8 else "hard" for c in layout.category_ids])
+    generator = torch.Generator().manual_seed(noise_seed(layout.image_id, 0, 0))
+    image = editor([hard], [generator], num_inference_steps=2)["samples"][0]
+    expected = (image * 255).round().permute(1, 2, 0).numpy()
+    assert np.abs(one[f"{layout.image_id:012d}_hard_seed0_000.png"] - expected).max() <= 1
+    assert len({image.tobytes() for image in one.values()}) == 6
+
+
+def test_strategies_share_noise_and_differ_by_attributes(world, tmp_path):
+    lines = {}
+    for strategy in ("origin", "easy", "hard"):
+        draw(world, tmp_path / strategy, strategy)
+        lines[strategy] = [
+            json.loads(x) for x in (tmp_path / strategy / "manifest.jsonl").read_text().splitlines()
+        ]
+    for origin, easy, hard in zip(*lines.values()):
+        assert origin["noise_seed"] == easy["noise_seed"] == hard["noise_seed"]
+        assert easy["prompt"] == hard["prompt"].replace("[hard]", "[easy]")
+        assert len({line["image"]["id"] for line in (origin, easy, hard)}) == 3
+    found = {a["attribute"] for line in lines["origin"] for a in line["annotations"]}
+    assert found == {"easy", "hard", "background"}
+
+
+def test_a_continued_run_has_the_pixels_of_an_undisturbed_one(world, tmp_path):
+    draw(world, tmp_path / "whole")
+    draw(world, tmp_path / "parts")
+    names = sorted(pixels(tmp_path / "parts"))
+    for name in (names[1], names[5]):
+        (tmp_path / "parts/images" / name).unlink()
+    counts = draw(world, tmp_path / "parts")
+    assert (counts["written"], counts["already_there"], counts["missing_files"]) == (2, 4, 2)
+    whole, parts = pixels(tmp_path / "whole"), pixels(tmp_path / "parts")
+    assert all(np.array_equal(whole[k], parts[k]) for k in whole) and whole.keys() == parts.keys()
+    assert (tmp_path / "whole/annotations.json").read_bytes() == (
+        tmp_path / "parts/annotations.json"
+    ).read_bytes()
+    assert draw(world, tmp_path / "parts")["written"] == 0
+    assert draw(world, tmp_path / "parts", limit=8)["written"] == 2  # a larger limit adds to the set
+
+
+def test_attributes_of_another_split_name_the_classes(world, tmp_path, capsys):
+    data = json.loads((world / "attributes.json").read_text())
+    other = tmp_path / "other.json"
+    other.write_text(json.dumps(dict(data, attributes={"999999999": "easy"})))
+    draw(world, tmp_path / "a", attributes=str(other))
+    draw(world, tmp_path / "b")
+    assert "only the 8 nameable classes" in capsys.readouterr().out
+    a, b = (json.loads((tmp_path / x / "annotations.json").read_text())["annotations"] for x in "ab")
+    assert a == b
+    with pytest.raises(UserError, match="no attribute for"):
+        draw(world, tmp_path / "c", "origin", attributes=str(other))
+
+
+def test_model_without_attributes(world, tmp_path):
+    config = write_config(world, "geo.py", attributes=False)
+    draw(world, tmp_path / "geo", "origin", config=config, checkpoint=None, attributes=None, limit=2)
+    annotations = json.loads((tmp_path / "geo/annotations.json").read_text())["annotations"]
+    assert {a["attribute"] for a in annotations} == {None}
+    with pytest.raises(UserError, match="writes no attributes; use 'origin'"):
+        draw(world, tmp_path / "geo2", "easy", config=config, checkpoint=None)
+
+
+def test_layouts_of_other_files(world, tmp_path):
+    ann = [str(world / "train/instances.json"), str(world / "train/stuff.json")]
+    draw(world, tmp_path / "a", ann=ann, limit=3)
+    draw(world, tmp_path / "b", limit=3)
+    a, b = pixels(tmp_path / "a"), pixels(tmp_path / "b")
+    assert a.keys() == b.keys() and all(np.array_equal(a[k], b[k]) for k in a)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(seed=7), "another run.*seed: 0 there, 7 now"),
+        (dict(strategy="easy"), "another run.*strategy: 'hard' there, 'easy' now"),
+        (dict(checkpoint=None), "another run.*checkpoint"),
+        (dict(steps=3), "another run.*num_inference_steps: 2 there, 3 now"),
+    ],
+)
+def test_another_run_in_the_folder(world, tmp_path, change, message):
+    draw(world, tmp_path, limit=1)
+    with pytest.raises(UserError, match=message):
+        draw(world, tmp_path, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(config="nowhere.py"), "nowhere.py does not exist"),
+        (dict(checkpoint="nowhere.pth"), "nowhere.pth does not exist"),
+        (dict(attributes="nowhere.json"), "no such attributes file"),
+        (dict(attributes=None), "no file is named: give --attributes"),
+        (dict(split="test"), "no layouts for split 'test' .it has: train"),
+        (dict(ann=["nowhere.json"]), "no such COCO json file"),
+        (dict(img_dir="x"), "--img-dir goes with --ann"),
+        (dict(batch_size=0), "--batch-size must be at least 1"),
+        (dict(strategy="medium"), "unknown strategy 'medium'"),
+    ],
+)
+def test_bad_input(world, tmp_path, change, message):
+    with pytest.raises(UserError, match=message):
+        draw(world, tmp_path / "set", **change)
+    assert not (tmp_path / "set").exists()
+
+
+def test_checkpoint_of_another_model(world, tmp_path):
+    state = torch.load(world / "weights.pth", weights_only=True)["state_dict"]
+    state["unet.conv_in.weight"] = torch.zeros(2, 2)
+    state["unet.unknown"] = state.pop("unet.conv_in.bias")
+    torch.save(dict(state_dict=state), tmp_path / "bad.pth")
+    with pytest.raises(UserError, match=r"1 tensors missing.*1 unknown.*unet.unknown.*1 of another shape"):
+        draw(world, tmp_path / "set", checkpoint=str(tmp_path / "bad.pth"))
+
+
+def test_averaged_weights_are_the_ones_used(world, tmp_path):
+    """mmengine's EMA hook swaps at saving: ``state_dict`` holds the averages, and drawing reads those."""
+    from mmengine.hooks import EMAHook
+    from mmengine.model import ExponentialMovingAverage
+
+    model = DetDiffusionInferencer(str(world / "config.py"), world / "weights.pth", device="cpu").model
+    hook = EMAHook()
+    hook.ema_model = ExponentialMovingAverage(model)
+    trained = {k: v + 1 if k == "unet.conv_in.bias" else v for k, v in model.state_dict().items()}
+    checkpoint = dict(state_dict=trained)
+    hook.before_save_checkpoint(None, checkpoint)
+    torch.save(checkpoint, tmp_path / "ema.pth")
+    loaded = DetDiffusionInferencer(str(world / "config.py"), tmp_path / "ema.pth", device="cpu").model
+    assert torch.equal(loaded.unet.conv_in.bias, model.unet.conv_in.bias)
+
+
+def test_mask_head_weights_are_ignored(world, tmp_path):
+    state = torch.load(world / "weights.pth", weights_only=True)["state_dict"]
+    torch.save(dict(state_dict={**state, "mask_head.query": torch.zeros(3)}), tmp_path / "pa.pth")
+    DetDiffusionInferencer(str(world / "config.py"), tmp_path / "pa.pth", device="cpu")
+
+
+def test_the_command_killed_and_run_again(world, tmp_path, repo_root):
+    """The tool itself: quick help, a SIGKILL in the middle, the same command again, an error in one line."""
+    tool = [sys.executable, str(repo_root / "tools/generate.py")]
+    began = time.monotonic()
+    help_text = subprocess.run([*tool, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "examples:" in help_text and time.monotonic() - began < 3
+    command = [*tool, str(world / "config.py"), str(world / "weights.pth"), "--out", str(tmp_path / "set")]
+    command += ["--strategy", "hard", "--attributes", str(world / "attributes.json"), "--device", "cpu"]
+    command += ["--batch-size", "2", "--steps", "2"]
+    env = dict(os.environ, OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
+    manifest = tmp_path / "set/manifest.jsonl"
+    child = subprocess.Popen([*command, "--samples-per-image", "40"], env=env, stdout=subprocess.DEVNULL)
+    while child.poll() is None and not (manifest.exists() and manifest.stat().st_size > 2000):
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait() == -signal.SIGKILL, "the kill came after the end"
+    again = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert "continuing: resumed" in again.stdout
+    coco = COCO(tmp_path / "set/annotations.json")
+    first = [i for i in coco.dataset["images"] if i["sample_index"] == 0]
+    assert len({i["id"] for i in coco.dataset["images"]}) == len(coco.dataset["images"])
+    assert len(list((tmp_path / "set/images").iterdir())) == len(coco.dataset["images"])
+    assert len(first) == len({i["source_image_id"] for i in first}) > 6
+    other = subprocess.run([*command, "--seed", "9"], env=env, capture_output=True, text=True)
+    assert other.returncode == 2 and other.stderr.startswith("error: ") and "Traceback" not in other.stderr
