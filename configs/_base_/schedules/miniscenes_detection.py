@@ -12,14 +12,8 @@ optim_wrapper = dict(
     clip_grad=dict(max_norm=10.0),
 )
 param_scheduler = [
-    dict(
-        type="OneCycleLR",
-        eta_max=1e-3,
-        total_steps=max_iters,
-        pct_start=0.1,
-        three_phase=False,
-        by_epoch=False,
-    )
+    dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=50),
+    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
 ]
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),
