@@ -1,0 +1,47 @@
+# make demo       the whole loop on the embedded MiniScenes: data, detector, attributes, generator, scores
+# make test       every test
+# make demo-full  the demo with everything trained from nothing (hours on two cores)
+#
+# Each builds .venv first where it is missing or older than requirements/lock.txt. Nothing is compiled.
+# PYTHON=/path/to/python chooses the interpreter (3.10 to 3.12); ARGS="..." is passed on.
+
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && { echo $$p; break; }; done)
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
+LOCK := requirements/lock.txt
+STAMP := $(VENV)/.ready-$(shell cat $(LOCK) setup.py | cksum | cut -d' ' -f1)
+
+.PHONY: demo demo-full test setup
+
+demo: $(STAMP)
+	@$(VENV)/bin/python tools/quickstart.py $(ARGS)
+
+demo-full: $(STAMP)
+	@$(VENV)/bin/python tools/quickstart.py --full $(ARGS)
+
+test: $(STAMP)
+	@echo "== ruff"
+	@$(VENV)/bin/ruff check -q .
+	@echo "== pytest"
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+
+setup: $(STAMP)
+
+$(STAMP):
+	@$(or $(PYTHON),false) -c '$(SUPPORTED)' || { echo "error: '$(PYTHON)' is no Python 3.10, 3.11 or 3.12;" \
+		"name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 2; }
+	@echo "== set-up 1/4: virtual environment in $(VENV) ($$($(PYTHON) --version))"
+	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	@echo "== set-up 2/4: PyTorch and its libraries (2 GB to download, 1 to 4 minutes)"
+	@$(PIP) install -qq $$(grep -E '^(torch|torchvision)==' $(LOCK)) -c $(LOCK)
+	@echo "== set-up 3/4: the packages of $(LOCK) (about a minute)"
+	@if $(PIP) show -qq opencv-python-headless 2>/dev/null; then \
+		$(PIP) uninstall -qq -y opencv-python-headless opencv-python; fi
+	@$(PIP) install -qq --no-deps -r $(LOCK)
+	@echo "== set-up 4/4: detdiffusion itself, editable"
+	@$(PIP) install -qq --no-deps --no-build-isolation -e .
+	@rm -f $(VENV)/.ready-*
+	@touch $@
