@@ -2,7 +2,8 @@
 
 default_scope = "detdiffusion"
 custom_imports = dict(
-    imports=["detdiffusion.models", "detdiffusion.datasets", "detdiffusion.engine"], allow_failed_imports=False
+    imports=["detdiffusion.models", "detdiffusion.datasets", "detdiffusion.engine"],
+    allow_failed_imports=False,
 )
 default_hooks = dict(
     timer=dict(type="IterTimerHook"),

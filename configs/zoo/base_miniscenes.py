@@ -49,6 +49,7 @@ model = dict(
         num_train_timesteps=1000,
         prediction_type="epsilon",
         clip_sample=False,
+        steps_offset=1,
     ),
     test_scheduler=dict(type="DPMSolverMultistepScheduler"),
     layout_tokenizer=dict(template="caption", max_length=48),
@@ -59,3 +60,9 @@ train_dataloader = dict(
     batch_size=32,
     dataset=dict(ann_files=["zoo/instances.json", "zoo/stuff.json"], img_dir="zoo/images"),
 )
+max_iters = 1000
+train_cfg = dict(max_iters=max_iters)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=100, end=max_iters, eta_min=1e-4),
+]

@@ -8,9 +8,7 @@ model = dict(
         _delete_=True, type="CLIPTextModel", from_pretrained=base_folder, subfolder="text_encoder"
     ),
     unet=dict(_delete_=True, type="UNet2DConditionModel", from_pretrained=base_folder, subfolder="unet"),
-    layout_tokenizer=dict(
-        _delete_=True, template="compact", bins=(16, 16), attributes=False, max_length=48
-    ),
+    layout_tokenizer=dict(_delete_=True, template="compact", bins=(16, 16), attributes=False, max_length=48),
     noise_loss=dict(foreground=True),
 )
 max_iters = 8000

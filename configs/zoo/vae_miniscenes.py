@@ -24,7 +24,9 @@ train_dataloader = dict(
 )
 max_iters = 1000
 train_cfg = dict(type="IterBasedTrainLoop", max_iters=max_iters)
-optim_wrapper = dict(optimizer=dict(type="AdamW", lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0), clip_grad=dict(max_norm=1.0))
+optim_wrapper = dict(
+    optimizer=dict(type="AdamW", lr=2e-3, betas=(0.9, 0.99), weight_decay=0.0), clip_grad=dict(max_norm=1.0)
+)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, end=100),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=100, end=max_iters, eta_min=2e-5),

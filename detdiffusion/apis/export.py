@@ -75,7 +75,8 @@ def export_diffusers(
             part.to(_DTYPES[dtype])
         part.save_pretrained(out_dir / name)
     return {
-        name: sum(file.stat().st_size for file in (out_dir / name).rglob("*") if file.is_file()) for name in parts
+        name: sum(file.stat().st_size for file in (out_dir / name).rglob("*") if file.is_file())
+        for name in parts
     }
 
 

@@ -131,6 +131,8 @@ def _layouts(cfg, config: str, split: str, ann, img_dir, attributes: str | None)
     spec = spec.to_dict() if hasattr(spec, "to_dict") else dict(spec)
     steps = spec.pop("pipeline", [])
     if attributes is None and not ann:
+        # The training data's file serves another split too: easy and hard want only the nameable classes.
+        steps = [*steps, *cfg.get("train_dataloader", {}).get("dataset", {}).get("pipeline", [])]
         loaders = [s for s in steps if str(s.get("type", "")).endswith("LoadPerceptionAttributes")]
         attributes = loaders[0]["attributes_file"] if loaders else None
     if ann:

@@ -118,7 +118,9 @@ class LayoutCocoDataset(Dataset):
         self.report.update({"images": len(images), "images kept": len(layouts)})
         self.report["objects kept"] = sum(map(len, layouts))
         if not layouts:
-            raise UserError(f"no image is left after the filter: {self.summary()}; loosen filter_cfg or check the paths")
+            raise UserError(
+                f"no image is left after the filter: {self.summary()}; loosen filter_cfg or check the paths"
+            )
         return layouts, segmentations
 
     def _keep(self, annotation: dict, image: dict, names: dict, label_of: dict) -> bool:
@@ -163,7 +165,9 @@ class LayoutCocoDataset(Dataset):
     def __getitem__(self, index: int) -> dict:
         layout = self.layouts[index]
         results = dict(
-            img_path=str(self.img_dir / layout.file_name), layout=layout, segmentations=self._segmentations[index]
+            img_path=str(self.img_dir / layout.file_name),
+            layout=layout,
+            segmentations=self._segmentations[index],
         )
         for step in self.pipeline:
             results = step(results)

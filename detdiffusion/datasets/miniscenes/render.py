@@ -35,10 +35,7 @@ _STAR = _polygon(
     ]
 )
 _OCTAGON = _polygon(
-    [
-        (0.5 + 0.54 * np.cos(a), 0.5 + 0.54 * np.sin(a))
-        for a in np.pi / 8 + np.arange(8) * np.pi / 4
-    ]
+    [(0.5 + 0.54 * np.cos(a), 0.5 + 0.54 * np.sin(a)) for a in np.pi / 8 + np.arange(8) * np.pi / 4]
 ).clip(-0.5, 0.5)
 _SQUARE = _polygon([(0, 0), (1, 0), (1, 1), (0, 1)])
 _TENT = _polygon([(0.5, 0), (1, 1), (0, 1)])
@@ -47,9 +44,7 @@ _PINE = _polygon([(0.5, 0), (0.82, 0.4), (0.68, 0.4), (1, 0.82), (0, 0.82), (0.3
 _TRUNK = _polygon([(0.4, 0.82), (0.6, 0.82), (0.6, 1), (0.4, 1)])
 _KITE = _polygon([(0.5, 0), (1, 0.4), (0.5, 1), (0, 0.4)])
 _KITE_WING = _polygon([(0.5, 0), (0.5, 1), (0, 0.4)])
-_CIRCLE = _polygon(
-    [(0.5 + 0.5 * np.cos(a), 0.5 + 0.5 * np.sin(a)) for a in np.arange(48) * 2 * np.pi / 48]
-)
+_CIRCLE = _polygon([(0.5 + 0.5 * np.cos(a), 0.5 + 0.5 * np.sin(a)) for a in np.arange(48) * 2 * np.pi / 48])
 _SHAPES = {  # outline, details, hole: unit polygons around the centre
     "ball": (_CIRCLE, [_CIRCLE * 0.3 - 0.16], None),
     "crate": (_SQUARE, [_SQUARE * 0.12 * (8.3, 1), _SQUARE * 0.12 * (1, 8.3)], None),
@@ -133,7 +128,9 @@ def render(scene: Scene, size: int) -> tuple[np.ndarray, list[np.ndarray], list[
             alpha, paint = cv2.GaussianBlur(alpha, (0, 0), sigma), cv2.GaussianBlur(paint, (0, 0), sigma)
         behind = picture[y0:y1, x0:x1]
         pattern = camouflage[y0:y1, x0:x1, None]
-        paint = paint * (1 - 0.5 * thing.texture * (pattern > 0)) + behind * (0.5 * thing.texture * (pattern > 0))
+        paint = paint * (1 - 0.5 * thing.texture * (pattern > 0)) + behind * (
+            0.5 * thing.texture * (pattern > 0)
+        )
         paint = paint + 55 * thing.texture * pattern
         weight = (alpha * thing.contrast)[:, :, None]
         picture[y0:y1, x0:x1] = behind * (1 - weight) + paint * weight

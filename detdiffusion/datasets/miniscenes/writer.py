@@ -94,7 +94,9 @@ def write_miniscenes(
         ValueError: count below 1, or size outside 32..1024.
     """
     if count < 1 or not 32 <= size <= 1024:
-        raise ValueError(f"MiniScenes needs count >= 1 and 32 <= size <= 1024, got count={count}, size={size}")
+        raise ValueError(
+            f"MiniScenes needs count >= 1 and 32 <= size <= 1024, got count={count}, size={size}"
+        )
     folder = Path(out_dir) / split
     (folder / "images").mkdir(parents=True, exist_ok=True)
     split_number = zlib.crc32(split.encode()) % 9_000

@@ -93,7 +93,9 @@ class LoadLayoutMasks:
                 rle = segmentation
             mask = mask_utils.decode(rle)
         except Exception as error:  # pycocotools raises bare Exceptions of several types
-            raise UserError(f"image {layout.image_id}: a segmentation is neither polygons nor RLE ({error})") from error
+            raise UserError(
+                f"image {layout.image_id}: a segmentation is neither polygons nor RLE ({error})"
+            ) from error
         if mask.shape != (height, width):
             raise UserError(
                 f"image {layout.image_id}: a mask of {mask.shape[0]} x {mask.shape[1]} pixels in an image of "

@@ -47,7 +47,9 @@ def build_component(spec, role: str):
             return model
         return cls.from_config(spec) if hasattr(cls, "from_config") else cls(**spec)
     folder = Path(source) / spec.get("subfolder", "")
-    if not folder.is_dir() and (Path(source).exists() or str(source).startswith((".", "/", "~")) or source == ""):
+    if not folder.is_dir() and (
+        Path(source).exists() or str(source).startswith((".", "/", "~")) or source == ""
+    ):
         raise UserError(
             f"{role}: no folder {str(folder)!r}; it should be a diffusers folder (model_index.json, unet/, vae/, "
             "text_encoder/, tokenizer/, scheduler/), for example a download of Stable Diffusion 1.5; set the "

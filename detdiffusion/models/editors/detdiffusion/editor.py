@@ -150,8 +150,9 @@ class DetDiffusion(BaseModel):
         """Mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
         encoded = self.vae.encode(images.to(next(self.vae.parameters()).dtype))
         if hasattr(encoded, "latent_dist"):
-            return encoded.latent_dist.mean, encoded.latent_dist.std
-        return encoded.latents, torch.zeros_like(encoded.latents)
+            # contiguous: random numbers are drawn in memory order, which must not depend on the kernel
+            return encoded.latent_dist.mean.contiguous(), encoded.latent_dist.std.contiguous()
+        return encoded.latents.contiguous(), torch.zeros_like(encoded.latents)
 
     @torch.no_grad()
     def encode_images(self, images: Tensor, keys: Sequence | None = None) -> Tensor:
