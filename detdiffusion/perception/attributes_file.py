@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.structures.layout import ATTRIBUTES as WORDS
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
-
-WORDS = ("easy", "hard", "background")
 
 
 @dataclass

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-WORDS = ("easy", "hard", "background")
+from .attributes_file import WORDS
+
 # COCO's limits of the field `area`, in square pixels.
 SIZES = (("small", 0, 32**2), ("medium", 32**2, 96**2), ("large", 96**2, float("inf")))
 
