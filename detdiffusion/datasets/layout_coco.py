@@ -15,7 +15,7 @@ from detdiffusion.registry import DATASETS, TRANSFORMS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
-from .coco_json import read_coco
+from .coco_json import merge_checked, read_coco
 
 LAMA_FILTER = dict(min_area_ratio=0.02, min_objects=3, max_objects=8, drop_classes=("other",))
 
@@ -55,30 +55,25 @@ class LayoutCocoDataset(Dataset):
         self.img_dir, self.test_mode = Path(data_root, img_dir), test_mode
         if not self.img_dir.is_dir():
             raise UserError(
-                f"no image folder {str(self.img_dir)!r}: set data_root (now {data_root!r}) to the folder of your data set"
+                f"no image folder {str(self.img_dir)!r}: set data_root (now {data_root!r}) to the folder of your "
+                "data set"
             )
         self.filter_cfg = {**LAMA_FILTER, **(filter_cfg or {})}
         self.report: Counter = Counter()
         files = [read_coco(path) for path in self.ann_files]
-        self.categories = self._merge_categories(files)
-        names = [category["name"] for category in self.categories]
-        self.classes = self._check_classes(classes, names)
-        self.metainfo = dict(classes=tuple(self.classes))
-        self.layouts, self._segmentations = self._build(files)
-        self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
-        print_log(self.summary(), logger="current")
-
-    def _merge_categories(self, files) -> list[dict]:
-        merged: dict[int, dict] = {}
         for file in files:
-            for category in file.categories:
-                other = merged.setdefault(category["id"], category)
-                if other["name"] != category["name"]:
-                    raise UserError(
-                        f"{file.path}: category id {category['id']} is {category['name']!r} here and "
-                        f"{other['name']!r} in another annotation file"
-                    )
-        return [merged[key] for key in sorted(merged)]
+            if file.report:
+                print_log(file.summary(), logger="current")
+        images, categories, annotations = merge_checked(files)
+        self.categories = [categories[key] for key in sorted(categories)]
+        self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
+        self.metainfo = dict(classes=tuple(self.classes))
+        self.layouts, self._segmentations = self._build(images, annotations)
+        self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
+        for step in self.pipeline:  # a file that belongs to another data set is found before the first epoch
+            if hasattr(step, "check"):
+                step.check([i for layout in self.layouts for i in layout.ids], ", ".join(self.ann_files))
+        print_log(self.summary(), logger="current")
 
     def _check_classes(self, classes, names: list[str]) -> list[str]:
         if classes is None:
@@ -92,20 +87,12 @@ class LayoutCocoDataset(Dataset):
                 )
         return list(classes)
 
-    def _build(self, files) -> tuple[list[Layout], list[list]]:
+    def _build(self, images: dict[int, dict], annotations: list[dict]) -> tuple[list[Layout], list[list]]:
         names = {category["id"]: category["name"] for category in self.categories}
         label_of = {name: label for label, name in enumerate(self.classes)}
-        images, objects, seen = {}, {}, {}
-        for file in files:
-            for image in file.images:
-                images.setdefault(image["id"], image)
-            for annotation in file.annotations:
-                first = seen.setdefault(annotation["id"], file.path)
-                if first != file.path:
-                    raise UserError(
-                        f"annotation id {annotation['id']} occurs in {first} and in {file.path}; make ids unique"
-                    )
-                objects.setdefault(annotation["image_id"], []).append(annotation)
+        objects: dict[int, list[dict]] = {}
+        for annotation in annotations:
+            objects.setdefault(annotation["image_id"], []).append(annotation)
         layouts, segmentations = [], []
         for image_id, image in images.items():
             kept = [a for a in objects.get(image_id, ()) if self._keep(a, image, names, label_of)]

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 EXAMPLES = """examples:
   python tools/dataset_converters/miniscenes.py --out data/miniscenes --split detector=2000 train=2000 val=400
@@ -15,8 +19,12 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", required=True, help="folder of the data set")
-    parser.add_argument("--split", nargs="+", required=True, metavar="NAME=COUNT", help="splits and their image counts")
-    parser.add_argument("--size", type=int, default=64, help="side of the square images in pixels (default 64)")
+    parser.add_argument(
+        "--split", nargs="+", required=True, metavar="NAME=COUNT", help="splits and their image counts"
+    )
+    parser.add_argument(
+        "--size", type=int, default=64, help="side of the square images in pixels (default 64)"
+    )
     parser.add_argument("--seed", type=int, default=0, help="seed of the data set (default 0)")
     args = parser.parse_args()
     try:
@@ -29,7 +37,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     import json
-    from pathlib import Path
 
     from rich.progress import track
 

@@ -7,7 +7,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 EXAMPLES = """examples:
-  python tools/model_converters/to_diffusers.py configs/detdiffusion_coco.py work_dirs/detdiffusion_coco/iter_100.pth exported
+  python tools/model_converters/to_diffusers.py configs/detdiffusion_miniscenes.py work_dirs/gen/iter_400.pth exported
   python tools/model_converters/to_diffusers.py CONFIG CHECKPOINT exported --dtype fp16
 """
 

@@ -118,11 +118,11 @@ def write_miniscenes(
     stuff_categories = [
         dict(id=len(THINGS) + i + 1, name=name, supercategory="stuff") for i, name in enumerate(STUFF)
     ]
-    for name, annotations, categories in (
+    for name, records, categories in (
         ("stuff", regions, stuff_categories),
         ("instances", instances, thing_categories),
     ):
-        content = dict(info=info, licenses=[], images=images, annotations=annotations, categories=categories)
+        content = dict(info=info, licenses=[], images=images, annotations=records, categories=categories)
         temporary = folder / f".{name}.json.tmp"
         temporary.write_text(json.dumps(content))
         temporary.replace(folder / f"{name}.json")
