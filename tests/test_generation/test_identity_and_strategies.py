@@ -1,12 +1,14 @@
 """Ids are pure and unique; strategies rewrite what the paper rewrites."""
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
-from detdiffusion.generation import build_strategy
+from detdiffusion.generation import build_strategy, identity
 from detdiffusion.generation.identity import (
     check_unique,
     noise_seed,
@@ -48,12 +50,17 @@ def test_ids_are_unique_and_every_argument_counts():
 def test_ids_do_not_depend_on_the_process():
     """Another process with another hash seed computes the same numbers."""
     code = (
-        "from detdiffusion.generation.identity import *;"
-        "print(synthetic_image_id(139, 'hard', 2, 5), synthetic_annotation_id(12, 34), noise_seed(139, 2, 5))"
+        f"import runpy; f = runpy.run_path({identity.__file__!r});"
+        "print(f['synthetic_image_id'](139, 'hard', 2, 5), f['synthetic_annotation_id'](12, 34),"
+        "f['noise_seed'](139, 2, 5))"
     )
     here = [synthetic_image_id(139, "hard", 2, 5), synthetic_annotation_id(12, 34), noise_seed(139, 2, 5)]
     there = subprocess.run(
-        [sys.executable, "-c", code], env={"PYTHONHASHSEED": "99"}, capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=dict(os.environ, PYTHONHASHSEED="99", PYTHONPATH=str(Path(identity.__file__).parents[2])),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert list(map(int, there.stdout.split())) == here
 
