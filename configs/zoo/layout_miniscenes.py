@@ -11,9 +11,9 @@ model = dict(
     layout_tokenizer=dict(_delete_=True, template="compact", bins=(16, 16), attributes=False, max_length=48),
     noise_loss=dict(foreground=True),
 )
-max_iters = 8000
+max_iters = 9000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=200, end=max_iters, eta_min=2e-5),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=200, end=max_iters, eta_min=1e-4),
 ]

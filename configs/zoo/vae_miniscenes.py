@@ -1,4 +1,4 @@
-"""The zoo's VAE: 64 px images to 8 x 8 x 16 latents (SD 1.5's factor of 8). Written by `tools/train.py configs/zoo/vae_miniscenes.py`."""
+"""The zoo's VAE: 64 px images to 8 x 8 x 16 latents, SD 1.5's factor of 8."""
 
 _base_ = ["../_base_/default_runtime.py", "../_base_/datasets/miniscenes_layout.py"]
 
