@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
   python tools/compare_trainability.py work_dirs/real work_dirs/hard --out work_dirs/comparison
@@ -26,7 +30,6 @@ def main() -> None:
     args = parse_args()
     import csv
     import json
-    from pathlib import Path
 
     from rich.console import Console
     from rich.markdown import Markdown

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
   python tools/evaluate_fidelity.py --detector CONFIG CHECKPOINT \\
@@ -47,7 +51,6 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     import json
-    from pathlib import Path
 
     from detdiffusion.evaluation import fidelity
     from detdiffusion.evaluation.frechet import FeatureStatistics, frechet_distance
