@@ -10,7 +10,7 @@ _base_ = [
     "../_base_/schedules/generator_miniscenes.py",
 ]
 
-base_folder = "detdiffusion/zoo/miniscenes_base"
+base_folder = "zoo://miniscenes_base"
 model = dict(
     type="DetDiffusion",
     vae=dict(type="AutoencoderKL", from_pretrained=base_folder, subfolder="vae"),

@@ -2,7 +2,7 @@
 
 _base_ = "base_miniscenes.py"
 
-base_folder = "detdiffusion/zoo/miniscenes_base"
+base_folder = "zoo://miniscenes_base"
 model = dict(
     text_encoder=dict(
         _delete_=True, type="CLIPTextModel", from_pretrained=base_folder, subfolder="text_encoder"

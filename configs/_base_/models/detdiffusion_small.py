@@ -1,6 +1,6 @@
 """The small DetDiffusion of the zoo: parts from one diffusers folder, layout tokens, P.A. Attr and P.A. loss."""
 
-layout_folder = "detdiffusion/zoo/miniscenes_layout"
+layout_folder = "zoo://miniscenes_layout"
 model = dict(
     type="DetDiffusion",
     vae=dict(type="AutoencoderKL", from_pretrained=layout_folder, subfolder="vae"),

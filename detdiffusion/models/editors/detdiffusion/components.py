@@ -12,12 +12,31 @@ from detdiffusion.utils.errors import UserError
 from .layout_tokenizer import LayoutTokenizer, sincos_grid
 
 
+ZOO = "zoo://"
+
+
+def resolve_source(source: str) -> str:
+    """``zoo://NAME`` as the folder of the weights that ship with the package; anything else as it is.
+
+    Raises:
+        UserError: the zoo has no such folder.
+    """
+    if not str(source).startswith(ZOO):
+        return source
+    zoo = Path(__file__).resolve().parents[3] / "zoo"
+    folder = zoo / str(source).removeprefix(ZOO)
+    if not folder.is_dir():
+        names = sorted(f"{ZOO}{path.name}" for path in zoo.iterdir() if path.is_dir())
+        raise UserError(f"no weights {source!r} in the package; it has: {', '.join(names)}")
+    return str(folder)
+
+
 def build_component(spec, role: str):
     """A diffusers or transformers object from its config.
 
     Args:
         spec: an object (returned as it is) or a dict with ``type``, a top-level name of diffusers or
-            transformers, and either ``from_pretrained`` (local folder or hub id, with an optional ``subfolder``
+            transformers, and either ``from_pretrained`` (local folder, ``zoo://NAME`` or hub id, with an optional ``subfolder``
             and other keywords of ``from_pretrained``) or the class's own configuration. A transformers model
             made from its configuration may name ``embedding_std``, the deviation of its fresh token and position
             embeddings: CLIP's own 0.02 vanishes beside the location tokens' 0.7 and costs a small model many
@@ -46,6 +65,7 @@ def build_component(spec, role: str):
                     nn.init.normal_(module.weight, std=embedding_std)
             return model
         return cls.from_config(spec) if hasattr(cls, "from_config") else cls(**spec)
+    source = resolve_source(source)
     folder = Path(source) / spec.get("subfolder", "")
     if not folder.is_dir() and (
         Path(source).exists() or str(source).startswith((".", "/", "~")) or source == ""
