@@ -1,0 +1,93 @@
+"""The demo's report page and contact sheet from its folders and its summary."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detdiffusion.visualization.curves import line_chart, read_losses
+from detdiffusion.visualization.grids import contact_sheet, side_by_side
+from detdiffusion.visualization.report import table, write_report
+
+from .demo import STRATEGIES, Demo
+from .demo_summary import percent, statements
+
+_AP = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
+
+
+def write_demo_report(demo: Demo, summary: dict, layouts: int = 12) -> Path:
+    """Writes ``report.html`` and ``scenes.png`` (the same pictures) into the demo's folder.
+
+    Args:
+        demo: a demo whose steps are all done.
+        summary: of :func:`.demo_summary.summarise`.
+        layouts: rows of pictures at most.
+
+    Returns:
+        The page's path.
+    """
+    sets = {strategy: demo.synthetic("val", strategy) for strategy in STRATEGIES}
+    rows = side_by_side(demo.annotations("val")[0], demo.data / "val" / "images", sets, layouts)
+    contact_sheet(rows).save(demo.dir / "scenes.png", optimize=True)
+    folders = {"attribute detector": demo.detector, "generator": demo.generator}
+    folders.update({f"detector, {name.replace('_', ' ')}": folder for name, folder in demo.arms.items()})
+    if demo.full:
+        training = {f"zoo: {n}": demo.dir / "zoo" / f"{n}_training" for n in ("vae", "base", "layout")}
+        folders = {**training, **folders}
+    path = demo.dir / "report.html"
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items() if version)
+    intro = [
+        "A detector marked which objects of MiniScenes it finds (easy) and which not (hard); a layout-to-image "
+        "generator was fine-tuned on these attributes; the detector then looked for the prompted objects in "
+        "the images generated for held-out layouts.",
+        f"{summary['seconds']['total'] / 60:.1f} minutes with {summary['machine']['threads']} threads; "
+        f"seed {summary['seeds']['data']}; {versions}.",
+    ]
+    write_report(
+        path,
+        "DetDiffusion on MiniScenes",
+        intro,
+        _tables(summary),
+        summary["checks"],
+        rows,
+        [line_chart(_without_sum(read_losses(folder)), name) for name, folder in folders.items()],
+    )
+    return path
+
+
+def _without_sum(losses: dict) -> dict:
+    """Without the total where it has only one part."""
+    return {k: v for k, v in losses.items() if k != "loss" or len(losses) != 2}
+
+
+def _tables(summary: dict) -> list[dict]:
+    fidelity = [
+        [name, row["layouts"], row["objects"], *(percent(row[key]) for key in _AP)]
+        + [percent(row["bbox_mAP_full"]), f"{row['frechet']:.3f}" if "frechet" in row else "–"]
+        for name, row in summary["fidelity"].items()
+    ]
+    trainability = [
+        [name.replace("_", " "), ", ".join(map(str, row["iterations"])), *(percent(row[key]) for key in _AP)]
+        for name, row in summary["trainability"].items()
+    ]
+    words = ("easy", "hard", "background")
+    return [
+        table(
+            "Detector AP on the prompted objects (percent)",
+            ("images", "layouts", "objects", "AP", "AP50", "AP75", "AP, all objects", "Fréchet"),
+            fidelity,
+            [*statements(summary), *summary["notes"]],
+        ),
+        table(
+            "AP of a detector trained at equal iterations, on real held-out images (percent)",
+            ("training images", "iterations", "AP", "AP50", "AP75"),
+            trainability,
+            ["One seed an arm: differences below about one AP are within seed noise."],
+        ),
+        table(
+            "Attributes of the real objects",
+            ("split", *words),
+            [[split, *(row[word] for word in words)] for split, row in summary["attributes"].items()],
+        ),
+        table("Seconds", ("step", "seconds"), [[k, f"{v:.1f}"] for k, v in summary["seconds"].items()]),
+        table("Settings", ("setting", "value"), list(summary["settings"].items())),
+    ]

@@ -1,0 +1,217 @@
+"""A chain of commands in which finished ones are not run again.
+
+Every step leaves a stamp, ``STAMPS/NAME.json``, with its command, its seconds and a key: the digest of the
+command, of the resolved configs it names and of the bytes of its input files. A step is done if its stamp has
+the same key and its outputs are there. So a change anywhere is followed by exactly the steps that depend on it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import UserError
+from .files import sha256_of, write_atomic
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command.
+
+    Attributes:
+        name: of the stamp and the log; unique in a chain.
+        title: what it does, for the user.
+        command: arguments after the Python interpreter, e.g. ``("tools/train.py", CONFIG)``.
+        configs: config files whose resolved content counts as input.
+        inputs: files whose bytes count as input.
+        outputs: files that must be there afterwards.
+        remove: files and folders of this step alone, removed before it starts anew; where it was interrupted
+            and its key is as before, it finds them as they are, to continue from.
+    """
+
+    name: str
+    title: str
+    command: tuple[str, ...]
+    configs: tuple[str, ...] = ()
+    inputs: tuple[Path, ...] = ()
+    outputs: tuple[Path, ...] = ()
+    remove: tuple[Path, ...] = field(default=())
+
+
+class StepRunner:
+    """Runs steps as subprocesses.
+
+    Args:
+        root: working directory of the commands; relative configs are taken from here.
+        folder: where ``stamps/`` and ``logs/`` go.
+        environment: variables set for the commands.
+        say: prints a line for the user.
+        keep_open: file descriptors that the commands inherit (a lock lasts as long as any of them).
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        folder: Path,
+        environment: dict[str, str] | None = None,
+        say: Callable[[str], None] = print,
+        keep_open: Sequence[int] = (),
+    ) -> None:
+        self.root, self.folder, self.say, self.keep_open = root, folder, say, tuple(keep_open)
+        self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
+        self.terminal = sys.stdout.isatty()
+
+    def run(self, step: Step, position: str = "") -> float:
+        """Runs a step unless it is done.
+
+        Args:
+            position: e.g. ``3/12``, for the line that the user sees.
+
+        Returns:
+            The seconds that it took, now or when it was done.
+
+        Raises:
+            UserError: an input is missing, the command failed (with its last lines), or it left no output.
+        """
+        key, stamp_path = self._key(step), self.folder / "stamps" / f"{step.name}.json"
+        stamp = _read(stamp_path)
+        missing = [path for path in step.outputs if not path.is_file()]
+        head = f"[{position}] {step.name}" if position else step.name
+        if stamp.get("key") == key and stamp.get("finished") and not missing:
+            self.say(f"{head}: done before ({stamp['seconds']:.0f} s)")
+            return stamp["seconds"]
+        # Half-done work of the same key is continued. Finished work with something missing is not, nor work
+        # that was cut after its last output: a training that is at its end would skip its validation.
+        continues = stamp.get("key") == key and not stamp.get("finished") and (missing or not step.outputs)
+        if stamp and not continues:
+            for path in step.remove:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        before = stamp.get("seconds", 0.0) if continues else 0.0
+        self.say(f"{head}: {step.title}" + (f" (continues after {before:.0f} s)" if before else ""))
+        record = dict(command=["python", *step.command], key=key)
+
+        def save(seconds: float, finished: bool) -> None:
+            text = json.dumps({**record, "seconds": round(seconds, 2), "finished": finished}, indent=1)
+            write_atomic(stamp_path, text.encode() + b"\n")
+
+        save(before, False)
+        start = time.monotonic()
+        try:
+            self._execute(step)
+        except BaseException:
+            save(before + time.monotonic() - start, False)
+            raise
+        seconds = before + time.monotonic() - start
+        missing = [str(path) for path in step.outputs if not path.is_file()]
+        if missing:
+            raise UserError(f"step {step.name}: it ended well but left no {', '.join(missing)}")
+        save(seconds, True)
+        self.say(f"{head}: finished in {seconds:.0f} s")
+        return seconds
+
+    def _key(self, step: Step) -> str:
+        absent = [str(path) for path in step.inputs if not path.is_file()]
+        if absent:
+            raise UserError(f"step {step.name}: input {', '.join(absent)} is missing")
+        facts = [step.command, [config_digest(self.root / path) for path in step.configs]]
+        facts.append([sha256_of(path) for path in step.inputs])
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+    def _execute(self, step: Step) -> None:
+        log_path = self.folder / "logs" / f"{step.name}.log"
+        log_path.parent.mkdir(parents=True, exist_ok=True)
+        process = subprocess.Popen(
+            [sys.executable, *step.command],
+            cwd=self.root,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            pass_fds=self.keep_open,
+        )
+        lines: list[str] = []
+        with log_path.open("ab") as log:
+            reader = threading.Thread(target=_copy, args=(process.stdout, log, lines), daemon=True)
+            reader.start()
+            try:
+                self._wait(process, lines)
+            finally:
+                _stop(process)
+                reader.join(timeout=10)
+        if process.returncode:
+            tail = "\n".join(f"    {line}" for line in lines[-15:])
+            raise UserError(
+                f"step {step.name} failed with status {process.returncode}; its last lines (all of them in "
+                f"{log_path}):\n{tail}\nRun the same command again to continue from here."
+            )
+
+    def _wait(self, process: subprocess.Popen, lines: list[str], every: float = 30.0) -> None:
+        """Until the process ends; shows its latest line, on a terminal in place, else now and then."""
+        start = shown = time.monotonic()
+        period = 1.0 if self.terminal else every
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=0.2)
+            now = time.monotonic()
+            if now - shown >= period and process.poll() is None:
+                shown, latest = now, (lines[-1] if lines else "starting")
+                text = f"    {now - start:4.0f} s  {latest}"[: shutil.get_terminal_size().columns - 1]
+                print(
+                    f"\r\033[K{text}" if self.terminal else text,
+                    end="" if self.terminal else "\n",
+                    flush=True,
+                )
+        if self.terminal:
+            print("\r\033[K", end="", flush=True)
+
+
+def config_digest(path: Path) -> str:
+    """SHA-256 of a config with its bases resolved; comments and the order of files do not matter."""
+    from mmengine.config import Config
+
+    if not path.is_file():
+        raise UserError(f"config {path} does not exist")
+    config = Config.fromfile(path, import_custom_modules=False)
+    return hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _read(path: Path) -> dict:
+    """A stamp; an unreadable one counts as none."""
+    try:
+        stamp = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return stamp if isinstance(stamp, dict) else {}
+
+
+def _copy(source, log, lines: list[str]) -> None:
+    """From a pipe into the log; keeps the last lines, a carriage return ending a line too."""
+    rest = b""
+    while chunk := source.read1(65536):
+        log.write(chunk)
+        log.flush()
+        *whole, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        lines += [text for line in whole if (text := line.decode(errors="replace").rstrip())]
+        del lines[:-50]
+    if rest.strip():
+        lines.append(rest.decode(errors="replace"))
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """Ends a process that still runs: politely, then not."""
+    for number, patience in ((signal.SIGINT, 5), (signal.SIGTERM, 5), (signal.SIGKILL, None)):
+        if process.poll() is not None:
+            return
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=patience)

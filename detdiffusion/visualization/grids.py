@@ -1,0 +1,112 @@
+"""The same layouts side by side: the real image and one image of each synthetic set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.utils.errors import UserError
+
+from .overlays import DrawnObject, class_colour, draw_objects
+
+
+@dataclass
+class Row:
+    """One layout.
+
+    Attributes:
+        layout: id of the source image.
+        caption: the prompted objects, each with its number.
+        images: set name -> picture with boxes; ``real`` comes first.
+    """
+
+    layout: int
+    caption: str
+    images: dict[str, Image.Image]
+
+
+def side_by_side(
+    real: str | Path, real_images: str | Path, sets: Mapping[str, str | Path], count: int = 12, scale: int = 4
+) -> list[Row]:
+    """The first layouts that all sets have, in the order of the source file: nothing is chosen by eye.
+
+    Boxes are those of the prompted objects that are things of the source file; regions of other files (stuff)
+    are left out. The text at a box is its class, with ``hard`` objects marked by ``!``.
+
+    Args:
+        real: COCO json of the source images.
+        real_images: their folder.
+        sets: name -> folder of ``tools/generate.py``.
+        count: layouts at most.
+        scale: enlargement.
+
+    Raises:
+        UserError: a file is missing or broken, or no layout is in every set.
+    """
+    source = read_coco(real)
+    names = {category["id"]: category["name"] for category in source.categories}
+    colours = {key: class_colour(index) for index, key in enumerate(names)}
+    originals = {annotation["id"]: annotation for annotation in source.annotations}
+    loaded = {name: _by_layout(Path(folder)) for name, folder in sets.items()}
+    layouts = [image for image in source.images if all(image["id"] in found for found in loaded.values())]
+    if not layouts:
+        raise UserError(f"the sets {', '.join(sets)} have no layout of {real} in common")
+
+    def drawn(annotation: dict, attribute: str | None) -> DrawnObject:
+        x, y, w, h = annotation["bbox"]
+        key = annotation["category_id"]
+        mark = " !" if attribute == "hard" else ""
+        return DrawnObject((x, y, x + w, y + h), names[key] + mark, colours[key])
+
+    rows = []
+    for image in layouts[:count]:
+        first = next(iter(loaded.values()))[image["id"]][1]
+        prompted = [originals[a["source_annotation_id"]] for a in first if a["category_id"] in names]
+        pictures = {"real": (Path(real_images) / image["file_name"], [drawn(a, None) for a in prompted])}
+        for name, found in loaded.items():
+            path, annotations = found[image["id"]]
+            boxes = [drawn(a, a.get("attribute")) for a in annotations if a["category_id"] in names]
+            pictures[name] = (path, boxes)
+        caption = ", ".join(names[a["category_id"]] for a in prompted)
+        opened = {name: draw_objects(_open(path), boxes, scale) for name, (path, boxes) in pictures.items()}
+        rows.append(Row(image["id"], caption, opened))
+    return rows
+
+
+def contact_sheet(rows: Sequence[Row], gap: int = 6, header: int = 18) -> Image.Image:
+    """All rows on one picture, set names above the columns."""
+    names = list(rows[0].images)
+    width = max(image.width for row in rows for image in row.images.values())
+    height = max(image.height for row in rows for image in row.images.values())
+    size = (len(names) * (width + gap) - gap, header + len(rows) * (height + gap) - gap)
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for column, name in enumerate(names):
+        draw.text((column * (width + gap) + 2, 3), name, fill=(0, 0, 0), font=ImageFont.load_default())
+        for index, row in enumerate(rows):
+            sheet.paste(row.images[name], (column * (width + gap), header + index * (height + gap)))
+    return sheet
+
+
+def _by_layout(folder: Path) -> dict[int, tuple[Path, list[dict]]]:
+    """Source image id -> first sample's path and annotations."""
+    data = read_coco(folder / "annotations.json")
+    annotations: dict[int, list[dict]] = {image["id"]: [] for image in data.images}
+    for annotation in data.annotations:
+        annotations[annotation["image_id"]].append(annotation)
+    found: dict[int, tuple[Path, list[dict]]] = {}
+    for image in data.images:
+        path = folder / "images" / image["file_name"]
+        found.setdefault(image["source_image_id"], (path, annotations[image["id"]]))
+    return found
+
+
+def _open(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read as an image ({error})") from error

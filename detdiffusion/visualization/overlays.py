@@ -1,0 +1,59 @@
+"""Objects drawn on images."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageDraw, ImageFont
+
+
+@dataclass(frozen=True)
+class DrawnObject:
+    """One box to draw.
+
+    Attributes:
+        box: x1, y1, x2, y2 in pixels of the image before it is enlarged.
+        text: written at its upper left corner; may be empty.
+        colour: RGB, 0 to 255.
+    """
+
+    box: tuple[float, float, float, float]
+    text: str
+    colour: tuple[int, int, int]
+
+
+def class_colour(index: int) -> tuple[int, int, int]:
+    """A bright RGB colour for a class; neighbouring indices differ strongly, equal ones never."""
+    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.85, 1.0)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: int = 4) -> Image.Image:
+    """The image enlarged without smoothing, with the objects' boxes and texts.
+
+    Args:
+        image: any mode; it is left as it is.
+        objects: what to draw, the first at the bottom.
+        scale: pixels a pixel.
+
+    Returns:
+        RGB, ``scale`` times as wide and high.
+    """
+    image = image.convert("RGB")
+    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    draw = ImageDraw.Draw(image)
+    font = ImageFont.load_default()
+    for one in objects:
+        x1, y1, x2, y2 = (round(value * scale) for value in one.box)
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=one.colour, width=2)
+    for one in objects:
+        if not one.text:
+            continue
+        width, height = (round(v) for v in draw.textbbox((0, 0), one.text, font=font)[2:])
+        x = min(max(0, round(one.box[0] * scale)), max(0, image.width - width - 4))
+        y = min(max(0, round(one.box[1] * scale) - height - 2), image.height - height - 2)
+        draw.rectangle((x, y, x + width + 3, y + height + 1), fill=one.colour)
+        draw.text((x + 2, y), one.text, fill=(0, 0, 0), font=font)
+    return image

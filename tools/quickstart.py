@@ -1,0 +1,148 @@
+"""The whole loop on the embedded MiniScenes, in one command: data, detector, attributes, generator, scores.
+
+Every step is one of the public tools, run as a command that is printed to DIR/logs and DIR/stamps. Interrupt it
+and run it again: finished steps are not redone, a training goes on from its last checkpoint. Writes
+DIR/summary.json, DIR/report.html and DIR/scenes.png.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+EXAMPLES = """examples:
+  python tools/quickstart.py                        # from the zoo's layout checkpoint, about 11 minutes on 2 cores
+  python tools/quickstart.py --smoke --work-dir work_dirs/smoke      # the same steps at tiny sizes
+  python tools/quickstart.py --full --work-dir work_dirs/full        # train everything from nothing, hours
+  python tools/quickstart.py --dry-run              # print the commands only
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--work-dir", default="work_dirs/demo", metavar="DIR", help="default: %(default)s")
+    parser.add_argument("--full", action="store_true", help="train the zoo's models too, from nothing")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes: tests the steps, not the results")
+    parser.add_argument("--layout-checkpoint", metavar="FOLDER", help="diffusers folder to fine-tune from")
+    parser.add_argument("--dry-run", action="store_true", help="print the steps' commands and stop")
+    args = parser.parse_args()
+    if args.full and args.layout_checkpoint:
+        parser.error("--full trains the layout checkpoint itself; leave out --layout-checkpoint")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    import os
+    import shlex
+
+    from detdiffusion.apis.demo import SMOKE, Demo, Settings
+    from detdiffusion.utils.errors import UserError
+
+    demo = Demo(
+        ROOT,
+        seen_from_root(args.work_dir),
+        SMOKE if args.smoke else Settings(),
+        layout_checkpoint(args.layout_checkpoint, args.full),
+        args.seed,
+        args.full,
+    )
+    if any(character in str(demo.dir) for character in ",[](){}='\""):
+        raise UserError(f"--work-dir {demo.dir}: a path without commas, brackets, quotes and = is wanted")
+    steps = demo.steps()
+    if args.dry_run:
+        for step in steps:
+            print(f"# {step.title}\n{shlex.join(['python', *step.command])}")
+        return
+
+    from detdiffusion.apis.demo_report import write_demo_report
+    from detdiffusion.apis.demo_summary import print_summary, summarise
+    from detdiffusion.utils.steps import StepRunner
+
+    with claim(demo.dir) as lock:
+        threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+        environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        runner = StepRunner(ROOT, demo.dir, environment, keep_open=[lock.fileno()])
+        print(
+            f"{len(steps)} steps into {demo.dir}, {threads} threads; logs in {demo.dir / 'logs'}", flush=True
+        )
+        seconds = {
+            step.name: runner.run(step, f"{number}/{len(steps)}") for number, step in enumerate(steps, 1)
+        }
+        finish(demo, summarise(demo, seconds, threads), write_demo_report, print_summary)
+
+
+def finish(demo, summary: dict, write_demo_report, print_summary) -> None:
+    """Writes summary and report, prints the tables."""
+    import json
+
+    from detdiffusion.utils.files import write_atomic
+
+    write_atomic(demo.dir / "summary.json", json.dumps(summary, indent=2).encode() + b"\n")
+    report = write_demo_report(demo, summary)
+    print_summary(summary)
+    print(f"{summary['seconds']['total'] / 60:.1f} minutes in all steps")
+    print(f"written: {demo.dir / 'summary.json'}, {report}, {demo.dir / 'scenes.png'}")
+
+
+def seen_from_root(path: str) -> Path:
+    """Commands run in the repository's root: there a relative path stays, from elsewhere it becomes absolute."""
+    return Path(path) if Path.cwd().resolve() == ROOT else Path(path).resolve()
+
+
+def layout_checkpoint(given: str | None, full: bool) -> Path:
+    """The folder to fine-tune from, checked before hours are spent."""
+    import detdiffusion
+    from detdiffusion.apis.demo import LAYOUT_FOLDER, weights
+    from detdiffusion.utils.errors import UserError
+
+    default = LAYOUT_FOLDER
+    if (
+        not (ROOT / default).is_dir() or Path.cwd().resolve() != ROOT
+    ):  # an installed package, or another folder
+        default = Path(detdiffusion.__file__).parent / "zoo" / LAYOUT_FOLDER.name
+    folder = seen_from_root(given) if given else default
+    absent = [str(path) for path in weights(folder) if not path.is_file()]
+    if absent and not full:
+        raise UserError(
+            f"no layout checkpoint in {folder}: {', '.join(absent)} missing. Name a folder of "
+            "tools/model_converters/to_diffusers.py with --layout-checkpoint, or train one with --full."
+        )
+    return folder
+
+
+def claim(folder: Path):
+    """The folder for this run alone: a locked file, held open by every command that the run starts.
+
+    Raises:
+        UserError: the folder holds other things, or another run is at work in it.
+    """
+    import fcntl
+
+    from detdiffusion.utils.errors import UserError
+
+    mark = folder / ".quickstart"
+    if folder.exists() and not mark.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"{folder} exists and is no folder of this tool; choose another --work-dir")
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = mark.open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise UserError(f"another run, or a step of a killed one, is still at work in {folder}") from None
+    return lock
+
+
+if __name__ == "__main__":
+    import signal
+
+    from detdiffusion.utils.cli import run_main
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the running step, keep its record
+    run_main(main)
