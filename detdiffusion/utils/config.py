@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .config_variables import propagate_overrides
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     except Exception as error:  # a config is Python: anything may come out of it
         raise UserError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
     try:
+        propagate_overrides(cfg, overrides)
         cfg.merge_from_dict(overrides)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise UserError(f"--cfg-options {' '.join(options or ())}: {error}") from error

@@ -29,7 +29,8 @@ def propagate(values: Any, variables: Mapping[str, tuple[str, str]]) -> Any:
     elif isinstance(values, tuple):
         return tuple(propagate(value, variables) for value in values)
     elif isinstance(values, str):
-        for old, new in variables.values():
+        # the most specific first: data_root's own path lies in front of ann_file's
+        for old, new in sorted(variables.values(), key=lambda pair: -len(pair[0])):
             stem = old.rstrip("/")
             if values == old:
                 return new

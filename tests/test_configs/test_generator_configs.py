@@ -1,0 +1,344 @@
+"""Every generator config parses and builds: SD 1.5's size on the meta device, tiny weights in training."""
+
+import json
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_editor import build_editor
+
+from detdiffusion.apis.export import _write_index
+from detdiffusion.utils.config import load_config
+from detdiffusion.utils.errors import UserError
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "ablations").glob("*.py"))
+COCO = ["detdiffusion_coco.py", "geodiffusion_coco.py", "detdiffusion_coco-800x456.py", *ABLATIONS]
+ALL = [*COCO, "detdiffusion_small_coco.py", "detdiffusion_miniscenes.py", "geodiffusion_miniscenes.py"]
+THINGS, STUFF = 80, 91
+
+# Stable Diffusion 1.5 as its folder's own config.json files describe it
+SD15_UNET = dict(
+    type="UNet2DConditionModel",
+    sample_size=32,
+    in_channels=4,
+    out_channels=4,
+    block_out_channels=[320, 640, 1280, 1280],
+    layers_per_block=2,
+    attention_head_dim=8,
+    cross_attention_dim=768,
+    down_block_types=["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
+    up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
+)
+SD15_TEXT_ENCODER = dict(
+    type="CLIPTextModel",
+    vocab_size=49408,
+    hidden_size=768,
+    intermediate_size=3072,
+    num_hidden_layers=12,
+    num_attention_heads=12,
+    max_position_embeddings=77,
+    bos_token_id=49406,
+    eos_token_id=49407,
+    pad_token_id=49407,
+)
+SD15_VAE = dict(
+    type="AutoencoderKL",
+    block_out_channels=[128, 256, 512, 512],
+    down_block_types=["DownEncoderBlock2D"] * 4,
+    up_block_types=["UpDecoderBlock2D"] * 4,
+    layers_per_block=2,
+    latent_channels=4,
+)
+
+
+def load(name, *options):
+    return load_config(str(CONFIGS / name), options)
+
+
+def strings(values):
+    """Every text in a nested config."""
+    if isinstance(values, dict):
+        values = list(values.values())
+    if isinstance(values, (list, tuple)):
+        return [text for value in values for text in strings(value)]
+    return [values] if isinstance(values, str) else []
+
+
+def build(config):
+    from mmengine.registry import init_default_scope
+
+    import detdiffusion.models  # noqa: F401
+    from detdiffusion.registry import MODELS
+
+    init_default_scope("detdiffusion")
+    return MODELS.build(config.model)
+
+
+def run_train(cwd, *args):
+    """tools/train.py as a user runs it."""
+    command = [sys.executable, str(CONFIGS.parent / "tools/train.py"), *map(str, args)]
+    env = dict(os.environ, HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=240)
+
+
+@pytest.fixture(scope="module")
+def sd_folder(tmp_path_factory):
+    """A diffusers folder like Stable Diffusion's, at tiny size."""
+    folder = tmp_path_factory.mktemp("sd")
+    editor = build_editor(
+        folder / "parts",
+        layout_tokenizer=dict(template="caption", max_length=48),
+        mask_head=None,
+        perception_loss=None,
+    )
+    parts = dict(
+        vae=editor.vae,
+        text_encoder=editor.text_encoder,
+        tokenizer=editor.tokenizer,
+        unet=editor.unet,
+        scheduler=editor.scheduler,
+    )
+    for name, part in parts.items():
+        part.save_pretrained(folder / "sd15" / name)
+    _write_index(editor, parts, folder / "sd15")
+    return folder / "sd15"
+
+
+@pytest.fixture(scope="module")
+def coco(tmp_path_factory):
+    """COCO-Thing-Stuff's folders and file names, filled with a few MiniScenes."""
+    from detdiffusion.datasets.miniscenes import write_miniscenes
+
+    root = tmp_path_factory.mktemp("coco")
+    (root / "annotations").mkdir()
+    attributes = {}
+    for split, count in (("train", 12), ("val", 8)):
+        write_miniscenes(root, split, count, size=64)
+        for kind in ("instances", "stuff"):
+            data = json.loads((root / split / f"{kind}.json").read_text())
+            if kind == "stuff":
+                data["categories"].append(dict(id=183, name="other", supercategory="other"))
+            (root / f"annotations/{kind}_{split}2017.json").write_text(json.dumps(data))
+            word = "background" if kind == "stuff" else "easy"
+            attributes.update({a["id"]: word for a in data["annotations"] if split == "train"})
+        (root / split / "images").rename(root / f"{split}2017")
+    file = dict(info=dict(nameable=[]), attributes=attributes)
+    (root / "annotations/attributes_train2017.json").write_text(json.dumps(file))
+    return root
+
+
+def test_the_recipe_is_the_papers():
+    config = load("detdiffusion_coco.py")
+    model, loader = config.model, config.train_dataloader
+    assert config.train_cfg.max_epochs == 60 and loader.batch_size == 4
+    assert config.auto_scale_lr.base_batch_size == 32
+    optimizer = config.optim_wrapper.optimizer
+    assert (optimizer.type, optimizer.lr, optimizer.weight_decay) == ("AdamW", 1e-4, 1e-2)
+    assert config.optim_wrapper.clip_grad.max_norm == 1.0
+    warm_up, cosine = config.param_scheduler
+    assert warm_up.end == 3000 and not warm_up.by_epoch
+    assert (cosine.type, cosine.begin, cosine.end) == ("CosineAnnealingLR", 0, 60)
+    assert model.layout_tokenizer.bins == (256, 256) and model.null_text_prob == 0.1
+    assert model.perception_loss.loss_weight == 0.01
+    assert model.perception_loss.weight_by == "sqrt_alpha_bar" and model.perception_loss.use_dice
+    assert model.noise_loss.foreground and model.noise_loss.snr_gamma is None
+    assert (model.mask_head.num_queries, model.mask_head.hidden, model.mask_head.num_layers) == (100, 256, 3)
+    assert loader.dataset.pipeline[0].size == (256, 256)
+    assert loader.dataset.filter_cfg.max_objects == 8
+    assert config.randomness.diff_rank_seed  # ranks must not share noise and time steps
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero():
+    """Both schedules run over the same steps: their factors multiply."""
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import PARAM_SCHEDULERS
+
+    config = load("detdiffusion_coco.py")
+    wrapper = build_optim_wrapper(torch.nn.Linear(1, 1), config.optim_wrapper.to_dict())
+    schedulers = []
+    for spec in config.param_scheduler:
+        spec = spec.to_dict()
+        cls = PARAM_SCHEDULERS.get(spec.pop("type"))
+        if spec.pop("convert_to_iter_based", False):
+            schedulers.append(cls.build_iter_from_epoch(wrapper, epoch_length=100, **spec))
+        else:
+            schedulers.append(cls(wrapper, **spec))
+    rates = []
+    for _ in range(6000):
+        rates.append(wrapper.get_lr()["lr"][0])
+        wrapper.optimizer.step()
+        for scheduler in schedulers:
+            scheduler.step()
+    assert rates[0] == pytest.approx(1e-7, rel=1e-3)
+    assert rates[1500] == pytest.approx(1e-4 * 0.5 * 0.854, rel=0.01)  # half warm, cos at a quarter
+    assert rates[3000] == pytest.approx(0.5e-4, rel=0.01)
+    assert rates[-1] < 1e-9
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_one_variable_moves_every_path(name):
+    folders = dict(sd_folder="/new/sd", layout_folder="/new/zoo", data_root="/new/data")
+    before = load(name)
+    folders = {key: value for key, value in folders.items() if key in before}
+    after = load(name, *(f"{key}={value}" for key, value in folders.items()))
+    old = tuple(before[key] for key in folders)
+    assert len(old) == 2
+    assert not [text for text in strings(after._cfg_dict.to_dict()) if text.startswith(old)]
+    sources = [part.from_pretrained for part in after.model.values() if "from_pretrained" in str(part)]
+    assert set(sources) == {"/new/sd" if "sd_folder" in before else "/new/zoo"} and len(sources) == 5
+    sets = [after.train_dataloader.dataset, *after.layout_datasets.values()]
+    for dataset in sets:
+        root = Path(dataset.get("data_root", ""))
+        assert str(root / dataset.img_dir).startswith("/new/data/")
+        assert all(str(root / file).startswith("/new/data/") for file in dataset.ann_files)
+
+
+def test_a_more_specific_variable_wins():
+    config = load("detdiffusion_small_coco.py", "data_root=/new", "ann_file=/labels.json", "img_dir=photos")
+    for dataset in (config.train_dataloader.dataset, config.layout_datasets.train):
+        assert (dataset.ann_files, dataset.img_dir) == (["/labels.json"], "photos")
+    steps = [step for step in config.train_dataloader.dataset.pipeline if "attributes_file" in step]
+    assert [step.attributes_file for step in steps] == ["/new/attributes.json"]
+
+
+def test_inheritance_from_another_folder(tmp_path):
+    from detdiffusion.utils import compat
+
+    compat.setup()
+    (tmp_path / "mine.py").write_text(
+        "_base_ = 'detdiffusion::detdiffusion_coco.py'\nmodel = dict(null_text_prob=0.2)\n"
+    )
+    if not (CONFIGS.parent / "detdiffusion/.mim").exists():
+        pytest.skip("the package is not installed (pip install -e .)")
+    config = load_config(str(tmp_path / "mine.py"), ["sd_folder=/new/sd"])
+    assert config.model.null_text_prob == 0.2
+    assert config.model.unet.from_pretrained == "/new/sd" and config.train_cfg.max_epochs == 60
+
+
+def test_ablations_differ_from_the_recipe_in_one_thing():
+    recipe = load("detdiffusion_coco.py").model.to_dict()
+    changes = {}
+    for name in ABLATIONS:
+        model = load(name).model.to_dict()
+        changes[Path(name).stem] = {key: model[key] for key in recipe if model[key] != recipe[key]}
+    loss = recipe["perception_loss"]
+    assert changes == {
+        "attr-only_coco": dict(mask_head=None, perception_loss=None),
+        "geodiffusion_coco": dict(
+            layout_tokenizer=dict(recipe["layout_tokenizer"], attributes=False),
+            mask_head=None,
+            perception_loss=None,
+        ),
+        "without-dice_coco": dict(perception_loss=dict(loss, use_dice=False)),
+        "without-sqrt-alpha-bar_coco": dict(perception_loss=dict(loss, weight_by=None)),
+    }
+
+
+def test_stable_diffusions_size_on_the_meta_device(sd_folder):
+    """The whole model of detdiffusion_coco.py with SD 1.5's shapes, without memory for its weights."""
+    config = load("detdiffusion_coco.py", f"sd_folder={sd_folder}")
+    for part, spec in (("unet", SD15_UNET), ("text_encoder", SD15_TEXT_ENCODER), ("vae", SD15_VAE)):
+        config.model[part] = spec
+    with torch.device("meta"):
+        editor = build(config)
+    count = {
+        name: sum(p.numel() for p in part.parameters() if p.requires_grad)
+        for name, part in editor.named_children()
+    }
+    assert count["unet"] == 859_520_964
+    assert count["mask_head"] == 11_592_192 and round(count["mask_head"] / count["unet"], 4) == 0.0135
+    assert count["vae"] == 0
+    added = {kind: len(ids) for kind, ids in editor.layout_tokenizer.added.items()}
+    assert added == dict(location=256 * 256, attribute=3)
+    # the tiny vocabulary leaves a part of CLIP's 49,408 rows to the added tokens
+    assert count["text_encoder"] == 123_060_480 + (len(editor.tokenizer) - 49408) * 768
+    assert editor.latent_scale == 8
+
+
+@pytest.mark.parametrize("name", COCO)
+def test_every_coco_config_builds_and_learns(name, sd_folder, coco):
+    """Tiny weights, the config's own data set, pipeline, losses and optimizer."""
+    from mmengine.dataset import pseudo_collate
+    from mmengine.optim import build_optim_wrapper
+
+    import detdiffusion.datasets  # noqa: F401
+    from detdiffusion.registry import DATASETS
+
+    options = ["model.layout_tokenizer.max_length=48"]
+    options += ["model.layout_tokenizer.bins=(8,8)"]  # 65,536 tokens take a second to add
+    size, wide = (256, 256), "800x456" in name
+    if wide or name in ABLATIONS:  # the tiny VAE has a factor of 4: a smaller image is plenty
+        size = (228, 400) if wide else (64, 64)
+        assert load(name).train_dataloader.dataset.pipeline[0].size == ((456, 800) if wide else (256, 256))
+        options += [f"train_dataloader.dataset.pipeline.0.size=({size[0]},{size[1]})", "model.dtype=fp32"]
+    config = load(name, f"sd_folder={sd_folder}", f"data_root={coco}", *options)
+    editor = build(config).train()
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    assert len(dataset.classes) == 8 + 4 and "other" not in dataset.classes
+    batch = pseudo_collate([dataset[0], dataset[1]])
+    assert batch["inputs"][0].shape == (3, *size)
+    wrapper = build_optim_wrapper(editor, config.optim_wrapper)
+    losses = editor.train_step(batch, wrapper)
+    assert ("loss_pa" in losses) == (not name.endswith("geodiffusion_coco.py") and "attr-only" not in name)
+    assert all(torch.isfinite(value).all() for value in losses.values())
+    assert DATASETS.build(config.layout_datasets.val).layouts
+
+
+def test_the_training_tool_runs_the_recipe(sd_folder, coco, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = [f"sd_folder={sd_folder}", f"data_root={coco}", "train_cfg.max_epochs=1", "model.dtype=fp32"]
+    options += ["model.layout_tokenizer.max_length=48", "model.layout_tokenizer.bins=(8,8)"]
+    options += ["train_dataloader.num_workers=0", "train_dataloader.persistent_workers=False"]
+    options += ["train_dataloader.dataset.pipeline.0.size=(64,64)", "default_hooks.checkpoint.interval=1"]
+    config = str(CONFIGS / "detdiffusion_coco.py")
+    monkeypatch.setattr(sys, "argv", ["train.py", config, "--work-dir", "w", "--cfg-options", *options])
+    with pytest.raises(SystemExit) as end:  # in this process: a start costs seconds of imports
+        runpy.run_path(str(CONFIGS.parent / "tools/train.py"), run_name="__main__")
+    assert not end.value.code
+    assert (tmp_path / "w/epoch_1.pth").exists()
+
+
+def test_a_missing_stable_diffusion_is_one_message(tmp_path):
+    run = run_train(tmp_path, CONFIGS / "detdiffusion_coco.py", "--cfg-options", f"data_root={tmp_path}")
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    message = run.stderr.splitlines()[-1]
+    assert message.startswith("error: vae: no folder 'models/stable-diffusion-v1-5/vae'")
+    assert "model_index.json, unet/, vae/" in message and "config's variable" in message
+
+
+def test_missing_data_is_one_message(sd_folder, coco, tmp_path):
+    """No data root; then one without annotations, without attributes, and with those of another set."""
+    import detdiffusion.datasets  # noqa: F401
+    from detdiffusion.registry import DATASETS
+
+    options = [f"sd_folder={sd_folder}", "model.layout_tokenizer.bins=(8,8)"]
+    run = run_train(tmp_path, CONFIGS / "detdiffusion_coco.py", "--cfg-options", *options)
+    assert run.returncode == 2 and "Traceback" not in run.stderr
+    message = run.stderr.splitlines()[-1]
+    assert message.startswith("error: no image folder 'data/coco/train2017': set data_root (now 'data/coco')")
+
+    def fails(root, message):
+        with pytest.raises(UserError, match=message):
+            DATASETS.build(load("detdiffusion_coco.py", f"data_root={root}").train_dataloader.dataset)
+
+    (tmp_path / "train2017").mkdir()
+    fails(tmp_path, r"annotations/instances_train2017\.json: no such COCO json file")
+    (tmp_path / "annotations").mkdir()
+    for kind in ("instances", "stuff"):
+        name = f"annotations/{kind}_train2017.json"
+        (tmp_path / name).write_bytes((coco / name).read_bytes())
+    fails(tmp_path, r"attributes_train2017\.json: no such attributes file")
+    file = dict(info={}, attributes={"999999999": "easy"})
+    (tmp_path / "annotations/attributes_train2017.json").write_text(json.dumps(file))
+    fails(tmp_path, "attribute")
+
+
+@pytest.mark.parametrize("folder", ["/nowhere/sd15", "./nowhere"])
+def test_a_wrong_folder_is_named(folder):
+    with pytest.raises(UserError, match="vae: no folder .*nowhere.*diffusers folder.*Stable Diffusion 1.5"):
+        build(load("detdiffusion_coco.py", f"sd_folder={folder}"))
