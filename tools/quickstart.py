@@ -48,7 +48,7 @@ def main() -> None:
         ROOT,
         seen_from_root(args.work_dir),
         SMOKE if args.smoke else Settings(),
-        layout_checkpoint(args.layout_checkpoint, args.full),
+        None if args.full else layout_checkpoint(args.layout_checkpoint),
         args.seed,
         args.full,
     )
@@ -95,22 +95,16 @@ def seen_from_root(path: str) -> Path:
     return Path(path) if Path.cwd().resolve() == ROOT else Path(path).resolve()
 
 
-def layout_checkpoint(given: str | None, full: bool) -> Path:
-    """The folder to fine-tune from, checked before hours are spent."""
-    import detdiffusion
-    from detdiffusion.apis.demo import LAYOUT_FOLDER, weights
+def layout_checkpoint(given: str | None) -> Path | None:
+    """The folder to fine-tune from, None for the zoo's; checked before minutes are spent."""
+    from detdiffusion.apis.demo import ZOO_LAYOUT, weights
     from detdiffusion.utils.errors import UserError
 
-    default = LAYOUT_FOLDER
-    if (
-        not (ROOT / default).is_dir() or Path.cwd().resolve() != ROOT
-    ):  # an installed package, or another folder
-        default = Path(detdiffusion.__file__).parent / "zoo" / LAYOUT_FOLDER.name
-    folder = seen_from_root(given) if given else default
-    absent = [str(path) for path in weights(folder) if not path.is_file()]
-    if absent and not full:
+    folder = seen_from_root(given) if given else None
+    absent = [str(path) for path in weights(folder or ZOO_LAYOUT) if not path.is_file()]
+    if absent:
         raise UserError(
-            f"no layout checkpoint in {folder}: {', '.join(absent)} missing. Name a folder of "
+            f"no layout checkpoint: {', '.join(absent)} missing. Name a folder written by "
             "tools/model_converters/to_diffusers.py with --layout-checkpoint, or train one with --full."
         )
     return folder

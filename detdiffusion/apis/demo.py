@@ -10,9 +10,8 @@ from detdiffusion.utils.steps import Step
 DETECTOR = "faster-rcnn"
 DETECTOR_CONFIG = f"configs/detectors/{DETECTOR}_miniscenes.py"
 GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
-LAYOUT_FOLDER = Path("detdiffusion/zoo/miniscenes_layout")
+ZOO_LAYOUT = Path(__file__).resolve().parents[1] / "zoo" / "miniscenes_layout"  # what the config names
 STRATEGIES = ("easy", "origin", "hard")
-_PARTS = ("vae", "tokenizer", "text_encoder", "unet", "scheduler")
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class Demo:
         root: the folder with ``configs/`` and ``tools/``, where the commands run.
         work_dir: everything is written below it; in commands it is used as given.
         settings: sizes.
-        layout_checkpoint: diffusers folder to fine-tune from; with ``full`` it is not used.
+        layout_checkpoint: diffusers folder to fine-tune from; None takes the zoo's; with ``full`` not used.
         seed: of data, trainings, noise and bootstrap.
         full: train VAE, base and layout checkpoint first, and fine-tune from that.
     """
@@ -89,7 +88,7 @@ class Demo:
         root: Path,
         work_dir: Path,
         settings: Settings,
-        layout_checkpoint: Path,
+        layout_checkpoint: Path | None = None,
         seed: int = 0,
         full: bool = False,
     ) -> None:
@@ -159,9 +158,7 @@ class Demo:
         things = self.annotations("val")[0]
         fixed = {
             "train_cfg.val_interval": iters,
-            "train_dataloader.dataset.data_root": self.data,
-            "val_dataloader.dataset.data_root": self.data,
-            "val_evaluator.ann_file": things,
+            "data_root": self.data,
         }
         split = "detector" if name == "detector" else "train"
         inputs = (self.annotations(split)[0], things, *inputs)
@@ -172,7 +169,7 @@ class Demo:
         options, inputs = {}, ()
         if arm != "real":
             folder = self.synthetic("train", arm)
-            options["train_dataloader.dataset.synthetic.0.data_root"] = folder
+            options["synthetic_root"] = folder
             inputs = (folder / "annotations.json", folder / "manifest.jsonl")
         return self._train_detector(
             f"train-{name.replace('_', '-')}",
@@ -209,19 +206,17 @@ class Demo:
         )
 
     def _layout_options(self) -> dict:
-        if self.layout == LAYOUT_FOLDER:  # what the config names
-            return {}
-        return {f"model.{part}.from_pretrained": self.layout for part in _PARTS}
+        return {"layout_folder": self.layout} if self.layout else {}
 
     def _train_generator(self) -> Step:
         s, attributes = self.settings, self.attributes("train")
         options = {
             "train_dataloader.batch_size": s.generator_batch,
-            "train_dataloader.dataset.data_root": self.data,
-            "train_dataloader.dataset.pipeline.2.attributes_file": attributes,
+            "data_root": self.data,
+            "attributes_file": attributes,
             **self._layout_options(),
         }
-        inputs = (*self.annotations("train"), attributes, *weights(self.layout))
+        inputs = (*self.annotations("train"), attributes, *weights(self.layout or ZOO_LAYOUT))
         title = "fine-tune the generator: P.A. Attr and P.A. loss"
         return self._train(
             "generator", title, GENERATOR_CONFIG, self.generator, s.generator_iters, options, inputs
@@ -283,12 +278,11 @@ class Demo:
         """VAE, base and layout checkpoint from nothing, each exported as a diffusers folder."""
         zoo, steps = self.dir / "zoo", []
         vae, base = zoo / "vae", zoo / "base"
-        on_vae = {"model.vae.from_pretrained": vae}
-        on_base = {f"model.{part}.from_pretrained": base for part in _PARTS[:4]}
+        on_vae, on_base = {"model.vae.from_pretrained": vae}, {"base_folder": base}
         given = dict(vae=({}, ()), base=(on_vae, weights(vae)[:1]), layout=(on_base, weights(base)))
         for name, (options, inputs) in given.items():
             config, out = f"configs/zoo/{name}_miniscenes.py", zoo / f"{name}_training"
-            options = {**options, "train_dataloader.dataset.data_root": self.data}
+            options = {**options, "data_root": self.data}
             inputs = (*self.annotations("zoo"), *inputs)
             title = f"train the zoo's {name}"
             train = self._train(f"zoo-{name}", title, config, out, self.settings.zoo_iters, options, inputs)
