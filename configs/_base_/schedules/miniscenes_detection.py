@@ -1,4 +1,4 @@
-# From scratch in about two minutes on two CPU cores. The unit is the iteration, so that runs on real and on
+# From scratch in two to four minutes of CPU time. The unit is the iteration, so that runs on real and on
 # mixed data cost the same.
 max_iters = 600
 
