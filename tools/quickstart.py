@@ -60,8 +60,6 @@ def main() -> None:
             print(f"# {step.title}\n{shlex.join(['python', *step.command])}")
         return
 
-    from detdiffusion.apis.demo_report import write_demo_report
-    from detdiffusion.apis.demo_summary import print_summary, summarise
     from detdiffusion.utils.steps import StepRunner
 
     with claim(demo.dir) as lock:
@@ -74,15 +72,18 @@ def main() -> None:
         seconds = {
             step.name: runner.run(step, f"{number}/{len(steps)}") for number, step in enumerate(steps, 1)
         }
-        finish(demo, summarise(demo, seconds, threads), write_demo_report, print_summary)
+        finish(demo, seconds, threads)
 
 
-def finish(demo, summary: dict, write_demo_report, print_summary) -> None:
-    """Writes summary and report, prints the tables."""
+def finish(demo, seconds: dict[str, float], threads: int) -> None:
+    """Writes summary and report, prints the tables; imports torch only now, while no step needs the memory."""
     import json
 
+    from detdiffusion.apis.demo_report import write_demo_report
+    from detdiffusion.apis.demo_summary import print_summary, summarise
     from detdiffusion.utils.files import write_atomic
 
+    summary = summarise(demo, seconds, threads)
     write_atomic(demo.dir / "summary.json", json.dumps(summary, indent=2).encode() + b"\n")
     report = write_demo_report(demo, summary)
     print_summary(summary)
