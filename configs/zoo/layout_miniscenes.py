@@ -10,6 +10,7 @@ model = dict(
     unet=dict(_delete_=True, type="UNet2DConditionModel", from_pretrained=base_folder, subfolder="unet"),
     layout_tokenizer=dict(_delete_=True, template="compact", bins=(16, 16), attributes=False, max_length=48),
     noise_loss=dict(foreground=True),
+    grounding_loss=dict(type="AttentionGroundingLoss", loss_weight=0.05),
 )
 max_iters = 9000
 train_cfg = dict(max_iters=max_iters)

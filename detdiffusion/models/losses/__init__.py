@@ -1,11 +1,13 @@
 """Losses: pure functions under thin registered classes."""
 
 from detdiffusion.models.losses.box_masks import boxes_to_masks, foreground_weights, object_masks
+from detdiffusion.models.losses.grounding_loss import AttentionGroundingLoss
 from detdiffusion.models.losses.noise_loss import NoiseLoss
 from detdiffusion.models.losses.perception_aware_loss import PerceptionAwareLoss, resize_masks
 from detdiffusion.models.losses.timestep_weights import min_snr_weights, noise_target, sqrt_alpha_bar
 
 __all__ = [
+    "AttentionGroundingLoss",
     "NoiseLoss",
     "PerceptionAwareLoss",
     "boxes_to_masks",

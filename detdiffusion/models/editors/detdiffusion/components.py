@@ -11,7 +11,6 @@ from detdiffusion.utils.errors import UserError
 
 from .layout_tokenizer import LayoutTokenizer, sincos_grid
 
-
 ZOO = "zoo://"
 
 

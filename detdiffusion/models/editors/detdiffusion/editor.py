@@ -15,6 +15,7 @@ from detdiffusion.registry import MODELS
 from detdiffusion.structures import Layout
 
 from ...losses import noise_target, object_masks, sqrt_alpha_bar
+from .attention_taps import AttentionTaps
 from .components import build_component, extend_text_encoder
 from .latent_cache import LatentCache
 from .layout_tokenizer import LayoutTokenizer
@@ -43,6 +44,8 @@ class DetDiffusion(BaseModel):
         noise_loss: config of the noise loss (Eq. 1).
         mask_head: config of the segmentation head on the UNet's features, or None.
         perception_loss: config of the perception-aware loss (Eq. 4 and 5), or None; comes with ``mask_head``.
+        grounding_loss: config of an :class:`~detdiffusion.models.losses.AttentionGroundingLoss`, or None as in the
+            paper.
         taps: which UNet features the head sees, ``decoder`` or ``down+up``.
         null_text_prob: share of training samples whose prompt is empty.
         perception_on_null_text: whether those samples count in the perception-aware loss.
@@ -66,6 +69,7 @@ class DetDiffusion(BaseModel):
         noise_loss: dict | None = None,
         mask_head: dict | None = None,
         perception_loss: dict | None = None,
+        grounding_loss: dict | None = None,
         taps: str = "decoder",
         null_text_prob: float = 0.1,
         perception_on_null_text: bool = True,
@@ -94,6 +98,7 @@ class DetDiffusion(BaseModel):
         if gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
         self.noise_loss = MODELS.build(noise_loss or dict(type="NoiseLoss"))
+        self.grounding_loss = MODELS.build(grounding_loss) if grounding_loss else None
         self.mask_head = self.perception_loss = None
         if mask_head is not None:
             from .feature_taps import FeatureTaps
@@ -212,8 +217,11 @@ class DetDiffusion(BaseModel):
         null = torch.rand(count) < self.null_text_prob
         input_ids = torch.where(null[:, None], self.layout_tokenizer.null_ids(count), encoded.input_ids)
         layouts = [layout.select(kept) for layout, kept in zip(layouts, encoded.kept)]
-        taps = self._taps(self.unet, self.taps_mode) if self.mask_head is not None else None
-        with self._autocast(), taps or contextlib.nullcontext():
+        taps = (
+            self._taps(self.unet, self.taps_mode) if self.mask_head is not None else contextlib.nullcontext()
+        )
+        attention = AttentionTaps(self.unet) if self.grounding_loss is not None else contextlib.nullcontext()
+        with self._autocast(), taps, attention:
             prediction = self.unet(
                 noisy, timesteps, encoder_hidden_states=self.encode_prompts(input_ids), return_dict=False
             )[0]
@@ -222,6 +230,10 @@ class DetDiffusion(BaseModel):
         losses = dict(loss_ldm=self.noise_loss(prediction.float(), target, boxes, timesteps, self.scheduler))
         if self.mask_head is not None:
             losses["loss_pa"] = self._perception_loss(taps.features, layouts, boxes, timesteps, null)
+        if self.grounding_loss is not None:
+            spans = [[] if empty else ranges for ranges, empty in zip(encoded.spans, null.tolist())]
+            size = tuple(latents.shape[-2:])
+            losses["loss_grounding"] = self.grounding_loss(attention.probabilities, spans, boxes, size)
         return losses
 
     def _perception_loss(self, features, layouts, boxes, timesteps, null) -> Tensor:

@@ -32,11 +32,13 @@ class EncodedLayouts:
         input_ids: (B, L) int64, padded to the tokenizer's ``max_length``.
         kept: for each layout the indices of the objects that the prompt names, in prompt order.
         prompts: the same prompts as text.
+        spans: for each layout the (start, end) token range of each kept object.
     """
 
     input_ids: Tensor
     kept: list[list[int]]
     prompts: list[str]
+    spans: list[list[tuple[int, int]]]
 
 
 class LayoutTokenizer:
@@ -162,7 +164,7 @@ class LayoutTokenizer:
         Raises:
             UserError: an object lacks its attribute, or does not fit and ``overflow='error'``.
         """
-        batch_ids, batch_kept, prompts = [], [], []
+        batch_ids, batch_kept, prompts, spans = [], [], [], []
         start = [self._bos, *self.words(self.prefix)]
         for layout in layouts:
             bins = self.location_bins(layout.boxes).tolist()
@@ -172,11 +174,16 @@ class LayoutTokenizer:
             if rng is not None and self.shuffle:
                 rng.shuffle(order)
             kept = self._fit(layout, order, [len(ids) for ids, _ in parts], self.max_length - len(start) - 1)
-            ids = [*start, *(i for k in kept for i in parts[k][0]), self._eos]
+            ids, ranges = [*start], []
+            for k in kept:
+                ranges.append((len(ids), len(ids) + len(parts[k][0])))
+                ids += parts[k][0]
+            ids.append(self._eos)
+            spans.append(ranges)
             batch_ids.append(ids + [self._pad] * (self.max_length - len(ids)))
             batch_kept.append(kept)
             prompts.append(" ".join([self.prefix, *(parts[k][1] for k in kept)]))
-        return EncodedLayouts(torch.tensor(batch_ids, dtype=torch.long), batch_kept, prompts)
+        return EncodedLayouts(torch.tensor(batch_ids, dtype=torch.long), batch_kept, prompts, spans)
 
     def _fit(self, layout: Layout, order: list[int], lengths: list[int], room: int) -> list[int]:
         if sum(lengths) <= room:

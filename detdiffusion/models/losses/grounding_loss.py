@@ -1,0 +1,102 @@
+"""Cross-attention grounding: the cells of a box should listen to the tokens of its object.
+
+Not in the paper. A UNet learns where location tokens point by the noise loss alone, too, but a small one needs many
+thousand steps before its boxes are followed; supervising the attention directly shows it at once. It uses nothing
+but the layout, and leaves the model as it is: after training the loss is simply gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from detdiffusion.registry import MODELS
+from detdiffusion.utils.errors import UserError
+
+
+def covering_object(boxes: Tensor, h: int, w: int) -> Tensor:
+    """(h, w) int64: the smallest box over each cell's centre, -1 where there is none.
+
+    Args:
+        boxes: (N, 4) xyxy in [0, 1].
+        h, w: the grid.
+    """
+    if not len(boxes):
+        return torch.full((h, w), -1, dtype=torch.long, device=boxes.device)
+    y = (torch.arange(h, device=boxes.device) + 0.5) / h
+    x = (torch.arange(w, device=boxes.device) + 0.5) / w
+    x1, y1, x2, y2 = (side[:, None] for side in boxes.unbind(1))
+    inside = ((y >= y1) & (y < y2))[:, :, None] & ((x >= x1) & (x < x2))[:, None, :]
+    area = ((x2 - x1) * (y2 - y1))[:, :, None].expand(-1, h, w)
+    area = area.masked_fill(~inside, torch.inf)
+    smallest, index = area.min(dim=0)
+    return torch.where(smallest.isinf(), -1, index)
+
+
+def attention_grounding(
+    probabilities: Tensor, spans: Sequence[Sequence[tuple[int, int]]], boxes: Sequence[Tensor], h: int, w: int
+) -> Tensor:
+    """Mean over covered cells of -log of the attention that a cell pays to its object's tokens.
+
+    Args:
+        probabilities: (B, heads, h * w, L) cross-attention.
+        spans: for each sample the (start, end) token range of its objects; none leaves the sample out.
+        boxes: one (N_i, 4) tensor a sample, in the order of the spans.
+        h, w: the layer's grid.
+
+    Returns:
+        float32 scalar, 0 without any covered cell.
+    """
+    attention = probabilities.float().mean(dim=1)  # (B, P, L)
+    targets = torch.zeros_like(attention)
+    for target, ranges, box in zip(targets, spans, boxes):
+        if not ranges:
+            continue
+        owner = covering_object(box.to(attention.device), h, w).flatten()
+        for number, (start, end) in enumerate(ranges):
+            target[owner == number, start:end] = 1
+    covered = targets.amax(dim=2)
+    paid = (attention * targets).sum(dim=2)
+    return -(covered * (paid + 1e-4).log()).sum() / covered.sum().clamp(min=1)
+
+
+@MODELS.register_module()
+class AttentionGroundingLoss(nn.Module):
+    """:func:`attention_grounding`, averaged over the layers whose grid is fine enough.
+
+    Args:
+        loss_weight: factor of the loss.
+        min_size: layers with a side below this many cells are left out.
+    """
+
+    def __init__(self, loss_weight: float = 0.05, min_size: int = 4) -> None:
+        super().__init__()
+        self.loss_weight, self.min_size = loss_weight, min_size
+
+    def forward(
+        self,
+        probabilities: Sequence[Tensor],
+        spans: Sequence[Sequence[tuple[int, int]]],
+        boxes: Sequence[Tensor],
+        latent_size: tuple[int, int],
+    ) -> Tensor:
+        """Loss of a batch; ``latent_size`` is (h, w) of the latents, ``probabilities`` one tensor a layer.
+
+        Raises:
+            UserError: no layer has ``min_size`` cells a side.
+        """
+        losses = []
+        for layer in probabilities:
+            h, w = latent_size
+            while h * w > layer.shape[2]:
+                h, w = (h + 1) // 2, (w + 1) // 2
+            if min(h, w) >= self.min_size:
+                losses.append(attention_grounding(layer, spans, boxes, h, w))
+        if not losses:
+            raise UserError(
+                f"AttentionGroundingLoss: no cross-attention layer has {self.min_size} cells a side at latents of "
+                f"{latent_size[0]} x {latent_size[1]}; lower min_size"
+            )
+        return self.loss_weight * torch.stack(losses).mean()
