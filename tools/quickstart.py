@@ -64,7 +64,7 @@ def main() -> None:
 
     with claim(demo.dir) as lock:
         threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
-        environment = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {"OMP_NUM_THREADS": str(threads)}
         runner = StepRunner(ROOT, demo.dir, environment, keep_open=[lock.fileno()])
         print(
             f"{len(steps)} steps into {demo.dir}, {threads} threads; logs in {demo.dir / 'logs'}", flush=True

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from detdiffusion.utils.steps import Step
 
-DETECTOR = "faster-rcnn"
+DETECTOR = "atss"
 DETECTOR_CONFIG = f"configs/detectors/{DETECTOR}_miniscenes.py"
 GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
 ZOO_LAYOUT = Path(__file__).resolve().parents[1] / "zoo" / "miniscenes_layout"  # what the config names
+# ATSS scores are spread out, and at 0.5 its attributes agree best with the hidden difficulty: rank correlation 0.56,
+# a quarter of the objects hard (Faster R-CNN finds nine of ten easy at any threshold).
+SCORE_THR = 0.5
 STRATEGIES = ("easy", "origin", "hard")
 
 
@@ -194,7 +197,7 @@ class Demo:
         command = ["tools/extract_attributes.py", DETECTOR_CONFIG, self.detector_checkpoint]
         for path in annotations:
             command += ["--ann", path]
-        command += ["--img-dir", self.data / split / "images", "--out", out]
+        command += ["--img-dir", self.data / split / "images", "--out", out, "--score-thr", SCORE_THR]
         return Step(
             f"attributes-{split}",
             f"easy or hard? the detector's attributes of the {split} split",

@@ -12,25 +12,42 @@ from detdiffusion.registry import MODELS
 from .detdiffusion.components import build_component
 
 
+def edge_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean L1 distance of the differences between neighbouring pixels of two (B, C, H, W) images."""
+    return sum(F.l1_loss(a.diff(dim=dim), b.diff(dim=dim)) for dim in (2, 3))
+
+
 @MODELS.register_module()
 class Autoencoder(BaseModel):
-    """An ``AutoencoderKL`` with an L1 + MSE reconstruction loss and a small KL term.
+    """An ``AutoencoderKL`` with an L1 + MSE reconstruction loss, an optional edge loss and a small KL term.
 
     Args:
         vae: an ``AutoencoderKL`` or its config, see :func:`.detdiffusion.components.build_component`.
         kl_weight: weight of the KL divergence to a standard normal, a mean over latent elements.
+        edge_weight: weight of the L1 distance of horizontal and vertical differences, which sharpens edges.
+        freeze_encoder: train the decoder alone; latents, and so every model on them, stay as they are.
         dtype: ``fp32`` or ``bf16``, the autocast of training.
         data_preprocessor: default turns uint8 images into [-1, 1].
     """
 
     def __init__(
-        self, vae, kl_weight: float = 1e-4, dtype: str = "fp32", data_preprocessor: dict | None = None
+        self,
+        vae,
+        kl_weight: float = 1e-4,
+        edge_weight: float = 0.0,
+        freeze_encoder: bool = False,
+        dtype: str = "fp32",
+        data_preprocessor: dict | None = None,
     ) -> None:
         if data_preprocessor is None:
             data_preprocessor = dict(type="mmengine.ImgDataPreprocessor", mean=[127.5] * 3, std=[127.5] * 3)
         super().__init__(data_preprocessor=data_preprocessor)
         self.vae = build_component(vae, "vae")
-        self.kl_weight, self.dtype_name = kl_weight, dtype
+        self.kl_weight, self.edge_weight, self.dtype_name = kl_weight, edge_weight, dtype
+        self.freeze_encoder = freeze_encoder
+        if freeze_encoder:
+            for part in (self.vae.encoder, self.vae.quant_conv):
+                part.requires_grad_(False)
 
     def forward(self, inputs: Tensor, data_samples=None, mode: str = "tensor"):
         """Losses (``mode='loss'``) or the reconstruction in [-1, 1] of images (B, 3, H, W) in [-1, 1]."""
@@ -38,17 +55,17 @@ class Autoencoder(BaseModel):
             posterior = self.vae.encode(inputs).latent_dist
             return self.vae.decode(posterior.mode(), return_dict=False)[0]
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.dtype_name == "bf16"):
-            posterior = self.vae.encode(inputs).latent_dist
+            with torch.set_grad_enabled(not self.freeze_encoder):
+                posterior = self.vae.encode(inputs).latent_dist
             reconstruction = self.vae.decode(posterior.sample(), return_dict=False)[0].float()
-        kl = posterior.kl().mean() / posterior.mean[0].numel()
         with torch.no_grad():
             psnr = -10 * torch.log10(F.mse_loss(reconstruction, inputs) / 4)
-        return dict(
-            loss_l1=F.l1_loss(reconstruction, inputs),
-            loss_mse=F.mse_loss(reconstruction, inputs),
-            loss_kl=self.kl_weight * kl,
-            psnr=psnr,
-        )
+        losses = dict(loss_l1=F.l1_loss(reconstruction, inputs), loss_mse=F.mse_loss(reconstruction, inputs))
+        if self.edge_weight:
+            losses["loss_edge"] = self.edge_weight * edge_distance(reconstruction, inputs)
+        if not self.freeze_encoder:
+            losses["loss_kl"] = self.kl_weight * posterior.kl().mean() / posterior.mean[0].numel()
+        return dict(losses, psnr=psnr)
 
     @torch.no_grad()
     def fit_scaling_factor(self, images: Tensor) -> float:

@@ -35,7 +35,7 @@ def build_component(spec, role: str):
 
     Args:
         spec: an object (returned as it is) or a dict with ``type``, a top-level name of diffusers or
-            transformers, and either ``from_pretrained`` (local folder, ``zoo://NAME`` or hub id, with an optional ``subfolder``
+            transformers, and either ``from_pretrained`` (local folder, ``zoo://NAME`` or hub id; with ``subfolder``
             and other keywords of ``from_pretrained``) or the class's own configuration. A transformers model
             made from its configuration may name ``embedding_std``, the deviation of its fresh token and position
             embeddings: CLIP's own 0.02 vanishes beside the location tokens' 0.7 and costs a small model many
