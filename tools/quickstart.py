@@ -1,6 +1,6 @@
 """The whole loop on the embedded MiniScenes, in one command: data, detector, attributes, generator, scores.
 
-Every step is one of the public tools, run as a command that is printed to DIR/logs and DIR/stamps. Interrupt it
+Every step is one of the public tools; DIR/stamps has the commands, DIR/logs what they print. Interrupt it
 and run it again: finished steps are not redone, a training goes on from its last checkpoint. Writes
 DIR/summary.json, DIR/report.html and DIR/scenes.png.
 """
@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 EXAMPLES = """examples:
-  python tools/quickstart.py                        # from the zoo's layout checkpoint, about 11 minutes on 2 cores
+  python tools/quickstart.py                        # from the zoo's layout checkpoint, minutes on 2 cores
   python tools/quickstart.py --smoke --work-dir work_dirs/smoke      # the same steps at tiny sizes
   python tools/quickstart.py --full --work-dir work_dirs/full        # train everything from nothing, hours
   python tools/quickstart.py --dry-run              # print the commands only

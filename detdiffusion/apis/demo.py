@@ -36,15 +36,15 @@ class Settings:
 
     detector_images: int = 1500
     train_images: int = 800
-    val_images: int = 400
+    val_images: int = 300
     zoo_images: int = 12000
     image_size: int = 64
-    detector_iters: int = 500
+    detector_iters: int = 450
     generator_iters: int = 300
     generator_batch: int = 32
-    trainability_iters: int = 300
-    fidelity_layouts: int = 250
-    synthetic_layouts: int = 400
+    trainability_iters: int = 250
+    fidelity_layouts: int = 200
+    synthetic_layouts: int = 200
     sampling_steps: int = 50
     guidance_scale: float = 3.5
     sampling_batch: int = 64

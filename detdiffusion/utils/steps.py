@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,8 @@ from pathlib import Path
 
 from .errors import UserError
 from .files import sha256_of, write_atomic
+
+_LOG_PREFIX = re.compile(r"^\S+ \S+ - mmengine - \w+ - ")
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,7 @@ class StepRunner:
             now = time.monotonic()
             if now - shown >= period and process.poll() is None:
                 shown, latest = now, (lines[-1] if lines else "starting")
+                latest = _LOG_PREFIX.sub("", latest)
                 text = f"    {now - start:4.0f} s  {latest}"[: shutil.get_terminal_size().columns - 1]
                 print(
                     f"\r\033[K{text}" if self.terminal else text,
