@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config_variables import propagate_overrides
+from .config_variables import propagate_inherited, propagate_overrides
 from .errors import UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ def parse_options(options: Sequence[str] | None) -> dict[str, Any]:
 def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     """Read a config file and apply overrides.
 
+    A path variable that the file or ``options`` set anew (``data_root``, ``sd_folder``) also moves the paths
+    that inherited files built from its old value.
+
     Args:
         path: a file, or ``package::file.py`` for one that an installed package ships.
         options: ``key=value`` strings of ``--cfg-options``.
@@ -55,6 +58,7 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
         raise UserError(f"config {path} does not exist{_near(Path(filename))}.")
     try:
         cfg = Config.fromfile(filename)
+        propagate_inherited(cfg, filename)
     except UserError:
         raise
     except Exception as error:  # a config is Python: anything may come out of it

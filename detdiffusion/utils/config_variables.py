@@ -50,10 +50,40 @@ def propagate_overrides(config, overrides: Mapping[str, Any]) -> None:
     variables = {
         name: (config[name], value)
         for name, value in overrides.items()
-        if "." not in name
-        and isinstance(value, str)
-        and isinstance(config.get(name), str)
-        and "/" in config[name].rstrip("/")
+        if "." not in name and isinstance(value, str) and _is_path(config.get(name))
     }
     if variables:
         propagate(config._cfg_dict, variables)
+
+
+def propagate_inherited(config, filename: str) -> None:
+    """A path variable that a config file sets anew is propagated through what it inherits.
+
+    ``_base_ = 'detdiffusion::detdiffusion_coco.py'`` and ``sd_folder = '/models/sd15'`` in a file of one's own
+    then move all five parts of the model.
+
+    Args:
+        config: ``mmengine.config.Config`` read from ``filename``, changed in place.
+        filename: the config file.
+    """
+    for inherited in _ancestors(config, filename):
+        variables = {
+            name: (old, config[name])
+            for name, old in inherited.items()
+            if _is_path(old) and isinstance(config.get(name), str) and config[name] != old
+        }
+        if variables:
+            propagate(config._cfg_dict, variables)
+
+
+def _ancestors(config, filename: str):
+    """Every config that a file inherits from, nearest first."""
+    for base in config._get_base_files(filename):
+        path, _ = config._get_cfg_path(base, filename)
+        yield config.fromfile(path, import_custom_modules=False)
+        yield from _ancestors(config, path)
+
+
+def _is_path(value: Any) -> bool:
+    """A text with a slash inside; a bare word is too likely to stand for something else."""
+    return isinstance(value, str) and "/" in value.rstrip("/")

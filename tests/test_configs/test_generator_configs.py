@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_editor import build_editor
+from tiny_folder import write_diffusers_folder
 
-from detdiffusion.apis.export import _write_index
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
@@ -69,14 +68,14 @@ def strings(values):
     return [values] if isinstance(values, str) else []
 
 
-def build(config):
+def build(model):
     from mmengine.registry import init_default_scope
 
     import detdiffusion.models  # noqa: F401
     from detdiffusion.registry import MODELS
 
     init_default_scope("detdiffusion")
-    return MODELS.build(config.model)
+    return MODELS.build(model)
 
 
 def run_train(cwd, *args):
@@ -89,24 +88,7 @@ def run_train(cwd, *args):
 @pytest.fixture(scope="module")
 def sd_folder(tmp_path_factory):
     """A diffusers folder like Stable Diffusion's, at tiny size."""
-    folder = tmp_path_factory.mktemp("sd")
-    editor = build_editor(
-        folder / "parts",
-        layout_tokenizer=dict(template="caption", max_length=48),
-        mask_head=None,
-        perception_loss=None,
-    )
-    parts = dict(
-        vae=editor.vae,
-        text_encoder=editor.text_encoder,
-        tokenizer=editor.tokenizer,
-        unet=editor.unet,
-        scheduler=editor.scheduler,
-    )
-    for name, part in parts.items():
-        part.save_pretrained(folder / "sd15" / name)
-    _write_index(editor, parts, folder / "sd15")
-    return folder / "sd15"
+    return write_diffusers_folder(tmp_path_factory.mktemp("sd") / "sd15")
 
 
 @pytest.fixture(scope="module")
@@ -211,13 +193,30 @@ def test_inheritance_from_another_folder(tmp_path):
 
     compat.setup()
     (tmp_path / "mine.py").write_text(
-        "_base_ = 'detdiffusion::detdiffusion_coco.py'\nmodel = dict(null_text_prob=0.2)\n"
+        "_base_ = 'detdiffusion::detdiffusion_coco.py'\n"
+        "data_root = '/new/coco'\n"
+        "model = dict(null_text_prob=0.2)\n"
     )
     if not (CONFIGS.parent / "detdiffusion/.mim").exists():
         pytest.skip("the package is not installed (pip install -e .)")
     config = load_config(str(tmp_path / "mine.py"), ["sd_folder=/new/sd"])
     assert config.model.null_text_prob == 0.2
     assert config.model.unet.from_pretrained == "/new/sd" and config.train_cfg.max_epochs == 60
+    # a variable set in the file moves what the base built from it, as --cfg-options does
+    assert config.train_dataloader.dataset.data_root == config.layout_datasets.val.data_root == "/new/coco"
+    attributes = "/new/coco/annotations/attributes_train2017.json"
+    assert config.attributes_file == attributes
+    assert config.train_dataloader.dataset.pipeline[2].attributes_file == attributes
+
+
+def test_a_variable_set_twice_on_the_way_ends_at_the_last(tmp_path):
+    (tmp_path / "a.py").write_text("root = 'a/a'\npaths = [root + '/x', 'a/aa/x']\n")
+    (tmp_path / "b.py").write_text("_base_ = 'a.py'\nroot = 'b/b'\nmore = root + '/y'\n")
+    (tmp_path / "c.py").write_text("_base_ = 'b.py'\nroot = 'c/c/'\nown = root + 'z'\n")
+    config = load_config(str(tmp_path / "c.py"))
+    assert (config.paths, config.more, config.own) == (["c/c/x", "a/aa/x"], "c/c/y", "c/c/z")
+    config = load_config(str(tmp_path / "b.py"))
+    assert (config.paths, config.more) == (["b/b/x", "a/aa/x"], "b/b/y")
 
 
 def test_ablations_differ_from_the_recipe_in_one_thing():
@@ -241,11 +240,13 @@ def test_ablations_differ_from_the_recipe_in_one_thing():
 
 def test_stable_diffusions_size_on_the_meta_device(sd_folder):
     """The whole model of detdiffusion_coco.py with SD 1.5's shapes, without memory for its weights."""
+    from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+
     config = load("detdiffusion_coco.py", f"sd_folder={sd_folder}")
-    for part, spec in (("unet", SD15_UNET), ("text_encoder", SD15_TEXT_ENCODER), ("vae", SD15_VAE)):
-        config.model[part] = spec
+    schedulers = dict(scheduler=DDPMScheduler(), test_scheduler=DPMSolverMultistepScheduler())  # read values
+    sizes = dict(unet=SD15_UNET, text_encoder=SD15_TEXT_ENCODER, vae=SD15_VAE)
     with torch.device("meta"):
-        editor = build(config)
+        editor = build({**config.model.to_dict(), **sizes, **schedulers})
     count = {
         name: sum(p.numel() for p in part.parameters() if p.requires_grad)
         for name, part in editor.named_children()
@@ -277,7 +278,7 @@ def test_every_coco_config_builds_and_learns(name, sd_folder, coco):
         assert load(name).train_dataloader.dataset.pipeline[0].size == ((456, 800) if wide else (256, 256))
         options += [f"train_dataloader.dataset.pipeline.0.size=({size[0]},{size[1]})", "model.dtype=fp32"]
     config = load(name, f"sd_folder={sd_folder}", f"data_root={coco}", *options)
-    editor = build(config).train()
+    editor = build(config.model).train()
     dataset = DATASETS.build(config.train_dataloader.dataset)
     assert len(dataset.classes) == 8 + 4 and "other" not in dataset.classes
     batch = pseudo_collate([dataset[0], dataset[1]])
@@ -341,4 +342,4 @@ def test_missing_data_is_one_message(sd_folder, coco, tmp_path):
 @pytest.mark.parametrize("folder", ["/nowhere/sd15", "./nowhere"])
 def test_a_wrong_folder_is_named(folder):
     with pytest.raises(UserError, match="vae: no folder .*nowhere.*diffusers folder.*Stable Diffusion 1.5"):
-        build(load("detdiffusion_coco.py", f"sd_folder={folder}"))
+        build(load("detdiffusion_coco.py", f"sd_folder={folder}").model)

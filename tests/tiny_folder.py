@@ -1,0 +1,22 @@
+"""A diffusers folder like Stable Diffusion's, at tiny size, for configs that load their parts from one."""
+
+from tiny_editor import build_editor
+
+from detdiffusion.apis.export import _write_index
+
+
+def write_diffusers_folder(folder):
+    """Parts of ``tiny_editor`` without any layout token; returns ``folder``."""
+    tokenizer = dict(template="caption", max_length=48)
+    editor = build_editor(folder / "parts", layout_tokenizer=tokenizer, mask_head=None, perception_loss=None)
+    parts = dict(
+        vae=editor.vae,
+        text_encoder=editor.text_encoder,
+        tokenizer=editor.tokenizer,
+        unet=editor.unet,
+        scheduler=editor.scheduler,
+    )
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    _write_index(editor, parts, folder)
+    return folder
