@@ -57,7 +57,8 @@ def export_diffusers(
     model.eval()
     out_dir = Path(out_dir)
     if hasattr(model, "fit_scaling_factor"):
-        model.fit_scaling_factor(_training_images(cfg, 256))
+        if not model.freeze_encoder:
+            model.fit_scaling_factor(_training_images(cfg, 256))
         parts = dict(vae=model.vae)
     elif hasattr(model, "layout_tokenizer"):
         parts = dict(
@@ -74,10 +75,20 @@ def export_diffusers(
         if isinstance(part, torch.nn.Module):
             part.to(_DTYPES[dtype])
         part.save_pretrained(out_dir / name)
+        _forget_origin(out_dir / name)
     return {
         name: sum(file.stat().st_size for file in (out_dir / name).rglob("*") if file.is_file())
         for name in parts
     }
+
+
+def _forget_origin(folder: Path) -> None:
+    """Take the path that a part was loaded from out of its configuration files."""
+    for file in folder.glob("*.json"):
+        content = json.loads(file.read_text())
+        if isinstance(content, dict) and (content.keys() & {"_name_or_path", "name_or_path"}):
+            kept = {k: v for k, v in content.items() if k not in ("_name_or_path", "name_or_path")}
+            file.write_text(json.dumps(kept, indent=2) + "\n")
 
 
 def _training_images(cfg, count: int) -> torch.Tensor:
@@ -86,6 +97,7 @@ def _training_images(cfg, count: int) -> torch.Tensor:
     from detdiffusion.registry import DATASETS
 
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    dataset.pipeline = [step for step in dataset.pipeline if type(step).__name__ != "RandomFlipLayout"]
     images = [dataset[i]["inputs"] for i in range(min(count, len(dataset)))]
     return torch.stack(images).float() / 127.5 - 1
 

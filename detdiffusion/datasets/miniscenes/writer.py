@@ -11,6 +11,8 @@ import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
+from detdiffusion.utils.errors import UserError
+
 from .render import render
 from .scene import STUFF, THINGS, Scene, sample_scene
 
@@ -91,7 +93,7 @@ def write_miniscenes(
         The split's folder.
 
     Raises:
-        ValueError: count below 1, or size outside 32..1024.
+        UserError: count below 1, size outside 32..1024, a negative seed, or an image that cannot be written.
     """
     if count < 1 or not 32 <= size <= 1024:
         raise ValueError(
@@ -106,7 +108,9 @@ def write_miniscenes(
         scene = sample_scene(seed * 10_000 + split_number, index)
         picture, things, stuff, hidden = render(scene, size)
         name = f"{index + 1:06d}.png"
-        cv2.imwrite(str(folder / "images" / name), picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        path = folder / "images" / name
+        if not cv2.imwrite(str(path), picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3]):
+            raise UserError(f"cannot write {path}: is the disk full or the folder read-only?")
         images.append(dict(id=image_id, file_name=name, width=size, height=size))
         new_instances, new_regions = _annotate(scene, image_id, things, stuff, hidden, size)
         instances += new_instances

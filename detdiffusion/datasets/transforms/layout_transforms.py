@@ -12,6 +12,7 @@ from mmengine.structures import BaseDataElement
 from pycocotools import mask as mask_utils
 
 from detdiffusion.registry import TRANSFORMS
+from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
 
@@ -24,7 +25,7 @@ class LoadLayoutImage:
         cache: keep the resized images in memory; for small data sets.
 
     Raises:
-        UserError: the file is missing or no image.
+        UserError: the file is missing, no image, or of another size than the annotation file says.
     """
 
     def __init__(self, size: tuple[int, int], cache: bool = False) -> None:
@@ -34,16 +35,22 @@ class LoadLayoutImage:
         path = results["img_path"]
         image = self._cache.get(path) if self._cache is not None else None
         if image is None:
-            image = self._load(path)
+            image = self._load(path, results["layout"])
             if self._cache is not None:
                 self._cache[path] = image
         return dict(results, img=image)
 
-    def _load(self, path: str) -> np.ndarray:
-        image = cv2.imread(path, cv2.IMREAD_COLOR)
+    def _load(self, path: str, layout: Layout) -> np.ndarray:
+        # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
+        image = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is None:
             what = "cannot be read as an image" if Path(path).is_file() else "does not exist"
             raise UserError(f"image {path} {what}; repair it or remove it from the annotation file")
+        if layout.height and image.shape[:2] != (layout.height, layout.width):
+            raise UserError(
+                f"image {path} has {image.shape[1]} x {image.shape[0]} pixels, its annotation file says "
+                f"{layout.width} x {layout.height}: the boxes would be misplaced; correct the annotation file"
+            )
         height, width = self.size
         if image.shape[:2] != self.size:
             shrink = image.shape[0] * image.shape[1] > height * width

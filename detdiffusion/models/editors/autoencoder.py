@@ -70,6 +70,7 @@ class Autoencoder(BaseModel):
     @torch.no_grad()
     def fit_scaling_factor(self, images: Tensor) -> float:
         """Set and return the factor that gives the latents of images (B, 3, H, W) in [-1, 1] unit deviation."""
-        factor = 1 / self.vae.encode(images).latent_dist.sample().std().item()
-        self.vae.register_to_config(scaling_factor=round(factor, 5))
+        posterior = self.vae.encode(images).latent_dist
+        variance = posterior.mean.var() + posterior.var.mean()
+        self.vae.register_to_config(scaling_factor=round(variance.rsqrt().item(), 5))
         return self.vae.config.scaling_factor

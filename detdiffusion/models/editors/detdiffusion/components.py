@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import torch
@@ -66,21 +67,23 @@ def build_component(spec, role: str):
         return cls.from_config(spec) if hasattr(cls, "from_config") else cls(**spec)
     source = resolve_source(source)
     folder = Path(source) / spec.get("subfolder", "")
-    if not folder.is_dir() and (
-        Path(source).exists() or str(source).startswith((".", "/", "~")) or source == ""
-    ):
-        raise UserError(
-            f"{role}: no folder {str(folder)!r}; it should be a diffusers folder (model_index.json, unet/, vae/, "
-            "text_encoder/, tokenizer/, scheduler/), for example a download of Stable Diffusion 1.5; set the "
-            "config's variable to your copy"
-        )
+    expected = (
+        "a diffusers folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/), for example a "
+        "download of Stable Diffusion 1.5; set the config's variable to your copy"
+    )
+    # "owner/name" may be a hub id; everything else that is not there is a path gone wrong
+    local = Path(source).exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source))
+    if local and not folder.is_dir():
+        raise UserError(f"{role}: no folder {str(folder)!r}; it should be {expected}")
     try:
         return cls.from_pretrained(source, **spec)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{role}: cannot load {kind} from {str(folder)!r}: {reason}. Give a local diffusers folder or a hub id"
-            " that can be reached"
+            f"{role}: {str(source)!r} is neither a local folder nor a hub id that can be loaded ({reason}). It should "
+            f"be {expected}"
+            if not local
+            else f"{role}: cannot load {kind} from {str(folder)!r}: {reason}"
         ) from error
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from detdiffusion.registry import MODELS
 from detdiffusion.structures import Layout
+from detdiffusion.utils.errors import UserError
 
 from ...losses import noise_target, object_masks, sqrt_alpha_bar
 from .attention_taps import AttentionTaps
@@ -83,9 +84,13 @@ class DetDiffusion(BaseModel):
             data_preprocessor = dict(type="mmengine.ImgDataPreprocessor", mean=[127.5] * 3, std=[127.5] * 3)
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         if (mask_head is None) != (perception_loss is None):
-            raise ValueError("mask_head and perception_loss come together: give both or neither")
+            raise UserError("mask_head and perception_loss come together: give both or neither")
         if dtype not in _AUTOCAST:
-            raise ValueError(f"dtype must be one of {sorted(_AUTOCAST)}, got {dtype!r}")
+            raise UserError(f"dtype must be one of {sorted(_AUTOCAST)}, got {dtype!r}")
+        if grounding_loss is not None and gradient_checkpointing:
+            raise UserError(
+                "grounding_loss needs the attention of the forward pass: set gradient_checkpointing=False"
+            )
         self.vae = build_component(vae, "vae").float().requires_grad_(False).eval()
         self.text_encoder = build_component(text_encoder, "text_encoder").float()  # trained weights: float32
         self.unet = build_component(unet, "unet").float()
@@ -117,7 +122,10 @@ class DetDiffusion(BaseModel):
             import diffusers
 
             spec = dict(spec)
-            cls = getattr(diffusers, spec.pop("type"))
+            kind = spec.pop("type", None)
+            cls = getattr(diffusers, str(kind), None)
+            if cls is None:
+                raise UserError(f"test_scheduler: diffusers has no class {kind!r}")
             return cls.from_config(self.scheduler.config, **spec)
         return build_component(spec, "test_scheduler") if spec is not None else copy.deepcopy(self.scheduler)
 
@@ -153,7 +161,8 @@ class DetDiffusion(BaseModel):
 
     def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
-        encoded = self.vae.encode(images.to(next(self.vae.parameters()).dtype))
+        with torch.autocast(images.device.type, enabled=False):  # also under the wrapper's mixed precision
+            encoded = self.vae.encode(images.to(next(self.vae.parameters()).dtype))
         if hasattr(encoded, "latent_dist"):
             # contiguous: random numbers are drawn in memory order, which must not depend on the kernel
             return encoded.latent_dist.mean.contiguous(), encoded.latent_dist.std.contiguous()
@@ -204,7 +213,7 @@ class DetDiffusion(BaseModel):
             return data_samples
         if mode == "tensor":
             return self.encode_images(inputs)
-        raise ValueError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
+        raise UserError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
     def _losses(self, latents: Tensor, layouts: list[Layout]) -> dict[str, Tensor]:
         count = len(latents)
@@ -268,19 +277,21 @@ class DetDiffusion(BaseModel):
             height, width: pixels, divisible by :attr:`latent_scale`; default: the UNet's ``sample_size``.
             num_inference_steps: denoising steps.
             guidance_scale: classifier-free guidance.
-            generators: B CPU generators; image i depends on generator i alone. Default: unseeded.
+            generators: B CPU generators; image i depends on generator i alone. Default: seeded from torch's global
+                state.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` the prompted objects' indices, ``prompts`` texts.
         """
         scale, side = self.latent_scale, self.unet.config.sample_size
-        height, width = height or side * scale, width or side * scale
-        if height % scale or width % scale:
-            raise ValueError(f"image sides must divide by {scale}, got {height} x {width}")
+        height = side * scale if height is None else height
+        width = side * scale if width is None else width
+        if height < 1 or width < 1 or height % scale or width % scale:
+            raise UserError(f"image sides must divide by {scale}, got {height} x {width}")
         if generators is None:
-            generators = [torch.Generator().manual_seed(torch.seed() % 2**63) for _ in layouts]
+            generators = [torch.Generator().manual_seed(int(torch.randint(2**62, (1,)))) for _ in layouts]
         if len(generators) != len(layouts):
-            raise ValueError(f"{len(layouts)} layouts need as many generators, got {len(generators)}")
+            raise UserError(f"{len(layouts)} layouts need as many generators, got {len(generators)}")
         encoded = self.layout_tokenizer.encode(layouts)
         null_ids = self.layout_tokenizer.null_ids(len(layouts))
         noise = initial_noise((self.unet.config.in_channels, height // scale, width // scale), generators)

@@ -10,6 +10,7 @@ bottom-right one's.
 from __future__ import annotations
 
 import random
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -58,7 +59,7 @@ class LayoutTokenizer:
         prefix: the prompt's first words.
 
     Raises:
-        ValueError: unknown template or overflow policy.
+        UserError: unknown template or overflow policy.
     """
 
     def __init__(
@@ -73,9 +74,9 @@ class LayoutTokenizer:
         prefix: str = "An image with",
     ) -> None:
         if template not in TEMPLATES:
-            raise ValueError(f"layout tokenizer: template must be one of {TEMPLATES}, got {template!r}")
+            raise UserError(f"layout tokenizer: template must be one of {TEMPLATES}, got {template!r}")
         if overflow not in OVERFLOWS:
-            raise ValueError(f"layout tokenizer: overflow must be one of {OVERFLOWS}, got {overflow!r}")
+            raise UserError(f"layout tokenizer: overflow must be one of {OVERFLOWS}, got {overflow!r}")
         self.tokenizer, self.template, self.overflow = tokenizer, template, overflow
         self.bins, self.attributes = tuple(bins), attributes and template != "caption"
         self.max_length, self.shuffle, self.prefix = max_length, shuffle, prefix
@@ -95,12 +96,13 @@ class LayoutTokenizer:
         if self.attributes:
             wanted["attribute"] = [f"[{name}]" for name in ATTRIBUTES]
         missing = {kind: [t for t in tokens if t not in known] for kind, tokens in wanted.items()}
-        if 0 < len(missing["location"]) < len(wanted["location"]):
-            have = len(wanted["location"]) - len(missing["location"])
+        have = sum(re.fullmatch(r"<l\d+>", token) is not None for token in known)
+        if have and wanted["location"] and have != len(wanted["location"]):
             raise UserError(
                 f"the tokenizer already has {have} location tokens, the config wants a grid of "
                 f"{self.bins[0]} x {self.bins[1]} = {len(wanted['location'])}: set layout_tokenizer.bins to the "
-                "checkpoint's grid, or start from a checkpoint without location tokens"
+                "checkpoint's grid (its layout_config.json names it), or start from a checkpoint without location "
+                "tokens"
             )
         for tokens in missing.values():
             if tokens:
