@@ -150,6 +150,7 @@ class Demo:
         else:
             warm_up = max(2, iters // 10)
             options["train_cfg.max_iters"] = options["param_scheduler.1.end"] = iters
+            options["default_hooks.logger.interval"] = min(25, iters)
             options["param_scheduler.0.end"] = options["param_scheduler.1.begin"] = warm_up
         command = ["tools/train.py", config, "--work-dir", out, "--resume", "--cfg-options", *_pairs(options)]
         outputs = (out / f"iter_{iters}.pth",)
