@@ -82,7 +82,7 @@ def run_train(cwd, *args):
     """tools/train.py as a user runs it."""
     command = [sys.executable, str(CONFIGS.parent / "tools/train.py"), *map(str, args)]
     env = dict(os.environ, HF_HUB_OFFLINE="1", CUDA_VISIBLE_DEVICES="")
-    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=240)
+    return subprocess.run(command, cwd=cwd, env=env, capture_output=True, text=True, timeout=900)
 
 
 @pytest.fixture(scope="module")
