@@ -6,6 +6,7 @@ A config file evaluates ``ann_file = data_root + 'val.json'`` when it is read, s
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,8 @@ def propagate(values: Any, variables: Mapping[str, tuple[str, str]]) -> Any:
     Args:
         values: nested dicts, lists and tuples; they are changed in place, tuples are replaced.
         variables: name -> (old value, new value). A text counts as built from the old value if it is that
-            path or one below it; a trailing slash makes no difference.
+            path or one below it; a trailing slash makes no difference. Where the new value lies below the old
+            one, texts that are there already stay.
 
     Returns:
         ``values``, or its replacement.
@@ -31,11 +33,11 @@ def propagate(values: Any, variables: Mapping[str, tuple[str, str]]) -> Any:
     elif isinstance(values, str):
         # the most specific first: data_root's own path lies in front of ann_file's
         for old, new in sorted(variables.values(), key=lambda pair: -len(pair[0])):
-            stem = old.rstrip("/")
-            if values == old:
-                return new
-            if values == stem or values.startswith(stem + "/"):
-                return new.rstrip("/") + values[len(stem) :]
+            if not _within(values, old):
+                continue
+            if _within(new, old) and _within(values, new):
+                return values
+            return new if values == old else new.rstrip("/") + values[len(old.rstrip("/")) :]
     return values
 
 
@@ -60,28 +62,51 @@ def propagate_inherited(config, filename: str) -> None:
     """A path variable that a config file sets anew is propagated through what it inherits.
 
     ``_base_ = 'detdiffusion::detdiffusion_coco.py'`` and ``sd_folder = '/models/sd15'`` in a file of one's own
-    then move all five parts of the model.
+    then move all five parts of the model. What the file itself sets stays as it is written.
 
     Args:
         config: ``mmengine.config.Config`` read from ``filename``, changed in place.
         filename: the config file.
     """
-    for inherited in _ancestors(config, filename):
-        variables = {
-            name: (old, config[name])
-            for name, old in inherited.items()
-            if _is_path(old) and isinstance(config.get(name), str) and config[name] != old
-        }
-        if variables:
-            propagate(config._cfg_dict, variables)
+    _resolve(config, filename)
 
 
-def _ancestors(config, filename: str):
-    """Every config that a file inherits from, nearest first."""
+def _resolve(config, filename: str) -> None:
+    """Recursive: the inherited part is resolved first, then moved, then put where the file has not its own."""
+    plain, resolved = {}, {}
     for base in config._get_base_files(filename):
         path, _ = config._get_cfg_path(base, filename)
-        yield config.fromfile(path, import_custom_modules=False)
-        yield from _ancestors(config, path)
+        inherited = config.fromfile(path, import_custom_modules=False)
+        plain.update(copy.deepcopy(inherited._cfg_dict))
+        _resolve(inherited, path)
+        resolved.update(inherited._cfg_dict)
+    variables = {
+        name: (resolved[name], config[name])
+        for name, old in plain.items()
+        if _is_path(old) and isinstance(config.get(name), str) and config[name] != old
+    }
+    _take_inherited(config._cfg_dict, plain, propagate(resolved, variables))
+
+
+def _take_inherited(values: Any, plain: Any, resolved: Any) -> Any:
+    """``values`` with the texts that equal those of ``plain`` at the same place taken from ``resolved``."""
+    if isinstance(values, dict) and isinstance(plain, dict):
+        for key in values.keys() & plain.keys():
+            values[key] = _take_inherited(values[key], plain[key], resolved[key])
+    elif isinstance(values, (list, tuple)) and type(values) is type(plain) and len(values) == len(plain):
+        items = [_take_inherited(*triple) for triple in zip(values, plain, resolved)]
+        if isinstance(values, tuple):
+            return tuple(items)
+        values[:] = items
+    elif isinstance(values, str) and values == plain:
+        return resolved
+    return values
+
+
+def _within(path: str, folder: str) -> bool:
+    """The same path, or one below it."""
+    stem = folder.rstrip("/")
+    return path.rstrip("/") == stem or path.startswith(stem + "/")
 
 
 def _is_path(value: Any) -> bool:

@@ -1,0 +1,56 @@
+"""Path variables set anew move what was built from them, once, and nothing else."""
+
+import pytest
+
+from detdiffusion.utils.config import load_config
+
+BASE = """
+data_root = 'data/coco'
+ann_file = data_root + '/train.json'
+dataset = dict(root=data_root, files=[data_root + '/a.json', 'other/b.json'], pair=(data_root, 1))
+"""
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "base.py").write_text(BASE)
+    (tmp_path / "middle.py").write_text("_base_ = 'base.py'\n")
+    return tmp_path
+
+
+def moved(root):
+    return dict(root=root, files=[f"{root}/a.json", "other/b.json"], pair=(root, 1))
+
+
+@pytest.mark.parametrize("new", ["data/coco/mini", "data", "/elsewhere/x"])
+@pytest.mark.parametrize("base", ["base.py", "middle.py"])
+def test_an_inherited_path_is_moved_once(folder, base, new):
+    (folder / "own.py").write_text(f"_base_ = {base!r}\ndata_root = {new!r}\n")
+    config = load_config(str(folder / "own.py"))
+    assert (config.data_root, config.ann_file) == (new, f"{new}/train.json")
+    assert config.dataset.to_dict() == moved(new)
+
+
+def test_each_generation_may_go_deeper(folder):
+    (folder / "middle.py").write_text("_base_ = 'base.py'\ndata_root = 'data/coco/mini'\n")
+    (folder / "own.py").write_text("_base_ = 'middle.py'\ndata_root = 'data/coco/mini/tiny'\n")
+    config = load_config(str(folder / "own.py"))
+    assert config.data_root == "data/coco/mini/tiny"
+    assert config.dataset.to_dict() == moved("data/coco/mini/tiny")
+
+
+def test_what_the_file_itself_sets_stays(folder):
+    (folder / "own.py").write_text(
+        "_base_ = 'base.py'\ndata_root = '/new'\nann_file = 'data/coco/mine.json'\n"
+        "extra = dict(file='data/coco/x.json')\ndataset = dict(files=['data/coco/c.json'])\n"
+    )
+    config = load_config(str(folder / "own.py"))
+    assert (config.data_root, config.ann_file) == ("/new", "data/coco/mine.json")
+    assert config.extra.file == "data/coco/x.json"
+    assert config.dataset.to_dict() == dict(root="/new", files=["data/coco/c.json"], pair=("/new", 1))
+
+
+def test_an_option_leaves_what_lies_there_already(folder):
+    (folder / "own.py").write_text("_base_ = 'base.py'\nextra = 'data/coco/mini/x.json'\n")
+    config = load_config(str(folder / "own.py"), ["data_root=data/coco/mini"])
+    assert config.extra == "data/coco/mini/x.json" and config.dataset.to_dict() == moved("data/coco/mini")
