@@ -1,25 +1,33 @@
-"""mmdet's ``CocoDataset`` with one clear error where mmdet has a traceback or drops classes in silence.
+"""mmdet's ``CocoDataset`` with one clear error where mmdet has a traceback, hangs or drops data in silence.
 
 Import it by ``custom_imports=dict(imports=['detdiffusion.datasets.checked_coco'])`` (it imports mmdet).
 """
 
 from __future__ import annotations
 
-import difflib
 import os
+from collections import Counter
 
+from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.coco import CocoDataset
+from mmengine.logging import print_log
 
+from detdiffusion.datasets.coco_for_mmdet import count_drops, open_checked
+from detdiffusion.datasets.image_files import NamesUnreadableImages
 from detdiffusion.registry import DATASETS
 from detdiffusion.utils.errors import UserError
 
 
 @DATASETS.register_module()
-class CheckedCocoDataset(CocoDataset):
-    """As mmdet's, for local files.
+class CheckedCocoDataset(NamesUnreadableImages, CocoDataset):
+    """As mmdet's, for local files. What is left out is counted in :attr:`report` and printed.
+
+    Attributes:
+        report: reason -> number of objects or images left out.
 
     Raises:
-        UserError: no annotation file, no image folder, broken json, or a class that the json lacks.
+        UserError: no annotation file, no image folder, broken json, a class that the json lacks or has in
+            another order, no image left by ``filter_cfg``; on access, an image that cannot be read.
     """
 
     def load_data_list(self) -> list[dict]:
@@ -30,27 +38,41 @@ class CheckedCocoDataset(CocoDataset):
             raise UserError(f"no annotation file {self.ann_file}: {hint}")
         if folder and not os.path.isdir(folder):
             raise UserError(f"no image folder {folder}: {hint}")
+        self.report: Counter = Counter()
+        self.COCOAPI = self._open_json
         try:
             data_list = super().load_data_list()
-        except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, UserError):
-                raise
-            raise UserError(f"{self.ann_file} is not a COCO json: {type(error).__name__}: {error}") from error
+        finally:
+            del self.COCOAPI
         if not data_list:
             raise UserError(f"{self.ann_file} holds no image")
+        if self.report:
+            counts = ", ".join(f"{reason}: {count}" for reason, count in self.report.items())
+            print_log(f"{self.ann_file}: objects left out: {counts}", logger="current")
         return data_list
 
-    def _check_classes(self) -> None:
-        names = [category["name"] for category in self.coco.dataset["categories"]]
-        for name in self.metainfo["classes"]:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=3)
-                hint = f"near matches: {', '.join(near)}" if near else f"it has: {', '.join(names[:20])}"
-                raise UserError(f"{self.ann_file}: lacks the class {name!r} of metainfo['classes']; {hint}")
+    def _open_json(self, path: str) -> COCO:
+        """Stands where mmdet reads the file."""
+        classes = self.metainfo["classes"]
+        return open_checked(path, classes, self.report, require_annotations=not self.test_mode)
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """mmdet's parsing; the classes are compared with the json at the first image."""
-        if not getattr(self, "_classes_checked", False):
-            self._check_classes()
-            self._classes_checked = True
-        return super().parse_data_info(raw_data_info)
+        """mmdet's parsing, with a count of the objects that mmdet drops."""
+        info = super().parse_data_info(raw_data_info)
+        count_drops(raw_data_info["raw_ann_info"], info, self.cat_ids, self.report)
+        return info
+
+    def filter_data(self) -> list[dict]:
+        """mmdet's filter, counted; endless samplers would wait forever for an empty set."""
+        kept = super().filter_data()
+        dropped = len(self.data_list) - len(kept)
+        if not kept:
+            empty = sum(not info["instances"] for info in self.data_list)
+            raise UserError(
+                f"{self.ann_file}: no image is left by filter_cfg={dict(self.filter_cfg)}: all {dropped} are "
+                f"dropped, {empty} of them have no object of the {len(self.metainfo['classes'])} classes"
+            )
+        if dropped:
+            self.report["images: filter_cfg"] = dropped
+            print_log(f"{self.ann_file}: {dropped} images left out by filter_cfg", logger="current")
+        return kept

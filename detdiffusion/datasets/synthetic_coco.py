@@ -15,7 +15,6 @@ A runnable pairing with mmdet's own samplers; import it by
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections import Counter
@@ -26,16 +25,16 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.coco import CocoDataset
 from mmengine.logging import print_log
 
-from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.datasets.coco_for_mmdet import count_drops, open_checked
+from detdiffusion.datasets.image_files import NamesUnreadableImages
 from detdiffusion.registry import DATASETS
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.file_names import check_file_name
 
 MODES = ("concat", "only_synthetic")
 
 
 @DATASETS.register_module()
-class SyntheticAugmentedCocoDataset(CocoDataset):
+class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
     """An mmdet ``CocoDataset`` with one or more synthetic COCO sets behind the real images.
 
     Every data sample knows where it comes from: ``synthetic`` (bool), ``strategy`` ('' for real images) and
@@ -57,7 +56,7 @@ class SyntheticAugmentedCocoDataset(CocoDataset):
     Raises:
         UserError: a missing or broken json, a class that a json lacks, classes in another order than the real
             json's (mmdet would mix up their names), a file name that leaves its folder, missing synthetic
-            images, or nothing left of a part.
+            images, or nothing left of a part; on access, an image that cannot be read.
     """
 
     def __init__(
@@ -132,31 +131,11 @@ class SyntheticAugmentedCocoDataset(CocoDataset):
 
     def _open_json(self, path: str) -> COCO:
         """Stands where mmdet reads the file: the same object, of a checked file."""
-        file = read_coco(path)
-        for image in file.images:
-            check_file_name(image["file_name"], f"{path}, image {image['id']}")
-        self._drops.update({reason: n for reason, n in file.report.items() if "clipped" not in reason})
-        self._check_classes(path, [category["name"] for category in file.categories])
-        coco = COCO()
-        coco.dataset = dict(images=file.images, annotations=file.annotations, categories=file.categories)
-        coco.createIndex()
-        coco.img_ann_map, coco.cat_img_map = coco.imgToAnns, coco.catToImgs
-        self._category_names = {category["id"]: category["name"] for category in file.categories}
+        coco = open_checked(
+            path, self.metainfo["classes"], self._drops, same_order=not self._part_is_synthetic
+        )
+        self._category_names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
         return coco
-
-    def _check_classes(self, path: str, names: list[str]) -> None:
-        classes = self.metainfo["classes"]
-        for name in classes:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=3)
-                hint = f"near matches: {', '.join(near)}" if near else f"it has: {', '.join(names[:20])}"
-                raise UserError(f"{path}: lacks the class {name!r} of metainfo['classes']; {hint}")
-        in_file = [name for name in names if name in classes]
-        if not self._part_is_synthetic and in_file != list(classes):
-            raise UserError(
-                f"{path}: metainfo['classes'] has another order than the json's categories, which mmdet's "
-                f"labels and CocoMetric follow; write classes=({', '.join(map(repr, in_file))},)"
-            )
 
     def _reorder_labels(self, part: list[dict]) -> None:
         """From the json's order of categories, which mmdet gives, to the order of the classes."""
@@ -175,14 +154,7 @@ class SyntheticAugmentedCocoDataset(CocoDataset):
         info["synthetic"] = self._part_is_synthetic
         info["strategy"] = str(image.get("strategy", "")) if self._part_is_synthetic else ""
         info["source_image_id"] = image.get("source_image_id") if self._part_is_synthetic else None
-        if len(info["instances"]) != len(annotations):
-            for annotation in annotations:
-                if annotation.get("ignore", False):
-                    self._drops["marked 'ignore'"] += 1
-                elif annotation["area"] <= 0 or min(annotation["bbox"][2:]) < 1:
-                    self._drops["smaller than a pixel"] += 1
-                elif annotation["category_id"] not in self.cat_ids:
-                    self._drops["class not among metainfo['classes']"] += 1
+        count_drops(annotations, info, self.cat_ids, self._drops)
         return info
 
     def _take_fraction(self, part: list[dict]) -> list[dict]:

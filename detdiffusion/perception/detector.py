@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from detdiffusion.datasets.image_files import unreadable
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
@@ -157,12 +158,10 @@ class _Images(Dataset):
         try:
             results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
         except Exception as err:
-            if _decodes(path):
+            reason = unreadable(path, image["id"])
+            if reason is None:
                 raise
-            raise UserError(
-                f"{path} (image id {image['id']}): cannot be read as an image; repair it or remove "
-                "it from the annotation file"
-            ) from err
+            raise reason from err
         height, width = results["data_samples"].ori_shape
         if (height, width) != (image["height"], image["width"]):
             raise UserError(
@@ -170,12 +169,6 @@ class _Images(Dataset):
                 f"annotation file says {image['width']} x {image['height']}; correct one of them"
             )
         return results
-
-
-def _decodes(path: str) -> bool:
-    import cv2
-
-    return cv2.imread(str(path)) is not None
 
 
 def _check_files(images: Sequence[dict], img_dir: Path) -> None:

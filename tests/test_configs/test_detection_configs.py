@@ -156,5 +156,5 @@ def test_bad_data_is_one_error(scenes, tmp_path):
     with pytest.raises(UserError, match="lacks the class 'bal'.*near matches: ball"):
         build(metainfo=dict(classes=("bal", *CLASSES[1:])))
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(UserError, match="broken.json is not a COCO json"):
+    with pytest.raises(UserError, match="broken.json: broken json at line 1"):
         build(ann_file=str(tmp_path / "broken.json"))

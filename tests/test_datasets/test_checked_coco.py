@@ -1,0 +1,93 @@
+"""What mmdet drops in silence, hangs at or shows as a traceback is counted or one clear error."""
+
+import json
+
+import numpy as np
+import pytest
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+from detdiffusion.registry import DATASETS
+from detdiffusion.utils import compat
+from detdiffusion.utils.errors import UserError
+
+compat.setup()
+import detdiffusion.datasets.checked_coco  # noqa: E402
+import detdiffusion.datasets.synthetic_coco  # noqa: E402, F401
+
+CATEGORIES = [dict(id=1, name="ball"), dict(id=2, name="tent"), dict(id=3, name="sky")]
+
+
+@pytest.fixture
+def root(tmp_path):
+    (tmp_path / "images").mkdir()
+    images, annotations = [], []
+    for i in (1, 2, 3):
+        Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(tmp_path / f"images/{i}.png")
+        images.append(dict(id=i, file_name=f"{i}.png", width=30, height=20))
+        for category in (1, 2, 3):
+            annotation = dict(id=len(annotations) + 1, image_id=i, category_id=category, bbox=[1, 2, 9, 8])
+            annotations.append(dict(annotation, area=72, iscrowd=0))
+    annotations[0]["bbox"] = [1, 2, 0, 8]
+    annotations[1]["bbox"] = [90, 90, 5, 5]
+    coco = dict(images=images, annotations=annotations, categories=CATEGORIES)
+    (tmp_path / "annotations.json").write_text(json.dumps(coco))
+    return tmp_path
+
+
+def build(root, kind="CheckedCocoDataset", **kwargs):
+    options = dict(
+        type=f"detdiffusion.{kind}",
+        data_root=str(root),
+        ann_file="annotations.json",
+        data_prefix=dict(img="images/"),
+        metainfo=dict(classes=("ball", "tent")),
+        pipeline=[dict(type="LoadImageFromFile")],
+        serialize_data=False,
+    )
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        return DATASETS.build({**options, **kwargs})
+
+
+def test_objects_left_out_are_counted_and_printed(root, caplog, capsys):
+    dataset = build(root, filter_cfg=dict(filter_empty_gt=True))
+    assert len(dataset) == 2
+    assert dataset.report == {
+        "box of zero or negative size": 1,
+        "box outside its image": 1,
+        "class not among metainfo['classes']": 3,
+        "images: filter_cfg": 1,
+    }
+    printed = capsys.readouterr()
+    text = printed.out + printed.err + caplog.text
+    assert "box of zero or negative size: 1" in text and "1 images left out by filter_cfg" in text
+
+
+def test_nothing_left_after_the_filter_is_an_error(root):
+    with pytest.raises(UserError, match=r"no image is left by .*min_size.*all 3 are dropped, 1 of them"):
+        build(root, filter_cfg=dict(min_size=100))
+
+
+def test_classes_in_another_order_are_refused(root):
+    with pytest.raises(UserError, match="another order"):
+        build(root, metainfo=dict(classes=("tent", "ball")))
+
+
+def test_a_test_json_may_lack_annotations(root):
+    data = json.loads((root / "annotations.json").read_text())
+    (root / "annotations.json").write_text(json.dumps({k: data[k] for k in ("images", "categories")}))
+    assert len(build(root, test_mode=True)) == 3
+
+
+@pytest.mark.parametrize("test_mode", [False, True])
+@pytest.mark.parametrize("kind", ["CheckedCocoDataset", "SyntheticAugmentedCocoDataset"])
+def test_an_image_that_cannot_be_read_is_named(root, kind, test_mode):
+    own = dict(synthetic=[dict(data_root=str(root))]) if kind.startswith("Synthetic") else {}
+    dataset = build(root, kind, test_mode=test_mode, **own)
+    assert dataset[2]["img_id"] == 3
+    (root / "images/2.png").write_bytes(b"no image")
+    (root / "images/3.png").unlink()
+    with pytest.raises(UserError, match=r"2.png \(image id 2\): cannot be read as an image"):
+        dataset[1]
+    with pytest.raises(UserError, match=r"3.png \(image id 3\): no such file"):
+        dataset[2]
