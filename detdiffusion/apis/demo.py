@@ -40,7 +40,7 @@ class Settings:
     zoo_images: int = 12000
     image_size: int = 64
     detector_iters: int = 450
-    generator_iters: int = 300
+    generator_iters: int = 600
     generator_batch: int = 32
     trainability_iters: int = 250
     fidelity_layouts: int = 200

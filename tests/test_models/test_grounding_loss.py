@@ -1,11 +1,17 @@
 """Cross-attention grounding: the taps against the UNet's own attention, the loss against a loop."""
 
+import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
 from tiny_editor import build_editor, layouts
 
 from detdiffusion.models.editors.detdiffusion.attention_taps import AttentionTaps
-from detdiffusion.models.losses.grounding_loss import attention_grounding, covering_object
+from detdiffusion.models.losses.grounding_loss import (
+    AttentionGroundingLoss,
+    attention_grounding,
+    covering_object,
+)
+from detdiffusion.utils.errors import UserError
 
 
 def test_taps_give_the_attention_that_the_layer_uses(tmp_path):
@@ -45,6 +51,18 @@ def test_loss_equals_a_loop():
     torch.testing.assert_close(
         attention_grounding(probabilities, spans, boxes, h, w), torch.stack(terms).mean()
     )
+
+
+def test_enough_attention_costs_nothing_and_the_last_token_can_be_asked_for():
+    probabilities = torch.zeros(1, 2, 4, 5)
+    probabilities[..., 3], probabilities[..., 1] = 0.6, 0.4
+    boxes, spans = [torch.tensor([[0.0, 0.0, 1.0, 1.0]])], [[(1, 4)]]
+    loss = AttentionGroundingLoss(loss_weight=1.0, min_size=2, tokens="last", enough=0.5)
+    assert loss([probabilities], spans, boxes, (2, 2)) == 0
+    strict = AttentionGroundingLoss(loss_weight=1.0, min_size=2, tokens="last")
+    torch.testing.assert_close(strict([probabilities], spans, boxes, (2, 2)), -torch.tensor(0.6001).log())
+    with pytest.raises(UserError, match="tokens must be 'all' or 'last'"):
+        AttentionGroundingLoss(tokens="first")
 
 
 def test_the_smallest_box_owns_a_cell():

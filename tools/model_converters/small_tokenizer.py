@@ -19,7 +19,9 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", required=True, help="folder to write")
-    parser.add_argument("--classes-of", nargs="+", default=[], metavar="JSON", help="COCO files with the classes")
+    parser.add_argument(
+        "--classes-of", nargs="+", default=[], metavar="JSON", help="COCO files with the classes"
+    )
     parser.add_argument("--words", nargs="+", default=[], help=f"words beside {', '.join(PROMPT_WORDS)}")
     return parser.parse_args()
 
