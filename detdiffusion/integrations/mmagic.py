@@ -34,7 +34,7 @@ from ..utils import compat
 from ..utils.errors import UserError
 
 _WRAPPED = ("vae", "unet")
-_OUR_PARTS = ("noise_loss", "mask_head", "perception_loss")
+_OUR_PARTS = ("noise_loss", "mask_head", "perception_loss", "grounding_loss")
 
 
 @contextmanager
