@@ -42,7 +42,7 @@ class DetDiffusionInferencer:
         from mmengine.registry import init_default_scope
 
         import detdiffusion.models  # noqa: F401  registers the editor
-        from detdiffusion.engine.checkpoint import load_checkpoint
+        from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
         from detdiffusion.registry import MODELS
 
         self.config = load_config(str(config), cfg_options)
@@ -54,7 +54,8 @@ class DetDiffusionInferencer:
         if not hasattr(self.model, "infer"):
             raise UserError(f"{config}: its model {self.config.model.type} cannot draw layouts")
         if stored is not None:
-            _load_weights(self.model, stored, checkpoint, config)
+            # the mask head only trains: drawing does without it
+            load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}", ignore=_TRAINING_ONLY)
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model.to(self.device).eval()
 
@@ -80,27 +81,3 @@ class DetDiffusionInferencer:
             guidance_scale=guidance_scale,
             generators=generators,
         )
-
-
-def _load_weights(model: torch.nn.Module, stored: dict, checkpoint: str | Path, config: str | Path) -> None:
-    """Strictly, but for the mask head, which drawing does not use."""
-    state = stored.get("state_dict", stored)
-    expected = model.state_dict()
-    absent = [k for k in expected if k not in state and not k.startswith(_TRAINING_ONLY)]
-    foreign = [k for k in state if k not in expected and not k.startswith(_TRAINING_ONLY)]
-    shapes = [
-        f"{k} {tuple(state[k].shape)} for {tuple(expected[k].shape)}"
-        for k in expected
-        if k in state and not k.startswith(_TRAINING_ONLY) and state[k].shape != expected[k].shape
-    ]
-    faults = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for names, what in ((absent, "tensors missing"), (foreign, "unknown"), (shapes, "of another shape"))
-        if names
-    ]
-    if faults:
-        raise UserError(
-            f"checkpoint {checkpoint} does not fit the model of {config}: {'; '.join(faults)}. "
-            "Use the config it was trained with."
-        )
-    model.load_state_dict({k: v for k, v in state.items() if not k.startswith(_TRAINING_ONLY)}, strict=False)

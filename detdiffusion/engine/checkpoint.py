@@ -7,10 +7,15 @@ mmengine's own loader falls back to full unpickling where the safe load fails, a
 import os
 import pickle
 import re
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..utils.errors import UserError
+
+if TYPE_CHECKING:
+    import torch
 
 
 def _history_method(owner: type, name: str) -> Any:
@@ -70,6 +75,81 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
     if not isinstance(checkpoint, dict):
         raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of tensors.")
     return checkpoint
+
+
+def load_strictly(
+    model: "torch.nn.Module",
+    state: Mapping[str, Any],
+    where: str,
+    ignore: Sequence[str] = (),
+    hint: str = "Use the config it was trained with.",
+) -> None:
+    """Loads weights that must be the model's own, tensor for tensor; the same error on every rank.
+
+    Args:
+        model: changed in place (where there is an error, partly).
+        state: a state dict, or a checkpoint with one under ``state_dict``; 'module.' in front of names is
+            taken off.
+        where: what the error begins with, e.g. ``'checkpoint a.pth'``.
+        ignore: name prefixes of tensors that may be missing and are not loaded.
+        hint: what to do, the error's end.
+
+    Raises:
+        UserError: tensors missing, unknown or of another shape, with their number and the first names.
+    """
+    state = state.get("state_dict", state)
+    if not isinstance(state, Mapping):
+        raise UserError(f"{where}: its 'state_dict' is a {type(state).__name__}, not a dict of tensors.")
+    ignore, own = tuple(ignore), model.state_dict()
+    names = {name: name if name in own else str(name).removeprefix("module.") for name in state}
+    chosen = OrderedDict((names[k], v) for k, v in state.items() if not names[k].startswith(ignore))
+    shape_of = {name: getattr(value, "shape", None) for name, value in chosen.items()}
+    wrong = [name for name in own if name in chosen and own[name].shape != shape_of[name]]
+    fitting = OrderedDict((name, value) for name, value in chosen.items() if name not in wrong)
+    if hasattr(state, "_metadata"):
+        fitting._metadata = state._metadata  # versions of modules, for those that convert old files
+    try:
+        result = model.load_state_dict(fitting, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"{where} does not fit the model: {' '.join(str(error).split())} {hint}") from error
+    counted = (*ignore, *wrong)
+    missing = [
+        name
+        for name in result.missing_keys
+        if not name.startswith(counted) and not name.endswith("num_batches_tracked")
+    ]
+    shapes = [f"{name} {_shape(shape_of[name])} for {tuple(own[name].shape)}" for name in wrong]
+    kinds = ((missing, "tensors missing"), (result.unexpected_keys, "unknown"), (shapes, "of another shape"))
+    faults = [
+        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
+        for found, what in kinds
+        if found
+    ]
+    if faults:
+        raise UserError(f"{where} does not fit the model: {'; '.join(faults)}. {hint}")
+
+
+def _shape(shape: Any) -> Any:
+    return "no tensor" if shape is None else tuple(shape)
+
+
+def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
+    """The checkpoint to resume in a work dir: what its ``last_checkpoint`` names, if that file is there; else
+    (a run killed while it saved, a folder that was moved) the newest ``iter_*.pth`` or ``epoch_*.pth``.
+    """
+    folder = Path(folder)
+    try:
+        named = (folder / "last_checkpoint").read_text().strip()
+    except (OSError, UnicodeDecodeError):
+        named = ""
+    if named and Path(named).is_file():
+        return Path(named)
+    kinds = []
+    for kind in ("iter", "epoch"):
+        files = [p for p in folder.glob(f"{kind}_*.pth") if re.fullmatch(r"\d+", p.stem[len(kind) + 1 :])]
+        if files:
+            kinds.append(max(files, key=lambda p: int(p.stem.rpartition("_")[2])))
+    return max(kinds, key=lambda p: p.stat().st_mtime, default=None)
 
 
 def _first_line(error: Exception) -> str:

@@ -1,14 +1,17 @@
 """mmengine's Runner with safe and strict checkpoint loading and atomic saving."""
 
 import os
+import re
 from pathlib import Path
 
-from mmengine.dist import master_only
+from mmengine.dist import is_main_process, master_only
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
+from mmengine.runner.checkpoint import _load_checkpoint
 
 from ..registry import RUNNERS
 from ..utils.errors import UserError
-from .checkpoint import use_safe_loader
+from .checkpoint import latest_checkpoint, load_strictly, use_safe_loader
 
 
 @RUNNERS.register_module()
@@ -17,7 +20,8 @@ class SafeRunner(Runner):
 
     Beyond mmengine's: a checkpoint never runs code (:mod:`detdiffusion.engine.checkpoint`); one that does not
     fit the model is an error with the names of the tensors, unless the config says ``strict_load = False``
-    (fine-tuning on other classes); and a checkpoint appears under its name only when it is whole.
+    (fine-tuning on other classes); a checkpoint appears under its name only when it is whole and on the disk; and
+    resuming does not stumble over what a killed run left.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -32,19 +36,49 @@ class SafeRunner(Runner):
                 are not the model's.
         """
         strict = self.cfg.get("strict_load", True) if strict is None else strict
-        try:
-            checkpoint = super().load_checkpoint(filename, map_location, strict, list(revise_keys))
-        except RuntimeError as error:
-            if "state_dict" not in str(error):
-                raise
-            raise UserError(
-                f"checkpoint {filename} does not fit the model: {error} "
-                "Use the config it was trained with, or `--cfg-options strict_load=False` to load what fits."
-            ) from error
+        if not strict:
+            checkpoint = super().load_checkpoint(filename, map_location, False, list(revise_keys))
+        else:
+            checkpoint = self._load_strictly(filename, map_location, revise_keys)
         # mmengine's resume() would execute this text as a Python config.
         if isinstance(checkpoint.get("meta"), dict):
             checkpoint["meta"].pop("config", None)
         return checkpoint
+
+    def _load_strictly(self, filename, map_location, revise_keys) -> dict:
+        """mmengine's steps; its own strict loading raises on the first rank alone."""
+        checkpoint = _load_checkpoint(filename, map_location=map_location)
+        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        state = checkpoint.get("state_dict", checkpoint)
+        for pattern, replacement in revise_keys:
+            if any(re.search(pattern, str(name)) for name in state):
+                state = {re.sub(pattern, replacement, name): value for name, value in state.items()}
+        model = self.model
+        while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
+            model = model.module
+        hint = "Use the config it was trained with, or `--cfg-options strict_load=False` to load what fits."
+        load_strictly(model, state, f"checkpoint {filename}", hint=hint)
+        self._has_loaded = True
+        self.logger.info(f"Load checkpoint from {filename}")
+        return checkpoint
+
+    def load_or_resume(self) -> None:
+        """As mmengine's, but resuming finds the newest checkpoint that is there, see
+        :func:`detdiffusion.engine.checkpoint.latest_checkpoint`; where there is none it starts anew.
+        """
+        if is_main_process():
+            for stray in Path(self.work_dir).glob(".*.pth.part"):  # of a run that was killed while it saved
+                stray.unlink(missing_ok=True)
+        if self._has_loaded or not self._resume or self._load_from is not None:
+            super().load_or_resume()
+            return
+        found = latest_checkpoint(self.work_dir)
+        if found is None:
+            self.logger.info(f"Nothing to resume in {self.work_dir}: training starts from the beginning.")
+            return
+        self.logger.info(f"Resuming from {found}.")
+        self.resume(str(found))
+        self._has_loaded = True
 
     def resume(self, filename, *args, **kwargs) -> None:
         """As mmengine's, with a clear error where the file holds weights only."""
@@ -67,4 +101,15 @@ class SafeRunner(Runner):
             return
         temporary = f".{filename}.part"
         super().save_checkpoint(out_dir, temporary, *args, **kwargs)
+        _to_disk(folder / temporary)
         os.replace(folder / temporary, folder / filename)
+        _to_disk(folder)
+
+
+def _to_disk(path: Path) -> None:
+    """Waits until a file's or folder's content is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -48,7 +48,7 @@ class MMDetDetector:
         compat.setup()
         from mmengine.registry import init_default_scope
 
-        from detdiffusion.engine.checkpoint import load_checkpoint
+        from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
 
         self.config_path = str(config)
         self.config = load_config(self.config_path, cfg_options)
@@ -60,7 +60,7 @@ class MMDetDetector:
         stored = load_checkpoint(checkpoint)
         self.classes = _class_names(stored, self._dataset_cfg, checkpoint)
         self.model = _build(self.config, self.config_path)
-        _load_weights(self.model, stored, checkpoint, config)
+        load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}")
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model.to(self.device).eval()
 
@@ -244,23 +244,3 @@ def _drop_init_cfg(node) -> None:
     elif isinstance(node, (list, tuple)):
         for child in node:
             _drop_init_cfg(child)
-
-
-def _load_weights(model: torch.nn.Module, stored: dict, checkpoint: str | Path, config: str | Path) -> None:
-    state = stored.get("state_dict", stored)
-    state = {key.removeprefix("module."): value for key, value in state.items()}
-    own = model.state_dict()
-    missing, unexpected = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    shapes = [key for key in own.keys() & state.keys() if own[key].shape != state[key].shape]
-    if missing or unexpected or shapes:
-        parts = [
-            f"{len(keys)} {what} ({keys[0]}{', …' if len(keys) > 1 else ''})"
-            for what, keys in (
-                ("weights missing", missing),
-                ("weights too many", unexpected),
-                ("of another shape", sorted(shapes)),
-            )
-            if keys
-        ]
-        raise UserError(f"{checkpoint}: not a checkpoint of the model in {config}: {'; '.join(parts)}")
-    model.load_state_dict(state)

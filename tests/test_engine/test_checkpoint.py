@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from detdiffusion.engine import load_checkpoint, use_safe_loader
+from detdiffusion.engine import latest_checkpoint, load_checkpoint, load_strictly, use_safe_loader
 from detdiffusion.utils.errors import UserError
 
 
@@ -103,3 +103,35 @@ def test_missing_file_and_wrong_content(tmp_path):
         load_checkpoint(tmp_path / "list.pth")
     with pytest.raises(UserError, match="epoch_9.pth does not exist; .* holds list.pth"):
         load_checkpoint(tmp_path / "epoch_9.pth")
+
+
+def test_strict_loading_names_what_does_not_fit():
+    model = torch.nn.Sequential(torch.nn.Linear(3, 2), torch.nn.BatchNorm1d(2))
+    good = {name: torch.full_like(value, 7) for name, value in model.state_dict().items()}
+    del good["1.num_batches_tracked"]  # older files lack it
+    load_strictly(model, dict(state_dict={f"module.{name}": value for name, value in good.items()}), "a.pth")
+    assert (model[0].weight == 7).all() and (model[1].running_var == 7).all()
+    bad = {**good, "0.weight": torch.zeros(5, 3), "more": torch.zeros(1)}
+    del bad["1.bias"]
+    with pytest.raises(UserError) as error:
+        load_strictly(model, bad, "checkpoint a.pth")
+    assert str(error.value) == (
+        "checkpoint a.pth does not fit the model: 1 tensors missing (1.bias); 1 unknown (more); "
+        "1 of another shape (0.weight (5, 3) for (2, 3)). Use the config it was trained with."
+    )
+    load_strictly(model, bad, "a.pth", ignore=("0.", "1.", "more"))
+
+
+def test_the_latest_checkpoint_is_one_that_exists(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    last = tmp_path / "last_checkpoint"
+    last.write_text("")
+    (tmp_path / "iter_x.pth").touch()
+    assert latest_checkpoint(tmp_path) is None
+    for name in ("iter_20.pth", "iter_100.pth"):
+        (tmp_path / name).touch()
+    assert latest_checkpoint(tmp_path).name == "iter_100.pth"
+    last.write_text(str(tmp_path / "iter_40.pth"))  # deleted before the next one was written
+    assert latest_checkpoint(tmp_path).name == "iter_100.pth"
+    last.write_text(str(tmp_path / "iter_20.pth"))
+    assert latest_checkpoint(tmp_path).name == "iter_20.pth"

@@ -72,6 +72,22 @@ def test_resume_without_path_finds_the_last_one_or_starts(tmp_path):
     assert (tmp_path / "w" / "iter_4.pth").exists() and not (tmp_path / "w" / "rank0_iter0.pt").exists()
 
 
+def test_resume_gets_over_what_a_killed_run_left(tmp_path):
+    train(CONFIG, "--work-dir", "w", "--resume", "--cfg-options", "train_cfg.max_iters=2", cwd=tmp_path)
+    work_dir = tmp_path / "w"
+    (work_dir / "last_checkpoint").write_text(str(work_dir / "iter_1.pth"))  # names a file that is gone
+    (work_dir / ".iter_4.pth.part").write_bytes(b"half of it")
+    (work_dir / "rank0_iter0.pt").unlink()
+    train(CONFIG, "--work-dir", "w", "--resume", "--cfg-options", "train_cfg.max_iters=3", cwd=tmp_path)
+    assert (work_dir / "rank0_iter2.pt").exists() and not (work_dir / "rank0_iter0.pt").exists()
+    assert not list(work_dir.glob(".*.part"))
+    for file in work_dir.glob("*.pth"):
+        file.unlink()
+    (work_dir / "last_checkpoint").write_text("")
+    train(CONFIG, "--work-dir", "w", "--resume", cwd=tmp_path)
+    assert (work_dir / "rank0_iter0.pt").exists() and (work_dir / "iter_4.pth").exists()
+
+
 def test_two_gloo_ranks_agree_with_one(tmp_path):
     options = ["--cfg-options", "train_cfg.max_iters=2"]
     train(CONFIG, "--work-dir", "one", *options, cwd=tmp_path)
@@ -103,6 +119,10 @@ def test_two_gloo_ranks_agree_with_one(tmp_path):
             [CONFIG, "--cfg-options", "load_from=other.pth"],
             "does not fit the model.*linear.bias.*strict_load=False",
         ),
+        (
+            [CONFIG, "--cfg-options", "load_from=whole.pth", "model.width=4"],
+            r"whole.pth does not fit the model: 1 of another shape \(linear.weight \(1, 3\) for \(1, 4\)\)",
+        ),
         ([CONFIG, "--cfg-options", "a"], "'a' is not of the form key=value"),
         ([CONFIG, "--cfg-options", "model.fail=True"], "the toy model was told to fail"),
         ([CONFIG, "--cfg-options", "model.type=Nothing"], "Nothing is not in the .* registry"),
@@ -119,6 +139,8 @@ def test_bad_input_is_one_message(args, message, tmp_path):
     (tmp_path / "broken.py").write_text("model = dict(type=")
     (tmp_path / "junk.pth").write_bytes(b"no checkpoint at all")
     torch.save(dict(state_dict={"linear.weight": torch.zeros(1, 3)}), tmp_path / "other.pth")
+    whole = {"linear.weight": torch.zeros(1, 3), "linear.bias": torch.zeros(1)}
+    torch.save(dict(state_dict=whole), tmp_path / "whole.pth")
     stderr = train(*args, cwd=tmp_path, code=2)
     assert re.search(f"^error: .*{message}", stderr, re.MULTILINE | re.DOTALL), stderr
     assert "Traceback" not in stderr

@@ -152,7 +152,7 @@ def test_bad_checkpoints_and_configs(detector, detector_files, tmp_path):
     some = dict(state)
     some.pop("bbox_head.conv_cls.bias")
     save(some, tmp_path / "some.pth", meta)
-    with pytest.raises(UserError, match="1 weights missing .bbox_head.conv_cls.bias"):
+    with pytest.raises(UserError, match="1 tensors missing .bbox_head.conv_cls.bias"):
         MMDetDetector(config, tmp_path / "some.pth")
     save(state, tmp_path / "two.pth", dict(dataset_meta=dict(classes=("cat",))))
     with pytest.raises(UserError, match="class names"):
