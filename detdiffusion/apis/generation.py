@@ -71,7 +71,7 @@ def generate_dataset(
         raise UserError(f"strategy {strategy!r}: the model of {config} writes no attributes; use 'origin'")
     nameable = None
     if wants:
-        layouts, nameable = _with_attributes(layouts, attributes, strategy, config)
+        layouts, nameable = _with_attributes(layouts, attributes, strategy, config, dataset.ann_files)
     chosen = build_strategy(strategy, nameable)
     drawings = plan(layouts, chosen, seed, samples_per_image)
     run = dict(
@@ -144,7 +144,7 @@ def _layouts(cfg, config: str, split: str, ann, img_dir, attributes: str | None)
     return DATASETS.build(spec), attributes
 
 
-def _with_attributes(layouts: list[Layout], path: str | None, strategy, config: str):
+def _with_attributes(layouts: list[Layout], path: str | None, strategy, config: str, ann_files):
     """Layouts with attributes from the file, or the nameable classes where the file is another split's."""
     if path is None:
         raise UserError(
@@ -154,12 +154,14 @@ def _with_attributes(layouts: list[Layout], path: str | None, strategy, config: 
     file = AttributesFile.read(path)
     ids = [i for layout in layouts for i in layout.ids]
     nameable = file.info.get("nameable")
-    if strategy in ("easy", "hard") and nameable and any(i not in file.attributes for i in ids):
+    foreign = not file.made_from(ann_files) or any(i not in file.attributes for i in ids)
+    if strategy in ("easy", "hard") and nameable and foreign:
         print(
             f"{path}: is of another set; {strategy!r} takes from it only the {len(nameable)} nameable classes"
         )
         return [replace(layout, attributes=None) for layout in layouts], nameable
     file.check(ids, config)
+    file.check_files(ann_files)
     return [layout.with_attributes(file.lookup(layout.ids, "")) for layout in layouts], nameable
 
 

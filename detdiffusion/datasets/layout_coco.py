@@ -72,7 +72,11 @@ class LayoutCocoDataset(Dataset):
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         for step in self.pipeline:  # a file that belongs to another data set is found before the first epoch
             if hasattr(step, "check"):
-                step.check([i for layout in self.layouts for i in layout.ids], ", ".join(self.ann_files))
+                step.check(
+                    [i for layout in self.layouts for i in layout.ids],
+                    ", ".join(self.ann_files),
+                    self.ann_files,
+                )
         print_log(self.summary(), logger="current")
 
     def _check_classes(self, classes, names: list[str]) -> list[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from detdiffusion.datasets.coco_json import load_json
 from detdiffusion.structures.layout import ATTRIBUTES as WORDS
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.files import sha256_of, write_atomic
 
 
 @dataclass
@@ -81,6 +81,28 @@ class AttributesFile:
             self.check(ids, where)
         return [self.attributes.get(i, missing) for i in ids]
 
+    def made_from(self, ann_files: Sequence[str | Path]) -> bool:
+        """Whether one of the annotation files is among those the attributes were made from, byte for byte.
+
+        Ids alone do not tell: two data sets may both count from 1. True where no checksum is recorded.
+        """
+        known = {entry.get("sha256") for entry in self._sources()} - {None}
+        return not known or any(sha256_of(path) in known for path in ann_files)
+
+    def check_files(self, ann_files: Sequence[str | Path]) -> None:
+        """Raises UserError if the attributes were made from other annotation files, see :meth:`made_from`."""
+        if not self.made_from(ann_files):
+            sources = ", ".join(str(entry.get("path")) for entry in self._sources())
+            raise UserError(
+                f"{self.path}: made from {sources}, whose content is not that of "
+                f"{', '.join(map(str, ann_files))}, so equal annotation ids may be other objects; make it anew "
+                "by tools/extract_attributes.py from the files in use"
+            )
+
+    def _sources(self) -> list[dict]:
+        entries = self.info.get("annotation_files")
+        return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
+
     def check(self, ids: Iterable[int], where: str) -> None:
         """Raises UserError, with their number, if there are ids without an attribute."""
         ids = list(ids)
@@ -88,9 +110,7 @@ class AttributesFile:
         if not absent:
             return
         named = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
-        sources = [
-            entry.get("path") for entry in self.info.get("annotation_files", ()) if isinstance(entry, dict)
-        ]
+        sources = [entry.get("path") for entry in self._sources()]
         made_from = f", made from {', '.join(map(str, sources))}" if sources else ""
         raise UserError(
             f"{self.path}: no attribute for {len(absent)} of the {len(ids)} annotations of {where} "

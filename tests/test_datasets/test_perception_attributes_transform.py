@@ -1,5 +1,7 @@
 """LoadPerceptionAttributes: by annotation id, and a file of another data set is one clear error."""
 
+import json
+
 import pytest
 import torch
 
@@ -8,6 +10,7 @@ from detdiffusion.perception import AttributesFile
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import sha256_of
 
 
 @pytest.fixture
@@ -88,3 +91,28 @@ def test_a_layout_without_ids_is_refused(path):
     bare = Layout(boxes=torch.tensor([[0, 0, 1, 1.0]]), names=["a"])
     with pytest.raises(UserError, match="no annotation ids"):
         build(path)(dict(layout=bare))
+
+
+def test_equal_ids_of_another_set_are_found_by_the_files_content(tmp_path):
+    from detdiffusion.datasets import LayoutCocoDataset
+    from detdiffusion.datasets.miniscenes import write_miniscenes
+
+    for seed in (0, 1):
+        write_miniscenes(tmp_path / str(seed), "train", 4, size=32, seed=seed)
+    files = [tmp_path / "0/train" / name for name in ("instances.json", "stuff.json")]
+    names = [f"{seed}/train/{f.name}" for seed in (0, 1) for f in files]
+    ids = {a["id"]: "easy" for n in names for a in json.loads((tmp_path / n).read_text())["annotations"]}
+    info = {"annotation_files": [{"path": str(f), "sha256": sha256_of(f)} for f in files]}
+    AttributesFile(tmp_path / "a.json", ids, info).write()
+
+    def load(seed, **options):
+        step = dict(type="LoadPerceptionAttributes", attributes_file=str(tmp_path / "a.json"), **options)
+        root = tmp_path / f"{seed}/train"
+        return LayoutCocoDataset(
+            ["instances.json", "stuff.json"], "images", root, [step], filter_cfg=dict(min_objects=1)
+        )
+
+    assert load(0)[0]["layout"].attributes[0] == "easy"
+    with pytest.raises(UserError, match=r"a.json: made from .*0/train.*not that of .*1/train.*make it anew"):
+        load(1)
+    assert len(load(1, check_files=False)) > 0

@@ -277,6 +277,16 @@ def test_bad_input(world, tmp_path, change, message):
     assert not (tmp_path / "set").exists()
 
 
+def test_attributes_of_other_files_with_equal_ids(world, tmp_path):
+    data = json.loads((world / "attributes.json").read_text())
+    data["info"]["annotation_files"] = [dict(path="other.json", sha256="0" * 64)]
+    (tmp_path / "other.json").write_text(json.dumps(data))
+    with pytest.raises(
+        UserError, match="made from other.json, whose content is not that of .*instances.json"
+    ):
+        draw(world, tmp_path / "set", "origin", attributes=str(tmp_path / "other.json"))
+
+
 def test_checkpoint_of_another_model(world, tmp_path):
     state = torch.load(world / "weights.pth", weights_only=True)["state_dict"]
     state["unet.conv_in.weight"] = torch.zeros(2, 2)

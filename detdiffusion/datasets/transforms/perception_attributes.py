@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from detdiffusion.perception.attributes_file import WORDS, AttributesFile
 from detdiffusion.registry import TRANSFORMS
@@ -16,6 +16,8 @@ class LoadPerceptionAttributes:
     Args:
         attributes_file: written by ``tools/extract_attributes.py``.
         missing: 'error', or the attribute for annotations that the file lacks.
+        check_files: compare the data set's annotation files with those the attributes were made from; turn it
+            off for a part of a set, whose annotation ids are the set's.
 
     Raises:
         UserError: no or a broken file (at building); annotations without an attribute, with their number.
@@ -24,16 +26,23 @@ class LoadPerceptionAttributes:
         >>> pipeline = [dict(type='LoadPerceptionAttributes', attributes_file='work_dirs/attributes.json')]
     """
 
-    def __init__(self, attributes_file: str, missing: str = "error") -> None:
+    def __init__(self, attributes_file: str, missing: str = "error", check_files: bool = True) -> None:
         if missing not in ("error", *WORDS):
             raise UserError(
                 f"LoadPerceptionAttributes: missing={missing!r}; it is 'error' or one of {', '.join(WORDS)}"
             )
-        self.missing = missing
+        self.missing, self.check_files = missing, check_files
         self._file = AttributesFile.read(attributes_file)
 
-    def check(self, ids: Iterable[int], where: str) -> None:
-        """A whole data set at once: UserError with the number of annotation ids that have no attribute."""
+    def check(self, ids: Iterable[int], where: str, ann_files: Sequence[str] = ()) -> None:
+        """A whole data set at once.
+
+        Raises:
+            UserError: annotation ids without an attribute, with their number; or other annotation files than
+                those the attributes were made from.
+        """
+        if self.check_files and ann_files:
+            self._file.check_files(ann_files)
         if self.missing == "error":
             self._file.check(ids, where)
 
