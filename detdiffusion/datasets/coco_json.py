@@ -151,10 +151,12 @@ def merge_checked(files: Sequence[CocoFile]) -> tuple[dict[int, dict], dict[int,
         ``(images by id, categories by id, all annotations)``.
 
     Raises:
-        UserError: an annotation id occurs in two files, or two files disagree about an image or a category.
+        UserError: an annotation id occurs in two files, or two files disagree about an image or a category, or
+            have one category name under two ids.
     """
     images: dict[int, dict] = {}
     categories: dict[int, dict] = {}
+    id_of: dict[str, int] = {}
     owner: dict[int, Path] = {}
     for coco in files:
         for image in coco.images:
@@ -171,6 +173,12 @@ def merge_checked(files: Sequence[CocoFile]) -> tuple[dict[int, dict], dict[int,
                 raise UserError(
                     f"{coco.path}: category id {category['id']} is {category['name']!r}, but "
                     f"{known['name']!r} in an annotation file named before it; renumber one of them"
+                )
+            other = id_of.setdefault(category["name"], category["id"])
+            if other != category["id"]:
+                raise UserError(
+                    f"{coco.path}: category {category['name']!r} has id {category['id']}, but id {other} in an "
+                    "annotation file named before it; merge or rename one of them"
                 )
         for annotation in coco.annotations:
             if annotation["id"] in owner:
