@@ -18,7 +18,7 @@ class TrainingRun:
 
     Attributes:
         work_dir: the folder.
-        iterations: of training, as logged.
+        iterations: of training: where the last validation was, or the last logged one where epochs are counted.
         metrics: bbox metrics of the last validation.
         log: the file that was read.
     """
@@ -41,7 +41,7 @@ def read_run(work_dir: str | Path) -> TrainingRun:
     logs = sorted(work_dir.glob("*/vis_data/scalars.json"), reverse=True)
     iterations = 0
     for log in logs:
-        metrics: dict[str, float] = {}
+        metrics, validated = {}, 0
         for line in log.read_text().splitlines():
             try:
                 entry = json.loads(line)
@@ -54,8 +54,10 @@ def read_run(work_dir: str | Path) -> TrainingRun:
             found = {key.rsplit("/", 1)[-1]: value for key, value in entry.items() if "bbox_mAP" in key}
             if found:
                 metrics = {name: float(found[name]) for name in METRIC_NAMES if name in found}
+                validated = int(entry.get("step", 0))
         if "bbox_mAP" in metrics:
-            return TrainingRun(work_dir, iterations, metrics, log)
+            # by iterations a validation is logged under its own; by epochs under the epoch's number
+            return TrainingRun(work_dir, max(iterations, validated), metrics, log)
     raise UserError(
         f"{work_dir}: no validation in its logs ({len(logs)} files */vis_data/scalars.json); "
         "train with tools/train.py until the end"

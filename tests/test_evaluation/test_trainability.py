@@ -32,6 +32,16 @@ def test_last_validation_of_the_newest_log(tmp_path):
     assert run.metrics["bbox_mAP"] == 0.4 and run.iterations == 300
 
 
+def test_iterations_are_those_of_the_validation(tmp_path):
+    """Training is logged every 50 iterations; a run may be shorter or end between two lines."""
+    for end, logged in ((20, ()), (120, (50, 100))):
+        log = tmp_path / str(end) / "20260101_000000/vis_data/scalars.json"
+        log.parent.mkdir(parents=True)
+        lines = [dict(loss=1.0, iter=i, step=i) for i in logged] + [{"coco/bbox_mAP": 0.1, "step": end}]
+        log.write_text("\n".join(map(json.dumps, lines)))
+        assert read_run(tmp_path / str(end)).iterations == end
+
+
 def test_compare(tmp_path):
     runs = {s: read_run(write_run(tmp_path / str(s), s)) for s in (0.30, 0.34, 0.40)}
     rows, notes = compare_runs({"real": [runs[0.30], runs[0.34]], "hard": [runs[0.40]]})
