@@ -46,6 +46,16 @@ def chain(work_dir):
     return run
 
 
+def test_other_code_is_mentioned_but_redoes_nothing(chain):
+    chain()
+    for stamp in (chain.dir / "w/stamps").glob("[ab].json"):
+        data = json.loads(stamp.read_text())
+        stamp.write_text(json.dumps({**data, "code": "0" * 64}))
+    assert chain() == []
+    mentioned = ["by another version of the code" in line for line in chain.said]
+    assert mentioned == [True, True, False]
+
+
 def test_finished_steps_are_not_redone(chain):
     assert chain() == ["a", "b", "c"] and (chain.dir / "c").read_text() == "6"
     assert chain() == [] and all("done before" in line for line in chain.said)
@@ -103,7 +113,7 @@ def test_interrupted_work_is_continued_with_its_seconds(work_dir, repo_root):
         time.sleep(0.02)
     time.sleep(0.2)
     child.send_signal(signal.SIGINT)
-    assert child.wait(timeout=30) != 0
+    assert child.wait(timeout=180) != 0
     stamp = json.loads((work_dir / "w/stamps/s.json").read_text())
     assert not stamp["finished"] and stamp["seconds"] > 0.1
     result = subprocess.run(

@@ -43,7 +43,7 @@ def attention_grounding(
     w: int,
     enough: float = 1.0,
 ) -> Tensor:
-    """Mean over covered cells of -log of the attention that a cell pays to its object's tokens.
+    """-log of the attention that a cell pays to its object's tokens: a mean over a sample's covered cells, then samples.
 
     Args:
         probabilities: (B, heads, h * w, L) cross-attention.
@@ -53,7 +53,7 @@ def attention_grounding(
         enough: share of its attention beyond which a cell is not asked for more.
 
     Returns:
-        float32 scalar, 0 without any covered cell.
+        float32 scalar; a sample without a covered cell counts as 0.
     """
     attention = probabilities.float().mean(dim=1)  # (B, P, L)
     targets = torch.zeros_like(attention)
@@ -65,7 +65,8 @@ def attention_grounding(
             target[owner == number, start:end] = 1
     covered = targets.amax(dim=2)
     paid = (attention * targets).sum(dim=2)
-    return -(covered * (paid / enough + 1e-4).clamp(max=1).log()).sum() / covered.sum().clamp(min=1)
+    missing = -(covered * (paid / enough + 1e-4).clamp(max=1).log()).sum(dim=1)
+    return (missing / covered.sum(dim=1).clamp(min=1)).mean()
 
 
 @MODELS.register_module()
