@@ -2,7 +2,9 @@
 
 Every step leaves a stamp, ``STAMPS/NAME.json``, with its command, its seconds and a key: the digest of the
 command, of the resolved configs it names and of the bytes of its input files. A step is done if its stamp has
-the same key and its outputs are there. So a change anywhere is followed by exactly the steps that depend on it.
+the same key and its outputs are there. So a change of a command, a config or an input file is followed by
+exactly the steps that depend on it. A change of the library's own code is not: it would repeat an hour of
+training for every edited line. The stamp has a digest of the code, and a finished step says so if it is another.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ class StepRunner:
     ) -> None:
         self.root, self.folder, self.say, self.keep_open = root, folder, say, tuple(keep_open)
         self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
-        self.terminal = sys.stdout.isatty()
+        self.terminal, self.code = sys.stdout.isatty(), code_digest()
 
     def run(self, step: Step, position: str = "") -> float:
         """Runs a step unless it is done.
@@ -92,7 +94,8 @@ class StepRunner:
         missing = [path for path in step.outputs if not path.is_file()]
         head = f"[{position}] {step.name}" if position else step.name
         if stamp.get("key") == key and stamp.get("finished") and not missing:
-            self.say(f"{head}: done before ({stamp['seconds']:.0f} s)")
+            other = ", by another version of the code" if stamp.get("code") not in (None, self.code) else ""
+            self.say(f"{head}: done before ({stamp['seconds']:.0f} s{other})")
             return stamp["seconds"]
         # Half-done work of the same key is continued. Finished work with something missing is not, nor work
         # that was cut after its last output: a training that is at its end would skip its validation.
@@ -102,7 +105,7 @@ class StepRunner:
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         before = stamp.get("seconds", 0.0) if continues else 0.0
         self.say(f"{head}: {step.title}" + (f" (continues after {before:.0f} s)" if before else ""))
-        record = dict(command=["python", *step.command], key=key)
+        record = dict(command=["python", *step.command], key=key, code=self.code)
 
         def save(seconds: float, finished: bool) -> None:
             text = json.dumps({**record, "seconds": round(seconds, 2), "finished": finished}, indent=1)
@@ -177,6 +180,14 @@ class StepRunner:
                 )
         if self.terminal:
             print("\r\033[K", end="", flush=True)
+
+
+def code_digest() -> str:
+    """SHA-256 of the package's Python files, names and bytes."""
+    package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)} {sha256_of(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def config_digest(path: Path) -> str:
