@@ -149,12 +149,7 @@ def test_merge_wants_unique_annotation_ids_and_one_meaning_of_ids(tmp_path):
         (lambda d: d["annotations"][0].update(id=11), "annotation id 11 occurs in"),
         (lambda d: d["categories"][0].update(name="dog"), "category id 3 is 'dog', but 'cat'"),
         (
-            lambda d: (
-                d["categories"].append(dict(id=9, name="cat"))
-                or d["categories"].pop(0)
-                and None
-                or d["annotations"].pop(0)
-            ),
+            lambda d: (d["categories"][0].update(id=9), d["annotations"][0].update(category_id=9)),
             "category 'cat' has id 9, but id 3",
         ),
         (lambda d: d["images"][0].update(width=200), "image id 1 has width 200, but 100"),
