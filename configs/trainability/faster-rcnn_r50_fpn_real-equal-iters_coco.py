@@ -2,7 +2,10 @@
 _base_ = "./faster-rcnn_r50_fpn_real_coco.py"
 
 num_real = 117266  # training images with objects
-num_synthetic = int("{{$NUM_SYNTHETIC:47429}}")  # the paper's subset; another set: NUM_SYNTHETIC=... in front
+synthetic_root = "{{$SYNTHETIC_ROOT:work_dirs/synthetic_coco/hard}}"  # tools/generate.py --out
+num_synthetic = int("{{$NUM_SYNTHETIC:47429}}")  # where that set is not there: the paper's subset
+if __import__("os").path.isfile(synthetic_root + "/annotations.json"):
+    num_synthetic = len(__import__("json").load(open(synthetic_root + "/annotations.json"))["images"])
 epoch = -(-(num_real + num_synthetic) // 16)
 
 train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=6 * epoch, val_interval=epoch)

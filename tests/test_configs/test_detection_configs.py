@@ -94,6 +94,19 @@ def test_parses_and_fits_together(path):
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
+def test_equal_iterations_follow_the_synthetic_set(detector, tmp_path, monkeypatch):
+    images = [dict(id=i) for i in range(734)]  # with the real ones 118,000: 7,375 batches of 16
+    (tmp_path / "annotations.json").write_text(json.dumps(dict(images=images)))
+    monkeypatch.setenv("SYNTHETIC_ROOT", str(tmp_path))
+    config = load(CONFIGS / "trainability" / f"{detector}_r50_fpn_real-equal-iters_coco.py")
+    assert config.train_cfg.max_iters == config.param_scheduler[-1].end == 6 * 7375
+    monkeypatch.setenv("SYNTHETIC_ROOT", str(tmp_path / "none"))
+    monkeypatch.setenv("NUM_SYNTHETIC", "734")
+    config = load(CONFIGS / "trainability" / f"{detector}_r50_fpn_real-equal-iters_coco.py")
+    assert config.train_cfg.max_iters == 6 * 7375
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
 def test_coco_models_build(detector):
     """On the meta device: shapes only."""
     from mmdet.registry import MODELS
