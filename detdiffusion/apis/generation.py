@@ -63,7 +63,12 @@ def generate_dataset(
         UserError: anything wrong with the input, see the parts.
     """
     check_positive(samples_per_image=samples_per_image, batch_size=batch_size, limit=limit, steps=steps)
+    check_positive(height=height, width=width)
     inferencer = DetDiffusionInferencer(config, checkpoint, device, cfg_options)
+    scale = inferencer.model.latent_scale
+    for name, side in (("height", height), ("width", width)):
+        if side is not None and side % scale:
+            raise UserError(f"--{name} {side} does not divide by {scale}, the latent scale of the model")
     dataset, attributes = _layouts(inferencer.config, config, split, ann, img_dir, attributes)
     layouts = dataset.layouts[:limit]
     wants = inferencer.model.layout_tokenizer.attributes

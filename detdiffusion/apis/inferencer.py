@@ -9,6 +9,7 @@ import torch
 
 from detdiffusion.structures import Layout
 from detdiffusion.utils.config import load_config
+from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 
 _TRAINING_ONLY = ("mask_head.", "perception_loss.")
@@ -45,6 +46,7 @@ class DetDiffusionInferencer:
         from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
         from detdiffusion.registry import MODELS
 
+        self.device = choose_device(device)  # before minutes of loading
         self.config = load_config(str(config), cfg_options)
         if "model" not in self.config:
             raise UserError(f"{config}: not a generator's config: it lacks 'model'")
@@ -56,7 +58,6 @@ class DetDiffusionInferencer:
         if stored is not None:
             # the mask head only trains: drawing does without it
             load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}", ignore=_TRAINING_ONLY)
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.model.to(self.device).eval()
 
     def __call__(

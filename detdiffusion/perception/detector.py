@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from detdiffusion.datasets.image_files import unreadable
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
+from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 
 from .predictions import UNKNOWN_CATEGORY, Predictions
@@ -61,7 +62,7 @@ class MMDetDetector:
         self.classes = _class_names(stored, self._dataset_cfg, checkpoint)
         self.model = _build(self.config, self.config_path)
         load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}")
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = choose_device(device)
         self.model.to(self.device).eval()
 
     def predict(

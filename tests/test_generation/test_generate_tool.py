@@ -268,6 +268,10 @@ def test_another_run_in_the_folder(world, tmp_path, change, message):
         (dict(ann=["nowhere.json"]), "no such COCO json file"),
         (dict(img_dir="x"), "--img-dir goes with --ann"),
         (dict(batch_size=0), "--batch-size must be at least 1"),
+        (dict(height=0), "--height must be at least 1, it is 0"),
+        (dict(width=33), "--width 33 does not divide by 2"),
+        (dict(device="cudo"), "--device cudo: no such device; this machine has cpu"),
+        (dict(device="cuda:99"), "--device cuda:99: no such device"),
         (dict(strategy="medium"), "unknown strategy 'medium'"),
     ],
 )
