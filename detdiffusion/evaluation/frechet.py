@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -85,41 +83,3 @@ def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
             f"{b.features!r} {b.mean.shape}"
         )
     return gaussian_frechet(a.mean, a.covariance, b.mean, b.covariance)
-
-
-def collect_features(
-    paths: Sequence[str | Path],
-    features: Callable[[list[np.ndarray]], np.ndarray],
-    name: str,
-    batch_size: int = 32,
-) -> FeatureStatistics:
-    """Reads images in batches, extracts their features and fits the Gaussian.
-
-    Args:
-        paths: image files.
-        features: takes a list of (H, W, 3) uint8 BGR images, returns (N, D).
-        name: what the features are.
-        batch_size: images a call.
-
-    Raises:
-        UserError: an image is missing or cannot be read.
-    """
-    return FeatureStatistics.fit(
-        np.concatenate([np.asarray(features(batch)) for batch in _batches(paths, batch_size)]), name
-    )
-
-
-def _batches(paths: Iterable[str | Path], size: int):
-    import cv2
-
-    batch = []
-    for path in paths:
-        image = cv2.imread(str(path)) if Path(path).is_file() else None
-        if image is None:
-            raise UserError(f"image missing or unreadable: {path}")
-        batch.append(image)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -1,7 +1,6 @@
 """Reading configs for the tools: overrides from the command line, and one clear error for a broken file."""
 
 import difflib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +82,3 @@ def _near(path: Path) -> str:
 def default_work_dir(cfg: "Config") -> str:
     """``work_dirs/<name of the config file>``."""
     return str(Path("work_dirs") / Path(cfg.filename).stem)
-
-
-def command_line() -> str:
-    """The command as it was typed, for records."""
-    return " ".join(["python", *sys.argv])

@@ -6,7 +6,6 @@ import scipy.linalg
 
 from detdiffusion.evaluation.frechet import (
     FeatureStatistics,
-    collect_features,
     frechet_distance,
     gaussian_frechet,
 )
@@ -45,7 +44,7 @@ def test_singular_covariances():
     assert frechet_distance(fa, FeatureStatistics.fit(a + 2, "x")) == pytest.approx(200, abs=1e-4)
 
 
-def test_errors(tmp_path):
+def test_errors():
     a = FeatureStatistics.fit(np.eye(4), "x")
     with pytest.raises(UserError, match="different features"):
         frechet_distance(a, FeatureStatistics.fit(np.eye(4), "y"))
@@ -53,22 +52,3 @@ def test_errors(tmp_path):
         FeatureStatistics.fit(np.eye(4)[:1], "x")
     with pytest.raises(UserError, match="nan"):
         FeatureStatistics.fit(np.full((3, 2), np.nan), "x")
-    (tmp_path / "a.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="a.png"):
-        collect_features([tmp_path / "a.png"], lambda images: np.zeros((len(images), 2)), "x")
-
-
-def test_collect_features_reads_every_image(tmp_path):
-    import cv2
-
-    values = np.arange(0, 50, 10)
-    for v in values:
-        cv2.imwrite(str(tmp_path / f"{v:02d}.png"), np.full((4, 5, 3), v, np.uint8))
-    stats = collect_features(
-        sorted(tmp_path.glob("*.png")),
-        lambda images: np.stack([i.mean((0, 1)) for i in images]),
-        "mean BGR",
-        batch_size=2,
-    )
-    assert stats.count == 5 and stats.features == "mean BGR"
-    np.testing.assert_allclose(stats.mean, [20, 20, 20])
