@@ -43,7 +43,7 @@ def attention_grounding(
     w: int,
     enough: float = 1.0,
 ) -> Tensor:
-    """-log of the attention that a cell pays to its object's tokens: a mean over a sample's covered cells, then samples.
+    """-log of the attention that a cell pays to its object's tokens, a mean over a sample's cells and over samples.
 
     Args:
         probabilities: (B, heads, h * w, L) cross-attention.
