@@ -42,18 +42,16 @@ def export_diffusers(
     from mmengine.registry import init_default_scope
 
     import detdiffusion.models  # noqa: F401  registers the models
-    from detdiffusion.engine.checkpoint import load_checkpoint
+    from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
     from detdiffusion.registry import MODELS
     from detdiffusion.utils.config import load_config
 
     cfg = load_config(config, cfg_options)
     init_default_scope("detdiffusion")
     model = MODELS.build(cfg.model)
-    try:
-        model.load_state_dict(load_checkpoint(checkpoint)["state_dict"])
-    except (RuntimeError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"checkpoint {checkpoint} does not fit the model of {config}: {reason}") from error
+    load_strictly(
+        model, load_checkpoint(checkpoint), f"checkpoint {checkpoint} does not fit the model of {config}"
+    )
     model.eval()
     out_dir = Path(out_dir)
     if hasattr(model, "fit_scaling_factor"):
