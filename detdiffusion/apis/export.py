@@ -49,9 +49,7 @@ def export_diffusers(
     cfg = load_config(config, cfg_options)
     init_default_scope("detdiffusion")
     model = MODELS.build(cfg.model)
-    load_strictly(
-        model, load_checkpoint(checkpoint), f"checkpoint {checkpoint} does not fit the model of {config}"
-    )
+    load_strictly(model, load_checkpoint(checkpoint), f"checkpoint {checkpoint}, config {config}")
     model.eval()
     out_dir = Path(out_dir)
     if hasattr(model, "fit_scaling_factor"):
