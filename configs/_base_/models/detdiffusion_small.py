@@ -10,7 +10,7 @@ model = dict(
     scheduler=dict(type="DDPMScheduler", from_pretrained=layout_folder, subfolder="scheduler"),
     test_scheduler=dict(type="DPMSolverMultistepScheduler"),
     layout_tokenizer=dict(template="compact", bins=(16, 16), attributes=True, max_length=48),
-    noise_loss=dict(type="NoiseLoss", foreground=True, snr_gamma=5.0),
+    noise_loss=dict(type="NoiseLoss", foreground=True, debiased=True),
     mask_head=dict(
         type="MaskHead", hidden=64, num_queries=20, num_heads=4, ffn=128, num_layers=3, upsample=2
     ),

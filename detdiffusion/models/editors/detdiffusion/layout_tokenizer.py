@@ -23,6 +23,7 @@ from detdiffusion.utils.errors import UserError
 
 TEMPLATES = ("compact", "paper", "caption")
 OVERFLOWS = ("largest", "error")
+ATTRIBUTE_POSITIONS = ("last", "first")
 
 
 @dataclass
@@ -53,6 +54,9 @@ class LayoutTokenizer:
         bins: (rows, columns) of the location grid; COCO uses (256, 256).
         template: one of :data:`TEMPLATES`.
         attributes: whether objects carry an attribute token (off: GeoDiffusion).
+        attribute_position: in the compact template, the attribute token stands ``last`` (the paper's order) or
+            ``first`` in its object. A CLIP text encoder is causal: from the front the attribute reaches the class and
+            location tokens that a layout checkpoint already listens to; from the back it waits to be discovered.
         overflow: ``largest`` keeps the largest objects that fit, ``error`` raises.
         max_length: length in tokens that every prompt is padded to, start and end included.
         shuffle: whether :meth:`encode` shuffles the objects when called with a random generator (training).
@@ -68,6 +72,7 @@ class LayoutTokenizer:
         bins: tuple[int, int] = (256, 256),
         template: str = "compact",
         attributes: bool = True,
+        attribute_position: str = "last",
         overflow: str = "largest",
         max_length: int = 77,
         shuffle: bool = True,
@@ -77,7 +82,12 @@ class LayoutTokenizer:
             raise UserError(f"layout tokenizer: template must be one of {TEMPLATES}, got {template!r}")
         if overflow not in OVERFLOWS:
             raise UserError(f"layout tokenizer: overflow must be one of {OVERFLOWS}, got {overflow!r}")
+        if attribute_position not in ATTRIBUTE_POSITIONS:
+            raise UserError(
+                f"layout tokenizer: attribute_position must be one of {ATTRIBUTE_POSITIONS}, got {attribute_position!r}"
+            )
         self.tokenizer, self.template, self.overflow = tokenizer, template, overflow
+        self.attribute_first = attribute_position == "first"
         self.bins, self.attributes = tuple(bins), attributes and template != "caption"
         self.max_length, self.shuffle, self.prefix = max_length, shuffle, prefix
         self.dropped: Counter = Counter()
@@ -147,7 +157,9 @@ class LayoutTokenizer:
         if self.template == "compact":
             ids, text = self.words(words) + ids, [words, *text]
             if self.attributes:
-                ids, text = [*ids, self._attribute_ids[attribute]], [*text, f"[{attribute}]"]
+                token, word = [self._attribute_ids[attribute]], [f"[{attribute}]"]
+                first = self.attribute_first
+                ids, text = (token + ids, word + text) if first else (ids + token, text + word)
             return ids, " ".join(text)
         ids = [*self.words("("), *self.words(words), *self.words(","), *ids]
         form = f"({words}, {''.join(text)}"
