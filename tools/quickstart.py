@@ -98,7 +98,7 @@ def seen_from_root(path: str) -> Path:
 
 def layout_checkpoint(given: str | None) -> Path | None:
     """The folder to fine-tune from, None for the zoo's; checked before minutes are spent."""
-    from detdiffusion.apis.demo import ZOO_LAYOUT, weights
+    from detdiffusion.apis.miniscenes_steps import ZOO_LAYOUT, weights
     from detdiffusion.utils.errors import UserError
 
     folder = seen_from_root(given) if given else None
