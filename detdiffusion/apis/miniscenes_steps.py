@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
 ZOO_LAYOUT = Path(__file__).resolve().parents[1] / "zoo" / "miniscenes_layout"  # what the configs name
@@ -201,6 +202,21 @@ def weights(folder: Path) -> tuple[Path, ...]:
     """The weight files of a diffusers folder: VAE, UNet, text encoder."""
     name = "diffusion_pytorch_model.safetensors"
     return folder / "vae" / name, folder / "unet" / name, folder / "text_encoder" / "model.safetensors"
+
+
+def require_layout(folder: Path | None) -> None:
+    """Checks that a layout checkpoint is whole before minutes are spent; None is the zoo's.
+
+    Raises:
+        UserError: a weight file is missing.
+    """
+    absent = [str(path) for path in weights(folder or ZOO_LAYOUT) if not path.is_file()]
+    if absent:
+        raise UserError(
+            f"no layout checkpoint: {', '.join(absent)} missing. Name a folder written by "
+            "tools/model_converters/to_diffusers.py with --layout-checkpoint, or train one with "
+            "tools/quickstart.py --full."
+        )
 
 
 def pairs(options: Mapping[str, object]) -> list[str]:
