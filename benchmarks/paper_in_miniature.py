@@ -35,6 +35,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--only", metavar="CLAIMS", help="jobs of these claims alone, e.g. C2,C4")
     parser.add_argument("--jobs-for", type=float, metavar="MINUTES", help="start no job after this time")
     parser.add_argument("--threads", type=int, metavar="N", help="default: $OMP_NUM_THREADS, else all cores")
+    parser.add_argument("--keep", action="store_true", help="leave checkpoints that no other job needs")
     parser.add_argument("--results", metavar="DIR", help="result files, default: DIR/results of --out")
     parser.add_argument("--layout-checkpoint", metavar="FOLDER", help="diffusers folder, default: the zoo's")
     parser.add_argument("--dry-run", action="store_true", help="print the jobs and their commands, and stop")
@@ -79,7 +80,7 @@ def main() -> None:
     claim_folder(out, ".miniature", "--out")
     threads = args.threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     results = ResultFolder(Path(args.results) if args.results else out / "results")
-    run_jobs(ROOT, jobs, folder, results, threads, args.jobs_for)
+    run_jobs(ROOT, jobs, folder, results, threads, args.jobs_for, args.keep)
 
 
 if __name__ == "__main__":

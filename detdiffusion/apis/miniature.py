@@ -104,6 +104,8 @@ ARMS = {
     "attr": Arm("configs/ablations/attr-only_miniscenes.py", "P.A. Attr", ("easy",)),
     "detdiffusion": Arm("configs/detdiffusion_miniscenes.py", "P.A. Attr and P.A. loss", STRATEGIES),
 }
+AUGMENTING = ("geodiffusion", "detdiffusion")
+"""Arms whose images also train detectors."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ class Job:
         chain: steps of other jobs that come first.
         steps: its own.
         figures: reads the outputs of the steps; the figures of the result file.
+        disposable: folders whose checkpoints no other job needs.
     """
 
     name: str
@@ -126,6 +129,7 @@ class Job:
     chain: tuple[Step, ...]
     steps: tuple[Step, ...]
     figures: Callable[[], dict]
+    disposable: tuple[Path, ...] = ()
 
     @property
     def key(self) -> str:
@@ -294,6 +298,7 @@ class SeedJobs:
                 self.make.score(f"fidelity-{name}", title, self.detector, sets, out, s.resamples),
             ),
             lambda: fidelity_figures(out / "fidelity.json"),
+            () if name in AUGMENTING else (self.generator(name).checkpoint.parent,),
         )
 
 

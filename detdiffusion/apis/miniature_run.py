@@ -63,6 +63,7 @@ def run_jobs(
     results: ResultFolder,
     threads: int,
     minutes: float | None = None,
+    keep: bool = False,
     say: Callable[[str], None] = print,
 ) -> bool:
     """Does what is missing. Several processes may share the work: a seed is worked on by one at a time.
@@ -73,6 +74,7 @@ def run_jobs(
         folders: seed -> its work folder.
         threads: ``OMP_NUM_THREADS`` of the steps.
         minutes: no job is started later than this.
+        keep: leave the checkpoints that no other job needs.
         say: prints a line.
 
     Returns:
@@ -100,6 +102,8 @@ def run_jobs(
                 number = len(jobs) - len(pending) + 1
                 say(f"\njob {number}/{len(jobs)}: seed {job.seed}, {job.name}: {job.title}")
                 _run(root, job, folders(job.seed), results, threads, lock.fileno(), say)
+                for path in () if keep else _checkpoints(job):
+                    path.unlink()
                 say(f"    minutes so far: {(time.monotonic() - start) / 60:.1f}")
         pending = [job for job in pending if results.read(job) is None]
     return True
@@ -130,6 +134,10 @@ def _run(root: Path, job: Job, folder: Path, results: ResultFolder, threads: int
     )
     results.write(job, job.figures(), record)
     say(f"    written: {results.path(job)}")
+
+
+def _checkpoints(job: Job) -> list[Path]:
+    return [path for folder in job.disposable for path in folder.glob("*.pth")]
 
 
 def _children_seconds() -> float:
