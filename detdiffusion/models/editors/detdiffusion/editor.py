@@ -13,12 +13,14 @@ from torch import Tensor
 
 from detdiffusion.registry import MODELS
 from detdiffusion.structures import Layout
+from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError
 
 from ...losses import noise_target, object_masks, sqrt_alpha_bar
 from .attention_taps import AttentionTaps
-from .components import build_component, extend_text_encoder
+from .components import build_component, extend_text_encoder, source_folder
 from .latent_cache import LatentCache
+from .layout_config import settle_layout_config
 from .layout_tokenizer import EncodedLayouts, LayoutTokenizer
 from .lora import add_lora
 from .sampler import denoise, initial_noise
@@ -42,7 +44,8 @@ class DetDiffusion(BaseModel):
         scheduler: training noise schedule (``DDPMScheduler``), epsilon or v-prediction.
         test_scheduler: sampling scheduler; a dict without ``from_pretrained`` takes the training schedule's
             betas and prediction type.
-        layout_tokenizer: arguments of :class:`.layout_tokenizer.LayoutTokenizer`.
+        layout_tokenizer: arguments of :class:`.layout_tokenizer.LayoutTokenizer`; where the tokenizer's folder has a
+            ``layout_config.json``, they are completed by it and may not contradict it.
         noise_loss: config of the noise loss (Eq. 1).
         mask_head: config of the segmentation head on the UNet's features, or None.
         perception_loss: config of the perception-aware loss (Eq. 4 and 5), or None; comes with ``mask_head``.
@@ -103,9 +106,8 @@ class DetDiffusion(BaseModel):
         self.unet = build_component(unet, "unet").float()
         self.scheduler = build_component(scheduler, "scheduler")
         self.test_scheduler = self._build_test_scheduler(test_scheduler)
-        self.layout_tokenizer = LayoutTokenizer(
-            build_component(tokenizer, "tokenizer"), **(layout_tokenizer or {})
-        )
+        layout_tokenizer = settle_layout_config(layout_tokenizer or {}, source_folder(tokenizer))
+        self.layout_tokenizer = LayoutTokenizer(build_component(tokenizer, "tokenizer"), **layout_tokenizer)
         extend_text_encoder(self.text_encoder, self.layout_tokenizer)
         if lora is not None:
             add_lora(self.unet, self.text_encoder, self.layout_tokenizer, **lora)
@@ -126,6 +128,7 @@ class DetDiffusion(BaseModel):
         self.noise_offset = noise_offset
         self.dtype_name = dtype
         self._latent_cache = LatentCache(self._posterior) if cache_latents else None
+        self.register_load_state_dict_pre_hook(_fit_text_encoder)
 
     def _build_test_scheduler(self, spec):
         if isinstance(spec, dict) and "from_pretrained" not in spec:
@@ -353,3 +356,9 @@ class DetDiffusion(BaseModel):
         return self.forward(**data, mode="predict")
 
     test_step = val_step
+
+
+def _fit_text_encoder(module, state_dict, prefix, *args) -> None:
+    """Checkpoints of transformers 4 and 5 load in either."""
+    own = {f"{prefix}text_encoder.{name}" for name in module.text_encoder.state_dict()}
+    fit_clip_names(state_dict, own, f"{prefix}text_encoder.")
