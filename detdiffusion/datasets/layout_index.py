@@ -13,6 +13,7 @@ import io
 import json
 import mmap
 import os
+import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,7 +115,7 @@ class LayoutIndex(Sequence):
                 return cls(
                     **{name: stored[name] for name in _COLUMNS}, **dict(rest, names=dict(rest["names"]))
                 )
-        except (OSError, ValueError, KeyError, EOFError):
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
 
 
