@@ -171,6 +171,7 @@ class LayoutCocoDataset(Dataset):
         results = dict(
             img_path=str(self.img_dir / layout.file_name),
             layout=layout,
+            seed=getattr(index, "seed", None),
             segmentations=[self._segmentations[place] for place in self.layouts.places(index)],
         )
         for step in self.pipeline:

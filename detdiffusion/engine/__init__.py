@@ -1,10 +1,13 @@
-"""What mmengine lacks: safe checkpoints, a strict runner, CPU ranks. Registers ``SafeRunner``."""
+"""What mmengine lacks: safe checkpoints, a strict runner, CPU ranks. Registers the runner, a loop and
+hooks."""
 
 from .checkpoint import latest_checkpoint, load_checkpoint, load_strictly, use_safe_loader
 from .launch import build_runner, prepare_ranks
+from .loops import ResumableEpochLoop
 from .runner import SafeRunner
 
 __all__ = [
+    "ResumableEpochLoop",
     "SafeRunner",
     "build_runner",
     "latest_checkpoint",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import cv2
@@ -113,13 +114,19 @@ class LoadLayoutMasks:
 
 @TRANSFORMS.register_module()
 class RandomFlipLayout:
-    """Mirrors image, boxes and masks left to right with probability ``prob``."""
+    """Mirrors image, boxes and masks left to right with probability ``prob``.
+
+    It is drawn from ``seed``, which :class:`~detdiffusion.datasets.samplers.SeededSampler` gives each reading of a
+    sample, else from torch's global state.
+    """
 
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = prob
 
     def __call__(self, results: dict) -> dict:
-        if torch.rand(()).item() >= self.prob:
+        seed = results.get("seed")
+        draw = torch.rand(()).item() if seed is None else random.Random(seed).random()
+        if draw >= self.prob:
             return dict(results, flip=False)
         image = np.ascontiguousarray(results["img"][:, ::-1])
         return dict(results, img=image, layout=results["layout"].hflip(), flip=True)

@@ -1,0 +1,124 @@
+"""Trains a tiny generator undisturbed, and again with a SIGKILL at a random moment and a resume: ROOT CASE [CASE ...].
+
+One process imports everything once and forks every training.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+STEPS = 10
+
+CONFIG = f"""
+_base_ = [{str(ROOT / "configs/detdiffusion_miniscenes.py")!r}]
+model = dict(null_text_prob=0.5, cache_latents=False)
+default_hooks = dict(checkpoint=dict(interval=3, by_epoch=False), logger=dict(interval=1))
+log_processor = dict(window_size=1)
+max_iters = {STEPS}
+"""
+CASES = {
+    # one stream of samples, loaded by the process itself
+    "iterations": "train_cfg = dict(max_iters=max_iters)\n"
+    "train_dataloader = dict(batch_size=2, dataset=dict(filter_cfg=dict(min_objects=1)))\n",
+    # epochs of 4 steps with two workers: checkpoints lie within them
+    "epochs": "train_cfg = dict(_delete_=True, type='ResumableEpochLoop', max_epochs=3)\n"
+    "train_dataloader = dict(batch_size=2, num_workers=2, persistent_workers=True,\n"
+    "    sampler=dict(_delete_=True, type='SeededSampler', shuffle=True),\n"
+    "    dataset=dict(filter_cfg=dict(min_objects=1)))\n",
+}
+
+
+def train(config: Path, options: list[str], work_dir: Path, resume: bool) -> None:
+    """What ``tools/train.py CONFIG --work-dir DIR [--resume]`` does."""
+    from detdiffusion.engine import launch
+    from detdiffusion.utils.config import load_config
+
+    cfg = load_config(str(config), options)
+    cfg.work_dir, cfg.resume = str(work_dir), resume
+    launch.prepare_ranks(cfg, "none")
+    launch.build_runner(cfg).train()
+
+
+def fork(log: Path, *args) -> int:
+    """A training in a process of its own."""
+    pid = os.fork()
+    if pid == 0:
+        code = 1
+        try:
+            with log.open("a") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+                train(*args)
+            code = 0
+        except BaseException:
+            import traceback
+
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    return pid
+
+
+def curve(work_dir: Path) -> list[dict]:
+    """The logged steps of all runs of a work dir, in order; of a step that was done twice, the later one."""
+    steps = {}
+    for file in sorted(work_dir.rglob("scalars.json"), key=lambda p: p.stat().st_mtime):
+        for line in file.read_text().splitlines():
+            entry = json.loads(line) if line.endswith("}") else {}
+            if "loss" in entry:
+                keys = ("loss", "loss_ldm", "loss_pa", "loss_grounding", "lr", "grad_norm")
+                steps[entry["step"]] = {key: entry[key] for key in keys}
+    return [steps[step] for step in sorted(steps)]
+
+
+def wait(pid: int, log: Path) -> None:
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    if status:
+        sys.exit(f"training ended with {status}:\n{log.read_text()[-3000:]}")
+
+
+def main() -> None:
+    root = Path(sys.argv[1])
+    import torch  # noqa: F401
+
+    from detdiffusion import datasets, engine, models  # noqa: F401
+    from detdiffusion.datasets.miniscenes import write_miniscenes
+    from tiny_folder import write_diffusers_folder
+
+    write_miniscenes(root / "data", "train", 9, size=64)
+    attributes = {}
+    for kind, word in (("instances", "hard"), ("stuff", "background")):
+        data = json.loads((root / f"data/train/{kind}.json").read_text())
+        attributes.update({a["id"]: word for a in data["annotations"]})
+    (root / "attributes.json").write_text(json.dumps(dict(info={}, attributes=attributes)))
+    options = [f"layout_folder={write_diffusers_folder(root / 'tiny')}", f"data_root={root / 'data'}"]
+    options += [f"attributes_file={root / 'attributes.json'}"]
+    for case in sys.argv[2:]:
+        config, log = root / f"{case}.py", root / f"{case}.log"
+        config.write_text(CONFIG + CASES[case])
+        whole, killed = root / case / "whole", root / case / "killed"
+        wait(fork(log, config, options, whole, False), log)
+        at = random.randrange(4, STEPS)
+        pid = fork(log, config, options, killed, False)
+        while len(curve(killed)) < at:
+            time.sleep(0.02)
+            if os.waitpid(pid, os.WNOHANG)[0]:
+                sys.exit(f"the run to kill ended by itself:\n{log.read_text()[-3000:]}")
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        before = len(curve(killed))
+        saved = engine.latest_checkpoint(killed)
+        wait(fork(log, config, options, killed, True), log)
+        (root / f"{case}.json").write_text(
+            json.dumps(dict(whole=curve(whole), killed=curve(killed), at=before, checkpoint=saved.name))
+        )
+
+
+if __name__ == "__main__":
+    main()
