@@ -17,17 +17,18 @@ STEPS = 10
 
 CONFIG = f"""
 _base_ = [{str(ROOT / "configs/detdiffusion_miniscenes.py")!r}]
-model = dict(null_text_prob=0.5, cache_latents=False)
+model = dict(null_text_prob=0.5)
 default_hooks = dict(checkpoint=dict(interval=3, by_epoch=False), logger=dict(interval=1))
 log_processor = dict(window_size=1)
 max_iters = {STEPS}
 """
 CASES = {
-    # one stream of samples, loaded by the process itself
+    # one stream of samples, loaded by the process itself, with cached latents
     "iterations": "train_cfg = dict(max_iters=max_iters)\n"
     "train_dataloader = dict(batch_size=2, dataset=dict(filter_cfg=dict(min_objects=1)))\n",
     # epochs of 4 steps with two workers: checkpoints lie within them
-    "epochs": "train_cfg = dict(_delete_=True, type='ResumableEpochLoop', max_epochs=3)\n"
+    "epochs": "model.update(cache_latents=False)\n"
+    "train_cfg = dict(_delete_=True, type='ResumableEpochLoop', max_epochs=3)\n"
     "train_dataloader = dict(batch_size=2, num_workers=2, persistent_workers=True,\n"
     "    sampler=dict(_delete_=True, type='SeededSampler', shuffle=True),\n"
     "    dataset=dict(filter_cfg=dict(min_objects=1)))\n",
@@ -86,10 +87,10 @@ def wait(pid: int, log: Path) -> None:
 def main() -> None:
     root = Path(sys.argv[1])
     import torch  # noqa: F401
+    from tiny_folder import write_diffusers_folder
 
     from detdiffusion import datasets, engine, models  # noqa: F401
     from detdiffusion.datasets.miniscenes import write_miniscenes
-    from tiny_folder import write_diffusers_folder
 
     write_miniscenes(root / "data", "train", 9, size=64)
     attributes = {}

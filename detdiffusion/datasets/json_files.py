@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,9 @@ def _parse(path: Path, what: str, loads: Callable[[str], Any]) -> Any:
         raise UserError(f"{path}: not a {what}: not UTF-8 text ({err.reason} at byte {err.start})") from None
     except OSError as err:
         raise UserError(f"{path}: cannot read this {what}: {err.strerror}") from None
-    collecting = gc.isenabled()
-    gc.disable()  # millions of new lists and no garbage: the collector would walk them again and again
     try:
-        return loads(text)
+        with collector_off():
+            return loads(text)
     except json.JSONDecodeError as err:
         raise UserError(
             f"{path}: broken json at line {err.lineno}, column {err.colno}: {err.msg}; "
@@ -69,6 +69,15 @@ def _parse(path: Path, what: str, loads: Callable[[str], Any]) -> Any:
         ) from None
     except RecursionError:
         raise UserError(f"{path}: not a {what}: nested too deeply") from None
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """For code that makes millions of lists and no garbage: the collector would walk them again and again."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
     finally:
         if collecting:
             gc.enable()

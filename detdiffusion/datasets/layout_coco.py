@@ -6,6 +6,7 @@ import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,13 @@ from torch.utils.data import Dataset
 from detdiffusion.registry import DATASETS, TRANSFORMS
 from detdiffusion.utils.errors import UserError
 
+from . import transforms
 from .coco_json import merge_checked, read_coco
+from .json_files import collector_off
 from .layout_index import MIN_BYTES, LayoutIndex, Segmentations, index_key, index_places, only_one, store
+from .sample_cache import SampleCache, cache_key
 
+_LOADING = (transforms.LoadLayoutImage, transforms.LoadLayoutMasks)
 LAMA_FILTER = dict(min_area_ratio=0.02, min_objects=3, max_objects=8, drop_classes=("other",))
 
 
@@ -72,6 +77,9 @@ class LayoutCocoDataset(Dataset):
         self.metainfo = dict(classes=tuple(self.classes))
         self._segmentations = Segmentations(self.ann_files)
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
+        self._loading = [s for s in self.pipeline if isinstance(s, _LOADING)]
+        self._later = [s for s in self.pipeline if not isinstance(s, _LOADING)]
+        self._cache: SampleCache | None = None
         for step in self.pipeline:  # a file that belongs to another data set is found before the first epoch
             if hasattr(step, "check"):
                 step.check(self.layouts.ids.tolist(), ", ".join(self.ann_files), self.ann_files)
@@ -106,6 +114,7 @@ class LayoutCocoDataset(Dataset):
                 )
         return list(classes)
 
+    @collector_off()
     def _build(self, classes: Sequence[str] | None) -> LayoutIndex:
         files = [read_coco(path, spans=True) for path in self.ann_files]
         notes = [file.summary() for file in files if file.report]
@@ -166,17 +175,61 @@ class LayoutCocoDataset(Dataset):
     def __len__(self) -> int:
         return len(self.layouts)
 
+    def load(self, index: int) -> dict:
+        """Image and masks of a sample, as the pipeline loads them, before anything is drawn at random."""
+        return self._run(self._sample(index), self._loading)
+
     def __getitem__(self, index: int) -> dict:
+        if self._cache is None:
+            return self._run(self._sample(index), self.pipeline)
+        results = self._sample(index, segmentations=False)
+        results["moments"] = partial(self._cache.moments, index)
+        if self._cache.with_masks:
+            results["layout"].masks = self._cache.masks(index)
+        return self._run(results, self._later)
+
+    def _sample(self, index: int, segmentations: bool = True) -> dict:
         layout = self.layouts[index]
         results = dict(
-            img_path=str(self.img_dir / layout.file_name),
-            layout=layout,
-            seed=getattr(index, "seed", None),
-            segmentations=[self._segmentations[place] for place in self.layouts.places(index)],
+            img_path=str(self.img_dir / layout.file_name), layout=layout, seed=getattr(index, "seed", None)
         )
-        for step in self.pipeline:
+        if segmentations:
+            results["segmentations"] = [self._segmentations[place] for place in self.layouts.places(index)]
+        return results
+
+    @staticmethod
+    def _run(results: dict, steps: list) -> dict:
+        for step in steps:
             results = step(results)
         return results
+
+    def sample_cache(self, folder: Path, vae) -> SampleCache:
+        """The cache of this set's latents and masks for a VAE; what it holds already is in ``missing()``.
+
+        Args:
+            folder: caches of several sets and sizes lie in it side by side.
+            vae: the frozen autoencoder.
+
+        Raises:
+            UserError: the pipeline has other steps than those of
+                :mod:`~detdiffusion.datasets.transforms`, so what it makes may not be cacheable.
+        """
+        kinds = [type(step).__name__ for step in self.pipeline]
+        foreign = [kind for kind in kinds if kind not in transforms.__all__]
+        if foreign or kinds[:1] != ["LoadLayoutImage"]:
+            raise UserError(
+                f"cache_latents: the pipeline {' -> '.join(kinds)} must begin with LoadLayoutImage and have only "
+                f"{', '.join(transforms.__all__)}; set model.cache_latents=False to keep it"
+            )
+        size, with_masks = self.pipeline[0].size, "LoadLayoutMasks" in kinds
+        masks = index_key(self.ann_files, {}).encode() + self.layouts.ids.tobytes() if with_masks else b""
+        images = [self.img_dir / name for name in self.layouts.file_names]
+        key = cache_key(vae, images, masks, dict(size=size))
+        return SampleCache(Path(folder) / key, len(self), size, with_masks)
+
+    def use_sample_cache(self, cache: SampleCache) -> None:
+        """From now on images are not read and polygons not decoded; call it before workers are started."""
+        self._cache = cache
 
 
 def _columns(images: list[dict], objects: list[list[dict]], labels: list[int | None], **rest) -> LayoutIndex:

@@ -2,11 +2,13 @@
 hooks."""
 
 from .checkpoint import latest_checkpoint, load_checkpoint, load_strictly, use_safe_loader
+from .latent_cache_hook import LatentCacheHook
 from .launch import build_runner, prepare_ranks
 from .loops import ResumableEpochLoop
 from .runner import SafeRunner
 
 __all__ = [
+    "LatentCacheHook",
     "ResumableEpochLoop",
     "SafeRunner",
     "build_runner",

@@ -128,13 +128,18 @@ class RandomFlipLayout:
         draw = torch.rand(()).item() if seed is None else random.Random(seed).random()
         if draw >= self.prob:
             return dict(results, flip=False)
-        image = np.ascontiguousarray(results["img"][:, ::-1])
-        return dict(results, img=image, layout=results["layout"].hflip(), flip=True)
+        results = dict(results, layout=results["layout"].hflip(), flip=True)
+        if "img" in results:  # a cached sample has the mirror image's latents
+            results["img"] = np.ascontiguousarray(results["img"][:, ::-1])
+        return results
 
 
 @TRANSFORMS.register_module()
 class PackLayoutInputs:
-    """→ ``inputs`` (3, H, W) uint8 RGB tensor and ``data_samples``, a data element with ``layout``."""
+    """→ ``inputs`` (3, H, W) uint8 RGB tensor and ``data_samples``, a data element with ``layout``.
+
+    A cached sample has ``moments`` (2, C, h, w) in its data element, and one black pixel for an image.
+    """
 
     def __call__(self, results: dict) -> dict:
         layout = results["layout"]
@@ -143,4 +148,7 @@ class PackLayoutInputs:
         )
         sample = BaseDataElement(metainfo=meta)
         sample.set_data(dict(layout=layout))
+        if "moments" in results:
+            sample.set_data(dict(moments=results["moments"](meta["flip"])))
+            return dict(inputs=torch.zeros(3, 1, 1, dtype=torch.uint8), data_samples=sample)
         return dict(inputs=torch.from_numpy(results["img"]).permute(2, 0, 1), data_samples=sample)

@@ -18,7 +18,6 @@ from detdiffusion.utils.errors import UserError
 from ...losses import noise_target, object_masks, sqrt_alpha_bar
 from .attention_taps import AttentionTaps
 from .components import build_component, extend_text_encoder
-from .latent_cache import LatentCache
 from .layout_tokenizer import LayoutTokenizer
 from .sampler import denoise, initial_noise
 
@@ -53,8 +52,9 @@ class DetDiffusion(BaseModel):
         dtype: ``fp32``, ``bf16`` or ``fp16``: autocast of UNet and text encoder in training and sampling;
             trained weights stay float32.
         gradient_checkpointing: recompute UNet activations in the backward pass.
-        cache_latents: encode every training image, and its mirror image, once; for data sets that fit into
-            memory and pipelines without other random transforms than ``RandomFlipLayout``.
+        cache_latents: True or a folder: the VAE sees every training image, and its mirror image, once, before the
+            first step (:class:`detdiffusion.engine.LatentCacheHook`); True keeps them in the work dir. For
+            pipelines without other random transforms than ``RandomFlipLayout``.
         data_preprocessor: default turns uint8 images into [-1, 1].
     """
 
@@ -76,7 +76,7 @@ class DetDiffusion(BaseModel):
         perception_on_null_text: bool = True,
         dtype: str = "fp32",
         gradient_checkpointing: bool = False,
-        cache_latents: bool = False,
+        cache_latents: bool | str = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -115,7 +115,7 @@ class DetDiffusion(BaseModel):
             self.perception_loss = MODELS.build(perception_loss)
         self.null_text_prob, self.perception_on_null_text = null_text_prob, perception_on_null_text
         self.dtype_name = dtype
-        self._latent_cache = LatentCache(self._posterior) if cache_latents else None
+        self.cache_latents = cache_latents
 
     def _build_test_scheduler(self, spec):
         if isinstance(spec, dict) and "from_pretrained" not in spec:
@@ -159,7 +159,7 @@ class DetDiffusion(BaseModel):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=dtype)
 
-    def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
         with torch.autocast(images.device.type, enabled=False):  # also under the wrapper's mixed precision
             encoded = self.vae.encode(images.to(next(self.vae.parameters()).dtype))
@@ -169,15 +169,11 @@ class DetDiffusion(BaseModel):
         return encoded.latents.contiguous(), torch.zeros_like(encoded.latents)
 
     @torch.no_grad()
-    def encode_images(self, images: Tensor, keys: Sequence | None = None) -> Tensor:
-        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], sampled from the VAE's posterior.
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], sampled from the VAE's posterior."""
+        return self._sample(*self.posterior(images))
 
-        ``keys`` name the images for the latent cache; without them nothing is cached.
-        """
-        if self._latent_cache is not None and keys is not None:
-            mean, std = self._latent_cache.moments(images, keys)
-        else:
-            mean, std = self._posterior(images)
+    def _sample(self, mean: Tensor, std: Tensor) -> Tensor:
         latents = mean + std * torch.randn_like(mean)
         return (latents * self.vae.config.scaling_factor).float()
 
@@ -196,15 +192,17 @@ class DetDiffusion(BaseModel):
 
         Args:
             inputs: (B, 3, H, W) images in [-1, 1].
-            data_samples: B samples with a ``layout``.
+            data_samples: B samples with a ``layout``; for ``loss`` they may bring ``moments`` (2, C, h, w), mean and
+                deviation of the VAE's posterior, and ``inputs`` then is not looked at.
             mode: ``loss`` gives a dict of scalars, ``predict`` the samples with ``pred_img`` (3, H, W) in [0, 1],
                 ``tensor`` the latents.
         """
         if mode == "loss":
-            keys = None
-            if self._latent_cache is not None:
-                keys = [(sample.img_path, sample.flip) for sample in data_samples]
-            return self._losses(self.encode_images(inputs, keys), [sample.layout for sample in data_samples])
+            layouts = [sample.layout for sample in data_samples]
+            if "moments" in data_samples[0]:  # from the cache, in place of the image
+                moments = torch.stack([sample.moments for sample in data_samples]).to(inputs.device)
+                return self._losses(self._sample(*moments.float().unbind(1)), layouts)
+            return self._losses(self.encode_images(inputs), layouts)
         if mode == "predict":
             height, width = inputs.shape[-2:]
             images = self.infer([sample.layout for sample in data_samples], height, width)["samples"]
