@@ -6,11 +6,13 @@ from .latent_cache_hook import LatentCacheHook
 from .launch import build_runner, prepare_ranks
 from .loops import ResumableEpochLoop
 from .runner import SafeRunner
+from .sharded import ShardedOptimWrapper
 
 __all__ = [
     "LatentCacheHook",
     "ResumableEpochLoop",
     "SafeRunner",
+    "ShardedOptimWrapper",
     "build_runner",
     "latest_checkpoint",
     "load_checkpoint",

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 
 import torch
-from mmengine.dist import barrier, get_dist_info, get_local_rank, get_local_size
+from mmengine.dist import barrier, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
@@ -50,6 +51,12 @@ class LatentCacheHook(Hook):
             )
             return
         folder = Path(runner.work_dir, "latent_cache") if where is True else Path(where)
+        with _whole(runner.model):
+            cache = self._fill(folder, loader, model)
+        cache.open()
+        loader.dataset.use_sample_cache(cache)
+
+    def _fill(self, folder: Path, loader, model):
         cache = loader.dataset.sample_cache(folder, model.vae)
         if cache.missing():
             self._check_room(cache, model)
@@ -60,13 +67,13 @@ class LatentCacheHook(Hook):
             )
         rank, world = get_dist_info()
         # the second round is for a machine whose folder the others do not share
-        for mine, all_of in ((rank, world), (get_local_rank(), get_local_size())):
+        local = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", world))
+        for mine, all_of in ((rank, world), local):
             for shard in cache.missing():
                 if shard % all_of == mine:
                     self._make(cache, shard, loader, model)
             barrier()
-        cache.open()
-        loader.dataset.use_sample_cache(cache)
+        return cache
 
     @torch.no_grad()
     def _make(self, cache, shard: int, loader, model) -> None:
@@ -106,6 +113,15 @@ class LatentCacheHook(Hook):
                 f"cache_latents: {folder} {why}; name another folder by model.cache_latents=DIR, or switch it off "
                 "by model.cache_latents=False"
             )
+
+
+def _whole(model):
+    """Inside it, a model that FSDP shards has all of its weights on every rank."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+
+    if isinstance(model, FullyShardedDataParallel):
+        return FullyShardedDataParallel.summon_full_params(model, writeback=False)
+    return contextlib.nullcontext()
 
 
 class _Unflipped(torch.utils.data.Dataset):

@@ -19,6 +19,7 @@ from ...losses import noise_target, object_masks, sqrt_alpha_bar
 from .attention_taps import AttentionTaps
 from .components import build_component, extend_text_encoder
 from .layout_tokenizer import LayoutTokenizer
+from .regional_compile import compile_regions
 from .sampler import denoise, initial_noise
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -55,6 +56,8 @@ class DetDiffusion(BaseModel):
         cache_latents: True or a folder: the VAE sees every training image, and its mirror image, once, before the
             first step (:class:`detdiffusion.engine.LatentCacheHook`); True keeps them in the work dir. For
             pipelines without other random transforms than ``RandomFlipLayout``.
+        channels_last: keep convolutions' weights and features in that memory format.
+        compile: ``torch.compile`` the UNet's residual and transformer blocks; True, or a dict of its options.
         data_preprocessor: default turns uint8 images into [-1, 1].
     """
 
@@ -77,6 +80,8 @@ class DetDiffusion(BaseModel):
         dtype: str = "fp32",
         gradient_checkpointing: bool = False,
         cache_latents: bool | str = False,
+        channels_last: bool = False,
+        compile: bool | dict = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -87,9 +92,10 @@ class DetDiffusion(BaseModel):
             raise UserError("mask_head and perception_loss come together: give both or neither")
         if dtype not in _AUTOCAST:
             raise UserError(f"dtype must be one of {sorted(_AUTOCAST)}, got {dtype!r}")
-        if grounding_loss is not None and gradient_checkpointing:
+        if grounding_loss is not None and (gradient_checkpointing or compile):
             raise UserError(
-                "grounding_loss needs the attention of the forward pass: set gradient_checkpointing=False"
+                "grounding_loss needs the attention of the forward pass: set gradient_checkpointing=False and "
+                "compile=False"
             )
         self.vae = build_component(vae, "vae").float().requires_grad_(False).eval()
         self.text_encoder = build_component(text_encoder, "text_encoder").float()  # trained weights: float32
@@ -102,6 +108,11 @@ class DetDiffusion(BaseModel):
         extend_text_encoder(self.text_encoder, self.layout_tokenizer)
         if gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
+        if channels_last:
+            self.unet.to(memory_format=torch.channels_last)
+            self.vae.to(memory_format=torch.channels_last)
+        if compile:
+            compile_regions(self.unet, **(compile if isinstance(compile, dict) else {}))
         self.noise_loss = MODELS.build(noise_loss or dict(type="NoiseLoss"))
         self.grounding_loss = MODELS.build(grounding_loss) if grounding_loss else None
         self.mask_head = self.perception_loss = None
