@@ -81,6 +81,7 @@ def main() -> None:
             requires_safety_checker=False,
         ).to(device)
         stock.set_progress_bar_config(disable=True)
+        stock.tokenizer.model_max_length = spec["max_length"]
         editor.to(device).eval()
         side = spec["side"]
         for batch in args.batch_sizes:

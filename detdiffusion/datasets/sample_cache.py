@@ -125,7 +125,8 @@ def cache_key(vae: torch.nn.Module, images: Sequence[Path], masks: bytes, settin
     digest = hashlib.sha256(json.dumps([FORMAT, SHARD, settings], sort_keys=True).encode() + masks)
     for name, value in sorted(vae.state_dict().items()):
         digest.update(name.encode())
-        digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy())
+        # a copy: NumPy's view would pin the memory that FSDP gives back
+        digest.update(value.detach().cpu().clone().contiguous().view(torch.uint8).numpy())
     for path in images:
         try:
             stat = os.stat(path)

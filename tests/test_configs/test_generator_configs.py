@@ -16,7 +16,7 @@ from detdiffusion.utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "ablations").glob("*.py"))
-COCO = ["detdiffusion_coco.py", "geodiffusion_coco.py", "detdiffusion_coco-800x456.py", *ABLATIONS]
+COCO = ["detdiffusion_coco.py", "detdiffusion_coco-fsdp.py", "geodiffusion_coco.py", "detdiffusion_coco-800x456.py", *ABLATIONS]
 ALL = [*COCO, "detdiffusion_small_coco.py", "detdiffusion_miniscenes.py", "geodiffusion_miniscenes.py"]
 THINGS, STUFF = 80, 91
 

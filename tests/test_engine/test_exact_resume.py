@@ -20,7 +20,7 @@ CASES = ("iterations", "epochs")
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     root = tmp_path_factory.mktemp("killed")
-    script = Path(__file__).parents[1] / "killed_runs.py"
+    script = Path(__file__).parents[1] / "forked_runs.py"
     env = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
     result = subprocess.run([sys.executable, script, root, *CASES], capture_output=True, text=True, env=env)
     assert result.returncode == 0, result.stdout + result.stderr

@@ -28,7 +28,9 @@ def losses_and_gradient(editor):
     "options",
     [
         dict(channels_last=True),
-        dict(compile=dict(backend="eager")),  # the graph as dynamo sees it, without minutes of code generation
+        dict(
+            compile=dict(backend="eager")
+        ),  # the graph as dynamo sees it, without minutes of code generation
         dict(compile=dict(backend="eager"), gradient_checkpointing=True),
     ],
     ids=["channels_last", "compile", "compile and checkpointing"],
