@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import torch
+from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper
 
 from ..registry import OPTIM_WRAPPERS
@@ -41,7 +42,7 @@ class ShardedOptimWrapper(OptimWrapper):
         square = torch.zeros((), device=device)
         for norm in torch._foreach_norm([p.grad for p in params]):
             square += norm.float() ** 2
-        torch.distributed.all_reduce(square)
+        all_reduce(square)
         norm = square.sqrt()
         factor = (self.clip_grad_kwargs["max_norm"] / (norm + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_([p.grad for p in params], factor)
