@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -85,9 +86,7 @@ class LoadLayoutMasks:
                 self._told = True
             x1, y1, x2, y2 = np.round(box * [width, height, width, height]).astype(int)
             mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = 1
-        layout = layout.select(range(len(layout)))
-        layout.masks = torch.from_numpy(masks.astype(bool))
-        return dict(results, layout=layout)
+        return dict(results, layout=replace(layout, masks=torch.from_numpy(masks.view(bool))))
 
     @staticmethod
     def _decode(segmentation, layout) -> np.ndarray:
