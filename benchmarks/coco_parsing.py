@@ -9,6 +9,7 @@ the files as they are by `json.loads` (for comparison), `cold` makes the index, 
 
 import argparse
 import json
+import os
 import platform
 import random
 import resource
@@ -132,6 +133,8 @@ def main() -> None:
         record = dict(
             date=time.strftime("%Y-%m-%d"),
             command=f"python benchmarks/coco_parsing.py --scale {args.scale:g}",
+            note="processor seconds are the figure where other work ran on the machine",
+            load_average=round(os.getloadavg()[0], 1),
             machine=f"{platform.machine()}, one core used, Python {platform.python_version()}",
             **extra,
             results=results,
