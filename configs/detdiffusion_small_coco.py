@@ -39,7 +39,7 @@ train_dataloader = dict(
     num_workers=2,
     persistent_workers=True,
     drop_last=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
+    sampler=dict(type="SeededInfiniteSampler", shuffle=True),
     collate_fn=dict(type="pseudo_collate"),
     dataset=dict(
         type="LayoutCocoDataset",

@@ -9,7 +9,6 @@ its image) concerns that object alone: it is skipped, or clipped where a part of
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -19,6 +18,8 @@ from typing import Any
 
 from detdiffusion.utils.errors import UserError
 
+from .json_files import load_json, load_with_spans
+
 NOT_FINITE = "box with a value that is not finite"
 ZERO_SIZE = "box of zero or negative size"
 OUTSIDE = "box outside its image"
@@ -27,6 +28,7 @@ CLIPPED = "box reaches over its image's border: clipped"
 # COCO's own files reach over the border by rounding (two decimals); that is clipped without a word.
 BORDER_TOLERANCE = 0.5
 _EXAMPLES = 5
+_LIGHT_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
 
 
 @dataclass
@@ -74,44 +76,14 @@ class CocoFile:
             ids.append(annotation_id)
 
 
-def load_json(path: str | Path, what: str = "COCO json file") -> Any:
-    """Parses a json file.
-
-    Args:
-        path: the file.
-        what: how an error names it.
-
-    Raises:
-        UserError: the file is missing, unreadable, not UTF-8 text or not valid json.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise UserError(f"{path}: is a folder, but a {what} is wanted; name the file inside it")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such {what}; check the path") from None
-    except UnicodeDecodeError as err:
-        raise UserError(f"{path}: not a {what}: not UTF-8 text ({err.reason} at byte {err.start})") from None
-    except OSError as err:
-        raise UserError(f"{path}: cannot read this {what}: {err.strerror}") from None
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as err:
-        raise UserError(
-            f"{path}: broken json at line {err.lineno}, column {err.colno}: {err.msg}; "
-            "the file may be cut off: fetch or write it again"
-        ) from None
-    except RecursionError:
-        raise UserError(f"{path}: not a {what}: nested too deeply") from None
-
-
-def read_coco(path: str | Path, *, require_annotations: bool = True) -> CocoFile:
+def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool = False) -> CocoFile:
     """Reads and validates a COCO json (instances, stuff, or both in one).
 
     Args:
         path: the json file.
         require_annotations: False takes a file without the key ``annotations`` (as ``image_info_*.json``).
+        spans: annotations come without ``segmentation`` and other extras, but with ``span``, the (start, end) of
+            their own text in the file's bytes. It halves the time and takes a tenth of the memory.
 
     Returns:
         The cleaned file; print its :meth:`~CocoFile.summary`.
@@ -120,7 +92,7 @@ def read_coco(path: str | Path, *, require_annotations: bool = True) -> CocoFile
         UserError: a structural fault; names the file, the entry, its value and what to do.
     """
     path = Path(path)
-    data = load_json(path)
+    data = load_with_spans(path, _LIGHT_KEYS) if spans else load_json(path)
     if not isinstance(data, dict):
         raise UserError(
             f"{path}: the top level is a {type(data).__name__}, but a COCO json is an object with "

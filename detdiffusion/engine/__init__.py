@@ -1,13 +1,19 @@
-"""What mmengine lacks: safe checkpoints, a strict runner, CPU ranks, a report on prompts; registers them."""
+"""What mmengine lacks: safe checkpoints, a strict runner, CPU ranks. Registers the runner, a loop and hooks."""
 
 from .checkpoint import latest_checkpoint, load_checkpoint, load_strictly, use_safe_loader
+from .latent_cache_hook import LatentCacheHook
 from .launch import build_runner, prepare_ranks
+from .loops import ResumableEpochLoop
 from .prompt_report import PromptReportHook
 from .runner import SafeRunner
+from .sharded import ShardedOptimWrapper
 
 __all__ = [
+    "LatentCacheHook",
+    "ResumableEpochLoop",
     "PromptReportHook",
     "SafeRunner",
+    "ShardedOptimWrapper",
     "build_runner",
     "latest_checkpoint",
     "load_checkpoint",

@@ -19,7 +19,13 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "ablations").glob("*.py"))
 VARIANTS = [f"detdiffusion_coco_{name}.py" for name in ("lora", "small-memory", "sd21")]
 COCO = ["detdiffusion_coco.py", "geodiffusion_coco.py", "detdiffusion_coco-800x456.py", *VARIANTS, *ABLATIONS]
-ALL = [*COCO, "detdiffusion_small_coco.py", "detdiffusion_miniscenes.py", "geodiffusion_miniscenes.py"]
+ALL = [
+    *COCO,
+    "detdiffusion_coco-fsdp.py",
+    "detdiffusion_small_coco.py",
+    "detdiffusion_miniscenes.py",
+    "geodiffusion_miniscenes.py",
+]
 THINGS, STUFF = 80, 91
 
 # Stable Diffusion 1.5 as its folder's own config.json files describe it

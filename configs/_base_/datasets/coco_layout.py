@@ -24,7 +24,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
+    sampler=dict(type="SeededSampler", shuffle=True),
     collate_fn=dict(type="pseudo_collate"),
     dataset=dict(
         type="LayoutCocoDataset",

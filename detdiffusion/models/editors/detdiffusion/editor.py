@@ -19,10 +19,10 @@ from detdiffusion.utils.errors import UserError
 from ...losses import noise_target, object_masks, sqrt_alpha_bar
 from .attention_taps import AttentionTaps
 from .components import build_component, extend_text_encoder, source_folder
-from .latent_cache import LatentCache
 from .layout_config import settle_layout_config
 from .layout_tokenizer import EncodedLayouts, LayoutTokenizer
 from .lora import add_lora
+from .regional_compile import compile_regions
 from .sampler import denoise, initial_noise
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -61,8 +61,11 @@ class DetDiffusion(BaseModel):
         dtype: ``fp32``, ``bf16`` or ``fp16``: autocast of UNet and text encoder in training and sampling;
             trained weights stay float32. ``fp16`` gradients need loss scaling: tools/train.py --amp.
         gradient_checkpointing: recompute UNet activations in the backward pass.
-        cache_latents: encode every training image, and its mirror image, once; for data sets that fit into
-            memory and pipelines without other random transforms than ``RandomFlipLayout``.
+        cache_latents: True or a folder: the VAE sees every training image, and its mirror image, once, before the
+            first step (:class:`detdiffusion.engine.LatentCacheHook`); True keeps them in the work dir. For
+            pipelines without other random transforms than ``RandomFlipLayout``.
+        channels_last: keep convolutions' weights and features in that memory format.
+        compile: ``torch.compile`` the UNet's residual and transformer blocks; True, or a dict of its options.
         data_preprocessor: default turns uint8 images into [-1, 1].
     """
 
@@ -86,7 +89,9 @@ class DetDiffusion(BaseModel):
         lora: dict | None = None,
         dtype: str = "fp32",
         gradient_checkpointing: bool = False,
-        cache_latents: bool = False,
+        cache_latents: bool | str = False,
+        channels_last: bool = False,
+        compile: bool | dict = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -97,9 +102,10 @@ class DetDiffusion(BaseModel):
             raise UserError("mask_head and perception_loss come together: give both or neither")
         if dtype not in _AUTOCAST:
             raise UserError(f"dtype must be one of {sorted(_AUTOCAST)}, got {dtype!r}")
-        if grounding_loss is not None and gradient_checkpointing:
+        if grounding_loss is not None and (gradient_checkpointing or compile):
             raise UserError(
-                "grounding_loss needs the attention of the forward pass: set gradient_checkpointing=False"
+                "grounding_loss needs the attention of the forward pass: set gradient_checkpointing=False and "
+                "compile=False"
             )
         self.vae = build_component(vae, "vae").float().requires_grad_(False).eval()
         self.text_encoder = build_component(text_encoder, "text_encoder").float()  # trained weights: float32
@@ -113,6 +119,11 @@ class DetDiffusion(BaseModel):
             add_lora(self.unet, self.text_encoder, self.layout_tokenizer, **lora)
         if gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
+        if channels_last:
+            self.unet.to(memory_format=torch.channels_last)
+            self.vae.to(memory_format=torch.channels_last)
+        if compile:
+            compile_regions(self.unet, **(compile if isinstance(compile, dict) else {}))
         self.noise_loss = MODELS.build(noise_loss or dict(type="NoiseLoss"))
         self.grounding_loss = MODELS.build(grounding_loss) if grounding_loss else None
         self.mask_head = self.perception_loss = None
@@ -127,7 +138,7 @@ class DetDiffusion(BaseModel):
         self.null_text_prob, self.perception_on_null_text = null_text_prob, perception_on_null_text
         self.noise_offset = noise_offset
         self.dtype_name = dtype
-        self._latent_cache = LatentCache(self._posterior) if cache_latents else None
+        self.cache_latents = cache_latents
         self.register_load_state_dict_pre_hook(_fit_text_encoder)
 
     def _build_test_scheduler(self, spec):
@@ -172,7 +183,7 @@ class DetDiffusion(BaseModel):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=dtype)
 
-    def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
         with torch.autocast(images.device.type, enabled=False):  # also under the wrapper's mixed precision
             encoded = self.vae.encode(images.to(next(self.vae.parameters()).dtype))
@@ -182,15 +193,11 @@ class DetDiffusion(BaseModel):
         return encoded.latents.contiguous(), torch.zeros_like(encoded.latents)
 
     @torch.no_grad()
-    def encode_images(self, images: Tensor, keys: Sequence | None = None) -> Tensor:
-        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], sampled from the VAE's posterior.
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], sampled from the VAE's posterior."""
+        return self._sample(*self.posterior(images))
 
-        ``keys`` name the images for the latent cache; without them nothing is cached.
-        """
-        if self._latent_cache is not None and keys is not None:
-            mean, std = self._latent_cache.moments(images, keys)
-        else:
-            mean, std = self._posterior(images)
+    def _sample(self, mean: Tensor, std: Tensor) -> Tensor:
         latents = mean + std * torch.randn_like(mean)
         return (latents * self.vae.config.scaling_factor).float()
 
@@ -214,15 +221,17 @@ class DetDiffusion(BaseModel):
 
         Args:
             inputs: (B, 3, H, W) images in [-1, 1].
-            data_samples: B samples with a ``layout``.
+            data_samples: B samples with a ``layout``; for ``loss`` they may bring ``moments`` (2, C, h, w), mean and
+                deviation of the VAE's posterior, and ``inputs`` then is not looked at.
             mode: ``loss`` gives a dict of scalars, ``predict`` the samples with ``pred_img`` (3, H, W) in [0, 1],
                 ``tensor`` the latents.
         """
         if mode == "loss":
-            keys = None
-            if self._latent_cache is not None:
-                keys = [(sample.img_path, sample.flip) for sample in data_samples]
-            return self._losses(self.encode_images(inputs, keys), [sample.layout for sample in data_samples])
+            layouts = [sample.layout for sample in data_samples]
+            if "moments" in data_samples[0]:  # from the cache, in place of the image
+                moments = torch.stack([sample.moments for sample in data_samples]).to(inputs.device)
+                return self._losses(self._sample(*moments.float().unbind(1)), layouts)
+            return self._losses(self.encode_images(inputs), layouts)
         if mode == "predict":
             height, width = inputs.shape[-2:]
             images = self.infer([sample.layout for sample in data_samples], height, width)["samples"]
