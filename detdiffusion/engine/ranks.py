@@ -1,0 +1,103 @@
+"""Ranks that share work and files, not gradients: what ``tools/generate.py --launcher pytorch`` runs on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from datetime import timedelta
+from typing import TypeVar
+
+from ..utils.errors import UserError
+
+_T = TypeVar("_T")
+
+
+class Ranks:
+    """This process among those of a torchrun; one process alone where there is no launcher.
+
+    The group is gloo on any device: all it does is wait and pass on small objects.
+
+    Args:
+        launcher: 'none', or 'pytorch' for torchrun's environment variables.
+
+    Attributes:
+        rank, local_rank, size: of this process; 0, 0 and 1 alone.
+
+    Raises:
+        UserError: 'pytorch' outside torchrun.
+    """
+
+    def __init__(self, launcher: str = "none") -> None:
+        self.rank, self.local_rank, self.size = 0, 0, 1
+        self._parent = os.getppid()
+        self._group = None
+        if launcher == "none":
+            return
+        missing = [n for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR") if n not in os.environ]
+        if missing:
+            raise UserError(
+                f"--launcher pytorch needs torchrun's environment ({', '.join(missing)} not set): start with "
+                "`tools/dist_generate.sh CONFIG CHECKPOINT GPUS` or `torchrun`."
+            )
+        self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        self.local_rank = int(os.environ["LOCAL_RANK"])
+        import torch.distributed as dist
+
+        # A rank waits at the end for the slowest one: days at most. A rank that died is torchrun's to notice.
+        dist.init_process_group("gloo", timeout=timedelta(days=7))
+        self._group = dist
+
+    def device(self, name: str | None) -> str | None:
+        """The device that the user names, or this rank's own GPU where there are any."""
+        if name is None and self._group is not None:
+            import torch
+
+            if count := torch.cuda.device_count():
+                return f"cuda:{self.local_rank % count}"
+        return name
+
+    def first_then_others(self, work: Callable[[], _T]) -> _T:
+        """``work()`` on rank 0, then on the others; returns when all are done.
+
+        Raises:
+            UserError: rank 0's, on every rank, where its work failed.
+        """
+        if self._group is None:
+            return work()
+        result, outcome = None, [None]
+        if self.rank == 0:
+            try:
+                result = work()
+            except UserError as error:
+                self._group.broadcast_object_list([str(error)])
+                raise
+        self._group.broadcast_object_list(outcome)
+        if outcome[0] is not None:
+            raise UserError(f"rank 0 says: {outcome[0]}")
+        if self.rank:
+            result = work()
+        self._group.barrier()
+        return result
+
+    def total(self, counts: dict[str, int]) -> dict[str, int]:
+        """Sums over all ranks of equally named counts; waits for every rank."""
+        if self._group is None:
+            return counts
+        gathered: list = [None] * self.size
+        self._group.all_gather_object(gathered, counts)
+        return {key: sum(one[key] for one in gathered) for key in counts}
+
+    def check_launcher(self) -> None:
+        """Stops a rank whose launcher was killed: nobody waits for it, and a new run may want the folder.
+
+        Raises:
+            UserError: the parent process is gone.
+        """
+        if self._group is not None and os.getppid() != self._parent:
+            raise UserError("the launcher is gone: stopped after a batch; run again to continue")
+
+    def close(self) -> None:
+        """Leaves the group."""
+        if self._group is not None:
+            self._group.destroy_process_group()
+            self._group = None
