@@ -124,7 +124,7 @@ def test_registered_strategies_and_unknown_ones():
     class FlipForTest:
         name = "flip"
 
-        def __call__(self, source):
+        def __call__(self, source, rng=None):
             swap = {"easy": "hard", "hard": "easy"}
             return source.with_attributes([swap.get(a, a) for a in source.attributes])
 
