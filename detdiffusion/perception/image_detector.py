@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.file_names import check_file_name
 
 from .prediction_cache import PredictionCache
 from .predictions import UNKNOWN_CATEGORY, Predictions
@@ -74,8 +73,8 @@ class ImageDetector:
                 on the same images and detector reads them instead of detecting. None keeps nothing.
 
         Raises:
-            UserError: images that are missing, cannot be read or have another size than the file says; a file
-                name that leaves its folder; a cache folder that cannot be written.
+            UserError: images that are missing, cannot be read or have another size than the file says; a cache
+                folder that cannot be written.
         """
         from tqdm import tqdm
 
@@ -132,8 +131,6 @@ def check_files(images: Sequence[dict], img_dir: Path) -> None:
     """Raises UserError where images are missing, before hours of detecting."""
     if not img_dir.is_dir():
         raise UserError(f"{img_dir}: no such image folder; give it by --img-dir")
-    for image in images:
-        check_file_name(image["file_name"], f"image id {image['id']}")
     missing = [image for image in images if not (img_dir / image["file_name"]).is_file()]
     if missing:
         names = ", ".join(image["file_name"] for image in missing[:3]) + (", …" if len(missing) > 3 else "")
