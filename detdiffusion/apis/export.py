@@ -114,6 +114,7 @@ def _write_index(model, parts: dict, out_dir: Path) -> None:
         template=tokenizer.template,
         bins=list(tokenizer.bins),
         attributes=tokenizer.attributes,
+        attribute_words=list(tokenizer.attribute_words),
         overflow=tokenizer.overflow,
         max_length=tokenizer.max_length,
         prefix=tokenizer.prefix,

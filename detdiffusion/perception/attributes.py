@@ -15,6 +15,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from detdiffusion.structures.layout import ATTRIBUTES
+
+from .levels import Levels
 from .predictions import Predictions
 
 # Faster R-CNN's gamma; the paper states neither value (0.25 is usual for YOLOv4).
@@ -32,21 +35,23 @@ class AttributeResult:
     """Attributes of one data set.
 
     Attributes:
-        attributes: annotation id -> 'easy' | 'hard' | 'background'.
+        attributes: annotation id -> 'easy' | 'hard' | 'background', or a level and 'background'.
         scores: annotation id -> continuous score in [0, 1]: the highest IoU * score of any prediction, before
-            both thresholds; only ids that are 'easy' or 'hard'.
+            both thresholds; only ids that are not 'background'.
         skipped: reason -> number of annotations without an attribute (crowds, ignore).
+        words: the vocabulary, the easiest first, 'background' last.
     """
 
     attributes: dict[int, str]
     scores: dict[int, float]
     skipped: dict[str, int] = field(default_factory=dict)
+    words: tuple[str, ...] = ATTRIBUTES
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of objects with each attribute."""
         counted = Counter(self.attributes.values())
-        return {name: counted[name] for name in ("easy", "hard", "background")}
+        return {name: counted[name] for name in self.words}
 
 
 def best_matches(
@@ -121,8 +126,9 @@ def perception_attributes(
     score_thr: float = SCORE_THR,
     iou_thr: float = IOU_THR,
     class_aware: bool = False,
+    levels: Levels | None = None,
 ) -> AttributeResult:
-    """Equation 2 for COCO annotations.
+    """Equation 2 for COCO annotations, or its continuous form in levels.
 
     Crowds and annotations marked ``ignore`` get no attribute: a box around a group cannot be found by one
     prediction, and the layout filter drops crowds anyway. They are counted in ``skipped``.
@@ -134,6 +140,8 @@ def perception_attributes(
         score_thr: gamma, strict.
         iou_thr: beta, strict.
         class_aware: only predictions of the object's own category count.
+        levels: levels of difficulty by the continuous score in place of 'easy' and 'hard'; both thresholds are
+            then unused.
 
     Returns:
         An attribute for every annotation that is neither crowd nor ignored, in the annotations' order.
@@ -165,9 +173,13 @@ def perception_attributes(
         pred_labels=predictions.category_ids if class_aware else None,
     )
     words = np.full(len(objects), "background", dtype=object)
-    words[rows] = np.where(best_iou > iou_thr, "easy", "hard")
+    if levels is None:
+        words[rows] = np.where(best_iou > iou_thr, "easy", "hard")
+    else:
+        words[rows] = levels.words_of(products)
     return AttributeResult(
         attributes={a["id"]: word for a, word in zip(objects, words.tolist())},
         scores={objects[i]["id"]: float(value) for i, value in zip(rows, products)},
         skipped={reason: count for reason, count in skipped.items() if count},
+        words=ATTRIBUTES if levels is None else (*levels.names, "background"),
     )
