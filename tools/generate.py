@@ -54,7 +54,7 @@ def parse_args() -> argparse.Namespace:
         "--edit",
         nargs="+",
         metavar="EDIT=VALUE",
-        help="edited layouts: jitter (share of a box's side), and the probabilities drop, flip, swap (to rarer classes)",
+        help="edited layouts: jitter (share of a box's side), and probabilities drop, flip, swap (to rarer classes)",
     )
     strategy.add_argument(
         "--oversample-thr",

@@ -285,7 +285,8 @@ class _Layouts:
 
     def strategy(self, strategy: str | dict, options: Mapping | None):
         """The strategy; the layouts get the attributes that it works on."""
-        chosen = build_strategy(strategy, self.nameable, **(options or {}))
+        levels = dict(levels=self.file.words[:-1]) if self.file else {}
+        chosen = build_strategy(strategy, self.nameable, **levels, **(options or {}))
         if self.file is None:
             if chosen.name != "origin":
                 raise UserError(

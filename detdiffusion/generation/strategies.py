@@ -19,6 +19,7 @@ from detdiffusion.structures import ATTRIBUTES, Layout
 from detdiffusion.utils.errors import UserError
 
 BACKGROUND = "background"
+LEVELS = ATTRIBUTES[:-1]
 STRATEGIES = {
     "origin": dict(type="OriginStrategy"),
     "easy": dict(type="UniformStrategy", attribute="easy"),
@@ -38,6 +39,7 @@ class Strategy:
     Args:
         nameable: class names that the attribute detector can name; tells which objects are ``background`` in
             layouts that carry no attributes. None: such layouts are an error.
+        levels: the difficulty levels, the easiest first.
 
     Attributes:
         name: letters, digits, ``_``, ``-`` and ``.``; part of image ids and file names.
@@ -47,8 +49,17 @@ class Strategy:
     name: str
     reads_attributes = False
 
-    def __init__(self, nameable: Collection[str] | None = None) -> None:
+    def __init__(self, nameable: Collection[str] | None = None, levels: Sequence[str] = LEVELS) -> None:
         self.nameable = None if nameable is None else frozenset(nameable)
+        self.levels = tuple(levels)
+
+    def level(self, word: object, option: str) -> str:
+        """``word`` if it is one of the levels, else a UserError that names ``option``."""
+        if word not in self.levels:
+            raise UserError(
+                f"strategy option {option}: must be one of {', '.join(map(repr, self.levels))}, got {word!r}"
+            )
+        return word
 
     def attribute_of(self, name: str, attribute: str | None, rng: random.Random) -> str:
         """The new attribute of one object that is not background.
@@ -108,16 +119,20 @@ class UniformStrategy(Strategy):
     """Sets one attribute on every object that the attribute detector can name.
 
     Args:
-        attribute: 'easy' or 'hard'.
-        nameable: see :class:`Strategy`.
+        attribute: a level, 'easy' or 'hard'.
         include_background: rewrite ``background`` too (the literal reading of "all objects").
+        nameable, levels: see :class:`Strategy`.
     """
 
     def __init__(
-        self, attribute: str, nameable: Collection[str] | None = None, include_background: bool = False
+        self,
+        attribute: str,
+        include_background: bool = False,
+        nameable: Collection[str] | None = None,
+        levels: Sequence[str] = LEVELS,
     ) -> None:
-        super().__init__(nameable)
-        self.attribute = _level(attribute, "attribute")
+        super().__init__(nameable, levels)
+        self.attribute = self.level(attribute, "attribute")
         self.include_background = include_background
         self.name = f"{attribute}-all" if include_background else attribute
 
@@ -134,20 +149,18 @@ class UniformStrategy(Strategy):
 class FlipStrategy(Strategy):
     """What the detector found becomes hard, what it missed becomes easy.
 
+    Of more than two levels the first is exchanged with the last, the second with the last but one, and so on.
+
     Args:
-        nameable: see :class:`Strategy`.
-        levels: the difficulty levels in order; the first is exchanged with the last, and so on.
+        nameable, levels: see :class:`Strategy`.
     """
 
     name = "flip"
     reads_attributes = True
 
-    def __init__(
-        self, nameable: Collection[str] | None = None, levels: Sequence[str] = ("easy", "hard")
-    ) -> None:
-        super().__init__(nameable)
-        levels = [_level(level, "levels") for level in levels]
-        self._other = dict(zip(levels, reversed(levels)))
+    def __init__(self, nameable: Collection[str] | None = None, levels: Sequence[str] = LEVELS) -> None:
+        super().__init__(nameable, levels)
+        self._other = dict(zip(self.levels, reversed(self.levels)))
 
     def attribute_of(self, name: str, attribute: str | None, rng: random.Random) -> str:
         return self._other.get(attribute, attribute)
@@ -159,27 +172,31 @@ class MixStrategy(Strategy):
 
     Args:
         ratio: share of the objects that become ``attribute``, in [0, 1].
-        attribute, other: the two attributes.
+        attribute, other: the two attributes; default: the hardest and the easiest level.
         by: 'object' draws for each object, 'image' once for all objects of an image.
-        nameable: see :class:`Strategy`.
+        nameable, levels: see :class:`Strategy`.
     """
 
     def __init__(
         self,
         ratio: float = 0.5,
-        attribute: str = "hard",
-        other: str = "easy",
+        attribute: str | None = None,
+        other: str | None = None,
         by: str = "object",
         nameable: Collection[str] | None = None,
+        levels: Sequence[str] = LEVELS,
     ) -> None:
-        super().__init__(nameable)
+        super().__init__(nameable, levels)
         if not isinstance(ratio, (int, float)) or not 0 <= ratio <= 1:
             raise UserError(f"strategy 'mix': ratio must be in [0, 1], got {ratio!r}")
         if by not in ("object", "image"):
             raise UserError(f"strategy 'mix': by must be 'object' or 'image', got {by!r}")
         self.ratio, self.by = float(ratio), by
-        self.attribute, self.other = _level(attribute, "attribute"), _level(other, "other")
-        self.name = f"mix-{self.ratio:.6g}-{attribute}-{other}" + ("-image" if by == "image" else "")
+        self.attribute = self.level(attribute or self.levels[-1], "attribute")
+        self.other = self.level(other or self.levels[0], "other")
+        self.name = f"mix-{self.ratio:.6g}-{self.attribute}-{self.other}" + (
+            "-image" if by == "image" else ""
+        )
 
     def attribute_of(self, name: str, attribute: str | None, rng: random.Random) -> str:
         return self.attribute if rng.random() < self.ratio else self.other
@@ -188,7 +205,7 @@ class MixStrategy(Strategy):
         if self.by == "image":
             first = random.Random(0).random() if rng is None else rng.random()
             chosen = self.attribute if first < self.ratio else self.other
-            return UniformStrategy(chosen, self.nameable)(layout)
+            return UniformStrategy(chosen, nameable=self.nameable, levels=self.levels)(layout)
         return super().__call__(layout, rng)
 
 
@@ -199,7 +216,7 @@ class PerClassStrategy(Strategy):
     Args:
         attributes: class name -> attribute.
         default: of the other classes: an attribute, or 'origin' to keep the source's.
-        nameable: see :class:`Strategy`.
+        nameable, levels: see :class:`Strategy`.
     """
 
     def __init__(
@@ -207,14 +224,15 @@ class PerClassStrategy(Strategy):
         attributes: Mapping[str, str] | None = None,
         default: str = "origin",
         nameable: Collection[str] | None = None,
+        levels: Sequence[str] = LEVELS,
     ) -> None:
-        super().__init__(nameable)
+        super().__init__(nameable, levels)
         if not attributes:
             raise UserError(
                 "strategy 'per-class': name the classes, e.g. --strategy-options attributes.person=hard default=easy"
             )
-        self.attributes = {name: _level(a, f"attributes.{name}") for name, a in attributes.items()}
-        self.default = default if default == "origin" else _level(default, "default")
+        self.attributes = {name: self.level(a, f"attributes.{name}") for name, a in attributes.items()}
+        self.default = default if default == "origin" else self.level(default, "default")
         self.reads_attributes = default == "origin"
         facts = json.dumps([sorted(self.attributes.items()), default]).encode()
         self.name = f"per-class-{hashlib.sha256(facts).hexdigest()[:8]}"
@@ -234,25 +252,31 @@ class PerClassStrategy(Strategy):
         return attribute if chosen == "origin" else chosen
 
 
-def build_strategy(cfg: str | dict, nameable: Collection[str] | None = None, **options):
+def build_strategy(
+    cfg: str | dict, nameable: Collection[str] | None = None, levels: Sequence[str] = LEVELS, **options
+):
     """Builds a strategy.
 
     Args:
-        cfg: one of :data:`STRATEGIES`, the class name of a registered strategy, or a config dict with ``type``.
-        nameable: see :class:`Strategy`; for strategies that take it and are not given it.
+        cfg: one of :data:`STRATEGIES`, one of ``levels`` for all objects, the class name of a registered strategy, or
+            a config dict with ``type``.
+        nameable, levels: see :class:`Strategy`; for strategies that take them and are not given them.
         options: arguments of the strategy, over those of ``cfg``.
 
     Raises:
         UserError: no such strategy, or arguments that it does not take.
     """
     if isinstance(cfg, str):
-        if cfg not in STRATEGIES and TASK_UTILS.get(cfg) is None:
+        if cfg in levels:
+            cfg = dict(type="UniformStrategy", attribute=cfg)
+        elif cfg not in STRATEGIES and TASK_UTILS.get(cfg) is None:
             near = difflib.get_close_matches(cfg, STRATEGIES, n=2)
             raise UserError(
                 f"unknown strategy {cfg!r}{'; did you mean ' + ' or '.join(near) + '?' if near else ''}; known: "
                 f"{', '.join(STRATEGIES)}, or a class registered in TASK_UTILS (custom_imports of the config)"
             )
-        cfg = STRATEGIES.get(cfg, dict(type=cfg))
+        else:
+            cfg = STRATEGIES.get(cfg, dict(type=cfg))
     cls = cfg["type"] if "type" in cfg else None
     cls = TASK_UTILS.get(cls) if isinstance(cls, str) else cls
     if cls is None:
@@ -262,27 +286,16 @@ def build_strategy(cfg: str | dict, nameable: Collection[str] | None = None, **o
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     unknown = [key for key in cfg if key not in ("type", *parameters)]
     if unknown and not takes_any:
-        known = [key for key in parameters if key != "nameable"]
+        known = [key for key in parameters if key not in ("nameable", "levels")]
         raise UserError(
             f"strategy {cls.__name__}: unknown option(s) {', '.join(unknown)}; it takes {', '.join(known) or 'none'}"
         )
-    if "nameable" in parameters:
-        cfg.setdefault("nameable", nameable)
+    for key, value in (("nameable", nameable), ("levels", levels)):
+        if key in parameters:
+            cfg.setdefault(key, value)
     try:
         return TASK_UTILS.build(cfg)
     except UserError:
         raise
     except (TypeError, AttributeError) as error:
         raise UserError(f"strategy {cls.__name__}: {error}") from error
-
-
-def _level(attribute: object, option: str) -> str:
-    levels = [word for word in ATTRIBUTES if word != BACKGROUND]
-    if attribute not in levels:
-        raise UserError(f"strategy option {option}: must be {_either(levels)}, got {attribute!r}")
-    return attribute
-
-
-def _either(words: Sequence[str]) -> str:
-    *first, last = map(repr, words)
-    return f"{', '.join(first)} or {last}" if first else last

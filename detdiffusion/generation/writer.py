@@ -45,6 +45,7 @@ from .manifest import (
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 _TEMP = ".tmp-"
+_AGAIN = "; the images that are finished are safe, run the same command again to continue"
 _REPORT = ("resumed", "torn_lines", "missing_files", "damaged_files", "superseded_lines", "stray_files")
 
 
@@ -167,9 +168,7 @@ class CocoWriter:
             message = (
                 error if isinstance(error, UserError) else f"{self.manifest_path}: cannot write: {error}"
             )
-            raise UserError(
-                f"{message}; {len(self.done)} images are finished, run the same command again to continue"
-            ) from error
+            raise UserError(f"{message}{_AGAIN} ({len(self.done)} images so far)") from error
         self._entries[record["id"]] = entry
         self.done.add(record["id"])
 
@@ -185,22 +184,25 @@ class CocoWriter:
         Raises:
             UserError: two images or annotations share an id, or the disk refuses.
         """
-        self._merge_parts()
-        entries = sorted(self._entries.values(), key=image_key)
-        self.done = set(self._entries)
-        self._rewrite_manifest(entries)
-        images = [entry["image"] for entry in entries]
-        annotations = [annotation for entry in entries for annotation in entry["annotations"]]
-        check_unique((annotation["id"] for annotation in annotations), "annotation")
-        coco = {
-            "info": {"description": "synthetic set of DetDiffusion", **self.run},
-            "licenses": [],
-            "images": images,
-            "annotations": annotations,
-            "categories": self.categories,
-        }
-        path = self.out_dir / "annotations.json"
-        write_atomic(path, json.dumps(coco).encode())
+        try:
+            self._merge_parts()
+            entries = sorted(self._entries.values(), key=image_key)
+            self.done = set(self._entries)
+            self._rewrite_manifest(entries)
+            check_unique((a["id"] for entry in entries for a in entry["annotations"]), "annotation")
+            coco = {
+                "info": {"description": "synthetic set of DetDiffusion", **self.run},
+                "licenses": [],
+                "images": [entry["image"] for entry in entries],
+                "annotations": [annotation for entry in entries for annotation in entry["annotations"]],
+                "categories": self.categories,
+            }
+            path = self.out_dir / "annotations.json"
+            write_atomic(path, json.dumps(coco).encode())
+        except OSError as error:
+            raise UserError(f"{self.out_dir}: cannot write: {error}{_AGAIN}") from error
+        except UserError as error:
+            raise UserError(f"{error}{_AGAIN}") from error
         return path
 
     def _encode(self, image: np.ndarray, name: str) -> bytes:

@@ -75,7 +75,7 @@ def extract(
 
     if predictions is not None:
         found = read_results(predictions, images, categories)
-        nameable = _nameable(found, detector_classes, ids_of_name, predictions)
+        nameable = nameable_ids(found, detector_classes, ids_of_name, predictions)
         detector = {"predictions": str(predictions), "sha256": sha256_of(predictions)}
     else:
         folder = _image_folder(img_dir, annotation_files[0])
@@ -156,7 +156,7 @@ def _image_folder(img_dir: str | Path | None, first_annotation_file: str | Path)
     return folder
 
 
-def _nameable(
+def nameable_ids(
     found: Predictions, detector_classes: Sequence[str] | None, ids_of_name: dict[str, int], path: str | Path
 ) -> set[int]:
     """Category ids that a detector known only by its results can name."""
