@@ -29,8 +29,7 @@ class Ranks:
 
     def __init__(self, launcher: str = "none") -> None:
         self.rank, self.local_rank, self.size = 0, 0, 1
-        self._parent = os.getppid()
-        self._group = None
+        self._group = self._parent = None
         if launcher == "none":
             return
         missing = [n for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR") if n not in os.environ]
@@ -43,9 +42,11 @@ class Ranks:
         self.local_rank = int(os.environ["LOCAL_RANK"])
         import torch.distributed as dist
 
-        # A rank waits at the end for the slowest one: days at most. A rank that died is torchrun's to notice.
-        dist.init_process_group("gloo", timeout=timedelta(days=7))
-        self._group = dist
+        # Without a launcher there is nobody to meet: give up soon. Later a rank waits for the slowest one, days at
+        # most; a rank that died is torchrun's to notice.
+        dist.init_process_group("gloo", timeout=timedelta(minutes=5))
+        self._group = dist.new_group(backend="gloo", timeout=timedelta(days=7))
+        self._parent = os.getppid()
 
     def device(self, name: str | None) -> str | None:
         """The device that the user names, or this rank's own GPU where there are any."""
@@ -64,27 +65,31 @@ class Ranks:
         """
         if self._group is None:
             return work()
+        import torch.distributed as dist
+
         result, outcome = None, [None]
         if self.rank == 0:
             try:
                 result = work()
             except UserError as error:
-                self._group.broadcast_object_list([str(error)])
+                dist.broadcast_object_list([str(error)], group=self._group)
                 raise
-        self._group.broadcast_object_list(outcome)
+        dist.broadcast_object_list(outcome, group=self._group)
         if outcome[0] is not None:
             raise UserError(f"rank 0 says: {outcome[0]}")
         if self.rank:
             result = work()
-        self._group.barrier()
+        dist.barrier(group=self._group)
         return result
 
     def total(self, counts: dict[str, int]) -> dict[str, int]:
         """Sums over all ranks of equally named counts; waits for every rank."""
         if self._group is None:
             return counts
+        import torch.distributed as dist
+
         gathered: list = [None] * self.size
-        self._group.all_gather_object(gathered, counts)
+        dist.all_gather_object(gathered, counts, group=self._group)
         return {key: sum(one[key] for one in gathered) for key in counts}
 
     def check_launcher(self) -> None:
@@ -99,5 +104,7 @@ class Ranks:
     def close(self) -> None:
         """Leaves the group."""
         if self._group is not None:
-            self._group.destroy_process_group()
+            import torch.distributed as dist
+
+            dist.destroy_process_group()
             self._group = None
