@@ -3,7 +3,7 @@
 Run: ``python benchmarks/kill_generation.py --out benchmarks/results/kill_generation.json`` (minutes).
 
 The model is the zoo's small one, the layouts are MiniScenes. Every round continues the set with 1 or 2 ranks and is
-killed, in a quarter of the rounds at a moment of the start, else at a moment of the drawing or the finishing, all ranks at
+killed, in a quarter of the rounds at a moment of the start, else of the drawing or the finishing, all ranks at
 once or one of them (the launcher then ends the others by SIGTERM). Most rounds fork their ranks from this process,
 which has imported everything and built the model: so the kills fall on the work and not on the start. Some rounds
 (``--commands``) are the real commands, tools/generate.py and tools/dist_generate.sh; there the launcher alone may be
