@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -103,9 +103,9 @@ def generate_dataset(
         inferencer = DetDiffusionInferencer(config, checkpoint, ranks.device(device), cfg_options)
         side = _image_size(inferencer.model, height, width)
         layouts = _Layouts.read(inferencer, config, split, ann, img_dir, attributes, limit)
-        chosen = layouts.strategy(strategy, strategy_options)
+        chosen = layouts.strategy(strategy, strategy_options, ranks.say)
         editor = layouts.editor(edits)
-        samples = layouts.samples(oversample_thr, samples_per_image, seed)
+        samples = layouts.samples(oversample_thr, samples_per_image, seed, ranks.say)
         drawings = plan(layouts.layouts, chosen, seed, samples, editor, SUFFIXES[image_format])
         run = dict(
             strategy=chosen.name,
@@ -176,22 +176,18 @@ class _Session:
 
     def introduce(self, strategy: str, layouts: int, seed: int, verify: bool) -> None:
         """What this run is going to do, on rank 0."""
-        if self.ranks.rank:
-            return
         report = self.writer.report
         found = {reason: count for reason, count in report.items() if count}
-        print(
+        self.ranks.say(
             f"{self.out}: {len(self.drawings)} images of {layouts} layouts, strategy {strategy}, seed {seed}"
             + (f", {self.ranks.size} ranks" if self.ranks.size > 1 else "")
-            + (f"; continuing: {', '.join(f'{k} {v}' for k, v in found.items())}" if found else ""),
-            flush=True,
+            + (f"; continuing: {', '.join(f'{k} {v}' for k, v in found.items())}" if found else "")
         )
         if verify:
             bad = report["missing_files"] + report["damaged_files"]
-            print(
+            self.ranks.say(
                 f"verified {report['resumed'] + bad} files: {report['damaged_files']} damaged, "
-                f"{report['missing_files']} missing, {report['stray_files']} stray",
-                flush=True,
+                f"{report['missing_files']} missing, {report['stray_files']} stray"
             )
 
     def run(self, infer, preview: LivePreview, progress, verify: bool) -> dict:
@@ -283,7 +279,7 @@ class _Layouts:
     def nameable(self) -> list[str] | None:
         return self.file.info.get("nameable") if self.file else None
 
-    def strategy(self, strategy: str | dict, options: Mapping | None):
+    def strategy(self, strategy: str | dict, options: Mapping | None, say: Callable[[str], None]):
         """The strategy; the layouts get the attributes that it works on."""
         levels = dict(levels=self.file.words[:-1]) if self.file else {}
         chosen = build_strategy(strategy, self.nameable, **levels, **(options or {}))
@@ -295,7 +291,7 @@ class _Layouts:
             return chosen
         if hasattr(chosen, "check_classes"):
             chosen.check_classes(self.classes)
-        self.layouts = with_attributes(self.layouts, self.file, chosen, self.config, self.ann_files)
+        self.layouts = with_attributes(self.layouts, self.file, chosen, self.config, self.ann_files, say)
         return chosen
 
     def editor(self, edits: Mapping[str, float] | None) -> LayoutEdits | None:
@@ -306,13 +302,15 @@ class _Layouts:
             edits, nameable=self.nameable, categories=self.categories, layouts=self.layouts
         )
 
-    def samples(self, threshold: float | None, samples: int, seed: int) -> int | list[int]:
+    def samples(
+        self, threshold: float | None, samples: int, seed: int, say: Callable[[str], None]
+    ) -> int | list[int]:
         """Images a layout."""
         if threshold is None:
             return samples
         counts = samples_of(self.layouts, repeat_factors(self.layouts, threshold), samples, seed)
         more = sum(count > samples for count in counts)
-        print(
+        say(
             f"oversampling classes in less than {threshold:.3g} of the layouts: {more} of {len(counts)} layouts get "
             f"more images, {sum(counts)} images in all instead of {samples * len(counts)}"
         )

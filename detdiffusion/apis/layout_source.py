@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +56,12 @@ def read_layouts(cfg, config: str, split: str, ann, img_dir, attributes: str | N
 
 
 def with_attributes(
-    layouts: Sequence[Layout], file: AttributesFile, strategy, config: str, ann_files: Sequence[str]
+    layouts: Sequence[Layout],
+    file: AttributesFile,
+    strategy,
+    config: str,
+    ann_files: Sequence[str],
+    say: Callable[[str], None] = print,
 ) -> list[Layout]:
     """Layouts with the attributes of a file, or without any where it is another set's and the strategy needs none.
 
@@ -69,16 +74,20 @@ def with_attributes(
         strategy: a strategy that was built with the file's nameable classes.
         config: of the generator, for messages.
         ann_files: the layouts' COCO jsons.
+        say: prints a line for the user.
 
     Raises:
         UserError: the file is of another set, and the strategy needs the objects' own attributes.
     """
     ids = [i for layout in layouts for i in layout.ids]
     complete = all(i in file.attributes for i in ids)
-    fits = complete and (file.made_from(ann_files) or _is_part(layouts, file))
+    fits = complete and file.made_from(ann_files)
+    if complete and not fits and _is_part(layouts, file):
+        fits = True
+        say(f"{file.path}: was made from a set of which the layouts are a part: its attributes are used")
     nameable = file.info.get("nameable")
     if not fits and nameable and not getattr(strategy, "reads_attributes", True):
-        print(
+        say(
             f"{file.path}: is of another set; {strategy.name!r} takes from it only the {len(nameable)} nameable "
             "classes"
         )
@@ -108,5 +117,4 @@ def _is_part(layouts: Sequence[Layout], file: AttributesFile) -> bool:
             scale = (layout.width, layout.height) * 2
             if any(abs(a * s - b) > _SAME_BOX for a, s, b in zip(box, scale, (x, y, x + w, y + h))):
                 return False
-    print(f"{file.path}: was made from a set of which the layouts are a part: its attributes are used")
     return True

@@ -24,7 +24,7 @@ class Ranks:
         rank, local_rank, size: of this process; 0, 0 and 1 alone.
 
     Raises:
-        UserError: 'pytorch' outside torchrun.
+        UserError: 'pytorch' outside torchrun, or the launcher is not there any more.
     """
 
     def __init__(self, launcher: str = "none") -> None:
@@ -40,13 +40,13 @@ class Ranks:
             )
         self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         self.local_rank = int(os.environ["LOCAL_RANK"])
-        import torch.distributed as dist
-
-        # Without a launcher there is nobody to meet: give up soon. Later a rank waits for the slowest one, days at
-        # most; a rank that died is torchrun's to notice.
-        dist.init_process_group("gloo", timeout=timedelta(minutes=5))
-        self._group = dist.new_group(backend="gloo", timeout=timedelta(days=7))
+        self._group = self._meet(_join)
         self._parent = os.getppid()
+
+    def say(self, text: str) -> None:
+        """Prints a line, on rank 0 alone."""
+        if self.rank == 0:
+            print(text, flush=True)
 
     def device(self, name: str | None) -> str | None:
         """The device that the user names, or this rank's own GPU where there are any."""
@@ -67,29 +67,37 @@ class Ranks:
             return work()
         import torch.distributed as dist
 
-        result, outcome = None, [None]
+        def tell(outcome: str | None) -> str | None:
+            box = [outcome]
+            self._meet(lambda: dist.broadcast_object_list(box, group=self._group))
+            return box[0]
+
         if self.rank == 0:
             try:
                 result = work()
             except UserError as error:
-                dist.broadcast_object_list([str(error)], group=self._group)
+                tell(str(error))
                 raise
-        dist.broadcast_object_list(outcome, group=self._group)
-        if outcome[0] is not None:
-            raise UserError(f"rank 0 says: {outcome[0]}")
-        if self.rank:
+            tell(None)
+        else:
+            if (failure := tell(None)) is not None:
+                raise UserError(f"rank 0 says: {failure}")
             result = work()
-        dist.barrier(group=self._group)
+        self._meet(lambda: dist.barrier(group=self._group))
         return result
 
     def total(self, counts: dict[str, int]) -> dict[str, int]:
-        """Sums over all ranks of equally named counts; waits for every rank."""
+        """Sums over all ranks of equally named counts; waits for every rank.
+
+        Raises:
+            UserError: another rank stopped.
+        """
         if self._group is None:
             return counts
         import torch.distributed as dist
 
         gathered: list = [None] * self.size
-        dist.all_gather_object(gathered, counts, group=self._group)
+        self._meet(lambda: dist.all_gather_object(gathered, counts, group=self._group))
         return {key: sum(one[key] for one in gathered) for key in counts}
 
     def check_launcher(self) -> None:
@@ -108,3 +116,22 @@ class Ranks:
 
             dist.destroy_process_group()
             self._group = None
+
+    def _meet(self, together: Callable[[], _T]) -> _T:
+        """A collective; the backend's error becomes one that a user can read."""
+        try:
+            return together()
+        except RuntimeError as error:  # torch.distributed's errors are RuntimeErrors
+            raise UserError(
+                f"rank {self.rank}: another rank or the launcher stopped (its own message says why); what was written "
+                f"is safe, run again to continue ({str(error).strip().splitlines()[0]})"
+            ) from error
+
+
+def _join():
+    """The group of all ranks. Without a launcher there is nobody to meet, so the ranks give up soon; once they have met,
+    one waits for the slowest, days at most (a rank that died is torchrun's to notice)."""
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", timeout=timedelta(minutes=5))
+    return dist.new_group(backend="gloo", timeout=timedelta(days=7))

@@ -195,6 +195,36 @@ def test_the_command(on_disk, repo_root, monkeypatch, capsys):
     assert (on_disk / "set/annotations.json").read_bytes() == before
 
 
+def test_a_detector_reads_the_images(tmp_path, repo_root, monkeypatch, capsys):
+    """An mmdet detector with fresh weights finds nothing with confidence: every thing is missed, stuff unjudged."""
+    from detdiffusion.datasets.miniscenes import write_miniscenes
+    from detdiffusion.utils import compat
+
+    compat.setup()
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+    from mmengine.config import Config
+
+    register_all_modules(init_default_scope=True)
+    monkeypatch.chdir(repo_root)
+    write_miniscenes(tmp_path, "train", 3, size=64, seed=0)
+    folder = tmp_path / "train"
+    things, stuff = (json.loads((folder / f"{kind}.json").read_text()) for kind in ("instances", "stuff"))
+    for key in ("annotations", "categories"):
+        things[key] += stuff[key]
+    (folder / "annotations.json").write_text(json.dumps(things))
+    config = "configs/detectors/atss_miniscenes.py"
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(config).model)
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "fresh.pth")
+    out = folder / "judged.json"
+    report = run_quality_gate(folder, out, config=config, checkpoint=tmp_path / "fresh.pth", device="cpu")
+    crowds = sum(a["iscrowd"] for a in things["annotations"])
+    assert report["all"]["unjudged"] == len(stuff["annotations"]) + crowds
+    assert report["all"]["missed"] == len(things["annotations"]) - report["all"]["unjudged"] > 0
+    assert report["all"]["extra"] == 0 and "nothing: no rule was given" in capsys.readouterr().out
+
+
 def test_bad_input(on_disk):
     folder, results = on_disk / "set", on_disk / "results.json"
     with pytest.raises(UserError, match="would overwrite an input file"):

@@ -16,6 +16,7 @@ from PIL import Image
 from pycocotools.coco import COCO
 from tiny_generation import draw, pixels, write_world
 
+from detdiffusion.evaluation.fidelity import load_sets
 from detdiffusion.generation.background import BackgroundWriter
 from detdiffusion.generation.disk import DiskGuard
 from detdiffusion.generation.generate import generate
@@ -238,7 +239,7 @@ def small_disk(tmp_path):
 def test_full_disk(world, whole, small_disk):
     """It fills up while images are written; after making room the same command finishes the set."""
     ballast = small_disk / "ballast"
-    ballast.write_bytes(bytes(270_000))
+    ballast.write_bytes(bytes(280_000))
     with pytest.raises(UserError, match=r"No space left.*run the same command again to continue"):
         draw(world, small_disk / "set", min_free_mb=0, preview_every=0)
     with pytest.raises(UserError, match="must stay free|only .* are free"):
@@ -248,6 +249,14 @@ def test_full_disk(world, whole, small_disk):
     for name in ("annotations.json", "manifest.jsonl"):
         assert (small_disk / "set" / name).read_bytes() == (whole / name).read_bytes()
     assert not list(small_disk.rglob(".tmp-*"))
+
+
+def test_read_only_disk(world, whole, small_disk):
+    shutil.copytree(whole, small_disk / "set")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    for out in ("set", "another"):
+        with pytest.raises(UserError, match="cannot write.*: Read-only file system"):
+            draw(world, small_disk / out, min_free_mb=0)
 
 
 # formats, preview, edits
@@ -301,6 +310,10 @@ def test_edited_layouts_reach_the_annotations(world, tmp_path):
     assert not any((i["id"], key) in shown for i in images for key in i["dropped"])
     words = [a["attribute"] for a in coco.dataset["annotations"] if a["category_id"] <= 8]
     assert set(words) == {"easy", "hard"}
+    with pytest.raises(UserError, match="layouts were edited .drop0.3-flip1.*no bound"):
+        load_sets(
+            world / "train/instances.json", world / "train/images", dict(a=tmp_path / "set"), ["ball", "tent"]
+        )
 
 
 def test_objects_without_room_are_in_the_image_record(world, tmp_path):
