@@ -129,8 +129,11 @@ class Ranks:
 
 
 def _join():
-    """The group of all ranks. Without a launcher there is nobody to meet, so the ranks give up soon; once they have met,
-    one waits for the slowest, days at most (a rank that died is torchrun's to notice)."""
+    """The group of all ranks.
+
+    Without a launcher there is nobody to meet, so the ranks give up soon. Once they have met, one waits for the
+    slowest, days at most; a rank that died is torchrun's to notice.
+    """
     import torch.distributed as dist
 
     dist.init_process_group("gloo", timeout=timedelta(minutes=5))

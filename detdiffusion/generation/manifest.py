@@ -102,11 +102,14 @@ def lock(fd: int, folder: Path, patience: float = 0.0) -> None:
     Raises:
         UserError: another process holds it after ``patience`` seconds.
     """
-    end = time.monotonic() + patience
+    end, waiting = time.monotonic() + patience, False
     while True:
         try:
             return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
+            if patience and not waiting:
+                waiting = True
+                print(f"{folder}: in use by another process; waiting {patience:g} s for it", flush=True)
             if time.monotonic() >= end:
                 raise UserError(
                     f"{folder}: another process is generating into this folder; wait for it, or stop it and run "

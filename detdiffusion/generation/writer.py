@@ -206,11 +206,10 @@ class CocoWriter:
         return path
 
     def _encode(self, image: np.ndarray, name: str) -> bytes:
+        jpeg = name.endswith(SUFFIXES["jpeg"])
+        options = dict(format="jpeg", quality=self.jpeg_quality) if jpeg else dict(format="png")
         buffer = BytesIO()
-        if name.endswith(SUFFIXES["jpeg"]):
-            Image.fromarray(image).save(buffer, format="jpeg", quality=self.jpeg_quality)
-        else:
-            Image.fromarray(image).save(buffer, format="png")
+        Image.fromarray(image).save(buffer, **options)
         return buffer.getvalue()
 
     # What a start does, in this order.
