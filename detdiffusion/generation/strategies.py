@@ -293,8 +293,9 @@ def build_strategy(
     for key, value in (("nameable", nameable), ("levels", levels)):
         if key in parameters:
             cfg.setdefault(key, value)
+    del cfg["type"]
     try:
-        return TASK_UTILS.build(cfg)
+        return cls(**cfg)  # not by the registry, which would look in the default scope: mmdet's, after a detector
     except UserError:
         raise
     except (TypeError, AttributeError) as error:

@@ -216,6 +216,7 @@ def test_a_detector_reads_the_images(tmp_path, repo_root, monkeypatch, capsys):
     config = "configs/detectors/atss_miniscenes.py"
     torch.manual_seed(0)
     model = MODELS.build(Config.fromfile(config).model)
+    model.init_weights()  # class scores begin near 0.01
     torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "fresh.pth")
     out = folder / "judged.json"
     report = run_quality_gate(folder, out, config=config, checkpoint=tmp_path / "fresh.pth", device="cpu")
