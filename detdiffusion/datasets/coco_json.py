@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.file_names import check_file_name
 
 from .json_files import load_json, load_with_spans
 
@@ -28,7 +29,7 @@ CLIPPED = "box reaches over its image's border: clipped"
 # COCO's own files reach over the border by rounding (two decimals); that is clipped without a word.
 BORDER_TOLERANCE = 0.5
 _EXAMPLES = 5
-_LIGHT_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")
+_LIGHT_KEYS = ("id", "image_id", "category_id", "bbox", "area", "iscrowd", "ignore")
 
 
 @dataclass
@@ -197,6 +198,7 @@ def _check_images(coco: CocoFile) -> dict[int, tuple[float, float]]:
         name = image.get("file_name")
         if not isinstance(name, str) or not name:
             raise UserError(f"{where} (id {image_id}): 'file_name' must be a text, it is {name!r}")
+        check_file_name(name, f"{where} (id {image_id})")
         sizes[image_id] = (image["width"], image["height"])
     return sizes
 
@@ -235,7 +237,9 @@ def _clean_annotations(coco: CocoFile, annotations: list[dict], sizes: dict) -> 
         crowd = annotation.get("iscrowd", 0)
         if crowd not in (0, 1):
             raise UserError(f"{where}: 'iscrowd' must be 0 or 1, it is {crowd!r}")
-        clean = _clean_box(coco, annotation_id, [float(v) for v in bbox], sizes[image_id])
+        clean, defect = clean_box([float(v) for v in bbox], sizes[image_id])
+        if defect is not None:
+            coco._count(defect, annotation_id)
         if clean is None:
             continue
         annotation["bbox"] = clean
@@ -248,26 +252,29 @@ def _clean_annotations(coco: CocoFile, annotations: list[dict], sizes: dict) -> 
     return kept
 
 
-def _clean_box(
-    coco: CocoFile, annotation_id: int, bbox: list[float], size: tuple[float, float]
-) -> list[float] | None:
+def clean_box(bbox: list[float], size: tuple[float, float]) -> tuple[list[float] | None, str | None]:
+    """A box inside its image.
+
+    Args:
+        bbox: x, y, width, height in pixels.
+        size: width and height of the image.
+
+    Returns:
+        (the box, clipped where it reaches out, or None if nothing is left; what is wrong with it, or None).
+    """
     x, y, w, h = bbox
     width, height = size
     if not all(map(math.isfinite, bbox)):
-        coco._count(NOT_FINITE, annotation_id)
-        return None
+        return None, NOT_FINITE
     if w <= 0 or h <= 0:
-        coco._count(ZERO_SIZE, annotation_id)
-        return None
+        return None, ZERO_SIZE
     x1, y1, x2, y2 = max(x, 0.0), max(y, 0.0), min(x + w, float(width)), min(y + h, float(height))
     if x1 >= x2 or y1 >= y2:
-        coco._count(OUTSIDE, annotation_id)
-        return None
+        return None, OUTSIDE
     if x1 == x and y1 == y and x2 == x + w and y2 == y + h:
-        return bbox
-    if max(x1 - x, y1 - y, x + w - x2, y + h - y2) > BORDER_TOLERANCE:
-        coco._count(CLIPPED, annotation_id)
-    return [x1, y1, x2 - x1, y2 - y1]
+        return bbox, None
+    far = max(x1 - x, y1 - y, x + w - x2, y + h - y2) > BORDER_TOLERANCE
+    return [x1, y1, x2 - x1, y2 - y1], CLIPPED if far else None
 
 
 def _int_id(entry: dict, key: str, where: str) -> int:

@@ -30,8 +30,8 @@ LAMA_FILTER = dict(min_area_ratio=0.02, min_objects=3, max_objects=8, drop_class
 class LayoutCocoDataset(Dataset):
     """Images with layouts from one or more COCO json files of the same images (instances, stuff).
 
-    The filter is LAMA's: no crowds, boxes above a share of the image's area (strict), images with a minimum to a
-    maximum number of objects. Every drop is counted in :attr:`report` and printed.
+    The filter is LAMA's: no crowds and nothing marked ``ignore``, boxes above a share of the image's area (strict),
+    images with a minimum to a maximum number of objects. Every drop is counted in :attr:`report` and printed.
 
     Args:
         ann_files: COCO json paths; annotation ids must be unique over them.
@@ -161,6 +161,8 @@ class LayoutCocoDataset(Dataset):
         _, _, w, h = annotation["bbox"]
         if annotation["iscrowd"]:
             return "crowds"
+        if annotation.get("ignore"):
+            return "marked 'ignore'"
         if names[annotation["category_id"]] not in label_of:
             return "objects of other classes"
         if w * h <= self.filter_cfg["min_area_ratio"] * image["width"] * image["height"]:

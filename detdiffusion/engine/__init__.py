@@ -4,14 +4,16 @@ from .checkpoint import latest_checkpoint, load_checkpoint, load_strictly, use_s
 from .latent_cache_hook import LatentCacheHook
 from .launch import build_runner, prepare_ranks
 from .loops import ResumableEpochLoop
+from .mixing_hook import MixingRatioHook
 from .prompt_report import PromptReportHook
 from .runner import SafeRunner
 from .sharded import ShardedOptimWrapper
 
 __all__ = [
     "LatentCacheHook",
-    "ResumableEpochLoop",
+    "MixingRatioHook",
     "PromptReportHook",
+    "ResumableEpochLoop",
     "SafeRunner",
     "ShardedOptimWrapper",
     "build_runner",

@@ -62,6 +62,7 @@ def build_runner(cfg: Config) -> Runner:
     """
     compat.setup()
     use_safe_loader()
+    _log_mixing(cfg)
     for key in ("model", "work_dir"):
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
@@ -73,6 +74,22 @@ def build_runner(cfg: Config) -> Runner:
         if "registry" in str(error):
             raise UserError(f"config {cfg.filename}: {error.args[0]}") from error
         raise
+
+
+def _log_mixing(cfg: Config) -> None:
+    """Adds the hook that logs the share of synthetic images, where there are any."""
+    hooks = cfg.get("custom_hooks") or []
+    kinds = [str(hook.get("type")).rpartition(".")[2] for hook in hooks if isinstance(hook, dict)]
+    if _mixes(cfg.get("train_dataloader", {}).get("dataset")) and "MixingRatioHook" not in kinds:
+        cfg.custom_hooks = [*hooks, dict(type="detdiffusion.MixingRatioHook")]
+
+
+def _mixes(dataset) -> bool:
+    if not isinstance(dataset, dict):
+        return False
+    if str(dataset.get("type")).rpartition(".")[2] == "SyntheticAugmentedCocoDataset":
+        return True
+    return any(map(_mixes, [dataset.get("dataset"), *dataset.get("datasets", [])]))
 
 
 def enable_amp(cfg: Config) -> None:

@@ -44,6 +44,14 @@ layout_datasets = dict(
         img_dir="train2017",
         filter_cfg=filter_cfg,
     ),
+    # the paper's trainability images, things only; tools/analysis_tools/trainability_subset.py counts them
+    trainability=dict(
+        type="LayoutCocoDataset",
+        data_root=data_root,
+        ann_files=["annotations/instances_train2017.json"],
+        img_dir="train2017",
+        filter_cfg=filter_cfg,
+    ),
     val=dict(  # 3,097 layouts
         type="LayoutCocoDataset",
         data_root=data_root,

@@ -14,9 +14,19 @@ from typing import Any
 from detdiffusion.utils.errors import UserError
 
 NAME = "layout_config.json"
-FIELDS = ("template", "bins", "attributes", "attribute_position", "overflow", "max_length", "prefix")
+FIELDS = (
+    "template",
+    "bins",
+    "attributes",
+    "attribute_words",
+    "attribute_position",
+    "overflow",
+    "max_length",
+    "prefix",
+)
 """Arguments of :class:`.layout_tokenizer.LayoutTokenizer` that the file keeps."""
 _BINDING = ("template", "bins", "prefix")  # another value is another language
+_OF_ATTRIBUTES = ("attribute_words", "attribute_position")  # so too, where there are any
 
 
 def write_layout_config(folder: str | Path, layout_tokenizer, **about: Any) -> None:
@@ -49,15 +59,16 @@ def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) ->
         stored = {name: content[name] for name in FIELDS if name in content}
     except (ValueError, TypeError, OSError) as error:
         raise UserError(f"{path}: not a layout config ({error}); export the model again") from error
-    if "bins" in stored:
-        stored["bins"] = tuple(stored["bins"])
+    for name in ("bins", "attribute_words"):
+        if name in stored:
+            stored[name] = tuple(stored[name])
     if stored.get("template") == "caption" and given.get("template", "caption") != "caption":
         stored = {name: stored[name] for name in ("max_length", "prefix") if name in stored}
     binding = _BINDING
     if stored.get("attributes"):
-        binding = (*_BINDING, "attribute_position")
+        binding = (*_BINDING, *_OF_ATTRIBUTES)
     else:
-        stored.pop("attribute_position", None)
+        stored = {name: value for name, value in stored.items() if name not in _OF_ATTRIBUTES}
     for name in binding:
         if name in given and name in stored and _plain(given[name]) != _plain(stored[name]):
             raise UserError(

@@ -23,7 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detdiffusion.structures import ATTRIBUTES, Layout
+from detdiffusion.structures import ATTRIBUTES, Layout, check_attribute_words
 from detdiffusion.utils.errors import UserError
 
 TEMPLATES = ("compact", "paper", "caption")
@@ -90,9 +90,11 @@ class LayoutTokenizer:
         max_length: length in tokens that every window is padded to, start and end included.
         shuffle: whether :meth:`encode` shuffles the objects when called with a random generator (training).
         prefix: the prompt's first words.
+        attribute_words: the attributes, easiest first, ``background`` last; one added token each. Other levels
+            than the paper's go with an attributes file made by ``--levels``.
 
     Raises:
-        UserError: unknown template or overflow policy.
+        UserError: unknown template or overflow policy, or words that are no attributes.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class LayoutTokenizer:
         max_length: int = 77,
         shuffle: bool = True,
         prefix: str = "An image with",
+        attribute_words: Sequence[str] = ATTRIBUTES,
     ) -> None:
         if template not in TEMPLATES:
             raise UserError(f"layout tokenizer: template must be one of {TEMPLATES}, got {template!r}")
@@ -118,6 +121,7 @@ class LayoutTokenizer:
         self.tokenizer, self.template, self.overflow = tokenizer, template, overflow
         self.attribute_position = attribute_position
         self.bins, self.attributes = tuple(bins), attributes and template != "caption"
+        self.attribute_words = check_attribute_words(attribute_words, "layout_tokenizer.attribute_words")
         self.max_length, self.shuffle, self.prefix = max_length, shuffle, prefix
         self.dropped: Counter = Counter()
         """How many objects did not fit so far, by class name (``overflow='largest'``)."""
@@ -136,7 +140,7 @@ class LayoutTokenizer:
         if self.template != "caption":
             wanted["location"] = [f"<l{i}>" for i in range(self.bins[0] * self.bins[1])]
         if self.attributes:
-            wanted["attribute"] = [f"[{name}]" for name in ATTRIBUTES]
+            wanted["attribute"] = [f"[{name}]" for name in self.attribute_words]
         missing = {kind: [t for t in tokens if t not in known] for kind, tokens in wanted.items()}
         have = sum(re.fullmatch(r"<l\d+>", token) is not None for token in known)
         if have and wanted["location"] and have != len(wanted["location"]):
@@ -156,7 +160,7 @@ class LayoutTokenizer:
         self._first_location = ids["location"][0] if ids["location"] else None
         if ids["location"] and ids["location"][-1] - ids["location"][0] != len(ids["location"]) - 1:
             raise UserError("the tokenizer's location tokens <l0>, <l1>, ... do not have consecutive ids")
-        self._attribute_ids = dict(zip(ATTRIBUTES, ids["attribute"]))
+        self._attribute_ids = dict(zip(self.attribute_words, ids["attribute"]))
         self.layout_ids: list[int] = [*ids["location"], *ids["attribute"]]
         """Ids of all location and attribute tokens, new or not."""
         return {
