@@ -28,14 +28,32 @@ def random_layout(rng, count):
 
 @pytest.mark.parametrize("template", ["compact", "paper", "caption"])
 @pytest.mark.parametrize("attributes", [True, False])
-def test_ids_equal_the_stock_tokenizers(clip_tokenizer, template, attributes):
+@pytest.mark.parametrize("position", ["last", "first"])
+def test_ids_equal_the_stock_tokenizers(clip_tokenizer, template, attributes, position):
     tokenizer = LayoutTokenizer(
-        clip_tokenizer, bins=(8, 16), template=template, attributes=attributes, max_length=400
+        clip_tokenizer,
+        bins=(8, 16),
+        template=template,
+        attributes=attributes,
+        attribute_position=position,
+        max_length=400,
     )
     rng = random.Random(0)
     encoded = tokenizer.encode([random_layout(rng, count) for count in (0, 1, 3, 8) for _ in range(5)], rng)
     stock = clip_tokenizer(encoded.prompts, padding="max_length", max_length=400, return_tensors="pt")
     assert torch.equal(stock.input_ids, encoded.input_ids)
+
+
+@pytest.mark.parametrize("position", ["last", "first"])
+def test_where_the_attribute_stands(clip_tokenizer, position):
+    tokenizer = LayoutTokenizer(clip_tokenizer, bins=(4, 4), attribute_position=position)
+    layout = Layout(torch.tensor([[0.0, 0.0, 1.0, 1.0]]), ["pine tree"], ["hard"])
+    text = dict(last="pine tree <l0> <l15> [hard]", first="[hard] pine tree <l0> <l15>")[position]
+    encoded = tokenizer.encode([layout])
+    assert encoded.prompts == [f"An image with {text}"]
+    start, end = encoded.spans[0][0]
+    ids = clip_tokenizer(text, add_special_tokens=False).input_ids
+    assert encoded.input_ids[0, start:end].tolist() == ids
 
 
 def test_an_attribute_is_one_token(clip_tokenizer):

@@ -14,7 +14,7 @@ from typing import Any
 from detdiffusion.utils.errors import UserError
 
 NAME = "layout_config.json"
-FIELDS = ("template", "bins", "attributes", "overflow", "max_length", "prefix")
+FIELDS = ("template", "bins", "attributes", "attribute_position", "overflow", "max_length", "prefix")
 """Arguments of :class:`.layout_tokenizer.LayoutTokenizer` that the file keeps."""
 _BINDING = ("template", "bins", "prefix")  # another value is another language
 
@@ -53,7 +53,12 @@ def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) ->
         stored["bins"] = tuple(stored["bins"])
     if stored.get("template") == "caption" and given.get("template", "caption") != "caption":
         stored = {name: stored[name] for name in ("max_length", "prefix") if name in stored}
-    for name in _BINDING:
+    binding = _BINDING
+    if stored.get("attributes"):
+        binding = (*_BINDING, "attribute_position")
+    else:
+        stored.pop("attribute_position", None)
+    for name in binding:
         if name in given and name in stored and _plain(given[name]) != _plain(stored[name]):
             raise UserError(
                 f"layout_tokenizer.{name} is {given[name]!r} in the config, but the model in {folder} was trained with "

@@ -28,6 +28,7 @@ from detdiffusion.utils.errors import UserError
 
 TEMPLATES = ("compact", "paper", "caption")
 OVERFLOWS = ("largest", "error", "chunk")
+ATTRIBUTE_POSITIONS = ("last", "first")
 
 
 @dataclass
@@ -81,6 +82,9 @@ class LayoutTokenizer:
         bins: (rows, columns) of the location grid; COCO uses (256, 256).
         template: one of :data:`TEMPLATES`.
         attributes: whether objects carry an attribute token (off: GeoDiffusion).
+        attribute_position: in the compact template, the attribute token stands ``last`` (the paper's order) or
+            ``first`` in its object. A CLIP text encoder is causal: from the front the attribute reaches the class and
+            location tokens that a layout checkpoint already listens to; from the back it waits to be discovered.
         overflow: ``largest`` keeps the largest objects that fit, ``error`` raises, ``chunk`` takes another window
             for the objects that do not fit; each window starts with ``prefix``.
         max_length: length in tokens that every window is padded to, start and end included.
@@ -97,6 +101,7 @@ class LayoutTokenizer:
         bins: tuple[int, int] = (256, 256),
         template: str = "compact",
         attributes: bool = True,
+        attribute_position: str = "last",
         overflow: str = "largest",
         max_length: int = 77,
         shuffle: bool = True,
@@ -106,7 +111,12 @@ class LayoutTokenizer:
             raise UserError(f"layout tokenizer: template must be one of {TEMPLATES}, got {template!r}")
         if overflow not in OVERFLOWS:
             raise UserError(f"layout tokenizer: overflow must be one of {OVERFLOWS}, got {overflow!r}")
+        if attribute_position not in ATTRIBUTE_POSITIONS:
+            raise UserError(
+                f"layout tokenizer: attribute_position must be one of {ATTRIBUTE_POSITIONS}, got {attribute_position!r}"
+            )
         self.tokenizer, self.template, self.overflow = tokenizer, template, overflow
+        self.attribute_position = attribute_position
         self.bins, self.attributes = tuple(bins), attributes and template != "caption"
         self.max_length, self.shuffle, self.prefix = max_length, shuffle, prefix
         self.dropped: Counter = Counter()
@@ -188,7 +198,10 @@ class LayoutTokenizer:
                 f"object {name!r} has no perception-aware attribute ({attribute!r}); add LoadPerceptionAttributes "
                 "to the pipeline, or set layout_tokenizer.attributes=False"
             )
-        return [*head, self._first_location + bins[0], self._first_location + bins[1], *tail]
+        corners = (self._first_location + bins[0], self._first_location + bins[1])
+        if self.attribute_position == "first" and self.template == "compact":
+            return [*tail, *head, *corners]
+        return [*head, *corners, *tail]
 
     def _head(self, name: str) -> list[int]:
         """Ids in front of the corners."""
@@ -208,7 +221,8 @@ class LayoutTokenizer:
         if self.template == "caption":
             return words
         if self.template == "compact":
-            return " ".join([words, *corners, *attributes])
+            first = self.attribute_position == "first"
+            return " ".join([*attributes, words, *corners] if first else [words, *corners, *attributes])
         return f"({', '.join([words, ''.join(corners), *attributes])}),"
 
     def encode(self, layouts: Sequence[Layout], rng: random.Random | None = None) -> EncodedLayouts:
