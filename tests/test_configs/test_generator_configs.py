@@ -359,6 +359,7 @@ def test_missing_data_is_one_message(sd_folder, coco, tmp_path):
     from detdiffusion.registry import DATASETS
 
     options = [f"sd_folder={sd_folder}", "model.layout_tokenizer.bins=(8,8)"]
+    options += ["model.layout_tokenizer.max_length=48"]
     run = run_train(tmp_path, CONFIGS / "detdiffusion_coco.py", "--cfg-options", *options)
     assert run.returncode == 2 and "Traceback" not in run.stderr
     message = run.stderr.splitlines()[-1]

@@ -163,6 +163,11 @@ def test_it_can_be_copied_for_averaging(tmp_path):
     assert values[0] == values[1]
 
 
+def test_prompts_longer_than_the_text_encoder_are_refused(tmp_path):
+    with pytest.raises(UserError, match="max_length is 77, but the text encoder has 48 positions"):
+        build_editor(tmp_path, layout_tokenizer=dict(bins=(4, 4), max_length=77))
+
+
 def test_a_missing_folder_says_what_belongs_there(tmp_path):
     with pytest.raises(UserError, match="unet: no folder .*it should be a diffusers folder"):
         build_editor(

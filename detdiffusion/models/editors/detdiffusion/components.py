@@ -107,7 +107,16 @@ def extend_text_encoder(text_encoder: nn.Module, layout_tokenizer: LayoutTokeniz
 
     Location tokens start as a 2-D sine-cosine grid (paper 4.1, not rescaled), an attribute token from the mean of
     its word's embeddings.
+
+    Raises:
+        UserError: prompts are longer than what the text encoder has positions for.
     """
+    positions = text_encoder.config.max_position_embeddings
+    if layout_tokenizer.max_length > positions:
+        raise UserError(
+            f"layout_tokenizer.max_length is {layout_tokenizer.max_length}, but the text encoder has {positions} "
+            "positions: lower it, and set overflow='chunk' for more objects"
+        )
     rows = text_encoder.get_input_embeddings().weight.shape[0]
     size = len(layout_tokenizer.tokenizer)
     if size > rows:

@@ -129,6 +129,9 @@ class LayoutTokenizer:
         """How many prompts took how many windows so far."""
         self.added = self._add_tokens()
         self._word_ids: dict[str, list[int]] = {}
+        self._heads: dict[str, list[int]] = {}
+        tokens = self._attribute_ids if self.attributes else {None: None}
+        self._tails = {name: self._tail(token) for name, token in tokens.items()}
         self._bos, self._eos = tokenizer.bos_token_id, tokenizer.eos_token_id
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._eos
         self._empty = [self._bos, self._eos, *[self._pad] * (max_length - 2)]
@@ -188,25 +191,33 @@ class LayoutTokenizer:
 
     def _object(self, name: str, bins: tuple[int, int], attribute: str | None) -> list[int]:
         """Token ids of one object; :meth:`_text` is the same in words."""
-        words = self.words(name.replace("-", " "))
+        head = self._heads.get(name)
+        if head is None:
+            head = self._heads[name] = self._head(name)
         if self.template == "caption":
-            return words
-        corners = [self._first_location + bins[0], self._first_location + bins[1]]
-        attributes = []
-        if self.attributes:
-            attributes = [self._attribute_ids.get(attribute)]
-            if attributes[0] is None:
-                raise UserError(
-                    f"object {name!r} has no perception-aware attribute ({attribute!r}); add "
-                    "LoadPerceptionAttributes to the pipeline, or set layout_tokenizer.attributes=False"
-                )
-        if self.template == "compact":
-            if self.attribute_position == "first":
-                return [*attributes, *words, *corners]
-            return [*words, *corners, *attributes]
-        if attributes:
-            attributes = [*self.words(","), *attributes]
-        return [*self.words("("), *words, *self.words(","), *corners, *attributes, *self.words("),")]
+            return head
+        tail = self._tails.get(attribute if self.attributes else None)
+        if tail is None:
+            raise UserError(
+                f"object {name!r} has no perception-aware attribute ({attribute!r}); add LoadPerceptionAttributes "
+                "to the pipeline, or set layout_tokenizer.attributes=False"
+            )
+        corners = (self._first_location + bins[0], self._first_location + bins[1])
+        if self.attribute_position == "first" and self.template == "compact":
+            return [*tail, *head, *corners]
+        return [*head, *corners, *tail]
+
+    def _head(self, name: str) -> list[int]:
+        """Ids in front of the corners."""
+        words = self.words(name.replace("-", " "))
+        return [*self.words("("), *words, *self.words(",")] if self.template == "paper" else words
+
+    def _tail(self, attribute: int | None) -> list[int]:
+        """Ids behind the corners; ``attribute`` is its token, None where there is none."""
+        ids = [] if attribute is None else [attribute]
+        if self.template == "paper":
+            return [*(self.words(",") if ids else []), *ids, *self.words("),")]
+        return ids
 
     def _text(self, name: str, bins: tuple[int, int], attribute: str | None) -> str:
         words, corners = name.replace("-", " "), [f"<l{b}>" for b in bins]
