@@ -8,6 +8,7 @@ from diffusers import DDPMScheduler
 from detdiffusion.models.losses import (
     NoiseLoss,
     boxes_to_masks,
+    debiased_weights,
     foreground_weights,
     min_snr_weights,
     noise_target,
@@ -105,16 +106,37 @@ def test_noise_loss():
     assert NoiseLoss()(pred.bfloat16(), target, boxes).dtype == torch.float32
 
 
+def test_debiased_weights_count_the_clean_error_by_the_root_of_the_snr():
+    """eps error = x0 error * sqrt(SNR), v error = x0 error * sqrt(SNR + 1): both kinds weigh x0 alike."""
+    t = torch.tensor([0, 100, 500, 900, 999])
+    alpha_bar = np.cumprod(1 - np.linspace(0.00085**0.5, 0.012**0.5, 1000) ** 2)
+    snr = (alpha_bar / (1 - alpha_bar))[t.numpy()]
+    weights = debiased_weights(DDPMScheduler(**SD15), t).numpy()
+    np.testing.assert_allclose(weights * np.sqrt(snr) / (weights * np.sqrt(snr))[2], 1, rtol=1e-4)
+    v = debiased_weights(DDPMScheduler(**SD15, prediction_type="v_prediction"), t).numpy()
+    ratio = v * (snr + 1) / (weights * snr)
+    np.testing.assert_allclose(ratio / ratio[0], 1, rtol=1e-4)
+    everywhere = debiased_weights(DDPMScheduler(**SD15), torch.arange(1000))
+    assert everywhere.mean().item() == pytest.approx(1, rel=1e-5)
+
+    x, y = torch.randn(5, 4, 8, 8), torch.randn(5, 4, 8, 8)
+    expected = ((x - y) ** 2).mean((1, 2, 3)).numpy() @ weights / 5
+    loss = NoiseLoss(foreground=False, debiased=True)(x, y, None, t, DDPMScheduler(**SD15))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
 def test_noise_loss_errors():
     x = torch.randn(2, 4, 8, 8)
     with pytest.raises(UserError, match="boxes of 2 samples, got None"):
         NoiseLoss()(x, x)
     with pytest.raises(UserError, match="differ"):
         NoiseLoss()(x, x[:1])
-    with pytest.raises(UserError, match="needs timesteps"):
+    with pytest.raises(UserError, match="need timesteps"):
         NoiseLoss(foreground=False, snr_gamma=5.0)(x, x)
     with pytest.raises(UserError, match="snr_gamma must be positive"):
         NoiseLoss(snr_gamma=-1)
+    with pytest.raises(UserError, match="exclude each other"):
+        NoiseLoss(snr_gamma=5.0, debiased=True)
     with pytest.raises(UserError, match="'sample'"):
         scheduler = DDPMScheduler(**SD15, prediction_type="sample")
         NoiseLoss(foreground=False)(x, x, scheduler=scheduler)

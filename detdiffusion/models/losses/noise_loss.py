@@ -1,4 +1,4 @@
-"""The base's denoising loss: Eq. 1 with GeoDiffusion's foreground weights and optional min-SNR weights."""
+"""The base's denoising loss: Eq. 1 with GeoDiffusion's foreground weights and optional weights by noise level."""
 
 from __future__ import annotations
 
@@ -8,7 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from detdiffusion.models.losses.box_masks import foreground_weights
-from detdiffusion.models.losses.timestep_weights import min_snr_weights, prediction_type
+from detdiffusion.models.losses.timestep_weights import (
+    debiased_weights,
+    min_snr_weights,
+    prediction_type,
+)
 from detdiffusion.registry import MODELS
 from detdiffusion.utils.errors import UserError
 
@@ -21,11 +25,13 @@ class NoiseLoss(nn.Module):
         foreground: weigh each latent cell as GeoDiffusion does; False gives the plain Eq. 1.
         foreground_weight: the foreground's constant.
         area_power: exponent of the area that divides a box's weight.
-        snr_gamma: min-SNR cap, or None for no weight by time step.
+        snr_gamma: min-SNR cap, or None for no such weight.
+        debiased: weights by noise level of the debiased estimation loss, see
+            :func:`~detdiffusion.models.losses.timestep_weights.debiased_weights`; not together with ``snr_gamma``.
         loss_weight: factor of the loss.
 
     Raises:
-        UserError: a weight or gamma that is not positive.
+        UserError: a weight or gamma that is not positive, or two weights by noise level.
     """
 
     def __init__(
@@ -34,9 +40,12 @@ class NoiseLoss(nn.Module):
         foreground_weight: float = 2.0,
         area_power: float = 0.2,
         snr_gamma: float | None = None,
+        debiased: bool = False,
         loss_weight: float = 1.0,
     ) -> None:
         super().__init__()
+        if debiased and snr_gamma is not None:
+            raise UserError(f"NoiseLoss: debiased=True and snr_gamma={snr_gamma} exclude each other; set one")
         for name, value in (("foreground_weight", foreground_weight), ("snr_gamma", snr_gamma)):
             if value is not None and value <= 0:
                 raise UserError(f"NoiseLoss: {name} must be positive, got {value}")
@@ -44,6 +53,7 @@ class NoiseLoss(nn.Module):
         self.foreground_weight = foreground_weight
         self.area_power = area_power
         self.snr_gamma = snr_gamma
+        self.debiased = debiased
         self.loss_weight = loss_weight
 
     def forward(
@@ -60,8 +70,8 @@ class NoiseLoss(nn.Module):
             pred: (B, C, h, w) output of the UNet.
             target: (B, C, h, w) noise or velocity (see ``noise_target``).
             boxes: one (N_i, 4) tensor a sample, xyxy in [0, 1]; needed with ``foreground``.
-            timesteps: (B,) int64; needed with ``snr_gamma``.
-            scheduler: the training scheduler; needed with ``snr_gamma``.
+            timesteps: (B,) int64; needed for weights by noise level.
+            scheduler: the training scheduler; needed for weights by noise level.
 
         Returns:
             float32 scalar.
@@ -88,8 +98,12 @@ class NoiseLoss(nn.Module):
                 size = pred.shape[-2:]
                 loss = loss * foreground_weights(boxes, *size, self.foreground_weight, self.area_power)
             loss = loss.mean((1, 2, 3))
-            if self.snr_gamma is not None:
+            if self.debiased or self.snr_gamma is not None:
                 if timesteps is None or scheduler is None:
-                    raise UserError("NoiseLoss: snr_gamma needs timesteps and scheduler")
-                loss = loss * min_snr_weights(scheduler, timesteps.to(loss.device), self.snr_gamma)
+                    raise UserError("NoiseLoss: weights by noise level need timesteps and scheduler")
+                timesteps = timesteps.to(loss.device)
+                if self.debiased:
+                    loss = loss * debiased_weights(scheduler, timesteps)
+                else:
+                    loss = loss * min_snr_weights(scheduler, timesteps, self.snr_gamma)
             return self.loss_weight * loss.mean()

@@ -61,6 +61,29 @@ def min_snr_weights(scheduler: Any, timesteps: Tensor, gamma: float) -> Tensor:
     return torch.where(snr > gamma, gamma / snr.clamp(min=gamma), torch.ones_like(snr))
 
 
+def debiased_weights(scheduler: Any, timesteps: Tensor) -> Tensor:
+    """Weights of the debiased estimation loss (https://arxiv.org/abs/2310.08442): 1 / sqrt(SNR) on the noise error.
+
+    The error of the clean latents is then weighted by sqrt(SNR) instead of SNR, so what is decided under heavy noise,
+    the place and the contrast of objects, counts for more. For v-prediction the weight is that which gives the
+    same, sqrt(SNR) / (SNR + 1).
+
+    Args:
+        scheduler: a diffusers scheduler with ``alphas_cumprod`` and ``config.prediction_type``.
+        timesteps: (B,) int64.
+
+    Returns:
+        (B,) float32, on the timesteps' device; 1 / sqrt(SNR) is capped at 20 (zero terminal SNR), and the mean over
+        all time steps is 1, so that other losses keep their share.
+    """
+    alpha_bar = scheduler.alphas_cumprod.to(timesteps.device).double()
+    snr = (alpha_bar / (1 - alpha_bar)).clamp(min=1 / 400)
+    weights = snr.rsqrt()
+    if prediction_type(scheduler) == "v_prediction":
+        weights = snr.sqrt() / (snr + 1)
+    return (weights / weights.mean())[timesteps.long()].float()
+
+
 def noise_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
     """What the UNet has to predict.
 

@@ -1,0 +1,105 @@
+"""A layout checkpoint on another grid of location tokens, its learned positions interpolated."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from detdiffusion.utils.errors import UserError
+
+
+def resize_grid(rows_TD: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
+    """Embeddings of a grid of corners at another number of bins.
+
+    Bin i of n stands for the coordinate i / (n - 1), so the outermost bins stay where they are
+    (``align_corners``); in between the interpolation is bilinear.
+
+    Args:
+        rows_TD: (rows * columns, D) embeddings, row-major.
+        old: (rows, columns) of ``rows_TD``.
+        new: (rows, columns) wanted.
+
+    Returns:
+        (new rows * new columns, D) of the same dtype.
+    """
+    grid = rows_TD.float().T.unflatten(1, old)[None]
+    grid = F.interpolate(grid, size=new, mode="bilinear", align_corners=True)
+    return grid[0].flatten(1).T.to(rows_TD.dtype)
+
+
+def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[int, int]) -> int:
+    """Write a diffusers folder with layout tokens anew, with a finer or coarser grid.
+
+    The text encoder's words and attribute tokens keep their embeddings, the location tokens get those that
+    :func:`resize_grid` finds between the old ones; everything else is copied. Training goes on from there
+    with ``layout_tokenizer.bins`` set to the new grid.
+
+    Args:
+        source: folder that ``to_diffusers.py`` wrote (with ``layout_config.json``), or ``zoo://NAME``.
+        out_dir: folder to write; must not exist.
+        bins: (rows, columns) wanted, each at least 2.
+
+    Returns:
+        The number of location tokens.
+
+    Raises:
+        UserError: no such folder, it has no location tokens, or ``out_dir`` exists.
+    """
+    from transformers import CLIPTextModel, CLIPTokenizer
+
+    from detdiffusion.models.editors.detdiffusion.components import resolve_source
+    from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
+
+    source, out_dir = Path(resolve_source(str(source))), Path(out_dir)
+    config_file = source / "layout_config.json"
+    if not config_file.is_file():
+        raise UserError(f"{config_file} is missing; {source} should be a folder that to_diffusers.py wrote")
+    if out_dir.exists():
+        raise UserError(f"{out_dir} exists; name a new folder")
+    if min(bins) < 2:
+        raise UserError(f"a grid of {bins[0]} x {bins[1]} locations; both sides need at least 2")
+    config = json.loads(config_file.read_text())
+    names = ("template", "attributes", "max_length")
+    tokens = {name: config[name] for name in names}
+    old = LayoutTokenizer(CLIPTokenizer.from_pretrained(source / "tokenizer"), bins=config["bins"], **tokens)
+    if old.added["location"] or config["template"] == "caption":
+        raise UserError(f"{source} has no location tokens of a {config['bins']} grid")
+    encoder = CLIPTextModel.from_pretrained(source / "text_encoder")
+    new = LayoutTokenizer(_plain_tokenizer(source / "tokenizer"), bins=bins, **tokens)
+    weight = encoder.get_input_embeddings().weight.detach().clone()
+    ids, wanted = old.tokenizer.get_vocab(), new.tokenizer.get_vocab()
+    encoder.resize_token_embeddings(len(new.tokenizer), mean_resizing=False)
+    locations = [f"<l{i}>" for i in range(old.bins[0] * old.bins[1])]
+    grid = resize_grid(weight[[ids[token] for token in locations]], old.bins, new.bins)
+    with torch.no_grad():
+        rows = encoder.get_input_embeddings().weight
+        for token, row in wanted.items():
+            if token in ids:
+                rows[row] = weight[ids[token]]
+        rows[[wanted[f"<l{i}>"] for i in range(len(grid))]] = grid
+    shutil.copytree(source, out_dir, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
+    encoder.save_pretrained(out_dir / "text_encoder")
+    new.tokenizer.save_pretrained(out_dir / "tokenizer")
+    (out_dir / "layout_config.json").write_text(json.dumps({**config, "bins": list(bins)}, indent=2) + "\n")
+    return len(grid)
+
+
+def _plain_tokenizer(folder: Path):
+    """The folder's tokenizer without its location and attribute tokens."""
+    from transformers import CLIPTokenizer
+
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), **_special(folder))
+
+
+def _special(folder: Path) -> dict:
+    content = json.loads((folder / "special_tokens_map.json").read_text())
+    return {
+        name: token["content"] if isinstance(token, dict) else token
+        for name, token in content.items()
+        if isinstance(token, (str, dict))
+    }

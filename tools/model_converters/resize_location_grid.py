@@ -1,0 +1,35 @@
+"""Write a layout checkpoint with a finer or coarser grid of location tokens, to train on from there."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+EXAMPLES = """examples:
+  python tools/model_converters/resize_location_grid.py zoo://miniscenes_layout models/layout_64 --bins 64 64
+  python tools/train.py configs/zoo/layout_miniscenes.py --cfg-options model.layout_tokenizer.bins=[64,64] ...
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="folder that to_diffusers.py wrote, or zoo://NAME")
+    parser.add_argument("out", help="folder to write")
+    parser.add_argument("--bins", type=int, nargs=2, required=True, metavar=("ROWS", "COLUMNS"))
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from detdiffusion.apis.location_grid import resize_location_grid
+
+    print(f"{args.out}: {resize_location_grid(args.source, args.out, tuple(args.bins))} location tokens")
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)
