@@ -16,7 +16,7 @@ SCENE_WORDS = ["an", "image", "with", "easy", "hard", "background"]
 
 
 def specs(size: str, folder: Path) -> dict:
-    """Config dicts of vae, text_encoder, tokenizer, unet and scheduler, the image side, the layout tokenizer's arguments.
+    """Config dicts of vae, text_encoder, tokenizer, unet and scheduler; image side; arguments of the layout tokenizer.
 
     ``tiny`` is the zoo's model; ``sd15`` has Stable Diffusion 1.5's architecture with random weights (the tokenizer
     and its embeddings are small, which costs nothing in a step).
