@@ -64,7 +64,7 @@ def main() -> None:
                 type="DetDiffusion",
                 **spec["parts"],
                 test_scheduler=dict(type="DPMSolverMultistepScheduler"),
-                layout_tokenizer=dict(bins=spec["bins"], max_length=spec["max_length"]),
+                layout_tokenizer=spec["layout_tokenizer"],
                 dtype=name,
                 channels_last=args.channels_last,
                 compile=args.compile,
@@ -81,7 +81,7 @@ def main() -> None:
             requires_safety_checker=False,
         ).to(device)
         stock.set_progress_bar_config(disable=True)
-        stock.tokenizer.model_max_length = spec["max_length"]
+        stock.tokenizer.model_max_length = spec["layout_tokenizer"]["max_length"]
         editor.to(device).eval()
         side = spec["side"]
         for batch in args.batch_sizes:
@@ -96,7 +96,9 @@ def main() -> None:
                 side // editor.latent_scale,
                 side // editor.latent_scale,
             )
-            states = torch.randn(2 * batch, spec["max_length"], editor.unet.config.cross_attention_dim)
+            states = torch.randn(
+                2 * batch, spec["layout_tokenizer"]["max_length"], editor.unet.config.cross_attention_dim
+            )
             with torch.no_grad():
                 inputs = (latents.to(device, dtype), 1, states.to(device, dtype))
                 flops = args.steps * flops_of(lambda inputs=inputs: stock.unet(*inputs))

@@ -16,7 +16,7 @@ SCENE_WORDS = ["an", "image", "with", "easy", "hard", "background"]
 
 
 def specs(size: str, folder: Path) -> dict:
-    """Config dicts of vae, text_encoder, tokenizer, unet and scheduler, and the image side and bins.
+    """Config dicts of vae, text_encoder, tokenizer, unet and scheduler; image side; arguments of the layout tokenizer.
 
     ``tiny`` is the zoo's model; ``sd15`` has Stable Diffusion 1.5's architecture with random weights (the tokenizer
     and its embeddings are small, which costs nothing in a step).
@@ -31,7 +31,12 @@ def specs(size: str, folder: Path) -> dict:
         )
         parts = {name: dict(type=kind, subfolder=name, **zoo) for name, kind in kinds.items()}
         parts["scheduler"] = dict(type="DDPMScheduler", subfolder="scheduler", **zoo)
-        return dict(parts=parts, side=64, bins=(16, 16), max_length=48)
+        from detdiffusion.utils.config import load_config
+
+        recipe = load_config(
+            str(ROOT / "configs/_base_/models/detdiffusion_small.py")
+        ).model.layout_tokenizer.to_dict()
+        return dict(parts=parts, side=64, layout_tokenizer=recipe)
     from detdiffusion.datasets.miniscenes import STUFF, THINGS
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
 
@@ -81,7 +86,7 @@ def specs(size: str, folder: Path) -> dict:
             steps_offset=1,
         ),
     )
-    return dict(parts=parts, side=256, bins=(256, 256), max_length=77)
+    return dict(parts=parts, side=256, layout_tokenizer=dict(bins=(256, 256), max_length=77))
 
 
 def write_scenes(folder: Path, count: int, side: int) -> Path:

@@ -80,7 +80,10 @@ def plain_arm(spec: dict, folder: Path, args, batch: int, device, dtype):
     def inputs():
         images, captions = next(batches)
         padding = dict(
-            padding="max_length", max_length=spec["max_length"], truncation=True, return_tensors="pt"
+            padding="max_length",
+            max_length=spec["layout_tokenizer"]["max_length"],
+            truncation=True,
+            return_tensors="pt",
         )
         ids = tokenizer(list(captions), **padding).input_ids.to(device)
         with torch.no_grad():
@@ -120,7 +123,7 @@ def our_arms(spec: dict, folder: Path, work: Path, args, batch: int, device, dty
         dict(
             type="DetDiffusion",
             **spec["parts"],
-            layout_tokenizer=dict(bins=spec["bins"], max_length=spec["max_length"]),
+            layout_tokenizer=spec["layout_tokenizer"],
             mask_head=dict(type="MaskHead", **head),
             perception_loss=dict(type="PerceptionAwareLoss"),
             dtype={torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype],

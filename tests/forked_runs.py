@@ -37,6 +37,7 @@ CASES = {
 }
 
 SHARED = """
+runner_type = "FlexibleRunner"
 custom_hooks = []
 model.update(grounding_loss=None)
 max_iters = 4
@@ -143,16 +144,17 @@ def kill(root: Path, case: str, options: list[str]) -> None:
 
 
 def shard(root: Path, case: str, options: list[str]) -> None:
-    """Two ranks each: whole copies, and shards."""
+    """Two ranks each: whole copies, and shards. Both by the runner with strategies, whose draws come in one order."""
     from mmengine.config import Config
 
     strategy = Config.fromfile(
         ROOT / "configs/detdiffusion_coco-fsdp.py", import_custom_modules=False
     ).strategy
-    sharded = f"runner_type = 'FlexibleRunner'\nstrategy = {strategy.to_dict()}\n"
-    sharded += "optim_wrapper.update(type='ShardedOptimWrapper')\n"
+    wrapper = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
+    copies = f"strategy = {dict(type='DDPStrategy', model_wrapper=wrapper)}\n"
+    shards = f"strategy = {strategy.to_dict()}\noptim_wrapper.update(type='ShardedOptimWrapper')\n"
     port = 21000 + os.getpid() % 20000
-    for number, (name, more) in enumerate((("copies", ""), ("shards", sharded))):
+    for number, (name, more) in enumerate((("copies", copies), ("shards", shards))):
         config, log = root / f"{name}.py", root / f"{name}.log"
         config.write_text(CONFIG + SHARED + more)
         ranks = [

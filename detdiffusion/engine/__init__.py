@@ -1,4 +1,4 @@
-"""What mmengine lacks: safe checkpoints, a strict runner, CPU ranks. Registers the runner, a loop and hooks."""
+"""What mmengine lacks: safe checkpoints, a runner that resumes exactly, CPU ranks, caches, reports; registers them."""
 
 from .checkpoint import latest_checkpoint, load_checkpoint, load_strictly, use_safe_loader
 from .latent_cache_hook import LatentCacheHook
