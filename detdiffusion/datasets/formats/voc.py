@@ -129,6 +129,11 @@ def _add_image(set_of: Conversion, xml: Path, tree, image_dir: Path, decode: boo
     if path is None:
         set_of.count("annotation file without an image: left out", xml.name)
         return None
+    if path in set_of.sources.values():
+        set_of.count(
+            "image of another annotation file already: this one is left out", f"{xml.name}: {path.name}"
+        )
+        return None
     size = image_size(path, decode)
     if isinstance(size, str):
         set_of.count(UNREADABLE, f"{path.name}: {size}")
