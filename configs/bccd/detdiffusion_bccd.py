@@ -1,4 +1,4 @@
-"""DetDiffusion on BCCD without Stable Diffusion: a small UNet and text encoder from scratch on TAESD latents, 192 x 144.
+"""DetDiffusion on BCCD without Stable Diffusion: a small UNet and text encoder from nothing, TAESD latents, 192 x 144.
 
 Needs data/bccd (tools/dataset_converters/voc_to_coco.py), its attributes, TAESD as a diffusers folder and a tokenizer
 of the class names; docs/own_data.md has the commands. tools/generate.py wants the size: --height 144 --width 192.
