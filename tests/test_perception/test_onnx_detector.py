@@ -96,6 +96,15 @@ def test_stretching_channels_and_normalisation():
         InputSpec((40, 50), resize="squash")
 
 
+@pytest.mark.parametrize(
+    "path", [p for p in sorted(CONFIGS.glob("*.py")) if "classes" not in p.name], ids=lambda p: p.stem
+)
+def test_every_shipped_config_declares_input_output_and_classes(path, tmp_path):
+    """All of a declaration is checked before the weights are looked for."""
+    with pytest.raises(UserError, match="no such ONNX file"):
+        OnnxDetector(path, tmp_path / "none.onnx")
+
+
 @pytest.fixture(scope="module")
 def world(shared_dir):
     """Photographs, and a detector by its weights' name."""
