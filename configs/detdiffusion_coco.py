@@ -3,8 +3,8 @@
     bash tools/dist_train.sh configs/detdiffusion_coco.py 8 \
         --cfg-options sd_folder=/models/stable-diffusion-v1-5 data_root=/data/coco
 
-Memory a GPU: 17 GB for the weights, gradients and AdamW moments of 1.04 billion trained parameters in float32
-(calculated, 16 bytes each), the activations of 4 images on top; not yet measured on a GPU.
+Memory a GPU: 17.0 GB (computed, not measured; activations excluded): 16 bytes of weight, gradient and AdamW moments
+for each of 1.04 billion trained parameters in float32, and 0.33 GB for the frozen VAE.
 """
 
 _base_ = [

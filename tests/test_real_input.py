@@ -160,7 +160,7 @@ def test_the_editor_knows_the_tiny_autoencoder(world):
     assert editor.latent_scale == 8
     image = torch.rand(1, 3, 64, 96) * 2 - 1
     assert editor.encode_images(image).shape == (1, 4, 8, 12)
-    mean, deviation = editor._posterior(image)
+    mean, deviation = editor.posterior(image)
     assert torch.equal(deviation, torch.zeros_like(mean))
     assert torch.equal(editor.encode_images(image), mean)  # scaling factor 1, no sampling
     assert editor.decode_latents(mean).shape == (1, 3, 64, 96)

@@ -3,6 +3,7 @@
 from tiny_editor import build_editor
 
 from detdiffusion.apis.export import _write_index
+from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
 
 
 def write_diffusers_folder(folder):
@@ -18,5 +19,6 @@ def write_diffusers_folder(folder):
     )
     for name, part in parts.items():
         part.save_pretrained(folder / name)
-    _write_index(editor, parts, folder)
+    _write_index(parts, folder)
+    write_layout_config(folder, editor.layout_tokenizer)
     return folder

@@ -10,10 +10,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
   python tools/compare_trainability.py work_dirs/real work_dirs/hard --out work_dirs/comparison
-  python tools/compare_trainability.py real=r0 real=r1 hard=h0 hard=h1 --out DIR
+  # several seeds, several detectors: rows go by detector (from the runs' configs) and name
+  python tools/compare_trainability.py real=r0 real=r1 real=r2 hard=h0 hard=h1 hard=h2 --out DIR
+  python tools/compare_trainability.py real=fcos_real hard=fcos_hard real=atss_real hard=atss_hard --out DIR
 
-A name that occurs several times is one arm with several seeds. The first arm is the reference.
-Writes comparison.md, comparison.csv and comparison.json.
+A name that occurs several times for one detector is one arm with several seeds; runs of one seed are paired. Each
+detector's first arm is its reference. Writes comparison.md, comparison.csv, comparison.json, classes.csv (AP of the
+rarest classes) and curves.png (loss and AP over the iterations).
 """
 
 
@@ -23,37 +26,32 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("work_dirs", nargs="+", metavar="[NAME=]WORK_DIR", help="work dirs of tools/train.py")
     parser.add_argument("--out", required=True, help="folder for the tables")
+    parser.add_argument(
+        "--rarest",
+        type=int,
+        default=5,
+        metavar="N",
+        help="classes in the second table (default: %(default)s)",
+    )
+    parser.add_argument("--classes", nargs="+", metavar="NAME", help="these classes in place of the rarest")
+    parser.add_argument(
+        "--ann", metavar="TRAIN.json", help="annotations that tell which are rare (default: the first run's)"
+    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
-    import csv
-    import json
 
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from detdiffusion.evaluation.trainability import compare_runs, markdown_table, read_run
+    from detdiffusion.apis.trainability import compare_trainability
 
-    arms: dict = {}
-    for item in args.work_dirs:
-        name, folder = item.split("=", 1) if "=" in item else (Path(item).name, item)
-        arms.setdefault(name, []).append(read_run(folder))
-    rows, notes = compare_runs(arms)
-
-    out = Path(args.out)
-    out.mkdir(parents=True, exist_ok=True)
-    table = markdown_table(rows, notes)
-    (out / "comparison.md").write_text(table)
-    (out / "comparison.json").write_text(json.dumps({"rows": rows, "notes": notes}, indent=2) + "\n")
-    with (out / "comparison.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({k: " ".join(map(str, v)) if isinstance(v, list) else v for k, v in row.items()})
-    Console().print(Markdown(table))
-    print(f"written: {out / 'comparison.json'}, comparison.md, comparison.csv")
+    result = compare_trainability(args.work_dirs, args.out, args.ann, max(0, args.rarest), args.classes)
+    Console().print(Markdown(result["markdown"]))
+    files = ["comparison.md", "comparison.csv", "comparison.json", *["classes.csv"] * bool(result["classes"])]
+    print(f"written to {args.out}: {', '.join([*files, 'curves.png'])}")
 
 
 if __name__ == "__main__":

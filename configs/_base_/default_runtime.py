@@ -11,6 +11,8 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=500, by_epoch=False, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
+    latent_cache=dict(type="LatentCacheHook"),  # for generators with cache_latents
+    prompts=dict(type="PromptReportHook"),
 )
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork"), dist_cfg=dict(backend="nccl"))
 vis_backends = [dict(type="LocalVisBackend")]

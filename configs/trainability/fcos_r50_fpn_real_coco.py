@@ -12,3 +12,4 @@ param_scheduler = [
 train_dataloader = dict(dataset=dict(type="detdiffusion.CheckedCocoDataset"))
 val_dataloader = dict(dataset=dict(type="detdiffusion.CheckedCocoDataset"))
 test_dataloader = val_dataloader
+val_evaluator = dict(classwise=True)  # tools/compare_trainability.py shows the rarest classes

@@ -23,7 +23,8 @@ def export_diffusers(
     """Write the parts of a trained model as a folder of safetensors that plain diffusers loads.
 
     A generator gives ``model_index.json``, ``vae``, ``text_encoder``, ``tokenizer``, ``unet``, ``scheduler`` and
-    ``layout_config.json`` (how layouts become prompts); an autoencoder gives ``vae``, its scaling factor fitted to
+    ``layout_config.json`` (how layouts become prompts; a config that starts from the folder reads it); LoRA updates
+    are merged. An autoencoder gives ``vae``, its scaling factor fitted to
     256 training images.
 
     Args:
@@ -43,13 +44,16 @@ def export_diffusers(
 
     import detdiffusion.models  # noqa: F401  registers the models
     from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
+    from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
+    from detdiffusion.models.editors.detdiffusion.lora import merge_lora
     from detdiffusion.registry import MODELS
     from detdiffusion.utils.config import load_config
 
     cfg = load_config(config, cfg_options)
     init_default_scope("detdiffusion")
     model = MODELS.build(cfg.model)
-    load_strictly(model, load_checkpoint(checkpoint), f"checkpoint {checkpoint}, config {config}")
+    stored = load_checkpoint(checkpoint)
+    load_strictly(model, stored, f"checkpoint {checkpoint}, config {config}")
     model.eval()
     out_dir = Path(out_dir)
     if hasattr(model, "fit_scaling_factor"):
@@ -64,7 +68,10 @@ def export_diffusers(
             unet=model.unet,
             scheduler=model.test_scheduler,
         )
-        _write_index(model, parts, out_dir)
+        merge_lora(model.unet)
+        merge_lora(model.text_encoder)
+        _write_index(parts, out_dir)
+        write_layout_config(out_dir, model.layout_tokenizer, **_about(cfg, stored))
     else:
         raise UserError(f"{config}: its model {cfg.model.type} is neither a generator nor an autoencoder")
     for name, part in parts.items():
@@ -98,10 +105,21 @@ def _training_images(cfg, count: int) -> torch.Tensor:
     return torch.stack(images).float() / 127.5 - 1
 
 
-def _write_index(model, parts: dict, out_dir: Path) -> None:
+def _about(cfg, checkpoint: dict) -> dict:
+    """The training data's classes (from the checkpoint) and filters (from the config), as far as they are there."""
+    about = {}
+    classes = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes")
+    if classes:
+        about["classes"] = list(classes)
+    filters = cfg.get("train_dataloader", {}).get("dataset", {}).get("filter_cfg")
+    if filters:
+        about["filter_cfg"] = dict(filters)
+    return about
+
+
+def _write_index(parts: dict, out_dir: Path) -> None:
     import diffusers
 
-    tokenizer = model.layout_tokenizer
     out_dir.mkdir(parents=True, exist_ok=True)
     index = dict(_class_name="StableDiffusionPipeline", _diffusers_version=diffusers.__version__)
     for name, part in parts.items():
@@ -110,13 +128,3 @@ def _write_index(model, parts: dict, out_dir: Path) -> None:
     index.update(safety_checker=[None, None], feature_extractor=[None, None], image_encoder=[None, None])
     index["requires_safety_checker"] = False
     (out_dir / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
-    layout = dict(
-        template=tokenizer.template,
-        bins=list(tokenizer.bins),
-        attributes=tokenizer.attributes,
-        attribute_position="first" if tokenizer.attribute_first else "last",
-        overflow=tokenizer.overflow,
-        max_length=tokenizer.max_length,
-        prefix=tokenizer.prefix,
-    )
-    (out_dir / "layout_config.json").write_text(json.dumps(layout, indent=2) + "\n")

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
-from detdiffusion.generation.generate import Progress, check_positive, generate, plan
+from detdiffusion.apis.layout_source import read_layouts, with_attributes
+from detdiffusion.engine.ranks import Ranks
+from detdiffusion.generation.background import BackgroundWriter
+from detdiffusion.generation.disk import DiskGuard
+from detdiffusion.generation.edits import LayoutEdits
+from detdiffusion.generation.generate import Progress, check_positive, generate
+from detdiffusion.generation.oversampling import repeat_factors, samples_of
+from detdiffusion.generation.planning import Drawing, batches_to_draw, plan
 from detdiffusion.generation.strategies import build_strategy
-from detdiffusion.generation.writer import CocoWriter
+from detdiffusion.generation.writer import SUFFIXES, CocoWriter
 from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
+from detdiffusion.visualization.preview import LivePreview
+
+PREVIEW = "preview.png"
+_PATIENCE = 20.0  # seconds for the ranks of a killed run to notice that their launcher is gone
 
 
 def generate_dataset(
@@ -23,6 +34,9 @@ def generate_dataset(
     checkpoint: str | None,
     out: str | Path,
     strategy: str | dict,
+    strategy_options: Mapping | None = None,
+    edits: Mapping[str, float] | None = None,
+    oversample_thr: float | None = None,
     seed: int = 0,
     samples_per_image: int = 1,
     batch_size: int = 8,
@@ -35,139 +49,282 @@ def generate_dataset(
     attributes: str | None = None,
     height: int | None = None,
     width: int | None = None,
+    image_format: str = "png",
+    jpeg_quality: int = 95,
+    min_free_mb: float = 500.0,
+    preview_every: float = 30.0,
+    verify: bool = False,
     device: str | None = None,
     cfg_options: Sequence[str] | None = None,
+    launcher: str = "none",
     progress: bool = True,
 ) -> dict:
     """Generates a set, or continues one.
 
     Args:
         config, checkpoint, device, cfg_options: see :class:`.inferencer.DetDiffusionInferencer`.
-        out: the set's folder: ``images/``, ``annotations.json``, ``manifest.jsonl``, ``run.json``.
-        strategy: 'origin', 'easy', 'hard' or a config dict of a registered strategy.
+        out: the set's folder: ``images/``, ``annotations.json``, ``manifest.jsonl``, ``run.json``, ``preview.png``.
+        strategy: a name, class name or config dict, see :func:`detdiffusion.generation.build_strategy`.
+        strategy_options: arguments of the strategy.
+        edits: of the layouts, see :class:`detdiffusion.generation.edits.LayoutEdits`; None leaves them alone.
+        oversample_thr: layouts with classes in a smaller share of the layouts get more images, see
+            :func:`detdiffusion.generation.oversampling.repeat_factors`.
         seed: other seeds give other ids and other noise.
         samples_per_image: images a layout.
-        batch_size: images at once; part of what decides the last grey level.
+        batch_size: images at once on each rank; part of what decides the last grey level. Halved when memory runs out.
         limit: only the first layouts.
         steps, guidance_scale: of the sampler.
         split: entry of the config's ``layout_datasets`` with the layouts ('train': else the training data).
         ann, img_dir: other COCO json files (and their images) in place of the split's.
         attributes: the layouts' attributes file, in place of the one the config names.
         height, width: pixels; default the model's.
+        image_format, jpeg_quality: 'png' or 'jpeg'.
+        min_free_mb: megabytes of the disk that stay free; checked before the start and before every batch.
+        preview_every: seconds between renewals of ``preview.png``; 0 for none.
+        verify: compare every finished file with its checksum, and make damaged and missing ones anew.
+        launcher: 'none', or 'pytorch' for a rank of torchrun; all ranks need one folder that all of them see.
         progress: print progress on stderr.
 
     Returns:
-        The counts of :func:`detdiffusion.generation.generate.generate` with the writer's report.
+        Counts over all ranks: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches``; with
+        ``already_there`` and the writer's report, and with ``verify`` ``verified`` and ``repaired`` files.
 
     Raises:
         UserError: anything wrong with the input, see the parts.
     """
     check_positive(samples_per_image=samples_per_image, batch_size=batch_size, limit=limit, steps=steps)
     check_positive(height=height, width=width)
-    inferencer = DetDiffusionInferencer(config, checkpoint, device, cfg_options)
-    scale = inferencer.model.latent_scale
+    if image_format not in SUFFIXES or not 1 <= jpeg_quality <= 100:
+        raise UserError(
+            f"--format is png or jpeg and --jpeg-quality 1 to 100, got {image_format} and {jpeg_quality}"
+        )
+    ranks = Ranks(launcher)
+    try:
+        inferencer = DetDiffusionInferencer(config, checkpoint, ranks.device(device), cfg_options)
+        side = _image_size(inferencer.model, height, width)
+        layouts = _Layouts.read(inferencer, config, split, ann, img_dir, attributes, limit)
+        chosen = layouts.strategy(strategy, strategy_options, ranks.say)
+        editor = layouts.editor(edits)
+        samples = layouts.samples(oversample_thr, samples_per_image, seed, ranks.say)
+        drawings = plan(layouts.layouts, chosen, seed, samples, editor, SUFFIXES[image_format])
+        run = dict(
+            strategy=chosen.name,
+            edits=editor.name if editor else None,
+            seed=seed,
+            num_inference_steps=steps,
+            guidance_scale=guidance_scale,
+            height=height,
+            width=width,
+            format=image_format if image_format == "png" else f"jpeg {jpeg_quality}",
+            checkpoint=None if checkpoint is None else Path(checkpoint).name,
+            checkpoint_sha256=None if checkpoint is None else sha256_of(checkpoint),
+            model_sha256=_digest(inferencer.config.model.to_dict()),
+            annotation_files={Path(path).name: sha256_of(path) for path in layouts.ann_files},
+            attributes_sha256=sha256_of(layouts.attributes) if layouts.attributes else None,
+        )
+
+        def infer(batch: Sequence[Layout], generators) -> dict:
+            return inferencer(
+                batch,
+                generators,
+                height=height,
+                width=width,
+                num_inference_steps=steps,
+                guidance_scale=guidance_scale,
+            )
+
+        def open_writer() -> CocoWriter:
+            return CocoWriter(
+                out,
+                run,
+                layouts.categories,
+                checksums=verify,
+                rank=ranks.rank,
+                patience=_PATIENCE,
+                jpeg_quality=jpeg_quality,
+                progress=Progress(what="verifying", unit="files") if verify and progress else None,
+            )
+
+        with ranks.first_then_others(open_writer) as writer:
+            session = _Session(
+                Path(out), ranks, writer, drawings, batch_size, DiskGuard(Path(out), round(min_free_mb * 1e6))
+            )
+            session.introduce(chosen.name, len(layouts.layouts), seed, verify)
+            session.disk.check_start(session.missing, side[0] * side[1], image_format, writer.mean_bytes)
+            preview = LivePreview(Path(out) / PREVIEW, layouts.categories, 0 if ranks.rank else preview_every)
+            return session.run(infer, preview, Progress() if progress and not ranks.rank else None, verify)
+    finally:
+        ranks.close()
+
+
+@dataclass
+class _Session:
+    """One rank's part of a run, from the opened set to the finished one."""
+
+    out: Path
+    ranks: Ranks
+    writer: CocoWriter
+    drawings: list[Drawing]
+    batch_size: int
+    disk: DiskGuard
+    done: set[int] = field(init=False)
+    missing: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.done = set(self.writer.done)
+        self.missing = sum(drawing.image_id not in self.done for drawing in self.drawings)
+
+    def introduce(self, strategy: str, layouts: int, seed: int, verify: bool) -> None:
+        """What this run is going to do, on rank 0."""
+        report = self.writer.report
+        found = {reason: count for reason, count in report.items() if count}
+        self.ranks.say(
+            f"{self.out}: {len(self.drawings)} images of {layouts} layouts, strategy {strategy}, seed {seed}"
+            + (f", {self.ranks.size} ranks" if self.ranks.size > 1 else "")
+            + (f"; continuing: {', '.join(f'{k} {v}' for k, v in found.items())}" if found else "")
+        )
+        if verify:
+            bad = report["missing_files"] + report["damaged_files"]
+            self.ranks.say(
+                f"verified {report['resumed'] + bad} files: {report['damaged_files']} damaged, "
+                f"{report['missing_files']} missing, {report['stray_files']} stray"
+            )
+
+    def run(self, infer, preview: LivePreview, progress, verify: bool) -> dict:
+        """Draws this rank's share; rank 0 then finishes the set for all."""
+        size, rank = self.ranks.size, self.ranks.rank
+        batches = batches_to_draw(self.drawings, self.done, self.batch_size, rank, size)
+        with BackgroundWriter(self.writer, depth=max(16, 2 * self.batch_size)) as background:
+
+            def add(image, record, annotations, extra) -> None:
+                background.add(image=image, record=record, annotations=annotations, extra=extra)
+                preview.add(image, annotations)
+
+            def before_batch() -> None:
+                self.ranks.check_launcher()
+                self.disk.check()
+
+            def report(written: int, of: int) -> None:
+                if progress:  # the other ranks' shares are as large and about as far
+                    progress(min(written * size, self.missing), self.missing)
+
+            counts = generate(infer, batches, self.done, add, report, before_batch)
+        if rank:
+            self.writer.close()
+        counts = self.ranks.total(counts)
+        if rank == 0:
+            preview.write()
+            path = self.writer.finish()
+            counts.update(already_there=len(self.drawings) - self.missing, **self.writer.report)
+            if verify:
+                bad = counts["missing_files"] + counts["damaged_files"]
+                counts["verified"] = counts["resumed"] + bad
+                counts["repaired"] = len(self.writer.lost & self.writer.done)
+            self._conclude(path, counts)
+        return counts
+
+    def _conclude(self, path: Path, counts: dict) -> None:
+        print(
+            f"{path}: {len(self.writer)} images; now written {counts['written']}, already there "
+            f"{counts['already_there']}; objects prompted now {counts['objects']}, not prompted (no room) "
+            f"{counts['objects_not_prompted']}"
+            + (
+                f"; drawn in smaller batches for want of memory {counts['in_smaller_batches']}"
+                if counts["in_smaller_batches"]
+                else ""
+            )
+        )
+        if "repaired" in counts:
+            lost = counts["missing_files"] + counts["damaged_files"] - counts["repaired"]
+            print(
+                f"repaired {counts['repaired']} files (drawn anew, checksums rewritten)"
+                + (f"; {lost} are beyond --limit and --samples-per-image of this command" if lost else "")
+            )
+
+
+@dataclass
+class _Layouts:
+    """Layouts with attributes, and what may be said about them."""
+
+    layouts: list[Layout]
+    categories: list[dict]
+    classes: list[str]
+    ann_files: list[str]
+    attributes: str | None
+    file: AttributesFile | None
+    config: str
+
+    @classmethod
+    def read(cls, inferencer, config, split, ann, img_dir, attributes, limit) -> _Layouts:
+        dataset, attributes = read_layouts(inferencer.config, config, split, ann, img_dir, attributes)
+        file = None
+        if inferencer.model.layout_tokenizer.attributes:
+            if attributes is None:
+                raise UserError(
+                    f"the model of {config} wants attributes, but no file is named: give --attributes FILE "
+                    "(tools/extract_attributes.py writes it)"
+                )
+            file = AttributesFile.read(attributes)
+        return cls(
+            dataset.layouts[:limit],
+            dataset.categories,
+            dataset.classes,
+            dataset.ann_files,
+            attributes if file else None,
+            file,
+            config,
+        )
+
+    @property
+    def nameable(self) -> list[str] | None:
+        return self.file.info.get("nameable") if self.file else None
+
+    def strategy(self, strategy: str | dict, options: Mapping | None, say: Callable[[str], None]):
+        """The strategy; the layouts get the attributes that it works on."""
+        levels = dict(levels=self.file.words[:-1]) if self.file else {}
+        chosen = build_strategy(strategy, self.nameable, **levels, **(options or {}))
+        if self.file is None:
+            if chosen.name != "origin":
+                raise UserError(
+                    f"strategy {strategy!r}: the model of {self.config} writes no attributes; use 'origin'"
+                )
+            return chosen
+        if hasattr(chosen, "check_classes"):
+            chosen.check_classes(self.classes)
+        self.layouts = with_attributes(self.layouts, self.file, chosen, self.config, self.ann_files, say)
+        return chosen
+
+    def editor(self, edits: Mapping[str, float] | None) -> LayoutEdits | None:
+        """The edits, if there are any."""
+        if not edits:
+            return None
+        return LayoutEdits.from_options(
+            edits, nameable=self.nameable, categories=self.categories, layouts=self.layouts
+        )
+
+    def samples(
+        self, threshold: float | None, samples: int, seed: int, say: Callable[[str], None]
+    ) -> int | list[int]:
+        """Images a layout."""
+        if threshold is None:
+            return samples
+        counts = samples_of(self.layouts, repeat_factors(self.layouts, threshold), samples, seed)
+        more = sum(count > samples for count in counts)
+        say(
+            f"oversampling classes in less than {threshold:.3g} of the layouts: {more} of {len(counts)} layouts get "
+            f"more images, {sum(counts)} images in all instead of {samples * len(counts)}"
+        )
+        return counts
+
+
+def _image_size(model, height: int | None, width: int | None) -> tuple[int, int]:
+    """Pixels of the images that the model is going to draw."""
+    scale = model.latent_scale
     for name, side in (("height", height), ("width", width)):
         if side is not None and side % scale:
             raise UserError(f"--{name} {side} does not divide by {scale}, the latent scale of the model")
-    dataset, attributes = _layouts(inferencer.config, config, split, ann, img_dir, attributes)
-    layouts = dataset.layouts[:limit]
-    wants = inferencer.model.layout_tokenizer.attributes
-    if not wants and strategy != "origin":
-        raise UserError(f"strategy {strategy!r}: the model of {config} writes no attributes; use 'origin'")
-    nameable = None
-    if wants:
-        layouts, nameable = _with_attributes(layouts, attributes, strategy, config, dataset.ann_files)
-    chosen = build_strategy(strategy, nameable)
-    drawings = plan(layouts, chosen, seed, samples_per_image)
-    run = dict(
-        strategy=chosen.name,
-        seed=seed,
-        num_inference_steps=steps,
-        guidance_scale=guidance_scale,
-        height=height,
-        width=width,
-        checkpoint=None if checkpoint is None else Path(checkpoint).name,
-        checkpoint_sha256=None if checkpoint is None else sha256_of(checkpoint),
-        model_sha256=_digest(inferencer.config.model.to_dict()),
-        annotation_files={Path(path).name: sha256_of(path) for path in dataset.ann_files},
-        attributes_sha256=sha256_of(attributes) if wants and attributes else None,
-    )
-
-    def infer(batch: Sequence[Layout], generators) -> dict:
-        return inferencer(
-            batch,
-            generators,
-            height=height,
-            width=width,
-            num_inference_steps=steps,
-            guidance_scale=guidance_scale,
-        )
-
-    with CocoWriter(out, run, dataset.categories) as writer:
-        found = {reason: count for reason, count in writer.report.items() if count}
-        print(
-            f"{out}: {len(drawings)} images of {len(layouts)} layouts, strategy {chosen.name}, seed {seed}"
-            + (f"; continuing: {', '.join(f'{k} {v}' for k, v in found.items())}" if found else "")
-        )
-        counts = generate(infer, drawings, writer, batch_size, Progress() if progress else None)
-        path = writer.finish()
-        print(
-            f"{path}: {len(writer)} images; now written {counts['written']}, already there "
-            f"{counts['already_there']}; objects prompted now {counts['objects']}, not prompted (no room) "
-            f"{counts['objects_not_prompted']}"
-        )
-        return {**counts, **writer.report}
-
-
-def _layouts(cfg, config: str, split: str, ann, img_dir, attributes: str | None):
-    """The data set of layouts, and the attributes file that goes with it."""
-    from detdiffusion.registry import DATASETS
-
-    splits = cfg.get("layout_datasets", {})
-    spec = splits.get(split)
-    if spec is None and split == "train":
-        spec = cfg.get("train_dataloader", {}).get("dataset")
-    if spec is None:
-        known = sorted({*splits, *(["train"] if "train_dataloader" in cfg else [])})
-        raise UserError(
-            f"{config}: has no layouts for split {split!r} (it has: {', '.join(known) or 'none'}); "
-            "name a set in layout_datasets"
-        )
-    spec = spec.to_dict() if hasattr(spec, "to_dict") else dict(spec)
-    steps = spec.pop("pipeline", [])
-    if attributes is None and not ann:
-        # The training data's file serves another split too: easy and hard want only the nameable classes.
-        steps = [*steps, *cfg.get("train_dataloader", {}).get("dataset", {}).get("pipeline", [])]
-        loaders = [s for s in steps if str(s.get("type", "")).endswith("LoadPerceptionAttributes")]
-        attributes = loaders[0]["attributes_file"] if loaders else None
-    if ann:
-        # Drawing reads no source image: without --img-dir any folder that exists will do.
-        spec.pop("data_root", None)
-        spec.update(ann_files=list(ann), img_dir=img_dir or str(Path(ann[0]).resolve().parent))
-    elif img_dir:
-        raise UserError("--img-dir goes with --ann; the config names the images of its own splits")
-    return DATASETS.build(spec), attributes
-
-
-def _with_attributes(layouts: list[Layout], path: str | None, strategy, config: str, ann_files):
-    """Layouts with attributes from the file, or the nameable classes where the file is another split's."""
-    if path is None:
-        raise UserError(
-            f"the model of {config} wants attributes, but no file is named: give --attributes FILE "
-            "(tools/extract_attributes.py writes it)"
-        )
-    file = AttributesFile.read(path)
-    ids = [i for layout in layouts for i in layout.ids]
-    nameable = file.info.get("nameable")
-    foreign = not file.made_from(ann_files) or any(i not in file.attributes for i in ids)
-    if strategy in ("easy", "hard") and nameable and foreign:
-        print(
-            f"{path}: is of another set; {strategy!r} takes from it only the {len(nameable)} nameable classes"
-        )
-        return [replace(layout, attributes=None) for layout in layouts], nameable
-    file.check(ids, config)
-    file.check_files(ann_files)
-    return [layout.with_attributes(file.lookup(layout.ids, "")) for layout in layouts], nameable
+    default = model.unet.config.sample_size * scale
+    return height or default, width or default
 
 
 def _digest(value: object) -> str:

@@ -2,5 +2,6 @@
 
 from . import transforms  # noqa: F401
 from .layout_coco import LayoutCocoDataset
+from .samplers import SeededInfiniteSampler, SeededSampler
 
-__all__ = ["LayoutCocoDataset"]
+__all__ = ["LayoutCocoDataset", "SeededInfiniteSampler", "SeededSampler"]

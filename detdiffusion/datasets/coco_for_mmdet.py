@@ -10,7 +10,6 @@ from mmdet.datasets.api_wrappers import COCO
 
 from detdiffusion.datasets.coco_json import CLIPPED, read_coco
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.file_names import check_file_name
 
 
 def open_checked(
@@ -30,12 +29,10 @@ def open_checked(
         require_annotations: False takes ``image_info_*.json``.
 
     Raises:
-        UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`; a file name that leaves its folder;
+        UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`;
             a class that the json lacks or has at another place.
     """
     file = read_coco(path, require_annotations=require_annotations)
-    for image in file.images:
-        check_file_name(image["file_name"], f"{path}, image {image['id']}")
     drops.update({reason: count for reason, count in file.report.items() if reason != CLIPPED})
     _check_classes(path, [category["name"] for category in file.categories], classes, same_order)
     coco = COCO()

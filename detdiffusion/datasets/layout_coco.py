@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
-import torch
+import numpy as np
 from mmengine.logging import print_log
 from torch.utils.data import Dataset
 
 from detdiffusion.registry import DATASETS, TRANSFORMS
-from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
+from . import transforms
 from .coco_json import merge_checked, read_coco
+from .json_files import collector_off
+from .layout_index import MIN_BYTES, LayoutIndex, Segmentations, index_key, index_places, only_one, store
+from .sample_cache import SampleCache, cache_key
 
+_LOADING = (transforms.LoadLayoutImage, transforms.LoadLayoutMasks)
 LAMA_FILTER = dict(min_area_ratio=0.02, min_objects=3, max_objects=8, drop_classes=("other",))
 
 
@@ -24,8 +30,8 @@ LAMA_FILTER = dict(min_area_ratio=0.02, min_objects=3, max_objects=8, drop_class
 class LayoutCocoDataset(Dataset):
     """Images with layouts from one or more COCO json files of the same images (instances, stuff).
 
-    The filter is LAMA's: no crowds, boxes above a share of the image's area (strict), images with a minimum to a
-    maximum number of objects. Every drop is counted in :attr:`report` and printed.
+    The filter is LAMA's: no crowds and nothing marked ``ignore``, boxes above a share of the image's area (strict),
+    images with a minimum to a maximum number of objects. Every drop is counted in :attr:`report` and printed.
 
     Args:
         ann_files: COCO json paths; annotation ids must be unique over them.
@@ -35,6 +41,8 @@ class LayoutCocoDataset(Dataset):
         classes: class names to keep, default all; a name that no json has is an error.
         filter_cfg: overrides of :data:`LAMA_FILTER`.
         test_mode: unused by the data set itself, kept for mmengine.
+        cache_index: keep the filter's result in ``.layout_index`` beside large annotation files (from 32 MB on), or in
+            the user's cache folder where that one cannot be written.
 
     Raises:
         UserError: a missing or broken json, an unknown class, ids that occur twice, or no image left.
@@ -49,6 +57,7 @@ class LayoutCocoDataset(Dataset):
         classes: Sequence[str] | None = None,
         filter_cfg: dict | None = None,
         test_mode: bool = False,
+        cache_index: bool = True,
     ) -> None:
         ann_files = [ann_files] if isinstance(ann_files, (str, Path)) else ann_files
         self.ann_files = [str(Path(data_root, path)) for path in ann_files]
@@ -58,26 +67,40 @@ class LayoutCocoDataset(Dataset):
                 f"no image folder {str(self.img_dir)!r}: set data_root (now {data_root!r}) to the folder of your "
                 "data set"
             )
+        unknown = set(filter_cfg or ()) - set(LAMA_FILTER)
+        if unknown:
+            raise UserError(f"filter_cfg: unknown {sorted(unknown)}; it takes {sorted(LAMA_FILTER)}")
         self.filter_cfg = {**LAMA_FILTER, **(filter_cfg or {})}
-        self.report: Counter = Counter()
-        files = [read_coco(path) for path in self.ann_files]
-        for file in files:
-            if file.report:
-                print_log(file.summary(), logger="current")
-        images, categories, annotations = merge_checked(files)
-        self.categories = [categories[key] for key in sorted(categories)]
+        self.layouts = self._load_layouts(classes, cache_index)
+        self.report, self.categories = self.layouts.report, self.layouts.categories
         self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
         self.metainfo = dict(classes=tuple(self.classes))
-        self.layouts, self._segmentations = self._build(images, annotations)
+        self._segmentations = Segmentations(self.ann_files)
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
+        self._loading = [s for s in self.pipeline if isinstance(s, _LOADING)]
+        self._later = [s for s in self.pipeline if not isinstance(s, _LOADING)]
+        self._cache: SampleCache | None = None
         for step in self.pipeline:  # a file that belongs to another data set is found before the first epoch
             if hasattr(step, "check"):
-                step.check(
-                    [i for layout in self.layouts for i in layout.ids],
-                    ", ".join(self.ann_files),
-                    self.ann_files,
-                )
-        print_log(self.summary(), logger="current")
+                step.check(self.layouts.ids.tolist(), ", ".join(self.ann_files), self.ann_files)
+        for line in (*self.layouts.notes, self.summary()):
+            print_log(line, logger="current")
+
+    def _load_layouts(self, classes: Sequence[str] | None, cache: bool) -> LayoutIndex:
+        """From the index beside the annotation files, or from the files."""
+        sizes = [os.path.getsize(path) for path in self.ann_files if os.path.isfile(path)]
+        if not cache or len(sizes) < len(self.ann_files) or sum(sizes) < MIN_BYTES:
+            return self._build(classes)
+        settings = dict(filter=self.filter_cfg, classes=None if classes is None else list(classes))
+        places = index_places(self.ann_files[0], index_key(self.ann_files, settings))
+        with only_one(places):
+            for place in places:
+                if (index := LayoutIndex.from_file(place)) is not None:
+                    print_log(f"layouts read from the index {place}", logger="current")
+                    return index
+            index = self._build(classes)
+            print_log(store(index, places), logger="current")
+        return index
 
     def _check_classes(self, classes, names: list[str]) -> list[str]:
         if classes is None:
@@ -91,59 +114,60 @@ class LayoutCocoDataset(Dataset):
                 )
         return list(classes)
 
-    def _build(self, images: dict[int, dict], annotations: list[dict]) -> tuple[list[Layout], list[list]]:
+    @collector_off()
+    def _build(self, classes: Sequence[str] | None) -> LayoutIndex:
+        files = [read_coco(path, spans=True) for path in self.ann_files]
+        notes = [file.summary() for file in files if file.report]
+        for owner, file in enumerate(files):
+            for annotation in file.annotations:
+                annotation["owner"] = owner
+        images, categories, annotations = merge_checked(files)
+        del files
+        self.categories = [categories[key] for key in sorted(categories)]
+        self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
         names = {category["id"]: category["name"] for category in self.categories}
         label_of = {name: label for label, name in enumerate(self.classes)}
+        report: Counter = Counter()
         objects: dict[int, list[dict]] = {}
         for annotation in annotations:
-            objects.setdefault(annotation["image_id"], []).append(annotation)
-        layouts, segmentations = [], []
+            reason = self._drop_reason(annotation, images[annotation["image_id"]], names, label_of)
+            if reason:
+                report[reason] += 1
+            else:
+                objects.setdefault(annotation["image_id"], []).append(annotation)
+        del annotations
+        low, high = self.filter_cfg["min_objects"], self.filter_cfg["max_objects"]
+        kept_images, kept = [], []
         for image_id, image in images.items():
-            kept = [a for a in objects.get(image_id, ()) if self._keep(a, image, names, label_of)]
-            if not self.filter_cfg["min_objects"] <= len(kept) <= self.filter_cfg["max_objects"]:
-                few = len(kept) < self.filter_cfg["min_objects"]
-                self.report["images with too few objects" if few else "images with too many objects"] += 1
+            own = objects.pop(image_id, [])
+            if low <= len(own) <= high:
+                kept_images.append(image)
+                kept.append(own)
                 continue
-            layouts.append(self._layout(image, kept, names, label_of))
-            segmentations.append([annotation.get("segmentation") for annotation in kept])
-        self.report.update({"images": len(images), "images kept": len(layouts)})
-        self.report["objects kept"] = sum(map(len, layouts))
-        if not layouts:
+            kind = "few" if len(own) < low else "many"
+            report[f"images with too {kind} objects"] += 1
+            report[f"objects of images with too {kind}"] += len(own)
+        report.update({"images": len(images), "images kept": len(kept)})
+        report["objects kept"] = sum(map(len, kept))
+        self.report = report
+        if not kept:
             raise UserError(
                 f"no image is left after the filter: {self.summary()}; loosen filter_cfg or check the paths"
             )
-        return layouts, segmentations
+        rest = dict(names=names, report=dict(report), notes=notes, categories=self.categories)
+        return _columns(kept_images, kept, [label_of.get(n) for n in names.values()], **rest)
 
-    def _keep(self, annotation: dict, image: dict, names: dict, label_of: dict) -> bool:
+    def _drop_reason(self, annotation: dict, image: dict, names: dict, label_of: dict) -> str | None:
         _, _, w, h = annotation["bbox"]
-        if annotation.get("iscrowd"):
-            reason = "crowds"
-        elif names[annotation["category_id"]] not in label_of:
-            reason = "objects of other classes"
-        elif w * h <= self.filter_cfg["min_area_ratio"] * image["width"] * image["height"]:
-            reason = f"objects up to {self.filter_cfg['min_area_ratio']:.0%} of the image"
-        else:
-            return True
-        self.report[reason] += 1
-        return False
-
-    @staticmethod
-    def _layout(image: dict, kept: list[dict], names: dict, label_of: dict) -> Layout:
-        boxes = torch.tensor([a["bbox"] for a in kept], dtype=torch.float64)
-        boxes[:, 2:] += boxes[:, :2]
-        boxes /= torch.tensor([image["width"], image["height"]] * 2, dtype=torch.float64)
-        classes = [names[a["category_id"]] for a in kept]
-        return Layout(
-            boxes=boxes.clamp(0, 1).float(),
-            names=classes,
-            labels=torch.tensor([label_of[name] for name in classes]),
-            ids=[a["id"] for a in kept],
-            category_ids=[a["category_id"] for a in kept],
-            image_id=image["id"],
-            file_name=image["file_name"],
-            width=image["width"],
-            height=image["height"],
-        )
+        if annotation["iscrowd"]:
+            return "crowds"
+        if annotation.get("ignore"):
+            return "marked 'ignore'"
+        if names[annotation["category_id"]] not in label_of:
+            return "objects of other classes"
+        if w * h <= self.filter_cfg["min_area_ratio"] * image["width"] * image["height"]:
+            return f"objects up to {self.filter_cfg['min_area_ratio']:.0%} of the image"
+        return None
 
     def summary(self) -> str:
         """One line of counts: what was kept and what was dropped, with the reasons."""
@@ -153,13 +177,81 @@ class LayoutCocoDataset(Dataset):
     def __len__(self) -> int:
         return len(self.layouts)
 
+    def load(self, index: int) -> dict:
+        """Image and masks of a sample, as the pipeline loads them, before anything is drawn at random."""
+        return self._run(self._sample(index), self._loading)
+
     def __getitem__(self, index: int) -> dict:
+        if self._cache is None:
+            return self._run(self._sample(index), self.pipeline)
+        results = self._sample(index, segmentations=False)
+        results["moments"] = partial(self._cache.moments, index)
+        if self._cache.with_masks:
+            results["layout"].masks = self._cache.masks(index)
+        return self._run(results, self._later)
+
+    def _sample(self, index: int, segmentations: bool = True) -> dict:
         layout = self.layouts[index]
         results = dict(
-            img_path=str(self.img_dir / layout.file_name),
-            layout=layout,
-            segmentations=self._segmentations[index],
+            img_path=str(self.img_dir / layout.file_name), layout=layout, seed=getattr(index, "seed", None)
         )
-        for step in self.pipeline:
+        if segmentations:
+            results["segmentations"] = [self._segmentations[place] for place in self.layouts.places(index)]
+        return results
+
+    @staticmethod
+    def _run(results: dict, steps: list) -> dict:
+        for step in steps:
             results = step(results)
         return results
+
+    def sample_cache(self, folder: Path, vae) -> SampleCache:
+        """The cache of this set's latents and masks for a VAE; what it holds already is in ``missing()``.
+
+        Args:
+            folder: caches of several sets and sizes lie in it side by side.
+            vae: the frozen autoencoder.
+
+        Raises:
+            UserError: the pipeline has other steps than those of
+                :mod:`~detdiffusion.datasets.transforms`, so what it makes may not be cacheable.
+        """
+        kinds = [type(step).__name__ for step in self.pipeline]
+        foreign = [kind for kind in kinds if kind not in transforms.__all__]
+        if foreign or kinds[:1] != ["LoadLayoutImage"]:
+            raise UserError(
+                f"cache_latents: the pipeline {' -> '.join(kinds)} must begin with LoadLayoutImage and have only "
+                f"{', '.join(transforms.__all__)}; set model.cache_latents=False to keep it"
+            )
+        size, with_masks = self.pipeline[0].size, "LoadLayoutMasks" in kinds
+        masks = index_key(self.ann_files, {}).encode() + self.layouts.ids.tobytes() if with_masks else b""
+        images = [self.img_dir / name for name in self.layouts.file_names]
+        key = cache_key(vae, images, masks, dict(size=size))
+        return SampleCache(Path(folder) / key, len(self), size, with_masks)
+
+    def use_sample_cache(self, cache: SampleCache) -> None:
+        """From now on images are not read and polygons not decoded; call it before workers are started."""
+        self._cache = cache
+
+
+def _columns(images: list[dict], objects: list[list[dict]], labels: list[int | None], **rest) -> LayoutIndex:
+    label_of = dict(zip(rest["names"], labels))
+    flat = [annotation for own in objects for annotation in own]
+    sizes = np.array([(image["width"], image["height"]) for image in images], np.int32)
+    counts = np.array([len(own) for own in objects])
+    boxes = np.array([a["bbox"] for a in flat])
+    boxes[:, 2:] += boxes[:, :2]
+    boxes /= np.tile(sizes.repeat(counts, axis=0), 2)
+    return LayoutIndex(
+        image_ids=np.array([image["id"] for image in images], np.int64),
+        sizes=sizes,
+        first=np.concatenate([[0], counts.cumsum()]),
+        boxes=boxes.clip(0, 1).astype(np.float32),
+        labels=np.array([label_of[a["category_id"]] for a in flat], np.int64),
+        ids=np.array([a["id"] for a in flat], np.int64),
+        category_ids=np.array([a["category_id"] for a in flat], np.int64),
+        owner=np.array([a["owner"] for a in flat], np.uint8),
+        spans=np.array([a["span"] for a in flat], np.int64),
+        file_names=[image["file_name"] for image in images],
+        **rest,
+    )

@@ -48,6 +48,8 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         mode: 'concat' (real and synthetic) or 'only_synthetic' (``ann_file`` is then not read).
         fraction: share of each synthetic set that is used, in (0, 1]; smaller shares lie within larger ones.
         fraction_seed: which subset.
+        ignore_not_prompted: objects of a layout that found no room in the prompt become ignored regions
+            (``ignored_instances``): nobody knows whether the image shows them.
         **kwargs: as for ``CocoDataset``.
 
     Attributes:
@@ -66,6 +68,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         mode: str = "concat",
         fraction: float = 1.0,
         fraction_seed: int = 0,
+        ignore_not_prompted: bool = True,
         **kwargs,
     ) -> None:
         if mode not in MODES:
@@ -76,6 +79,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
             raise UserError("synthetic=[...] names no set; for real data alone use mmdet's CocoDataset")
         self.synthetic = [_resolve(entry) for entry in synthetic]
         self.mode, self.fraction, self.fraction_seed = mode, fraction, fraction_seed
+        self.ignore_not_prompted = ignore_not_prompted
         self.report: Counter = Counter()
         self.num_real = self.num_synthetic = 0
         super().__init__(*args, **kwargs)
@@ -155,7 +159,28 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         info["strategy"] = str(image.get("strategy", "")) if self._part_is_synthetic else ""
         info["source_image_id"] = image.get("source_image_id") if self._part_is_synthetic else None
         count_drops(annotations, info, self.cat_ids, self._drops)
+        if self._part_is_synthetic and self.ignore_not_prompted:
+            regions = self._ignored_regions(image)
+            info["instances"] += regions
+            if regions:
+                self.report["synthetic regions ignored: object not prompted"] += len(regions)
         return info
+
+    def _ignored_regions(self, image: dict) -> list[dict]:
+        """mmdet instances of the objects that the prompt left out, as ``tools/generate.py`` records them."""
+        regions = []
+        for one in image.get("not_prompted", ()):
+            try:
+                x, y, w, h = map(float, one["bbox"])
+                label = self.cat2label.get(one["category_id"])
+            except (KeyError, TypeError, ValueError) as error:
+                raise UserError(
+                    f"{self.ann_file}: image id {image.get('id')}: 'not_prompted' must list objects with bbox and "
+                    f"category_id, got {str(one)[:80]} ({error!r})"
+                ) from None
+            if label is not None and min(w, h) >= 1:
+                regions.append(dict(bbox=[x, y, x + w, y + h], bbox_label=label, ignore_flag=1))
+        return regions
 
     def _take_fraction(self, part: list[dict]) -> list[dict]:
         if self.fraction == 1:
@@ -214,6 +239,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         self.num_synthetic = sum(flags)
         self.num_real = len(flags) - self.num_synthetic
         self._real_first = flags == sorted(flags)
+        self._synthetic_ids = {info["img_id"] for info in self.data_list if info["synthetic"]}
         if serialize:
             self.data_bytes, self.data_address = self._serialize_data()
         self.report["real images used"] = self.num_real
@@ -227,6 +253,11 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         share = self.num_synthetic / max(1, self.num_real + self.num_synthetic)
         counts = ", ".join(f"{reason}: {count}" for reason, count in self.report.items())
         return f"real:synthetic = {self.num_real}:{self.num_synthetic} ({share:.1%} synthetic); {counts}"
+
+    def synthetic_ids(self) -> set[int]:
+        """``img_id`` of all synthetic images, e.g. to count them in batches."""
+        self.full_init()
+        return self._synthetic_ids
 
     @property
     def cumulative_sizes(self) -> list[int]:

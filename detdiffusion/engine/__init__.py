@@ -1,11 +1,21 @@
-"""What mmengine lacks: safe checkpoints, a strict runner, CPU ranks. Registers ``SafeRunner``."""
+"""What mmengine lacks: safe checkpoints, a runner that resumes exactly, CPU ranks, caches, reports; registers them."""
 
 from .checkpoint import latest_checkpoint, load_checkpoint, load_strictly, use_safe_loader
+from .latent_cache_hook import LatentCacheHook
 from .launch import build_runner, prepare_ranks
+from .loops import ResumableEpochLoop
+from .mixing_hook import MixingRatioHook
+from .prompt_report import PromptReportHook
 from .runner import SafeRunner
+from .sharded import ShardedOptimWrapper
 
 __all__ = [
+    "LatentCacheHook",
+    "MixingRatioHook",
+    "PromptReportHook",
+    "ResumableEpochLoop",
     "SafeRunner",
+    "ShardedOptimWrapper",
     "build_runner",
     "latest_checkpoint",
     "load_checkpoint",

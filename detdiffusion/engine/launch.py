@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from ..utils import compat
 from ..utils.errors import UserError
+from .checkpoint import use_safe_loader
 from .runner import SafeRunner
 
 
@@ -40,6 +41,10 @@ def prepare_ranks(cfg: Config, launcher: str) -> None:
         return
     if not torch.distributed.is_initialized():
         torch.distributed.init_process_group("gloo")
+    if cfg.get("strategy", {}).get("type") == "FSDPStrategy":
+        cfg.strategy.setdefault("model_wrapper", dict(type="MMFullyShardedDataParallel"))
+        cfg.strategy.model_wrapper.update(device_id="cpu", sync_module_states=False)  # torch refuses it here
+        return
     if cfg.get("model_wrapper_cfg") is None:
         cfg.model_wrapper_cfg = dict(
             type="MMDistributedDataParallel",
@@ -56,6 +61,8 @@ def build_runner(cfg: Config) -> Runner:
         UserError: the config lacks a part that every run needs, or names a part that is not registered.
     """
     compat.setup()
+    use_safe_loader()
+    _log_mixing(cfg)
     for key in ("model", "work_dir"):
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
@@ -67,6 +74,22 @@ def build_runner(cfg: Config) -> Runner:
         if "registry" in str(error):
             raise UserError(f"config {cfg.filename}: {error.args[0]}") from error
         raise
+
+
+def _log_mixing(cfg: Config) -> None:
+    """Adds the hook that logs the share of synthetic images, where there are any."""
+    hooks = cfg.get("custom_hooks") or []
+    kinds = [str(hook.get("type")).rpartition(".")[2] for hook in hooks if isinstance(hook, dict)]
+    if _mixes(cfg.get("train_dataloader", {}).get("dataset")) and "MixingRatioHook" not in kinds:
+        cfg.custom_hooks = [*hooks, dict(type="detdiffusion.MixingRatioHook")]
+
+
+def _mixes(dataset) -> bool:
+    if not isinstance(dataset, dict):
+        return False
+    if str(dataset.get("type")).rpartition(".")[2] == "SyntheticAugmentedCocoDataset":
+        return True
+    return any(map(_mixes, [dataset.get("dataset"), *dataset.get("datasets", [])]))
 
 
 def enable_amp(cfg: Config) -> None:

@@ -4,7 +4,7 @@ import os
 import re
 from pathlib import Path
 
-from mmengine.dist import is_main_process, master_only
+from mmengine.dist import all_gather_object, is_main_process
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
@@ -12,6 +12,7 @@ from mmengine.runner.checkpoint import _load_checkpoint
 from ..registry import RUNNERS
 from ..utils.errors import UserError
 from .checkpoint import latest_checkpoint, load_strictly, use_safe_loader
+from .random_state import random_state, seed_all, set_random_state
 
 
 @RUNNERS.register_module()
@@ -21,12 +22,22 @@ class SafeRunner(Runner):
     Beyond mmengine's: a checkpoint never runs code (:mod:`detdiffusion.engine.checkpoint`); one that does not
     fit the model is an error with the names of the tensors, unless the config says ``strict_load = False``
     (fine-tuning on other classes); a checkpoint appears under its name only when it is whole and on the disk; and
-    resuming does not stumble over what a killed run left.
+    resuming does not stumble over what a killed run left and goes on exactly: random states of all ranks and the
+    sampler's seed are in the checkpoint.
     """
 
     def __init__(self, *args, **kwargs) -> None:
         use_safe_loader()
+        self._resumed_state: dict | None = None
         super().__init__(*args, **kwargs)
+
+    def build_train_loop(self, loop):
+        """As mmengine's; the data loader's own draws leave the global random state alone."""
+        import torch
+
+        loop = super().build_train_loop(loop)
+        loop.dataloader.generator = torch.Generator().manual_seed(self.seed + self.rank)
+        return loop
 
     def load_checkpoint(self, filename, map_location="cpu", strict=None, revise_keys=((r"^module\.", ""),)):
         """As mmengine's, with ``strict`` defaulting to the config's ``strict_load`` (True).
@@ -43,6 +54,7 @@ class SafeRunner(Runner):
         # mmengine's resume() would execute this text as a Python config.
         if isinstance(checkpoint.get("meta"), dict):
             checkpoint["meta"].pop("config", None)
+            self._loaded_state = checkpoint["meta"].pop("random_state", None)
         return checkpoint
 
     def _load_strictly(self, filename, map_location, revise_keys) -> dict:
@@ -69,6 +81,11 @@ class SafeRunner(Runner):
         if is_main_process():
             for stray in Path(self.work_dir).glob(".*.pth.part"):  # of a run that was killed while it saved
                 stray.unlink(missing_ok=True)
+        self._load_or_resume()
+        if self._resumed_state is not None:
+            self._continue_random(self._resumed_state)
+
+    def _load_or_resume(self) -> None:
         if self._has_loaded or not self._resume or self._load_from is not None:
             super().load_or_resume()
             return
@@ -82,8 +99,10 @@ class SafeRunner(Runner):
 
     def resume(self, filename, *args, **kwargs) -> None:
         """As mmengine's, with a clear error where the file holds weights only."""
+        self._loaded_state = None
         try:
             super().resume(filename, *args, **kwargs)
+            self._resumed_state = self._loaded_state or {}
         except KeyError as error:
             if error.args and error.args[0] in ("meta", "message_hub", "epoch", "iter"):
                 raise UserError(
@@ -92,9 +111,34 @@ class SafeRunner(Runner):
                 ) from error
             raise
 
-    @master_only
+    def _continue_random(self, saved: dict) -> None:
+        """Puts back what :meth:`save_checkpoint` took along; from here to the first step nothing is drawn."""
+        sampler = getattr(self.train_dataloader, "sampler", None)
+        if saved.get("sampler_seed") is not None and hasattr(sampler, "seed"):
+            sampler.seed = saved["sampler_seed"]
+        ranks = saved.get("ranks", [])
+        if len(ranks) == self.world_size:
+            set_random_state(ranks[self.rank])
+            return
+        reason = (
+            f"is of {len(ranks)} ranks, this run has {self.world_size}" if ranks else "holds no random state"
+        )
+        self.logger.warning(
+            f"The checkpoint {reason}: training goes on, with other noise than without the stop."
+        )
+        seed_all(self.seed + self.rank + 1000003 * (self.iter + 1))
+
     def save_checkpoint(self, out_dir, filename, *args, **kwargs) -> None:
-        """As mmengine's, through a temporary name where ``out_dir`` is a local folder."""
+        """As mmengine's, with the random states, and through a temporary name where ``out_dir`` is a local folder.
+
+        To be called on all ranks, as mmengine's hooks do.
+        """
+        ranks = all_gather_object(random_state())
+        if not is_main_process():
+            return
+        sampler_seed = getattr(getattr(self.train_dataloader, "sampler", None), "seed", None)
+        state = dict(ranks=ranks, sampler_seed=sampler_seed)
+        kwargs["meta"] = dict(kwargs.get("meta") or {}, random_state=state)
         folder = Path(out_dir)
         if not folder.is_dir():
             super().save_checkpoint(out_dir, filename, *args, **kwargs)

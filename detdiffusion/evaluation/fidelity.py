@@ -188,6 +188,11 @@ def _load_synthetic(
     categories = {c["id"]: c["name"] for c in truth["categories"]}
     layouts = {}
     for image in data.images:
+        if image.get("edits"):
+            raise UserError(
+                f"{path}: its layouts were edited ({image['edits']}), so the real images show other objects at other "
+                "places and are no bound; score a set that was generated without --edit"
+            )
         layout = image.get("source_image_id")
         if layout not in images:
             raise UserError(

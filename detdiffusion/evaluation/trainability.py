@@ -1,122 +1,132 @@
-"""Final scores of detector trainings, read from mmengine's logs and compared at equal iterations."""
+"""Detector trainings compared: real only, real + synthetic, ... for one or more detectors and seeds."""
 
 from __future__ import annotations
 
-import json
 import statistics
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
+from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.evaluation.detection import METRIC_NAMES
-from detdiffusion.utils.errors import UserError
+from detdiffusion.evaluation.training_runs import TrainingRun, read_run
+
+__all__ = ["TrainingRun", "compare_runs", "compare_classes", "group_runs", "rarest_classes", "read_run"]
+
+Key = tuple[str, str]
+"""(detector, arm)"""
 
 
-@dataclass
-class TrainingRun:
-    """What one work dir says.
-
-    Attributes:
-        work_dir: the folder.
-        iterations: of training: where the last validation was, or the last logged one where epochs are counted.
-        metrics: bbox metrics of the last validation.
-        log: the file that was read.
-    """
-
-    work_dir: Path
-    iterations: int
-    metrics: dict[str, float]
-    log: Path
-
-
-def read_run(work_dir: str | Path) -> TrainingRun:
-    """The last validation of a work dir: of its newest log that has one.
-
-    Raises:
-        UserError: no such folder, or no validation in its logs.
-    """
-    work_dir = Path(work_dir)
-    if not work_dir.is_dir():
-        raise UserError(f"work dir not found: {work_dir}")
-    logs = sorted(work_dir.glob("*/vis_data/scalars.json"), reverse=True)
-    iterations = 0
-    for log in logs:
-        metrics, validated = {}, 0
-        for line in log.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except json.JSONDecodeError:
-                continue  # a run that was killed leaves a torn last line
-            if not isinstance(entry, dict):
-                continue
-            if "loss" in entry:
-                iterations = max(iterations, int(entry.get("iter", entry.get("step", 0))))
-            found = {key.rsplit("/", 1)[-1]: value for key, value in entry.items() if "bbox_mAP" in key}
-            if found:
-                metrics = {name: float(found[name]) for name in METRIC_NAMES if name in found}
-                validated = int(entry.get("step", 0))
-        if "bbox_mAP" in metrics:
-            # by iterations a validation is logged under its own; by epochs under the epoch's number
-            return TrainingRun(work_dir, max(iterations, validated), metrics, log)
-    raise UserError(
-        f"{work_dir}: no validation in its logs ({len(logs)} files */vis_data/scalars.json); "
-        "train with tools/train.py until the end"
-    )
-
-
-def compare_runs(arms: Mapping[str, Sequence[TrainingRun]]) -> tuple[list[dict], list[str]]:
-    """One row an arm: means over its runs (seeds), spread, and the difference to the first arm.
-
-    Args:
-        arms: name -> runs, the reference first.
+def group_runs(named: Sequence[tuple[str, TrainingRun]]) -> dict[Key, list[TrainingRun]]:
+    """Runs by detector and arm: one name under two detectors is two rows, twice under one is two seeds.
 
     Returns:
-        ``(rows, notes)``. A row has ``name, runs, iterations``, each metric's mean (the logs hold three
-        decimals), ``bbox_mAP_std`` (sample standard deviation, None for one run) and
-        ``difference`` in bbox_mAP to the first row. A note says what makes rows hard to compare.
+        (detector, arm) -> runs; detectors and arms in the order in which they first occur.
+    """
+    order = list(dict.fromkeys(run.detector for _, run in named))
+    arms: dict[Key, list[TrainingRun]] = {}
+    for detector in order:
+        for name, run in named:
+            if run.detector == detector:
+                arms.setdefault((detector, name), []).append(run)
+    return arms
+
+
+def compare_runs(arms: Mapping[Key, Sequence[TrainingRun]]) -> tuple[list[dict], list[str]]:
+    """One row an arm: means over its runs (seeds), spread, difference to the detector's first arm, paired test.
+
+    Args:
+        arms: of :func:`group_runs`; each detector's first arm is its reference.
+
+    Returns:
+        ``(rows, notes)``. A row has ``detector, name, runs, iterations``, each metric's mean (the logs hold three
+        decimals) and sample standard deviation ``<metric>_std`` (None for one run), ``difference`` in bbox_mAP to
+        the reference, and ``pairs`` and ``p_value`` of :func:`paired_test`. A note says what makes rows hard to
+        compare.
     """
     rows: list[dict] = []
-    for name, runs in arms.items():
+    reference: dict[str, tuple[dict, Sequence[TrainingRun]]] = {}
+    for (detector, name), runs in arms.items():
         row: dict = {
+            "detector": detector,
             "name": name,
             "runs": len(runs),
             "iterations": sorted({run.iterations for run in runs}),
             "work_dirs": [str(run.work_dir) for run in runs],
         }
         for metric in METRIC_NAMES:
-            values = [run.metrics[metric] for run in runs if metric in run.metrics]
-            row[metric] = statistics.fmean(values) if values else None
-        scores = [run.metrics["bbox_mAP"] for run in runs]
-        row["bbox_mAP_std"] = statistics.stdev(scores) if len(scores) > 1 else None
-        row["difference"] = row["bbox_mAP"] - rows[0]["bbox_mAP"] if rows else 0.0
+            row[metric], row[f"{metric}_std"] = _mean_and_std([run.metrics.get(metric) for run in runs])
+        first, first_runs = reference.setdefault(detector, (row, runs))
+        row["difference"] = row["bbox_mAP"] - first["bbox_mAP"]
+        row["pairs"], row["p_value"] = (0, None) if first is row else paired_test(runs, first_runs)
         rows.append(row)
     notes = []
-    iterations = sorted({i for row in rows for i in row["iterations"]})
-    if len(iterations) > 1:
-        notes.append(f"the runs differ in iterations ({iterations}): not a comparison at equal cost")
+    for detector in reference:
+        iterations = sorted({i for row in rows if row["detector"] == detector for i in row["iterations"]})
+        if len(iterations) > 1:
+            of = f"{detector}: " if len(reference) > 1 else ""
+            notes.append(f"{of}the runs differ in iterations ({iterations}): not a comparison at equal cost")
     if min(row["runs"] for row in rows) < 3:
         notes.append("fewer than 3 seeds an arm: differences below about 0.01 AP are within seed noise")
     return rows, notes
 
 
-def markdown_table(rows: Sequence[Mapping], notes: Sequence[str] = ()) -> str:
-    """The rows of :func:`compare_runs` as a Markdown table, AP in percent."""
-    short = ("mAP", "AP50", "AP75", "APs", "APm", "APl")
-    lines = [
-        "| arm | runs | iterations | " + " | ".join(short) + " | difference |",
-        "|---|---|---|" + "---|" * (len(short) + 1),
-    ]
-    for row in rows:
-        values = [_percent(row[m]) for m in METRIC_NAMES]
-        if row["bbox_mAP_std"] is not None:
-            values[0] += f" ± {row['bbox_mAP_std'] * 100:.1f}"
-        iterations = ", ".join(map(str, row["iterations"]))
-        difference = f"{row['difference'] * 100:+.1f}" if row is not rows[0] else "–"
-        lines.append(
-            f"| {row['name']} | {row['runs']} | {iterations} | {' | '.join(values)} | {difference} |"
-        )
-    return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
+def paired_test(runs: Sequence[TrainingRun], reference: Sequence[TrainingRun]) -> tuple[int, float | None]:
+    """Two-sided paired t-test of bbox_mAP over seeds.
+
+    Runs of the same seed are a pair; where seeds are unknown or repeat, runs are paired in their order if both arms
+    have as many.
+
+    Returns:
+        (number of pairs, p value); None with fewer than two pairs or differences that are all the same.
+    """
+    from scipy.stats import ttest_rel
+
+    seeds = [run.seed for run in runs], [run.seed for run in reference]
+    if all(None not in own and len(set(own)) == len(own) for own in seeds):
+        other = {run.seed: run for run in reference}
+        pairs = [(run, other[run.seed]) for run in runs if run.seed in other]
+    else:
+        pairs = list(zip(runs, reference)) if len(runs) == len(reference) else []
+    scores = [(a.metrics["bbox_mAP"], b.metrics["bbox_mAP"]) for a, b in pairs]
+    if len(scores) < 2 or len({round(a - b, 9) for a, b in scores}) == 1:
+        return len(scores), None
+    return len(scores), float(ttest_rel(*zip(*scores)).pvalue)
 
 
-def _percent(value: float | None) -> str:
-    return "–" if value is None or value < 0 else f"{value * 100:.1f}"
+def rarest_classes(annotations: str, names: Sequence[str], count: int) -> list[tuple[str, float]]:
+    """The classes with the fewest objects of a training set.
+
+    Args:
+        annotations: its COCO json.
+        names: classes to choose from.
+        count: how many.
+
+    Returns:
+        (name, share of all objects), the rarest first.
+
+    Raises:
+        UserError: a missing or broken file.
+    """
+    file = read_coco(annotations)
+    name_of = {category["id"]: category["name"] for category in file.categories}
+    counts = Counter(name_of[a["category_id"]] for a in file.annotations if not a["iscrowd"])
+    total = max(1, sum(counts.values()))
+    return sorted(((name, counts[name] / total) for name in names), key=lambda item: item[1])[:count]
+
+
+def compare_classes(arms: Mapping[Key, Sequence[TrainingRun]], classes: Sequence[str]) -> list[dict]:
+    """One row an arm: ``detector, name``, and for each class its mean AP and ``<class>_std``, None where not logged."""
+    rows = []
+    for (detector, name), runs in arms.items():
+        row: dict = {"detector": detector, "name": name}
+        for label in classes:
+            row[label], row[f"{label}_std"] = _mean_and_std([run.per_class.get(label) for run in runs])
+        rows.append(row)
+    return rows
+
+
+def _mean_and_std(values: Sequence[float | None]) -> tuple[float | None, float | None]:
+    values = [value for value in values if value is not None]
+    if not values:
+        return None, None
+    return statistics.fmean(values), statistics.stdev(values) if len(values) > 1 else None

@@ -1,6 +1,7 @@
-"""`detdiffusion.generation`: attribute strategies and the durable writer of synthetic sets."""
+"""`detdiffusion.generation`: strategies and edits of layouts, and the durable writer of synthetic sets."""
 
-from .strategies import STRATEGIES, OriginStrategy, UniformStrategy, build_strategy
+from .edits import LayoutEdits
+from .strategies import STRATEGIES, Strategy, build_strategy
 from .writer import CocoWriter
 
-__all__ = ["STRATEGIES", "CocoWriter", "OriginStrategy", "UniformStrategy", "build_strategy"]
+__all__ = ["STRATEGIES", "CocoWriter", "LayoutEdits", "Strategy", "build_strategy"]

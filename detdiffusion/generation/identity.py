@@ -7,6 +7,7 @@ any number of pieces by any number of processes, and a repaired image is the ima
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 from collections.abc import Iterable
 
@@ -41,7 +42,14 @@ def noise_seed(source_image_id: int, sample_index: int, seed: int) -> int:
     return _hash("noise", source_image_id, sample_index, seed)
 
 
-def synthetic_file_name(source_image_id: int, strategy: str, sample_index: int, seed: int) -> str:
+def rng_of(purpose: str, source_image_id: int, sample_index: int, seed: int) -> random.Random:
+    """Random numbers for one image and one purpose ('strategy', 'edit', ...), the same in every process."""
+    return random.Random(_hash(purpose, source_image_id, sample_index, seed))
+
+
+def synthetic_file_name(
+    source_image_id: int, strategy: str, sample_index: int, seed: int, suffix: str = ".png"
+) -> str:
     """File name of a synthetic image, unique over strategies, seeds and samples of one source set.
 
     Raises:
@@ -49,7 +57,7 @@ def synthetic_file_name(source_image_id: int, strategy: str, sample_index: int, 
     """
     if not _NAME.fullmatch(strategy):
         raise UserError(f"strategy name {strategy!r}: use letters, digits, '_', '-' and '.' only")
-    return f"{source_image_id:012d}_{strategy}_seed{seed}_{sample_index:03d}.png"
+    return f"{source_image_id:012d}_{strategy}_seed{seed}_{sample_index:03d}{suffix}"
 
 
 def check_unique(ids: Iterable[int], what: str) -> None:

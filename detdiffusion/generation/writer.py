@@ -1,10 +1,10 @@
-"""Atomic, resumable writer of synthetic COCO sets.
+"""Atomic, resumable writer of synthetic COCO sets, by one process or by several ranks.
 
 On disk::
 
     DIR/run.json            what the set is made of: strategy, seed, checkpoint, ...; written once
     DIR/images/NAME.png     one file an image: temporary file, fsync, rename
-    DIR/manifest.jsonl      one line an image, appended and fsynced after its image is in place
+    DIR/manifest.jsonl      one line an image, see :mod:`.manifest`
     DIR/annotations.json    built from the manifest by finish(), atomically
 
 A process killed at any moment leaves whole images and whole lines, but for at most one temporary file, one
@@ -14,12 +14,11 @@ image without a line and one torn last line; the next start clears all three.
 from __future__ import annotations
 
 import contextlib
-import errno
-import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 from pathlib import Path
 
@@ -31,7 +30,23 @@ from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.file_names import check_file_name
 from detdiffusion.utils.files import write_atomic
 
+from .manifest import (
+    MANIFEST,
+    ManifestFile,
+    dump_entry,
+    file_fault,
+    find_parts,
+    image_key,
+    latest,
+    lock,
+    part_path,
+    read_entries,
+)
+
+SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
 _TEMP = ".tmp-"
+_AGAIN = "; the images that are finished are safe, run the same command again to continue"
+_REPORT = ("resumed", "torn_lines", "missing_files", "damaged_files", "superseded_lines", "stray_files")
 
 
 class CocoWriter:
@@ -42,12 +57,17 @@ class CocoWriter:
         run: json-able facts that must be equal whenever the set is continued (strategy, seed, ...).
         categories: COCO category dicts, copied into ``annotations.json``.
         checksums: on start compare every finished file with its SHA-256 (else only its presence and size).
+        rank: 0 opens, repairs and finishes the set; other ranks open it after rank 0 has and before it adds.
+        patience: seconds to wait for an earlier run that still holds the folder.
+        jpeg_quality: of files whose name ends in ``.jpg``.
+        progress: called with (files checked, files) while checksums are compared.
 
     Attributes:
         done: set of the image ids that are finished.
         report: counts of what the start found: ``resumed``, ``torn_lines``, ``missing_files``,
             ``damaged_files``, ``superseded_lines``, ``stray_files`` (temporary files and images
             without a line, both removed).
+        lost: image ids that had a line, but whose file was missing or damaged at the start.
 
     Raises:
         UserError: the folder holds another run or foreign files, its manifest or run.json is broken, it
@@ -55,19 +75,30 @@ class CocoWriter:
     """
 
     def __init__(
-        self, out_dir: str | os.PathLike, run: dict, categories: Sequence[dict], checksums: bool = True
+        self,
+        out_dir: str | os.PathLike,
+        run: dict,
+        categories: Sequence[dict],
+        checksums: bool = True,
+        rank: int = 0,
+        patience: float = 0.0,
+        jpeg_quality: int = 95,
+        progress: Callable[[int, int], None] | None = None,
     ) -> None:
         self.out_dir = Path(out_dir)
         self.images_dir = self.out_dir / "images"
-        self.manifest_path = self.out_dir / "manifest.jsonl"
+        self.manifest_path = part_path(self.out_dir, rank)
         self.run = json.loads(json.dumps(run))
         self.categories = [dict(category) for category in categories]
-        self.report = dict.fromkeys(
-            ("resumed", "torn_lines", "missing_files", "damaged_files", "superseded_lines", "stray_files"), 0
-        )
+        self.report = dict.fromkeys(_REPORT, 0)
+        self.lost: set[int] = set()
+        self.rank, self.jpeg_quality = rank, jpeg_quality
+        self._patience, self._progress = patience, progress
+        self._entries: dict[int, dict] = {}
+        self._manifest: ManifestFile | None = None
         self._closers = contextlib.ExitStack()
         try:
-            self._open(checksums)
+            self._join() if rank else self._open(checksums)
         except OSError as error:
             self._closers.close()
             raise UserError(
@@ -87,6 +118,12 @@ class CocoWriter:
     def __len__(self) -> int:
         return len(self.done)
 
+    @property
+    def mean_bytes(self) -> float | None:
+        """Mean size of the finished files; None without any."""
+        sizes = [entry["bytes"] for entry in self._entries.values()]
+        return sum(sizes) / len(sizes) if sizes else None
+
     def close(self) -> None:
         """Releases the folder; nothing is lost by not calling it."""
         self._closers.close()
@@ -98,7 +135,8 @@ class CocoWriter:
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            record: COCO image dict with ``id``, ``file_name`` (inside ``images/``), ``width`` and ``height``.
+            record: COCO image dict with ``id``, ``file_name`` (inside ``images/``; its ending is the format),
+                ``width`` and ``height``.
             annotations: COCO annotation dicts of this image.
             extra: further facts for the manifest line only (prompt, noise seed, ...).
 
@@ -114,9 +152,7 @@ class CocoWriter:
         if record["id"] in self.done:
             raise ValueError(f"image {record['id']} is already in {self.manifest_path}")
         name = check_file_name(record["file_name"], f"image {record['id']}")
-        buffer = BytesIO()
-        Image.fromarray(image).save(buffer, format="png")
-        data = buffer.getvalue()
+        data = self._encode(image, name)
         entry = {
             **(extra or {}),
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -127,78 +163,89 @@ class CocoWriter:
         try:
             write_atomic(self.images_dir / name, data)
             _sync_dir(self.images_dir)
-            self._append(_line(entry))
+            self._manifest.append(entry)
         except (OSError, UserError) as error:
             message = (
                 error if isinstance(error, UserError) else f"{self.manifest_path}: cannot write: {error}"
             )
-            raise UserError(
-                f"{message}; {len(self.done)} images are finished, run the same command again to continue"
-            ) from error
+            raise UserError(f"{message}{_AGAIN} ({len(self.done)} images so far)") from error
         self._entries[record["id"]] = entry
         self.done.add(record["id"])
 
     def finish(self) -> Path:
-        """Builds ``annotations.json`` from the manifest.
+        """Merges the other ranks' parts and builds ``annotations.json`` from the manifest; rank 0 alone does.
+
+        The other ranks must have closed their parts. Manifest and annotations are in the order of (source image
+        id, sample index, id), however the images came.
 
         Returns:
-            Its path. Images are in the order of (source image id, sample index, id), however they came.
+            The path of ``annotations.json``.
 
         Raises:
-            UserError: two images or annotations share an id.
+            UserError: two images or annotations share an id, or the disk refuses.
         """
-        entries = sorted(
-            self._entries.values(),
-            key=lambda e: (
-                e["image"].get("source_image_id", 0),
-                e["image"].get("sample_index", 0),
-                e["image"]["id"],
-            ),
-        )
-        images = [entry["image"] for entry in entries]
-        annotations = [annotation for entry in entries for annotation in entry["annotations"]]
-        check_unique((annotation["id"] for annotation in annotations), "annotation")
-        coco = {
-            "info": {"description": "synthetic set of DetDiffusion", **self.run},
-            "licenses": [],
-            "images": images,
-            "annotations": annotations,
-            "categories": self.categories,
-        }
-        path = self.out_dir / "annotations.json"
-        write_atomic(path, json.dumps(coco).encode())
+        try:
+            self._merge_parts()
+            entries = sorted(self._entries.values(), key=image_key)
+            self.done = set(self._entries)
+            self._rewrite_manifest(entries)
+            check_unique((a["id"] for entry in entries for a in entry["annotations"]), "annotation")
+            coco = {
+                "info": {"description": "synthetic set of DetDiffusion", **self.run},
+                "licenses": [],
+                "images": [entry["image"] for entry in entries],
+                "annotations": [annotation for entry in entries for annotation in entry["annotations"]],
+                "categories": self.categories,
+            }
+            path = self.out_dir / "annotations.json"
+            write_atomic(path, json.dumps(coco).encode())
+        except OSError as error:
+            raise UserError(f"{self.out_dir}: cannot write: {error}{_AGAIN}") from error
+        except UserError as error:
+            raise UserError(f"{error}{_AGAIN}") from error
         return path
 
-    def _append(self, line: bytes) -> None:
-        """Adds a whole line to the manifest, or none of it."""
-        size = os.fstat(self._manifest).st_size
-        try:
-            if os.write(self._manifest, line) != len(line):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fsync(self._manifest)
-        except OSError:
-            os.ftruncate(self._manifest, size)
-            raise
+    def _encode(self, image: np.ndarray, name: str) -> bytes:
+        jpeg = name.endswith(SUFFIXES["jpeg"])
+        options = dict(format="jpeg", quality=self.jpeg_quality) if jpeg else dict(format="png")
+        buffer = BytesIO()
+        Image.fromarray(image).save(buffer, **options)
+        return buffer.getvalue()
 
     # What a start does, in this order.
 
     def _open(self, checksums: bool) -> None:
         self.out_dir.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self.out_dir, os.O_RDONLY)
-        self._closers.callback(os.close, lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{self.out_dir}: another process is generating into this folder") from error
-        self._check_run()
+        self._take_run()
         self.images_dir.mkdir(exist_ok=True)
         self._read_manifest(checksums)
         self._remove_strays()
-        self._manifest = os.open(self.manifest_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._closers.callback(os.close, self._manifest)
+        self._open_manifest()
         _sync_dir(self.out_dir)
 
-    def _check_run(self) -> None:
+    def _join(self) -> None:
+        """A rank above 0: what rank 0 has read and repaired is taken as it is."""
+        found, _ = read_entries(self.out_dir / MANIFEST)
+        self._entries, _ = latest(found)
+        self._open_manifest()
+
+    def _open_manifest(self) -> None:
+        self._manifest = ManifestFile(self.manifest_path, self._patience)
+        self._closers.callback(lambda: self._manifest.close())
+
+    def _rewrite_manifest(self, entries: Iterable[dict]) -> None:
+        """Replaces the manifest as a whole, where it differs."""
+        lines = b"".join(map(dump_entry, entries))
+        if self.manifest_path.exists() and lines == self.manifest_path.read_bytes():
+            return
+        write_atomic(self.manifest_path, lines)
+        _sync_dir(self.out_dir)
+        if self._manifest is not None:  # it was opened before and is another file now
+            self._manifest.close()
+            self._manifest = ManifestFile(self.manifest_path, self._patience)
+
+    def _take_run(self) -> None:
+        """Writes or compares run.json, and locks it: it is the lock of the whole set."""
         path = self.out_dir / "run.json"
         if not path.exists():
             foreign = sorted(p.name for p in self.out_dir.iterdir() if not p.name.startswith(_TEMP))
@@ -208,7 +255,11 @@ class CocoWriter:
                     "is not a set to continue; choose another --out"
                 )
             write_atomic(path, json.dumps(self.run, indent=2).encode())
-            return
+        fd = os.open(path, os.O_RDWR)
+        self._closers.callback(os.close, fd)
+        lock(fd, self.out_dir, self._patience)
+        if not os.path.samestat(os.fstat(fd), os.stat(path)):  # two first starts at once: the other one won
+            raise UserError(f"{self.out_dir}: another process is generating into this folder")
         try:
             earlier = json.loads(path.read_text())
         except ValueError:
@@ -227,26 +278,56 @@ class CocoWriter:
             )
 
     def _read_manifest(self, checksums: bool) -> None:
-        self._entries: dict[int, dict] = {}
-        raw = self.manifest_path.read_bytes() if self.manifest_path.exists() else b""
-        whole, _, tail = raw.rpartition(b"\n")
-        self.report["torn_lines"] = int(bool(tail))
-        lines = whole.split(b"\n") if whole else []
-        for number, line in enumerate(lines, 1):
-            where = f"{self.manifest_path}, line {number}"
-            entry = _parse_entry(line, where)
-            name = check_file_name(entry["image"]["file_name"], where)
-            if entry["image"]["id"] in self._entries:
-                self.report["superseded_lines"] += 1
-            fault = _file_fault(self.images_dir / name, entry, checksums)
-            if fault:
-                self.report[fault] += 1
-                self._entries.pop(entry["image"]["id"], None)
-            else:
-                self._entries[entry["image"]["id"]] = entry
+        lines: list[dict] = []
+        if self.manifest_path.exists():
+            lines, torn = read_entries(self.manifest_path)
+            self.report["torn_lines"] += torn
+        self._entries, self.report["superseded_lines"] = latest(lines)
+        clean = not self.report["torn_lines"] and len(lines) == len(self._entries)
+        self._merge_parts()
+        faults = self._faults(checksums)
+        self.lost = set(faults)
+        for key, fault in faults.items():
+            self.report[fault] += 1
+            del self._entries[key]
         self.report["resumed"] = len(self._entries)
-        if len(self._entries) != len(lines) or tail:
-            write_atomic(self.manifest_path, b"".join(map(_line, self._entries.values())))
+        if faults or not clean:
+            self._rewrite_manifest(self._entries.values())
+
+    def _merge_parts(self) -> None:
+        """Moves the lines of other ranks' parts into the manifest; killed anywhere, it can be done again."""
+        parts = find_parts(self.out_dir)
+        if not parts:
+            return
+        files = [ManifestFile(path, self._patience) for path in parts]  # nobody writes there any more
+        try:
+            for file in files:
+                entries, torn = read_entries(file.path)
+                self.report["torn_lines"] += torn
+                self._entries, superseded = latest([*self._entries.values(), *entries])
+                self.report["superseded_lines"] += superseded
+            self._rewrite_manifest(self._entries.values())
+            for path in parts:
+                path.unlink()
+        finally:
+            for file in files:
+                file.close()
+
+    def _faults(self, checksums: bool) -> dict[int, str]:
+        """Image id -> what is wrong with its file."""
+        entries = list(self._entries.values())
+
+        def check(entry: dict) -> str | None:
+            return file_fault(self.images_dir / entry["image"]["file_name"], entry, checksums)
+
+        faults = {}
+        with ThreadPoolExecutor(8) as pool:  # reading and hashing both release the interpreter
+            for number, (entry, fault) in enumerate(zip(entries, pool.map(check, entries)), 1):
+                if fault:
+                    faults[entry["image"]["id"]] = fault
+                if self._progress and checksums:
+                    self._progress(number, len(entries))
+        return faults
 
     def _remove_strays(self) -> None:
         known = {entry["image"]["file_name"] for entry in self._entries.values()}
@@ -254,15 +335,11 @@ class CocoWriter:
         strays += [
             p
             for p in self.images_dir.iterdir()
-            if p.name.startswith(_TEMP) or (p.suffix == ".png" and p.name not in known)
+            if p.name.startswith(_TEMP) or (p.suffix in SUFFIXES.values() and p.name not in known)
         ]
         for path in strays:
             path.unlink()
         self.report["stray_files"] = len(strays)
-
-
-def _line(entry: dict) -> bytes:
-    return (json.dumps(entry, separators=(",", ":")) + "\n").encode()
 
 
 def _sync_dir(path: Path) -> None:
@@ -271,36 +348,3 @@ def _sync_dir(path: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
-
-
-def _parse_entry(line: bytes, where: str) -> dict:
-    try:
-        entry = json.loads(line)
-        image = entry["image"]
-        fits = isinstance(image["id"], int) and isinstance(entry["annotations"], list)
-        fits = (
-            fits
-            and isinstance(entry["sha256"], str)
-            and isinstance(entry["bytes"], int)
-            and "file_name" in image
-        )
-    except (ValueError, KeyError, TypeError):
-        fits = False
-    if not fits:
-        raise UserError(
-            f"{where}: not an entry of a manifest (only a torn last line is normal after a kill); "
-            "remove that line and run again: its image is made anew"
-        )
-    return entry
-
-
-def _file_fault(path: Path, entry: dict, checksums: bool) -> str | None:
-    """Why an entry's file cannot be used: a key of the report, or None."""
-    try:
-        if path.stat().st_size != entry["bytes"]:
-            return "damaged_files"
-        if checksums and hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
-            return "damaged_files"
-    except FileNotFoundError:
-        return "missing_files"
-    return None

@@ -1,14 +1,21 @@
 """`detdiffusion.perception`: what a detector finds in a data set, and the attributes that follow (Eq. 2)."""
 
-from .attributes import AttributeResult, best_matches, perception_attributes
+from .attributes import AttributeResult, perception_attributes
 from .attributes_file import AttributesFile
+from .image_detector import ImageDetector, load_detector
+from .levels import Levels
+from .matching import best_matches, one_to_one
 from .predictions import Predictions, read_results
 
 __all__ = [
     "AttributeResult",
     "AttributesFile",
+    "ImageDetector",
+    "Levels",
     "Predictions",
     "best_matches",
+    "load_detector",
+    "one_to_one",
     "perception_attributes",
     "read_results",
 ]

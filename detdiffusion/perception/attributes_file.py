@@ -1,4 +1,7 @@
-"""The file of attributes: ``{"info": {...}, "attributes": {"<annotation id>": "easy|hard|background"}}``."""
+"""The file of attributes: ``{"info": {...}, "attributes": {"<annotation id>": "easy|hard|background"}}``.
+
+``info.words`` names the attributes where they are others than the paper's, the easiest first.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import load_json
-from detdiffusion.structures.layout import ATTRIBUTES as WORDS
+from detdiffusion.structures.layout import ATTRIBUTES, check_attribute_words
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of, write_atomic
 
@@ -43,17 +46,28 @@ class AttributesFile:
                 f"{path}: not an attributes file: it lacks the object 'attributes'; "
                 "make one by tools/extract_attributes.py"
             )
-        words = {word: word for word in WORDS}  # one string object for each word, however many annotations
+        info = data.get("info") if isinstance(data.get("info"), dict) else {}
+        vocabulary = ATTRIBUTES
+        if "words" in info:
+            listed = info["words"] if isinstance(info["words"], list) else []
+            vocabulary = check_attribute_words(listed, f"{path}: info.words")
+        words = {
+            word: word for word in vocabulary
+        }  # one string object for each word, however many annotations
         attributes = {}
         for key, value in data["attributes"].items():
             if not isinstance(value, str) or value not in words:
                 raise UserError(
-                    f"{path}: annotation id {key} has the attribute {value!r}; known are {', '.join(WORDS)}"
+                    f"{path}: annotation id {key} has the attribute {value!r}; known are {', '.join(words)}"
                 )
             attributes[_annotation_id(key, path)] = words[value]
-        info = data.get("info") if isinstance(data.get("info"), dict) else {}
         scores = data.get("scores") if isinstance(data.get("scores"), dict) else {}
         return cls(path, attributes, info, {_annotation_id(k, path): v for k, v in scores.items()})
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The attributes that the file may hold, the easiest first, 'background' last."""
+        return tuple(self.info.get("words", ATTRIBUTES))
 
     def write(self) -> None:
         """Writes the file atomically.

@@ -1,9 +1,10 @@
-"""Predictions of an mmdet detector: config + checkpoint + images → :class:`Predictions`."""
+"""An mmdet detector: config + checkpoint + images → :class:`~.predictions.Predictions`."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,13 +16,14 @@ from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import sha256_of
 
-from .predictions import UNKNOWN_CATEGORY, Predictions
+from .image_detector import Detected, ImageDetector, check_size
 
 _ANNOTATION_STEPS = ("LoadAnnotations", "LoadPanopticAnnotations")
 
 
-class MMDetDetector:
+class MMDetDetector(ImageDetector):
     """A trained mmdet detector that labels images.
 
     Args:
@@ -51,97 +53,74 @@ class MMDetDetector:
 
         from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
 
-        self.config_path = str(config)
-        self.config = load_config(self.config_path, cfg_options)
+        self.name, self.checkpoint = str(config), str(checkpoint)
+        self.config = load_config(self.name, cfg_options)
         for key in ("model", "test_dataloader"):
             if key not in self.config:
                 raise UserError(f"{config}: not a detector's config: it lacks '{key}'")
         init_default_scope("mmdet")
-        self._dataset_cfg = _test_dataset(self.config, self.config_path)
+        self._dataset_cfg = _test_dataset(self.config, self.name)
         stored = load_checkpoint(checkpoint)
+        self._weights = sha256_of(checkpoint)
+        self.default_batch_size = self.config.test_dataloader.get("batch_size", 1)
         self.classes = _class_names(stored, self._dataset_cfg, checkpoint)
-        self.model = _build(self.config, self.config_path)
+        self.model = _build(self.config, self.name)
         load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}")
         self.device = choose_device(device)
         self.model.to(self.device).eval()
 
-    def predict(
-        self,
-        images: Sequence[dict],
-        img_dir: str | Path,
-        category_ids: Mapping[str, int],
-        *,
-        batch_size: int | None = None,
-        num_workers: int = 0,
-        progress: bool = True,
-    ) -> Predictions:
-        """Detects on images of a COCO file.
+    def identity(self) -> dict:
+        """Model, pipeline and weights."""
+        return dict(
+            kind="mmdet",
+            model=json.dumps(self.config.model.to_dict(), sort_keys=True, default=str),
+            pipeline=json.dumps(self._steps(), sort_keys=True, default=str),
+            weights=self._weights,
+            classes=list(self.classes),
+        )
 
-        Args:
-            images: COCO image dicts (``id``, ``file_name``, ``width``, ``height``).
-            img_dir: folder that ``file_name`` is relative to.
-            category_ids: class name -> category id of the annotation file. Predictions of other classes are
-                kept with :data:`UNKNOWN_CATEGORY`: class-agnostic matching uses them.
-            batch_size: default: that of the config's ``test_dataloader``.
-            num_workers: processes that load images.
-            progress: print a bar with the remaining time on stderr.
+    def describe(self) -> dict:
+        """Config, checkpoint, its checksum and the classes."""
+        return dict(
+            config=self.name, checkpoint=self.checkpoint, sha256=self._weights, classes=list(self.classes)
+        )
 
-        Raises:
-            UserError: images that are missing, cannot be read or have another size than the file says.
-        """
+    def detect(
+        self, images: Sequence[dict], img_dir: Path, batch_size: int, num_workers: int
+    ) -> Iterator[Detected]:
+        """See :meth:`ImageDetector.detect`."""
         from mmengine.dataset import pseudo_collate
-        from tqdm import tqdm
 
-        _check_files(images, Path(img_dir))
-        batch_size = batch_size or self.config.test_dataloader.get("batch_size", 1)
         loader = DataLoader(
-            _Images(images, Path(img_dir), self._pipeline()),
+            _Images(images, img_dir, self._pipeline()),
             batch_size=batch_size,
             num_workers=num_workers,
             collate_fn=pseudo_collate,
         )
-        to_category = np.array([category_ids.get(name, UNKNOWN_CATEGORY) for name in self.classes], np.int64)
-        # The bar has the remaining time; a log file gets a line every half minute.
-        bar = tqdm(total=len(images), desc="detecting", unit="img", disable=not progress, mininterval=0.5)
-        if not bar.disable and not bar.fp.isatty():
-            bar.mininterval = 30
-        columns: list[tuple] = []
-        with bar, torch.inference_mode():
-            for batch in loader:
-                for sample in self.model.test_step(batch):
-                    columns.append(self._columns(sample, to_category))
-                    bar.update()
-        image_ids, labels, boxes, scores = (np.concatenate(c) for c in zip(*columns))
-        predictions = Predictions(image_ids, labels, boxes, scores)
-        unknown = int((labels == UNKNOWN_CATEGORY).sum())
-        if unknown:
-            predictions.report["predictions of classes that the annotation files lack"] = unknown
-        return predictions
+        for batch in loader if images else ():
+            with torch.inference_mode():
+                samples = self.model.test_step(batch)
+            for sample in samples:
+                found = sample.pred_instances.detach().cpu()
+                yield (
+                    sample.img_id,
+                    found.labels.numpy().astype(np.int64),
+                    found.bboxes.numpy().astype(np.float64).reshape(-1, 4),
+                    found.scores.numpy().astype(np.float64),
+                )
 
-    def _columns(self, sample, to_category: np.ndarray) -> tuple:
-        found = sample.pred_instances.detach().cpu()
-        labels = found.labels.numpy()
-        if len(labels) and labels.max() >= len(to_category):
-            raise UserError(
-                f"{self.config_path}: the detector gives label {labels.max()}, but has only "
-                f"{len(to_category)} class names; the checkpoint's classes do not belong to the config"
-            )
-        return (
-            np.full(len(labels), sample.img_id, np.int64),
-            to_category[labels],
-            found.bboxes.numpy().astype(np.float64).reshape(-1, 4),
-            found.scores.numpy().astype(np.float64),
-        )
-
-    def _pipeline(self):
-        from mmcv.transforms import Compose
-
+    def _steps(self) -> list[dict]:
         steps = [copy.deepcopy(s) for s in self._dataset_cfg["pipeline"]]
         steps = [s for s in steps if s["type"].rpartition(".")[2] not in _ANNOTATION_STEPS]
         for step in steps:
             if step["type"].rpartition(".")[2] == "PackDetInputs":
                 step["meta_keys"] = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-        return Compose(steps)
+        return steps
+
+    def _pipeline(self):
+        from mmcv.transforms import Compose
+
+        return Compose(self._steps())
 
 
 class _Images(Dataset):
@@ -164,24 +143,8 @@ class _Images(Dataset):
                 raise
             raise reason from err
         height, width = results["data_samples"].ori_shape
-        if (height, width) != (image["height"], image["width"]):
-            raise UserError(
-                f"{path} (image id {image['id']}): the file has {width} x {height} pixels, but the "
-                f"annotation file says {image['width']} x {image['height']}; correct one of them"
-            )
+        check_size(path, image, width, height)
         return results
-
-
-def _check_files(images: Sequence[dict], img_dir: Path) -> None:
-    if not img_dir.is_dir():
-        raise UserError(f"{img_dir}: no such image folder; give it by --img-dir")
-    missing = [image for image in images if not (img_dir / image["file_name"]).is_file()]
-    if missing:
-        names = ", ".join(image["file_name"] for image in missing[:3]) + (", …" if len(missing) > 3 else "")
-        raise UserError(
-            f"{img_dir}: {len(missing)} of {len(images)} images are missing ({names}); give "
-            "their folder by --img-dir"
-        )
 
 
 def _test_dataset(config, path: str) -> dict:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import difflib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
+from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import sha256_of
+from detdiffusion.utils.files import sha256_of, write_atomic
 
 from .attributes import IOU_THR, SCORE_THR, perception_attributes
 from .attributes_file import AttributesFile
+from .image_detector import load_detector
+from .levels import Levels
 from .predictions import Predictions, read_results
-from .summary import format_summary, summarise
+from .summary import format_summary, plot_summary, summarise
 
 
 def extract(
@@ -28,7 +32,10 @@ def extract(
     score_thr: float = SCORE_THR,
     iou_thr: float = IOU_THR,
     class_aware: bool = False,
+    levels: Sequence[str] | None = None,
     with_scores: bool = False,
+    save_predictions: str | Path | None = None,
+    cache: str | Path | bool = True,
     batch_size: int | None = None,
     num_workers: int = 0,
     device: str | None = None,
@@ -36,22 +43,30 @@ def extract(
 ) -> AttributesFile:
     """Attributes of a labelled set, by a detector or by its results; writes the file and prints a summary.
 
+    Beside ``out`` goes a picture of the summary, the same name as ``.png``.
+
     Args:
         annotation_files: COCO jsons of one set (instances, stuff), annotation ids unique over them.
         out: the attributes file.
-        config, checkpoint: an mmdet detector; or
+        config, checkpoint: a detector, mmdet's or an ``.onnx`` file (:func:`load_detector`); or
         predictions: a COCO results json.
-        img_dir: with a detector: folder of the images; default ``images`` beside the first annotation file.
+        img_dir: with a detector: folder of the images; default ``images`` beside the first annotation file or beside
+            its folder.
         detector_classes: with ``predictions``: the names that the detector knows (or one text file with a
             name a line); default: the categories that occur in the results.
         score_thr, iou_thr, class_aware: Equation 2, see :func:`perception_attributes`.
+        levels: texts of :meth:`Levels.parse`: levels of difficulty in place of easy and hard.
         with_scores: write the continuous scores too.
-        batch_size, num_workers, device, cfg_options: of the detector, see :class:`MMDetDetector`.
+        save_predictions: with a detector: also write what it found as a COCO results json.
+        cache: with a detector: folder of finished chunks of predictions, so that a killed run continues and other
+            thresholds cost no detecting. True: ``OUT.predictions`` without its suffix; False: none.
+        batch_size, num_workers, device, cfg_options: of the detector.
 
     Raises:
         UserError: anything wrong with the input, by one message.
     """
-    _check_paths(annotation_files, out, checkpoint, predictions)
+    _check_paths(annotation_files, out, checkpoint, predictions, save_predictions)
+    bins = None if levels is None else Levels.parse(levels)
     files = [read_coco(path) for path in annotation_files]
     for file in files:
         print(file.summary())
@@ -62,40 +77,39 @@ def extract(
 
     if predictions is not None:
         found = read_results(predictions, images, categories)
-        nameable = _nameable(found, detector_classes, ids_of_name, predictions)
+        nameable = nameable_ids(found, detector_classes, ids_of_name, predictions)
         detector = {"predictions": str(predictions), "sha256": sha256_of(predictions)}
     else:
-        from .detector import MMDetDetector
-
-        folder = _image_folder(img_dir, annotation_files[0])
-        model = MMDetDetector(config, checkpoint, device, cfg_options)
+        folder = image_folder(img_dir, annotation_files[0])
+        model = load_detector(config, checkpoint, device, cfg_options)
         nameable = {ids_of_name[name] for name in model.classes if name in ids_of_name}
         if not nameable:
             raise UserError(
                 f"{checkpoint}: none of the detector's {len(model.classes)} classes ({_some(model.classes)}) "
-                "is a "
-                f"category of {_names(files)} ({_some(ids_of_name)}); every object would be 'background'"
+                f"is a category of {_names(files)} ({_some(ids_of_name)}); every object would be 'background'"
             )
         found = model.predict(
-            list(images.values()), folder, ids_of_name, batch_size=batch_size, num_workers=num_workers
+            list(images.values()),
+            folder,
+            ids_of_name,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            cache=Path(out).with_suffix(".predictions") if cache is True else cache or None,
         )
-        detector = {
-            "config": str(config),
-            "checkpoint": str(checkpoint),
-            "sha256": sha256_of(checkpoint),
-            "classes": list(model.classes),
-        }
+        detector = model.describe()
+        if save_predictions is not None:
+            write_atomic(save_predictions, json.dumps(found.to_coco_results()).encode())
 
-    result = perception_attributes(
-        annotations, found, nameable, score_thr=score_thr, iou_thr=iou_thr, class_aware=class_aware
-    )
+    rule = dict(score_thr=score_thr, iou_thr=iou_thr, class_aware=class_aware)
+    result = perception_attributes(annotations, found, nameable, levels=bins, **rule)
+    if bins is not None:
+        bins = bins.fitted(list(result.scores.values()))
+        rule = dict(class_aware=class_aware, words=list(result.words), level_thresholds=list(bins.thresholds))
     names = {key: category["name"] for key, category in categories.items()}
-    groups = summarise(annotations, result.attributes, names)
+    groups = summarise(annotations, result.attributes, names, result.words)
     info = {
         "detector": detector,
-        "score_thr": score_thr,
-        "iou_thr": iou_thr,
-        "class_aware": class_aware,
+        **rule,
         "nameable": [names[key] for key in sorted(nameable)],
         "annotation_files": [{"path": str(f.path), "sha256": sha256_of(f.path)} for f in files],
         "counts": {"images": len(images), "predictions": len(found), **result.counts},
@@ -104,35 +118,38 @@ def extract(
     }
     written = AttributesFile(Path(out), result.attributes, info, result.scores if with_scores else {})
     written.write()
+    plot = Path(out).with_suffix(".png")
+    plot_summary(groups, plot, result.words)
     _report(found, images, result.skipped, [names[k] for k in sorted(set(names) - nameable)])
-    print(format_summary(groups))
-    print(f"written: {out} ({len(result.attributes)} attributes)")
+    if bins is not None:
+        limits = ", ".join(f"{n} above {t:g}" for n, t in zip(bins.names, bins.thresholds))
+        print(f"levels by the highest IoU x score: {limits}, {bins.names[-1]} below\n")
+    print(format_summary(groups, result.words))
+    print(f"written: {out} ({len(result.attributes)} attributes), {plot}")
     return written
 
 
-def _check_paths(annotation_files, out, checkpoint, predictions) -> None:
+def _check_paths(annotation_files, out, checkpoint, predictions, save_predictions) -> None:
     """What a run of hours should not end with."""
     out = Path(out)
     if out.is_dir():
         raise UserError(f"{out}: --out is a folder, but a file is wanted, e.g. {out / 'attributes.json'}")
+    if out.suffix == ".png":
+        raise UserError(f"{out}: --out is a json file; its picture gets the same name with .png")
     inputs = [p for p in (*annotation_files, checkpoint, predictions) if p is not None]
-    for path in inputs:
-        if out.resolve() == Path(path).resolve():
-            raise UserError(f"{out}: --out would overwrite an input file; choose another name")
+    targets = {
+        "--out": out,
+        "--out's picture": out.with_suffix(".png"),
+        "--save-predictions": save_predictions,
+    }
+    for option, target in targets.items():
+        if target is not None and any(Path(target).resolve() == Path(path).resolve() for path in inputs):
+            raise UserError(f"{target}: {option} would overwrite an input file; choose another name")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint; check the path")
 
 
-def _image_folder(img_dir: str | Path | None, first_annotation_file: str | Path) -> Path:
-    if img_dir is not None:
-        return Path(img_dir)
-    folder = Path(first_annotation_file).parent / "images"
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; say by --img-dir where the images are")
-    return folder
-
-
-def _nameable(
+def nameable_ids(
     found: Predictions, detector_classes: Sequence[str] | None, ids_of_name: dict[str, int], path: str | Path
 ) -> set[int]:
     """Category ids that a detector known only by its results can name."""

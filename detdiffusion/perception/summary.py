@@ -1,33 +1,40 @@
-"""The share of easy objects by class and by size."""
+"""The share of easy objects by class and by size: numbers, a table, a picture."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
-from .attributes_file import WORDS
+from detdiffusion.structures.layout import ATTRIBUTES
+from detdiffusion.utils.files import write_atomic
 
 # COCO's limits of the field `area`, in square pixels.
 SIZES = (("small", 0, 32**2), ("medium", 32**2, 96**2), ("large", 96**2, float("inf")))
+PLOTTED_CLASSES = 40
 
 
 def summarise(
-    annotations: Sequence[dict], attributes: Mapping[int, str], names: Mapping[int, str]
+    annotations: Sequence[dict],
+    attributes: Mapping[int, str],
+    names: Mapping[int, str],
+    words: Sequence[str] = ATTRIBUTES,
 ) -> dict[str, dict[str, dict]]:
-    """Counts of each attribute and the share of easy among easy and hard.
+    """Counts of each attribute and the share of the easiest level among all but background.
 
     Args:
         annotations: COCO annotation dicts with ``area``; those without an attribute are left out.
         attributes: annotation id -> attribute.
         names: category id -> name.
+        words: the attributes, the easiest first, ``background`` last.
 
     Returns:
         ``{"all": {"all": row}, "size": {name: row}, "class": {name: row}}``; a row is ``{easy, hard,
-        background, easy_share}``, the share None where there is neither easy nor hard. Classes by falling
+        background, easy_share}`` (one count a word), the share None where all is background. Classes by falling
         number.
     """
     groups: dict[str, dict[str, dict]] = {
-        "all": {"all": _row()},
-        "size": {name: _row() for name, _, _ in SIZES},
+        "all": {"all": dict.fromkeys(words, 0)},
+        "size": {name: dict.fromkeys(words, 0) for name, _, _ in SIZES},
         "class": {},
     }
     for annotation in annotations:
@@ -35,35 +42,78 @@ def summarise(
         if word is None:
             continue
         size = next(name for name, low, high in SIZES if low <= annotation["area"] < high)
-        name = names[annotation["category_id"]]
-        for row in (groups["all"]["all"], groups["size"][size], groups["class"].setdefault(name, _row())):
+        row_of_class = groups["class"].setdefault(names[annotation["category_id"]], dict.fromkeys(words, 0))
+        for row in (groups["all"]["all"], groups["size"][size], row_of_class):
             row[word] += 1
+    groups["class"] = dict(sorted(groups["class"].items(), key=lambda item: -sum(item[1].values())))
     for rows in groups.values():
         for row in rows.values():
-            found = row["easy"] + row["hard"]
-            row["easy_share"] = row["easy"] / found if found else None
-    groups["class"] = dict(
-        sorted(groups["class"].items(), key=lambda item: -sum(item[1][word] for word in WORDS))
-    )
+            found = sum(row[word] for word in words[:-1])
+            row["easy_share"] = row[words[0]] / found if found else None
     return groups
 
 
-def format_summary(groups: Mapping[str, Mapping[str, Mapping]]) -> str:
+def format_summary(groups: Mapping[str, Mapping[str, Mapping]], words: Sequence[str] = ATTRIBUTES) -> str:
     """The counts of :func:`summarise` as a table for the terminal."""
-    width = max(len(name) for rows in groups.values() for name in rows)
-    width = max(width, len("class"))
+    width = max(len("class"), *(len(name) for rows in groups.values() for name in rows))
+    columns = {word: max(8, len(word)) for word in words}
+    title_of_share = f"share of {words[0]}"
     lines = []
     for title, rows in groups.items():
-        label = "" if title == "all" else title
-        lines.append(f"{label:<{width}}  {'easy':>8}  {'hard':>8}  {'background':>10}  share of easy")
+        heads = "".join(f"  {word:>{w}}" for word, w in columns.items())
+        lines.append(f"{'' if title == 'all' else title:<{width}}{heads}  {title_of_share}")
         for name, row in rows.items():
             share = "-" if row["easy_share"] is None else f"{row['easy_share']:.1%}"
-            lines.append(
-                f"{name:<{width}}  {row['easy']:>8}  {row['hard']:>8}  {row['background']:>10}  {share:>13}"
-            )
+            counts = "".join(f"  {row[word]:>{w}}" for word, w in columns.items())
+            lines.append(f"{name:<{width}}{counts}  {share:>{len(title_of_share)}}")
         lines.append("")
     return "\n".join(lines[:-1])
 
 
-def _row() -> dict:
-    return dict.fromkeys(WORDS, 0)
+def plot_summary(
+    groups: Mapping[str, Mapping[str, Mapping]], path: str | Path, words: Sequence[str] = ATTRIBUTES
+) -> None:
+    """The shares of the levels by size and by class as bars, a png.
+
+    Args:
+        groups: of :func:`summarise`.
+        path: file to write. The most frequent classes are shown, and how many are not.
+        words: see :func:`summarise`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    import io
+
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    levels = words[:-1]
+    found = {
+        title: {n: r for n, r in rows.items() if r["easy_share"] is not None}
+        for title, rows in groups.items()
+    }
+    hidden = max(0, len(found["class"]) - PLOTTED_CLASSES)
+    bars = [*found["all"].items(), *found["size"].items(), *list(found["class"].items())[:PLOTTED_CLASSES]]
+    figure = Figure(figsize=(7, 1.6 + 0.26 * max(1, len(bars))), layout="constrained")
+    axes = figure.add_subplot()
+    # green is easy, red is hard
+    colours = [colormaps["RdYlGn"](0.9 - 0.8 * k / max(1, len(levels) - 1)) for k in range(len(levels))]
+    for y, (_, row) in enumerate(bars):
+        total, left = sum(row[word] for word in levels), 0.0
+        for word, colour in zip(levels, colours):
+            axes.barh(y, row[word] / total, left=left, color=colour)
+            left += row[word] / total
+        axes.text(1.01, y, f"{row['easy_share']:.0%} of {total}", va="center", fontsize=8)
+    for word, colour in zip(levels, colours):
+        axes.barh(0, 0, color=colour, label=word)
+    axes.set_yticks(range(len(bars)), [name for name, _ in bars], fontsize=8)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(len(bars) - 0.4, -0.6)
+    axes.set_xlabel(
+        f"share of objects; {words[0]} as number" + (f"; {hidden} rarer classes not shown" * bool(hidden))
+    )
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(levels), frameon=False, fontsize=8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    write_atomic(path, buffer.getvalue())

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from detdiffusion.utils.errors import UserError
+
 ATTRIBUTES = ("easy", "hard", "background")
+"""The paper's perception-aware attributes. An attributes file may have more levels of difficulty in front of
+``background``; a generator is told of them by ``layout_tokenizer.attribute_words``."""
+
+_ATTRIBUTE = re.compile(r"[a-z][a-z0-9_-]*")
+
+
+def check_attribute_words(words: Sequence[str], where: str) -> tuple[str, ...]:
+    """A vocabulary of attributes, from the easiest level to the hardest, then ``background``.
+
+    Args:
+        words: at least one level and ``background``.
+        where: what names them, for the message.
+
+    Raises:
+        UserError: a word that cannot be a token, twice the same, or ``background`` not the last.
+    """
+    words = tuple(words)
+    bad = [w for w in words if not isinstance(w, str) or not _ATTRIBUTE.fullmatch(w)]
+    if bad or len(set(words)) != len(words) or len(words) < 2 or words[-1] != "background":
+        raise UserError(
+            f"{where}: attributes must be different lower-case words from the easiest level to the hardest, then "
+            f"'background'; got {', '.join(map(repr, words)) or 'none'}"
+        )
+    return words
 
 
 @dataclass
@@ -18,7 +45,7 @@ class Layout:
     Attributes:
         boxes: (N, 4) float32, xyxy, in [0, 1] of the image's width and height.
         names: N class names.
-        attributes: N perception-aware attributes out of :data:`ATTRIBUTES`, or None before they are known.
+        attributes: N perception-aware attributes, words as in :data:`ATTRIBUTES`, or None before they are known.
         masks: (N, H, W) bool at the training image's size, or None.
         labels: (N,) int64 index into the data set's classes, or None.
         ids: N annotation ids of the source, or None.
@@ -54,10 +81,10 @@ class Layout:
                 f"layout of image {self.image_id}: boxes must be xyxy in [0, 1], got values from "
                 f"{self.boxes.min():.4g} to {self.boxes.max():.4g}"
             )
-        unknown = set(self.attributes or ()) - set(ATTRIBUTES)
-        if unknown:
+        bad = [a for a in self.attributes or () if not isinstance(a, str) or not _ATTRIBUTE.fullmatch(a)]
+        if bad:
             raise ValueError(
-                f"layout of image {self.image_id}: unknown attributes {sorted(unknown)}; known: {ATTRIBUTES}"
+                f"layout of image {self.image_id}: attributes must be lower-case words like {ATTRIBUTES}, got {bad}"
             )
 
     def __len__(self) -> int:

@@ -6,6 +6,8 @@
 * :class:`_OpsFallback`: mmdet imports ``mmcv._ext``, the compiled operators, which pip installs without.
   ``detdiffusion.utils.mmcv_ops`` stands in with torchvision's kernels. Can go when onedl-mmcv ships wheels
   with operators, or mmdet imports them where they are used.
+* :func:`fit_clip_names`: transformers 5.6 took the ``text_model`` level out of ``CLIPTextModel``, so checkpoints
+  written before and after name its tensors differently. Can go when no checkpoint of transformers 4 is in use.
 
 This module is imported by ``import detdiffusion`` and so imports the standard library only.
 """
@@ -15,6 +17,7 @@ import importlib.machinery
 import importlib.util
 import re
 import sys
+from collections.abc import Collection
 
 from .errors import UserError
 
@@ -111,3 +114,24 @@ def setup() -> bool:
             "Reinstall without them (`pip install --force-reinstall --no-deps onedl-mmcv`) or rebuild them."
         ) from error
     return not isinstance(getattr(module.__spec__, "loader", None), _OpsFallback)
+
+
+def fit_clip_names(state: dict, own: Collection[str], prefix: str = "") -> None:
+    """Rename the tensors of a ``CLIPTextModel`` to those of the installed transformers, in place.
+
+    Args:
+        state: a state dict, with or without ``text_model.`` in its names.
+        own: names of the model that is to load it.
+        prefix: of the text encoder in both, e.g. ``text_encoder.``.
+    """
+    inner = f"{prefix}text_model."
+    nested = any(name.startswith(inner) for name in own)
+    for name in [name for name in state if name.startswith(prefix)]:
+        if nested:
+            new = name if name.startswith(inner) else inner + name.removeprefix(prefix)
+        else:
+            new = prefix + name.removeprefix(inner) if name.startswith(inner) else name
+        if name.endswith("embeddings.position_ids") and new not in own:
+            del state[name]  # a buffer that transformers does not save any more
+        elif new != name and new in own:
+            state[new] = state.pop(name)

@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-def parse_options(options: Sequence[str] | None) -> dict[str, Any]:
+def parse_options(options: Sequence[str] | None, flag: str = "--cfg-options") -> dict[str, Any]:
     """``['a.b=1', 'c=[x,y]']`` as a dict for ``Config.merge_from_dict``.
+
+    Args:
+        options: as the command line has them.
+        flag: the option's name, for messages.
 
     Raises:
         UserError: an option has no ``=``, or its brackets do not match.
@@ -24,12 +28,30 @@ def parse_options(options: Sequence[str] | None) -> dict[str, Any]:
     for option in options or ():
         key, separator, value = option.partition("=")
         if not separator or not key:
-            raise UserError(f"--cfg-options: {option!r} is not of the form key=value.")
+            raise UserError(f"{flag}: {option!r} is not of the form key=value.")
         try:
             parsed[key] = DictAction._parse_iterable(value)
         except AssertionError as error:
-            raise UserError(f"--cfg-options {key}: {error}.") from error
+            raise UserError(f"{flag} {key}: {error}.") from error
     return parsed
+
+
+def nested_options(options: Sequence[str] | None, flag: str) -> dict[str, Any]:
+    """``['a.b=1', 'c=2']`` as ``{'a': {'b': 1}, 'c': 2}``; see :func:`parse_options`.
+
+    Raises:
+        UserError: as there, or a key that is both a value and a group.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in parse_options(options, flag).items():
+        *groups, last = key.split(".")
+        inner = nested
+        for group in groups:
+            inner = inner.setdefault(group, {})
+            if not isinstance(inner, dict):
+                raise UserError(f"{flag}: {group!r} is given a value and options of its own.")
+        inner[last] = value
+    return nested
 
 
 def load_config(path: str, options: Sequence[str] | None = None) -> "Config":

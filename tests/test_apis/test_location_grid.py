@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_editor import build_editor
 
-from detdiffusion.apis.export import _write_index
 from detdiffusion.apis.location_grid import resize_grid, resize_location_grid
+from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
 from detdiffusion.utils.errors import UserError
 
 
@@ -33,7 +33,7 @@ def test_folder_on_a_finer_grid(tmp_path):
     source, out = tmp_path / "coarse", tmp_path / "fine"
     for name, part in parts.items():
         part.save_pretrained(source / name)
-    _write_index(editor, parts, source)
+    write_layout_config(source, editor.layout_tokenizer)
 
     assert resize_location_grid(source, out, (7, 7)) == 49
     fine = build_editor(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -16,8 +17,15 @@ from detdiffusion.utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "ablations").glob("*.py"))
-COCO = ["detdiffusion_coco.py", "geodiffusion_coco.py", "detdiffusion_coco-800x456.py", *ABLATIONS]
-ALL = [*COCO, "detdiffusion_small_coco.py", "detdiffusion_miniscenes.py", "geodiffusion_miniscenes.py"]
+VARIANTS = [f"detdiffusion_coco_{name}.py" for name in ("lora", "small-memory", "sd21")]
+COCO = ["detdiffusion_coco.py", "geodiffusion_coco.py", "detdiffusion_coco-800x456.py", *VARIANTS, *ABLATIONS]
+ALL = [
+    *COCO,
+    "detdiffusion_coco-fsdp.py",
+    "detdiffusion_small_coco.py",
+    "detdiffusion_miniscenes.py",
+    "geodiffusion_miniscenes.py",
+]
 THINGS, STUFF = 80, 91
 
 # Stable Diffusion 1.5 as its folder's own config.json files describe it
@@ -44,6 +52,13 @@ SD15_TEXT_ENCODER = dict(
     bos_token_id=49406,
     eos_token_id=49407,
     pad_token_id=49407,
+)
+# Stable Diffusion 2.1's differences
+SD21_UNET = dict(
+    SD15_UNET, attention_head_dim=[5, 10, 20, 20], cross_attention_dim=1024, use_linear_projection=True
+)
+SD21_TEXT_ENCODER = dict(
+    SD15_TEXT_ENCODER, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16
 )
 SD15_VAE = dict(
     type="AutoencoderKL",
@@ -233,24 +248,45 @@ def test_ablations_differ_from_the_recipe_in_one_thing():
             mask_head=None,
             perception_loss=None,
         ),
+        "without-foreground-weights_coco": dict(noise_loss=dict(recipe["noise_loss"], foreground=False)),
         "without-dice_coco": dict(perception_loss=dict(loss, use_dice=False)),
         "without-sqrt-alpha-bar_coco": dict(perception_loss=dict(loss, weight_by=None)),
     }
 
 
-def test_stable_diffusions_size_on_the_meta_device(sd_folder):
-    """The whole model of detdiffusion_coco.py with SD 1.5's shapes, without memory for its weights."""
+def full_size(config):
+    """A config's model with Stable Diffusion's shapes, without memory for its weights."""
     from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 
-    config = load("detdiffusion_coco.py", f"sd_folder={sd_folder}")
     schedulers = dict(scheduler=DDPMScheduler(), test_scheduler=DPMSolverMultistepScheduler())  # read values
-    sizes = dict(unet=SD15_UNET, text_encoder=SD15_TEXT_ENCODER, vae=SD15_VAE)
+    parts = (SD21_UNET, SD21_TEXT_ENCODER) if "sd21" in config.filename else (SD15_UNET, SD15_TEXT_ENCODER)
+    sizes = dict(zip(("unet", "text_encoder"), parts), vae=SD15_VAE)
     with torch.device("meta"):
         editor = build({**config.model.to_dict(), **sizes, **schedulers})
-    count = {
-        name: sum(p.numel() for p in part.parameters() if p.requires_grad)
-        for name, part in editor.named_children()
-    }
+    return editor
+
+
+def trained(part):
+    return sum(p.numel() for p in part.parameters() if p.requires_grad)
+
+
+@pytest.mark.parametrize("name", ["geodiffusion_coco.py", "detdiffusion_coco.py", *VARIANTS])
+def test_the_memory_that_a_config_names_is_that_of_its_parameters(name, sd_folder):
+    config = load(name, f"sd_folder={sd_folder}")
+    editor = full_size(config)
+    missing = 49408 + 256 * 256 + 3 * editor.layout_tokenizer.attributes
+    missing -= editor.text_encoder.get_input_embeddings().weight.shape[0]  # rows of the real vocabulary
+    rows = missing * editor.text_encoder.config.hidden_size
+    weights = sum(p.numel() for p in editor.parameters()) + rows
+    learned = trained(editor) + (0 if "lora" in name else rows)
+    moments = 0 if config.optim_wrapper.optimizer.type == "TorchAdafactor" else 8
+    named = re.search(r"Memory a GPU: ([\d.]+) GB \(computed, not measured", (CONFIGS / name).read_text())[1]
+    assert float(named) == round((4 * weights + (4 + moments) * learned) / 1e9, 1)
+
+
+def test_stable_diffusions_size_on_the_meta_device(sd_folder):
+    editor = full_size(load("detdiffusion_coco.py", f"sd_folder={sd_folder}"))
+    count = {name: trained(part) for name, part in editor.named_children()}
     assert count["unet"] == 859_520_964
     assert count["mask_head"] == 11_592_192 and round(count["mask_head"] / count["unet"], 4) == 0.0135
     assert count["vae"] == 0
@@ -273,7 +309,9 @@ def test_every_coco_config_builds_and_learns(name, sd_folder, coco):
     options = ["model.layout_tokenizer.max_length=48"]
     options += ["model.layout_tokenizer.bins=(8,8)"]  # 65,536 tokens take a second to add
     size, wide = (256, 256), "800x456" in name
-    if wide or name in ABLATIONS:  # the tiny VAE has a factor of 4: a smaller image is plenty
+    if "sd21" in name:
+        options += ["model.scheduler.prediction_type=v_prediction"]
+    if wide or name in ABLATIONS + VARIANTS:  # the tiny VAE has a factor of 4: a smaller image is plenty
         size = (228, 400) if wide else (64, 64)
         assert load(name).train_dataloader.dataset.pipeline[0].size == ((456, 800) if wide else (256, 256))
         options += [f"train_dataloader.dataset.pipeline.0.size=({size[0]},{size[1]})", "model.dtype=fp32"]
@@ -288,6 +326,9 @@ def test_every_coco_config_builds_and_learns(name, sd_folder, coco):
     assert ("loss_pa" in losses) == (not name.endswith("geodiffusion_coco.py") and "attr-only" not in name)
     assert all(torch.isfinite(value).all() for value in losses.values())
     assert DATASETS.build(config.layout_datasets.val).layouts
+    frozen = [name for name, p in editor.unet.named_parameters() if not p.requires_grad]
+    assert bool(frozen) == ("lora" in name)
+    assert editor.test_scheduler.config.prediction_type == ("v_prediction" if "sd21" in name else "epsilon")
 
 
 def test_the_training_tool_runs_the_recipe(sd_folder, coco, tmp_path, monkeypatch):
@@ -318,6 +359,7 @@ def test_missing_data_is_one_message(sd_folder, coco, tmp_path):
     from detdiffusion.registry import DATASETS
 
     options = [f"sd_folder={sd_folder}", "model.layout_tokenizer.bins=(8,8)"]
+    options += ["model.layout_tokenizer.max_length=48"]
     run = run_train(tmp_path, CONFIGS / "detdiffusion_coco.py", "--cfg-options", *options)
     assert run.returncode == 2 and "Traceback" not in run.stderr
     message = run.stderr.splitlines()[-1]

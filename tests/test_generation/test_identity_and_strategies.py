@@ -124,7 +124,7 @@ def test_registered_strategies_and_unknown_ones():
     class FlipForTest:
         name = "flip"
 
-        def __call__(self, source):
+        def __call__(self, source, rng=None):
             swap = {"easy": "hard", "hard": "easy"}
             return source.with_attributes([swap.get(a, a) for a in source.attributes])
 
@@ -132,5 +132,5 @@ def test_registered_strategies_and_unknown_ones():
     for unknown in ("medium", dict(type="NoSuchStrategy"), dict()):
         with pytest.raises(UserError, match="unknown strategy"):
             build_strategy(unknown)
-    with pytest.raises(UserError, match="'easy' or 'hard'"):
+    with pytest.raises(UserError, match="must be one of 'easy', 'hard', got 'background'"):
         build_strategy(dict(type="UniformStrategy", attribute="background"))

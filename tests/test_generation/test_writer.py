@@ -145,7 +145,7 @@ def start(function, *arguments):
 
 def test_sigkill_at_random_moments(tmp_path):
     """Eight kills, then an undisturbed end: every image once and whole, the json of an undisturbed run."""
-    count, rng, seen = 200, random.Random(3), []
+    count, rng, seen = 500, random.Random(3), []
     for _ in range(8):
         child = start(fill, tmp_path / "killed", range(count))
         time.sleep(rng.uniform(0.02, 0.1))

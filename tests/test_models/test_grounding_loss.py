@@ -10,6 +10,7 @@ from detdiffusion.models.losses.grounding_loss import (
     AttentionGroundingLoss,
     attention_grounding,
     covering_object,
+    grounding_targets,
 )
 from detdiffusion.utils.errors import UserError
 
@@ -51,7 +52,8 @@ def test_loss_equals_a_loop():
                     terms.append(-torch.log(paid + 1e-4))
         samples.append(torch.stack(terms).mean())
     torch.testing.assert_close(
-        attention_grounding(probabilities, spans, boxes, h, w), torch.stack(samples).mean()
+        attention_grounding(probabilities, grounding_targets(spans, boxes, h, w, probabilities.shape[3])),
+        torch.stack(samples).mean(),
     )
 
 

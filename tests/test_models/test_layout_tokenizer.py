@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 from tiny_editor import WORDS, layouts
-from transformers import CLIPTokenizer
+from transformers import CLIPTokenizer, CLIPTokenizerFast
 
 from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer, sincos_grid
 from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
@@ -13,10 +13,10 @@ from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
 
-@pytest.fixture
-def clip_tokenizer(tmp_path):
+@pytest.fixture(params=[CLIPTokenizer, CLIPTokenizerFast], ids=["slow", "fast"])
+def clip_tokenizer(tmp_path, request):
     write_small_tokenizer(tmp_path, WORDS)
-    return CLIPTokenizer.from_pretrained(tmp_path)
+    return request.param.from_pretrained(tmp_path)
 
 
 def random_layout(rng, count):
@@ -66,9 +66,9 @@ def test_an_attribute_is_one_token(clip_tokenizer):
 def test_location_bins_are_rows_times_columns(clip_tokenizer):
     tokenizer = LayoutTokenizer(clip_tokenizer, bins=(4, 8))
     bins = tokenizer.location_bins(torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.5, 0.4, 0.52, 1.0]]))
-    assert bins.tolist() == [
-        [0, 31],
-        [1 * 8 + 4, 3 * 8 + 4],
+    assert bins == [
+        (0, 31),
+        (1 * 8 + 4, 3 * 8 + 4),
     ]  # round(.5 * 7) = 4 by banker's rule, round(.4 * 3) = 1
 
 
@@ -89,6 +89,36 @@ def test_overflow_keeps_the_largest_and_counts(clip_tokenizer):
     assert tokenizer.dropped == {"ball": 1}
     with pytest.raises(UserError, match="3 objects need 12 tokens, the prompt has room for 8"):
         LayoutTokenizer(clip_tokenizer, bins=(4, 4), max_length=13, overflow="error").encode([layout])
+
+
+@pytest.mark.parametrize("template", ["compact", "paper"])
+def test_chunks_hold_every_object_and_equal_the_stock_tokenizers(clip_tokenizer, template):
+    tokenizer = LayoutTokenizer(
+        clip_tokenizer, bins=(8, 16), template=template, overflow="chunk", max_length=77
+    )
+    rng = random.Random(1)
+    samples = [random_layout(rng, count) for count in (3, 60, 0, 25)]
+    encoded = tokenizer.encode(samples, rng)
+    assert [sorted(kept) for kept in encoded.kept] == [list(range(len(sample))) for sample in samples]
+    counts = [len(prompt.splitlines()) for prompt in encoded.prompts]
+    assert counts[0] == counts[2] == 1 and counts[1] > counts[3] > 1
+    assert encoded.input_ids.shape == (4, 77 * counts[1])
+    assert tokenizer.windows == {1: 2, counts[1]: 1, counts[3]: 1} and not tokenizer.dropped
+    windows = encoded.input_ids.reshape(4, counts[1], 77)
+    for row, prompt, count in zip(windows, encoded.prompts, counts):
+        stock = clip_tokenizer(prompt.splitlines(), padding="max_length", max_length=77, return_tensors="pt")
+        assert torch.equal(row[:count], stock.input_ids)
+        assert torch.equal(row[count:].flatten()[None], tokenizer.null_ids(1, counts[1] - count))
+    assert encoded.attention_mask().sum(1).tolist() == [77 * count for count in counts]
+    for sample, row, kept, spans in zip(samples, encoded.input_ids, encoded.kept, encoded.spans):
+        for k, (start, end) in zip(kept, spans):
+            words = sample.names[k].replace("-", " ")
+            assert words in clip_tokenizer.decode(row[start:end]).replace("</w>", " ")
+            assert len({place // 77 for place in range(start, end)}) == 1  # no object is cut
+    assert tokenizer.encode(samples[:1]).attention_mask() is None
+    room = LayoutTokenizer(clip_tokenizer, bins=(8, 16), template=template, overflow="chunk", max_length=8)
+    with pytest.raises(UserError, match="alone needs .* tokens, a window has room for 3"):
+        room.encode([random_layout(rng, 3)])
 
 
 def test_a_missing_attribute_is_an_error(clip_tokenizer):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torchvision.ops import box_iou
 
-from detdiffusion.perception import Predictions, attributes, best_matches, perception_attributes
+from detdiffusion.perception import Predictions, best_matches, matching, perception_attributes
 from detdiffusion.perception.summary import format_summary, summarise
 
 
@@ -62,7 +62,7 @@ def transcription(annotations, predictions, nameable, score_thr, iou_thr, class_
 @pytest.mark.parametrize("class_aware", [False, True])
 @pytest.mark.parametrize("seed", range(4))
 def test_equals_the_transcription_of_equation_2(seed, class_aware, monkeypatch):
-    monkeypatch.setattr(attributes, "_PAIRS_AT_ONCE", 17)  # many chunks
+    monkeypatch.setattr(matching, "_PAIRS_AT_ONCE", 17)  # many chunks
     annotations, predictions = make_set(seed)
     nameable = {1, 2, 4}
     options = dict(score_thr=0.35, iou_thr=0.55, class_aware=class_aware)

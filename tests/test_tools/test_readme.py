@@ -51,6 +51,9 @@ def test_command_exists_with_its_options(words):
         if tool == "tools/dist_train.sh":
             assert arguments[1].isdigit()
             tool = "tools/train.py"
+        if tool == "tools/dist_generate.sh":
+            assert arguments[2].isdigit()
+            tool = "tools/generate.py"
     flags = {word for word in arguments if word.startswith("--")}
     missing = [flag for flag in flags if not re.search(rf"{flag}\b(?!-)", help_of(tool))]
     assert not missing, f"{tool} has no {missing}"

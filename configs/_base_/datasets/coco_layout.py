@@ -24,7 +24,7 @@ train_dataloader = dict(
     persistent_workers=True,
     pin_memory=True,
     drop_last=True,
-    sampler=dict(type="DefaultSampler", shuffle=True),
+    sampler=dict(type="SeededSampler", shuffle=True),
     collate_fn=dict(type="pseudo_collate"),
     dataset=dict(
         type="LayoutCocoDataset",
@@ -41,6 +41,14 @@ layout_datasets = dict(
         type="LayoutCocoDataset",
         data_root=data_root,
         ann_files=["annotations/instances_train2017.json", "annotations/stuff_train2017.json"],
+        img_dir="train2017",
+        filter_cfg=filter_cfg,
+    ),
+    # the paper's trainability images, things only; tools/analysis_tools/trainability_subset.py counts them
+    trainability=dict(
+        type="LayoutCocoDataset",
+        data_root=data_root,
+        ann_files=["annotations/instances_train2017.json"],
         img_dir="train2017",
         filter_cfg=filter_cfg,
     ),

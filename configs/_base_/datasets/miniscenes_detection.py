@@ -52,5 +52,7 @@ val_dataloader = dict(
     ),
 )
 test_dataloader = val_dataloader
-val_evaluator = dict(type="CocoMetric", ann_file=data_root + "val/instances.json", metric="bbox")
+val_evaluator = dict(
+    type="CocoMetric", ann_file=data_root + "val/instances.json", metric="bbox", classwise=True
+)
 test_evaluator = val_evaluator

@@ -11,7 +11,7 @@ train_dataloader = dict(
     batch_size=64,
     num_workers=0,
     drop_last=True,
-    sampler=dict(type="InfiniteSampler", shuffle=True),
+    sampler=dict(type="SeededInfiniteSampler", shuffle=True),
     collate_fn=dict(type="pseudo_collate"),
     dataset=dict(
         type="LayoutCocoDataset",

@@ -1,7 +1,8 @@
 """DetDiffusion on Stable Diffusion 1.5 as in the paper; everything it leaves open is a named option here.
 
 `sd_folder`: a diffusers folder of any SD 1.x model (model_index.json, unet/, vae/, text_encoder/, tokenizer/,
-scheduler/) or a hub id, e.g. --cfg-options sd_folder=/models/stable-diffusion-v1-5
+scheduler/), a hub id, or one safetensors file in the original form, with CLIP's tokenizer in `tokenizer/` beside it
+(else it comes from the hub), e.g. --cfg-options sd_folder=/models/stable-diffusion-v1-5
 """
 
 sd_folder = "./models/stable-diffusion-v1-5"
@@ -29,7 +30,10 @@ model = dict(
     ),
     taps="decoder",
     null_text_prob=0.1,
+    noise_offset=0.0,
     perception_on_null_text=True,
     dtype="bf16",  # autocast; weights, gradients and losses stay float32. "fp32" on GPUs without bfloat16
     gradient_checkpointing=False,
+    cache_latents=True,  # in the work dir, 32 KB an image at 256 x 256; or a folder that runs share; or False
+    # lora=dict(r=16): train low-rank updates alone, see detdiffusion_coco_lora.py
 )

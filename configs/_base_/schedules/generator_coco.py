@@ -1,9 +1,9 @@
 """The paper's schedule: 60 epochs, AdamW 1e-4, 3,000 warm-up steps, cosine; 32 images a step (8 GPUs x 4)."""
 
 max_epochs = 60
-train_cfg = dict(type="EpochBasedTrainLoop", max_epochs=max_epochs)
+train_cfg = dict(type="ResumableEpochLoop", max_epochs=max_epochs)
 optim_wrapper = dict(
-    optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-2),
+    optimizer=dict(type="AdamW", lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-2, fused=True),
     clip_grad=dict(max_norm=1.0),
 )
 param_scheduler = [

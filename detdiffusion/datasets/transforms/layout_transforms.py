@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -9,8 +11,8 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
-from pycocotools import mask as mask_utils
 
+from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
@@ -76,7 +78,9 @@ class LoadLayoutMasks:
         masks = np.zeros((len(layout), height, width), np.uint8)
         for mask, segmentation, box in zip(masks, results["segmentations"], layout.boxes.numpy()):
             if segmentation:
-                source = self._decode(segmentation, layout)
+                source = decode_segmentation(
+                    segmentation, layout.height, layout.width, f"image {layout.image_id}"
+                )
                 mask[:] = cv2.resize(source, (width, height), interpolation=cv2.INTER_NEAREST)
                 continue
             if not self._told:
@@ -84,50 +88,37 @@ class LoadLayoutMasks:
                 self._told = True
             x1, y1, x2, y2 = np.round(box * [width, height, width, height]).astype(int)
             mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = 1
-        layout = layout.select(range(len(layout)))
-        layout.masks = torch.from_numpy(masks.astype(bool))
-        return dict(results, layout=layout)
-
-    @staticmethod
-    def _decode(segmentation, layout) -> np.ndarray:
-        height, width = layout.height, layout.width
-        try:
-            if isinstance(segmentation, list):
-                rle = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
-            elif isinstance(segmentation["counts"], list):
-                rle = mask_utils.frPyObjects(segmentation, height, width)
-            else:
-                rle = segmentation
-            mask = mask_utils.decode(rle)
-        except Exception as error:  # pycocotools raises bare Exceptions of several types
-            raise UserError(
-                f"image {layout.image_id}: a segmentation is neither polygons nor RLE ({error})"
-            ) from error
-        if mask.shape != (height, width):
-            raise UserError(
-                f"image {layout.image_id}: a mask of {mask.shape[0]} x {mask.shape[1]} pixels in an image of "
-                f"{height} x {width}"
-            )
-        return mask
+        return dict(results, layout=replace(layout, masks=torch.from_numpy(masks.view(bool))))
 
 
 @TRANSFORMS.register_module()
 class RandomFlipLayout:
-    """Mirrors image, boxes and masks left to right with probability ``prob``."""
+    """Mirrors image, boxes and masks left to right with probability ``prob``.
+
+    It is drawn from ``seed``, which :class:`~detdiffusion.datasets.samplers.SeededSampler` gives each reading of a
+    sample, else from torch's global state.
+    """
 
     def __init__(self, prob: float = 0.5) -> None:
         self.prob = prob
 
     def __call__(self, results: dict) -> dict:
-        if torch.rand(()).item() >= self.prob:
+        seed = results.get("seed")
+        draw = torch.rand(()).item() if seed is None else random.Random(seed).random()
+        if draw >= self.prob:
             return dict(results, flip=False)
-        image = np.ascontiguousarray(results["img"][:, ::-1])
-        return dict(results, img=image, layout=results["layout"].hflip(), flip=True)
+        results = dict(results, layout=results["layout"].hflip(), flip=True)
+        if "img" in results:  # a cached sample has the mirror image's latents
+            results["img"] = np.ascontiguousarray(results["img"][:, ::-1])
+        return results
 
 
 @TRANSFORMS.register_module()
 class PackLayoutInputs:
-    """→ ``inputs`` (3, H, W) uint8 RGB tensor and ``data_samples``, a data element with ``layout``."""
+    """→ ``inputs`` (3, H, W) uint8 RGB tensor and ``data_samples``, a data element with ``layout``.
+
+    A cached sample has ``moments`` (2, C, h, w) in its data element, and one black pixel for an image.
+    """
 
     def __call__(self, results: dict) -> dict:
         layout = results["layout"]
@@ -136,4 +127,7 @@ class PackLayoutInputs:
         )
         sample = BaseDataElement(metainfo=meta)
         sample.set_data(dict(layout=layout))
+        if "moments" in results:
+            sample.set_data(dict(moments=results["moments"](meta["flip"])))
+            return dict(inputs=torch.zeros(3, 1, 1, dtype=torch.uint8), data_samples=sample)
         return dict(inputs=torch.from_numpy(results["img"]).permute(2, 0, 1), data_samples=sample)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from detdiffusion.perception.attributes_file import WORDS, AttributesFile
+from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.utils.errors import UserError
 
@@ -27,12 +27,13 @@ class LoadPerceptionAttributes:
     """
 
     def __init__(self, attributes_file: str, missing: str = "error", check_files: bool = True) -> None:
-        if missing not in ("error", *WORDS):
-            raise UserError(
-                f"LoadPerceptionAttributes: missing={missing!r}; it is 'error' or one of {', '.join(WORDS)}"
-            )
         self.missing, self.check_files = missing, check_files
         self._file = AttributesFile.read(attributes_file)
+        if missing not in ("error", *self._file.words):
+            raise UserError(
+                f"LoadPerceptionAttributes: missing={missing!r}; it is 'error' or one of "
+                f"{', '.join(self._file.words)}"
+            )
 
     def check(self, ids: Iterable[int], where: str, ann_files: Sequence[str] = ()) -> None:
         """A whole data set at once.

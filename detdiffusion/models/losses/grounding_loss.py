@@ -35,34 +35,39 @@ def covering_object(boxes: Tensor, h: int, w: int) -> Tensor:
     return torch.where(smallest.isinf(), -1, index)
 
 
-def attention_grounding(
-    probabilities: Tensor,
-    spans: Sequence[Sequence[tuple[int, int]]],
-    boxes: Sequence[Tensor],
-    h: int,
-    w: int,
-    enough: float = 1.0,
+def grounding_targets(
+    spans: Sequence[Sequence[tuple[int, int]]], boxes: Sequence[Tensor], h: int, w: int, length: int
 ) -> Tensor:
+    """(B, h * w, length) float32: 1 where a cell should listen, at the tokens of the object that covers it.
+
+    Args:
+        spans: for each sample the (start, end) token range of its objects; none leaves the sample out.
+        boxes: one (N_i, 4) tensor a sample, in the order of the spans.
+        h, w: the grid.
+        length: number of tokens.
+    """
+    targets = torch.zeros(len(boxes), h * w, length, device=boxes[0].device)
+    for target, ranges, box in zip(targets, spans, boxes):
+        if not ranges:
+            continue
+        owner = covering_object(box, h, w).flatten()
+        for number, (start, end) in enumerate(ranges):
+            target[owner == number, start:end] = 1
+    return targets
+
+
+def attention_grounding(probabilities: Tensor, targets: Tensor, enough: float = 1.0) -> Tensor:
     """-log of the attention that a cell pays to its object's tokens, a mean over a sample's cells and over samples.
 
     Args:
-        probabilities: (B, heads, h * w, L) cross-attention.
-        spans: for each sample the (start, end) token range of its objects; none leaves the sample out.
-        boxes: one (N_i, 4) tensor a sample, in the order of the spans.
-        h, w: the layer's grid.
+        probabilities: (B, heads, P, L) cross-attention.
+        targets: (B, P, L), see :func:`grounding_targets`.
         enough: share of its attention beyond which a cell is not asked for more.
 
     Returns:
         float32 scalar; a sample without a covered cell counts as 0.
     """
     attention = probabilities.float().mean(dim=1)  # (B, P, L)
-    targets = torch.zeros_like(attention)
-    for target, ranges, box in zip(targets, spans, boxes):
-        if not ranges:
-            continue
-        owner = covering_object(box.to(attention.device), h, w).flatten()
-        for number, (start, end) in enumerate(ranges):
-            target[owner == number, start:end] = 1
     covered = targets.amax(dim=2)
     paid = (attention * targets).sum(dim=2)
     missing = -(covered * (paid / enough + 1e-4).clamp(max=1).log()).sum(dim=1)
@@ -109,13 +114,16 @@ class AttentionGroundingLoss(nn.Module):
         """
         if self.tokens == "last":
             spans = [[(end - 1, end) for _, end in ranges] for ranges in spans]
-        losses = []
+        losses, targets = [], {}  # layers of one size share their targets
         for layer in probabilities:
             h, w = latent_size
             while h * w > layer.shape[2]:
                 h, w = (h + 1) // 2, (w + 1) // 2
             if min(h, w) >= self.min_size:
-                losses.append(attention_grounding(layer, spans, boxes, h, w, self.enough))
+                if (h, w) not in targets:
+                    own = [box.to(layer.device) for box in boxes]
+                    targets[h, w] = grounding_targets(spans, own, h, w, layer.shape[3])
+                losses.append(attention_grounding(layer, targets[h, w], self.enough))
         if not losses:
             raise UserError(
                 f"AttentionGroundingLoss: no cross-attention layer has {self.min_size} cells a side at latents of "

@@ -44,4 +44,8 @@ class AttentionTaps:
             for projection, x in ((layer.to_q, hidden), (layer.to_k, states))
         )
         scores = (query.float() @ key.float().transpose(-1, -2)) * layer.scale
+        if (
+            kwargs.get("attention_mask") is not None
+        ):  # (B, 1, L): minus a large number where nothing is to be seen
+            scores = scores + kwargs["attention_mask"].float()[:, None]
         self.probabilities.append(torch.softmax(scores, dim=-1))

@@ -11,6 +11,7 @@ from torch import nn
 from detdiffusion.utils.errors import UserError
 
 from .layout_tokenizer import LayoutTokenizer, sincos_grid
+from .single_file import is_single_file, load_single_file, tokenizer_source
 
 ZOO = "zoo://"
 
@@ -37,7 +38,8 @@ def build_component(spec, role: str):
     Args:
         spec: an object (returned as it is) or a dict with ``type``, a top-level name of diffusers or
             transformers, and either ``from_pretrained`` (local folder, ``zoo://NAME`` or hub id; with ``subfolder``
-            and other keywords of ``from_pretrained``) or the class's own configuration. A transformers model
+            and other keywords of ``from_pretrained``; or a single safetensors file of SD 1.x, see
+            :mod:`.single_file`) or the class's own configuration. A transformers model
             made from its configuration may name ``embedding_std``, the deviation of its fresh token and position
             embeddings: CLIP's own 0.02 vanishes beside the location tokens' 0.7 and costs a small model many
             steps.
@@ -66,6 +68,11 @@ def build_component(spec, role: str):
             return model
         return cls.from_config(spec) if hasattr(cls, "from_config") else cls(**spec)
     source = resolve_source(source)
+    if is_single_file(source):
+        spec.pop("subfolder", None)
+        if role != "tokenizer":
+            return load_single_file(cls, role, source, **spec)
+        source = tokenizer_source(source)
     folder = Path(source) / spec.get("subfolder", "")
     expected = (
         "a diffusers folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/), for example a "
@@ -87,12 +94,29 @@ def build_component(spec, role: str):
         ) from error
 
 
+def source_folder(spec) -> str | None:
+    """The local diffusers folder that a part's config names by ``from_pretrained``, or None."""
+    source = spec.get("from_pretrained") if isinstance(spec, dict) else None
+    if source is None or is_single_file(source):
+        return None
+    return resolve_source(source)
+
+
 def extend_text_encoder(text_encoder: nn.Module, layout_tokenizer: LayoutTokenizer) -> None:
     """Give the text encoder rows for the tokens that the layout tokenizer added.
 
     Location tokens start as a 2-D sine-cosine grid (paper 4.1, not rescaled), an attribute token from the mean of
     its word's embeddings.
+
+    Raises:
+        UserError: prompts are longer than what the text encoder has positions for.
     """
+    positions = text_encoder.config.max_position_embeddings
+    if layout_tokenizer.max_length > positions:
+        raise UserError(
+            f"layout_tokenizer.max_length is {layout_tokenizer.max_length}, but the text encoder has {positions} "
+            "positions: lower it, and set overflow='chunk' for more objects"
+        )
     rows = text_encoder.get_input_embeddings().weight.shape[0]
     size = len(layout_tokenizer.tokenizer)
     if size > rows:

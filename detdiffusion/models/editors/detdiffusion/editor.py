@@ -13,13 +13,16 @@ from torch import Tensor
 
 from detdiffusion.registry import MODELS
 from detdiffusion.structures import Layout
+from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError
 
 from ...losses import noise_target, object_masks, sqrt_alpha_bar
 from .attention_taps import AttentionTaps
-from .components import build_component, extend_text_encoder
-from .latent_cache import LatentCache
-from .layout_tokenizer import LayoutTokenizer
+from .components import build_component, extend_text_encoder, source_folder
+from .layout_config import settle_layout_config
+from .layout_tokenizer import EncodedLayouts, LayoutTokenizer
+from .lora import add_lora
+from .regional_compile import compile_regions
 from .sampler import denoise, initial_noise
 
 _AUTOCAST = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -41,7 +44,8 @@ class DetDiffusion(BaseModel):
         scheduler: training noise schedule (``DDPMScheduler``), epsilon or v-prediction.
         test_scheduler: sampling scheduler; a dict without ``from_pretrained`` takes the training schedule's
             betas and prediction type.
-        layout_tokenizer: arguments of :class:`.layout_tokenizer.LayoutTokenizer`.
+        layout_tokenizer: arguments of :class:`.layout_tokenizer.LayoutTokenizer`; where the tokenizer's folder has a
+            ``layout_config.json``, they are completed by it and may not contradict it.
         noise_loss: config of the noise loss (Eq. 1).
         mask_head: config of the segmentation head on the UNet's features, or None.
         perception_loss: config of the perception-aware loss (Eq. 4 and 5), or None; comes with ``mask_head``.
@@ -50,11 +54,18 @@ class DetDiffusion(BaseModel):
         taps: which UNet features the head sees, ``decoder`` or ``down+up``.
         null_text_prob: share of training samples whose prompt is empty.
         perception_on_null_text: whether those samples count in the perception-aware loss.
+        noise_offset: deviation of one more normal number a channel that is added to the training noise, so that
+            very dark and very bright images are learned; 0 as in the paper.
+        lora: arguments of :func:`.lora.add_lora`: freeze UNet and text encoder and train low-rank updates, with the
+            embeddings of the layout's tokens; None trains all weights.
         dtype: ``fp32``, ``bf16`` or ``fp16``: autocast of UNet and text encoder in training and sampling;
-            trained weights stay float32.
+            trained weights stay float32. ``fp16`` gradients need loss scaling: tools/train.py --amp.
         gradient_checkpointing: recompute UNet activations in the backward pass.
-        cache_latents: encode every training image, and its mirror image, once; for data sets that fit into
-            memory and pipelines without other random transforms than ``RandomFlipLayout``.
+        cache_latents: True or a folder: the VAE sees every training image, and its mirror image, once, before the
+            first step (:class:`detdiffusion.engine.LatentCacheHook`); True keeps them in the work dir. For
+            pipelines without other random transforms than ``RandomFlipLayout``.
+        channels_last: keep convolutions' weights and features in that memory format.
+        compile: ``torch.compile`` the UNet's residual and transformer blocks; True, or a dict of its options.
         data_preprocessor: default turns uint8 images into [-1, 1].
     """
 
@@ -74,9 +85,13 @@ class DetDiffusion(BaseModel):
         taps: str = "decoder",
         null_text_prob: float = 0.1,
         perception_on_null_text: bool = True,
+        noise_offset: float = 0.0,
+        lora: dict | None = None,
         dtype: str = "fp32",
         gradient_checkpointing: bool = False,
-        cache_latents: bool = False,
+        cache_latents: bool | str = False,
+        channels_last: bool = False,
+        compile: bool | dict = False,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -87,21 +102,28 @@ class DetDiffusion(BaseModel):
             raise UserError("mask_head and perception_loss come together: give both or neither")
         if dtype not in _AUTOCAST:
             raise UserError(f"dtype must be one of {sorted(_AUTOCAST)}, got {dtype!r}")
-        if grounding_loss is not None and gradient_checkpointing:
+        if grounding_loss is not None and (gradient_checkpointing or compile):
             raise UserError(
-                "grounding_loss needs the attention of the forward pass: set gradient_checkpointing=False"
+                "grounding_loss needs the attention of the forward pass: set gradient_checkpointing=False and "
+                "compile=False"
             )
         self.vae = build_component(vae, "vae").float().requires_grad_(False).eval()
         self.text_encoder = build_component(text_encoder, "text_encoder").float()  # trained weights: float32
         self.unet = build_component(unet, "unet").float()
         self.scheduler = build_component(scheduler, "scheduler")
         self.test_scheduler = self._build_test_scheduler(test_scheduler)
-        self.layout_tokenizer = LayoutTokenizer(
-            build_component(tokenizer, "tokenizer"), **(layout_tokenizer or {})
-        )
+        layout_tokenizer = settle_layout_config(layout_tokenizer or {}, source_folder(tokenizer))
+        self.layout_tokenizer = LayoutTokenizer(build_component(tokenizer, "tokenizer"), **layout_tokenizer)
         extend_text_encoder(self.text_encoder, self.layout_tokenizer)
+        if lora is not None:
+            add_lora(self.unet, self.text_encoder, self.layout_tokenizer, **lora)
         if gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
+        if channels_last:
+            self.unet.to(memory_format=torch.channels_last)
+            self.vae.to(memory_format=torch.channels_last)
+        if compile:
+            compile_regions(self.unet, **(compile if isinstance(compile, dict) else {}))
         self.noise_loss = MODELS.build(noise_loss or dict(type="NoiseLoss"))
         self.grounding_loss = MODELS.build(grounding_loss) if grounding_loss else None
         self.mask_head = self.perception_loss = None
@@ -114,8 +136,10 @@ class DetDiffusion(BaseModel):
             self.mask_head = MODELS.build(dict(mask_head, in_channels=channels))
             self.perception_loss = MODELS.build(perception_loss)
         self.null_text_prob, self.perception_on_null_text = null_text_prob, perception_on_null_text
+        self.noise_offset = noise_offset
         self.dtype_name = dtype
-        self._latent_cache = LatentCache(self._posterior) if cache_latents else None
+        self.cache_latents = cache_latents
+        self.register_load_state_dict_pre_hook(_fit_text_encoder)
 
     def _build_test_scheduler(self, spec):
         if isinstance(spec, dict) and "from_pretrained" not in spec:
@@ -159,7 +183,7 @@ class DetDiffusion(BaseModel):
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, dtype=dtype)
 
-    def _posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
         with torch.autocast(images.device.type, enabled=False):  # also under the wrapper's mixed precision
             encoded = self.vae.encode(images.to(next(self.vae.parameters()).dtype))
@@ -169,15 +193,11 @@ class DetDiffusion(BaseModel):
         return encoded.latents.contiguous(), torch.zeros_like(encoded.latents)
 
     @torch.no_grad()
-    def encode_images(self, images: Tensor, keys: Sequence | None = None) -> Tensor:
-        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], sampled from the VAE's posterior.
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], sampled from the VAE's posterior."""
+        return self._sample(*self.posterior(images))
 
-        ``keys`` name the images for the latent cache; without them nothing is cached.
-        """
-        if self._latent_cache is not None and keys is not None:
-            mean, std = self._latent_cache.moments(images, keys)
-        else:
-            mean, std = self._posterior(images)
+    def _sample(self, mean: Tensor, std: Tensor) -> Tensor:
         latents = mean + std * torch.randn_like(mean)
         return (latents * self.vae.config.scaling_factor).float()
 
@@ -188,23 +208,30 @@ class DetDiffusion(BaseModel):
         return (self.vae.decode(latents, return_dict=False)[0].float() / 2 + 0.5).clamp(0, 1)
 
     def encode_prompts(self, input_ids: Tensor) -> Tensor:
-        """Text states (B, L, D) of token ids (B, L)."""
-        return self.text_encoder(input_ids.to(self.device))[0]
+        """Text states (B, L, D) of token ids (B, L); each window of ``max_length`` tokens is a prompt of its own."""
+        windows = input_ids.to(self.device).reshape(-1, self.layout_tokenizer.max_length)
+        return self.text_encoder(windows)[0].reshape(*input_ids.shape, -1)
+
+    def _attention_mask(self, encoded: EncodedLayouts) -> Tensor | None:
+        mask = encoded.attention_mask()
+        return None if mask is None else mask.to(self.device)
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "tensor"):
         """Losses of a training batch, or images for the layouts of a batch.
 
         Args:
             inputs: (B, 3, H, W) images in [-1, 1].
-            data_samples: B samples with a ``layout``.
+            data_samples: B samples with a ``layout``; for ``loss`` they may bring ``moments`` (2, C, h, w), mean and
+                deviation of the VAE's posterior, and ``inputs`` then is not looked at.
             mode: ``loss`` gives a dict of scalars, ``predict`` the samples with ``pred_img`` (3, H, W) in [0, 1],
                 ``tensor`` the latents.
         """
         if mode == "loss":
-            keys = None
-            if self._latent_cache is not None:
-                keys = [(sample.img_path, sample.flip) for sample in data_samples]
-            return self._losses(self.encode_images(inputs, keys), [sample.layout for sample in data_samples])
+            layouts = [sample.layout for sample in data_samples]
+            if "moments" in data_samples[0]:  # from the cache, in place of the image
+                moments = torch.stack([sample.moments for sample in data_samples]).to(inputs.device)
+                return self._losses(self._sample(*moments.float().unbind(1)), layouts)
+            return self._losses(self.encode_images(inputs), layouts)
         if mode == "predict":
             height, width = inputs.shape[-2:]
             images = self.infer([sample.layout for sample in data_samples], height, width)["samples"]
@@ -218,13 +245,17 @@ class DetDiffusion(BaseModel):
     def _losses(self, latents: Tensor, layouts: list[Layout]) -> dict[str, Tensor]:
         count = len(latents)
         noise = torch.randn_like(latents)
+        if self.noise_offset:
+            noise = noise + self.noise_offset * torch.randn_like(latents[:, :, :1, :1])
         steps = self.scheduler.config.num_train_timesteps
         timesteps = torch.randint(0, steps, (count,), device=latents.device)
         noisy = self.scheduler.add_noise(latents, noise, timesteps)
         rng = random.Random(int(torch.randint(2**31, (1,))))
         encoded = self.layout_tokenizer.encode(layouts, rng)
         null = torch.rand(count) < self.null_text_prob
-        input_ids = torch.where(null[:, None], self.layout_tokenizer.null_ids(count), encoded.input_ids)
+        windows = encoded.input_ids.shape[1] // self.layout_tokenizer.max_length
+        null_ids = self.layout_tokenizer.null_ids(count, windows)
+        input_ids = torch.where(null[:, None], null_ids, encoded.input_ids)
         layouts = [layout.select(kept) for layout, kept in zip(layouts, encoded.kept)]
         taps = (
             self._taps(self.unet, self.taps_mode) if self.mask_head is not None else contextlib.nullcontext()
@@ -232,7 +263,11 @@ class DetDiffusion(BaseModel):
         attention = AttentionTaps(self.unet) if self.grounding_loss is not None else contextlib.nullcontext()
         with self._autocast(), taps, attention:
             prediction = self.unet(
-                noisy, timesteps, encoder_hidden_states=self.encode_prompts(input_ids), return_dict=False
+                noisy,
+                timesteps,
+                encoder_hidden_states=self.encode_prompts(input_ids),
+                encoder_attention_mask=self._attention_mask(encoded),
+                return_dict=False,
             )[0]
         target = noise_target(self.scheduler, latents, noise, timesteps)
         boxes = [layout.boxes.to(latents.device) for layout in layouts]
@@ -263,7 +298,7 @@ class DetDiffusion(BaseModel):
     @torch.no_grad()
     def infer(
         self,
-        layouts: Sequence[Layout],
+        layouts: Layout | Sequence[Layout],
         height: int | None = None,
         width: int | None = None,
         num_inference_steps: int = 50,
@@ -273,16 +308,22 @@ class DetDiffusion(BaseModel):
         """Images for layouts.
 
         Args:
-            layouts: B layouts, with attributes where the tokenizer writes them.
+            layouts: B layouts, or one, with attributes where the tokenizer writes them; any number of objects each.
             height, width: pixels, divisible by :attr:`latent_scale`; default: the UNet's ``sample_size``.
             num_inference_steps: denoising steps.
             guidance_scale: classifier-free guidance.
-            generators: B CPU generators; image i depends on generator i alone. Default: seeded from torch's global
-                state.
+            generators: B CPU generators; image i depends on generator i alone, with a stochastic scheduler too.
+                Default: seeded from torch's global state.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` the prompted objects' indices, ``prompts`` texts.
+
+        Raises:
+            UserError: no layout, sides that do not divide, or another number of generators than of layouts.
         """
+        layouts = [layouts] if isinstance(layouts, Layout) else list(layouts)
+        if not layouts:
+            raise UserError("infer: there is no layout to draw")
         scale, side = self.latent_scale, self.unet.config.sample_size
         height = side * scale if height is None else height
         width = side * scale if width is None else width
@@ -293,13 +334,15 @@ class DetDiffusion(BaseModel):
         if len(generators) != len(layouts):
             raise UserError(f"{len(layouts)} layouts need as many generators, got {len(generators)}")
         encoded = self.layout_tokenizer.encode(layouts)
-        null_ids = self.layout_tokenizer.null_ids(len(layouts))
+        null_ids = self.layout_tokenizer.null_ids(1)
         noise = initial_noise((self.unet.config.in_channels, height // scale, width // scale), generators)
         training = self.training
         self.eval()
         try:
             with self._autocast():
-                states, null_states = self.encode_prompts(torch.cat((encoded.input_ids, null_ids))).chunk(2)
+                states = self.encode_prompts(encoded.input_ids)
+                windows = states.shape[1] // null_ids.shape[1]
+                null_states = self.encode_prompts(null_ids).repeat(len(layouts), windows, 1)
                 latents = denoise(
                     self.unet,
                     self.test_scheduler,
@@ -308,6 +351,8 @@ class DetDiffusion(BaseModel):
                     null_states,
                     num_inference_steps,
                     guidance_scale,
+                    generators,
+                    self._attention_mask(encoded),
                 )
             images = self.decode_latents(latents)
         finally:
@@ -320,3 +365,9 @@ class DetDiffusion(BaseModel):
         return self.forward(**data, mode="predict")
 
     test_step = val_step
+
+
+def _fit_text_encoder(module, state_dict, prefix, *args) -> None:
+    """Checkpoints of transformers 4 and 5 load in either."""
+    own = {f"{prefix}text_encoder.{name}" for name in module.text_encoder.state_dict()}
+    fit_clip_names(state_dict, own, f"{prefix}text_encoder.")

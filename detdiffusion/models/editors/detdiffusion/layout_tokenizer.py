@@ -5,6 +5,9 @@ A prompt is ``An image with`` followed by the objects. Template ``compact`` writ
 ``(class, <lA><lB>, [attribute]),`` of the supplement, and ``caption`` as the class alone, which is what a base
 model without layouts is trained on. ``<lA>`` is the token of the top-left corner's bin, ``<lB>`` the
 bottom-right one's.
+
+A prompt has room for some 14 objects. What happens to more is the overflow policy: ``largest``, ``error``, or
+``chunk``, which writes as many prompts (windows) as it takes and lets the UNet attend all of them.
 """
 
 from __future__ import annotations
@@ -12,17 +15,19 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from detdiffusion.structures import ATTRIBUTES, Layout
+from detdiffusion.structures import ATTRIBUTES, Layout, check_attribute_words
 from detdiffusion.utils.errors import UserError
 
 TEMPLATES = ("compact", "paper", "caption")
-OVERFLOWS = ("largest", "error")
+OVERFLOWS = ("largest", "error", "chunk")
 ATTRIBUTE_POSITIONS = ("last", "first")
 
 
@@ -31,16 +36,39 @@ class EncodedLayouts:
     """Prompts of a batch.
 
     Attributes:
-        input_ids: (B, L) int64, padded to the tokenizer's ``max_length``.
-        kept: for each layout the indices of the objects that the prompt names, in prompt order.
-        prompts: the same prompts as text.
-        spans: for each layout the (start, end) token range of each kept object.
+        input_ids: (B, W * max_length) int64: W windows a prompt, each one padded and with its own start and end. W
+            is 1 unless ``overflow='chunk'`` and a layout needs more; layouts that need fewer get empty ones.
+        in_windows: for each layout and each of its windows the indices of the objects that it names, in order.
+        spans: for each layout the (start, end) range of each kept object in its row of ``input_ids``.
+        write: gives :attr:`prompts`.
     """
 
     input_ids: Tensor
-    kept: list[list[int]]
-    prompts: list[str]
+    in_windows: list[list[list[int]]]
     spans: list[list[tuple[int, int]]]
+    write: Callable[[], list[str]]
+
+    @cached_property
+    def kept(self) -> list[list[int]]:
+        """For each layout the indices of the objects that the prompt names, in prompt order."""
+        return [[k for window in windows for k in window] for windows in self.in_windows]
+
+    @cached_property
+    def prompts(self) -> list[str]:
+        """The same prompts as text, a line a window; written when asked for, since training needs ids only."""
+        return self.write()
+
+    def attention_mask(self) -> Tensor | None:
+        """(B, W * max_length) bool, False in the empty windows; None where there are none.
+
+        It goes to the UNet as ``encoder_attention_mask``, so that an image does not depend on its batch mates.
+        """
+        counts = [len(windows) for windows in self.in_windows]
+        most = max(counts, default=1)
+        if min(counts, default=1) == most:
+            return None
+        filled = torch.arange(most) < torch.tensor(counts)[:, None]
+        return filled.repeat_interleave(self.input_ids.shape[1] // most, dim=1)
 
 
 class LayoutTokenizer:
@@ -57,13 +85,16 @@ class LayoutTokenizer:
         attribute_position: in the compact template, the attribute token stands ``last`` (the paper's order) or
             ``first`` in its object. A CLIP text encoder is causal: from the front the attribute reaches the class and
             location tokens that a layout checkpoint already listens to; from the back it waits to be discovered.
-        overflow: ``largest`` keeps the largest objects that fit, ``error`` raises.
-        max_length: length in tokens that every prompt is padded to, start and end included.
+        overflow: ``largest`` keeps the largest objects that fit, ``error`` raises, ``chunk`` takes another window
+            for the objects that do not fit; each window starts with ``prefix``.
+        max_length: length in tokens that every window is padded to, start and end included.
         shuffle: whether :meth:`encode` shuffles the objects when called with a random generator (training).
         prefix: the prompt's first words.
+        attribute_words: the attributes, easiest first, ``background`` last; one added token each. Other levels
+            than the paper's go with an attributes file made by ``--levels``.
 
     Raises:
-        UserError: unknown template or overflow policy.
+        UserError: unknown template or overflow policy, or words that are no attributes.
     """
 
     def __init__(
@@ -77,6 +108,7 @@ class LayoutTokenizer:
         max_length: int = 77,
         shuffle: bool = True,
         prefix: str = "An image with",
+        attribute_words: Sequence[str] = ATTRIBUTES,
     ) -> None:
         if template not in TEMPLATES:
             raise UserError(f"layout tokenizer: template must be one of {TEMPLATES}, got {template!r}")
@@ -87,15 +119,22 @@ class LayoutTokenizer:
                 f"layout tokenizer: attribute_position must be one of {ATTRIBUTE_POSITIONS}, got {attribute_position!r}"
             )
         self.tokenizer, self.template, self.overflow = tokenizer, template, overflow
-        self.attribute_first = attribute_position == "first"
+        self.attribute_position = attribute_position
         self.bins, self.attributes = tuple(bins), attributes and template != "caption"
+        self.attribute_words = check_attribute_words(attribute_words, "layout_tokenizer.attribute_words")
         self.max_length, self.shuffle, self.prefix = max_length, shuffle, prefix
         self.dropped: Counter = Counter()
-        """How many objects did not fit so far, by class name."""
+        """How many objects did not fit so far, by class name (``overflow='largest'``)."""
+        self.windows: Counter = Counter()
+        """How many prompts took how many windows so far."""
         self.added = self._add_tokens()
         self._word_ids: dict[str, list[int]] = {}
+        self._heads: dict[str, list[int]] = {}
+        tokens = self._attribute_ids if self.attributes else {None: None}
+        self._tails = {name: self._tail(token) for name, token in tokens.items()}
         self._bos, self._eos = tokenizer.bos_token_id, tokenizer.eos_token_id
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._eos
+        self._empty = [self._bos, self._eos, *[self._pad] * (max_length - 2)]
 
     def _add_tokens(self) -> dict[str, list[int]]:
         """Add what the vocabulary lacks; returns the ids of the new ``location`` and ``attribute`` tokens."""
@@ -104,7 +143,7 @@ class LayoutTokenizer:
         if self.template != "caption":
             wanted["location"] = [f"<l{i}>" for i in range(self.bins[0] * self.bins[1])]
         if self.attributes:
-            wanted["attribute"] = [f"[{name}]" for name in ATTRIBUTES]
+            wanted["attribute"] = [f"[{name}]" for name in self.attribute_words]
         missing = {kind: [t for t in tokens if t not in known] for kind, tokens in wanted.items()}
         have = sum(re.fullmatch(r"<l\d+>", token) is not None for token in known)
         if have and wanted["location"] and have != len(wanted["location"]):
@@ -124,7 +163,9 @@ class LayoutTokenizer:
         self._first_location = ids["location"][0] if ids["location"] else None
         if ids["location"] and ids["location"][-1] - ids["location"][0] != len(ids["location"]) - 1:
             raise UserError("the tokenizer's location tokens <l0>, <l1>, ... do not have consecutive ids")
-        self._attribute_ids = dict(zip(ATTRIBUTES, ids["attribute"]))
+        self._attribute_ids = dict(zip(self.attribute_words, ids["attribute"]))
+        self.layout_ids: list[int] = [*ids["location"], *ids["attribute"]]
+        """Ids of all location and attribute tokens, new or not."""
         return {
             kind: self.tokenizer.convert_tokens_to_ids(tokens) if tokens else []
             for kind, tokens in missing.items()
@@ -136,36 +177,57 @@ class LayoutTokenizer:
             self._word_ids[text] = self.tokenizer(text, add_special_tokens=False).input_ids
         return self._word_ids[text]
 
-    def location_bins(self, boxes: Tensor) -> Tensor:
-        """Bins ``y_d * columns + x_d`` of the two corners, (N, 2) int64, of (N, 4) xyxy boxes in [0, 1]."""
-        rows, columns = self.bins
-        grid = boxes.new_tensor([columns - 1, rows - 1, columns - 1, rows - 1])
-        x1, y1, x2, y2 = (boxes * grid).round().long().unbind(1)
-        return torch.stack((y1 * columns + x1, y2 * columns + x2), dim=1)
+    def location_bins(self, boxes: Tensor) -> list[tuple[int, int]]:
+        """Bins ``y_d * columns + x_d`` of the two corners of (N, 4) xyxy boxes in [0, 1].
 
-    def _object(self, name: str, bins: Sequence[int], attribute: str | None) -> tuple[list[int], str]:
-        words = name.replace("-", " ")
+        Plain Python: for the few boxes of an image it takes a tenth of the time of tensor operations.
+        """
+        rows, columns = self.bins[0] - 1, self.bins[1] - 1
+        width = self.bins[1]
+        return [
+            (round(y1 * rows) * width + round(x1 * columns), round(y2 * rows) * width + round(x2 * columns))
+            for x1, y1, x2, y2 in boxes.tolist()
+        ]
+
+    def _object(self, name: str, bins: tuple[int, int], attribute: str | None) -> list[int]:
+        """Token ids of one object; :meth:`_text` is the same in words."""
+        head = self._heads.get(name)
+        if head is None:
+            head = self._heads[name] = self._head(name)
         if self.template == "caption":
-            return self.words(words), words
-        ids = [self._first_location + b for b in bins]
-        text = [f"<l{b}>" for b in bins]
-        if self.attributes and attribute not in self._attribute_ids:
+            return head
+        tail = self._tails.get(attribute if self.attributes else None)
+        if tail is None:
             raise UserError(
                 f"object {name!r} has no perception-aware attribute ({attribute!r}); add LoadPerceptionAttributes "
                 "to the pipeline, or set layout_tokenizer.attributes=False"
             )
+        corners = (self._first_location + bins[0], self._first_location + bins[1])
+        if self.attribute_position == "first" and self.template == "compact":
+            return [*tail, *head, *corners]
+        return [*head, *corners, *tail]
+
+    def _head(self, name: str) -> list[int]:
+        """Ids in front of the corners."""
+        words = self.words(name.replace("-", " "))
+        return [*self.words("("), *words, *self.words(",")] if self.template == "paper" else words
+
+    def _tail(self, attribute: int | None) -> list[int]:
+        """Ids behind the corners; ``attribute`` is its token, None where there is none."""
+        ids = [] if attribute is None else [attribute]
+        if self.template == "paper":
+            return [*(self.words(",") if ids else []), *ids, *self.words("),")]
+        return ids
+
+    def _text(self, name: str, bins: tuple[int, int], attribute: str | None) -> str:
+        words, corners = name.replace("-", " "), [f"<l{b}>" for b in bins]
+        attributes = [f"[{attribute}]"] if self.attributes else []
+        if self.template == "caption":
+            return words
         if self.template == "compact":
-            ids, text = self.words(words) + ids, [words, *text]
-            if self.attributes:
-                token, word = [self._attribute_ids[attribute]], [f"[{attribute}]"]
-                first = self.attribute_first
-                ids, text = (token + ids, word + text) if first else (ids + token, text + word)
-            return ids, " ".join(text)
-        ids = [*self.words("("), *self.words(words), *self.words(","), *ids]
-        form = f"({words}, {''.join(text)}"
-        if self.attributes:
-            ids, form = [*ids, *self.words(","), self._attribute_ids[attribute]], f"{form}, [{attribute}]"
-        return [*ids, *self.words("),")], form + "),"
+            first = self.attribute_position == "first"
+            return " ".join([*attributes, words, *corners] if first else [words, *corners, *attributes])
+        return f"({', '.join([words, ''.join(corners), *attributes])}),"
 
     def encode(self, layouts: Sequence[Layout], rng: random.Random | None = None) -> EncodedLayouts:
         """Prompts of a batch of layouts.
@@ -176,37 +238,77 @@ class LayoutTokenizer:
                 the order is the layout's own.
 
         Raises:
-            UserError: an object lacks its attribute, or does not fit and ``overflow='error'``.
+            UserError: an object lacks its attribute, or does not fit and ``overflow='error'``, or is longer than a
+                window and ``overflow='chunk'``.
         """
-        batch_ids, batch_kept, prompts, spans = [], [], [], []
+        rows, kept, spans = [], [], []
         start = [self._bos, *self.words(self.prefix)]
+        room = self.max_length - len(start) - 1
         for layout in layouts:
-            bins = self.location_bins(layout.boxes).tolist()
             attributes = layout.attributes or [None] * len(layout)
+            bins = self.location_bins(layout.boxes)
             parts = [self._object(n, b, a) for n, b, a in zip(layout.names, bins, attributes)]
             order = list(range(len(layout)))
             if rng is not None and self.shuffle:
-                rng.shuffle(order)
-            kept = self._fit(layout, order, [len(ids) for ids, _ in parts], self.max_length - len(start) - 1)
-            ids, ranges = [*start], []
-            for k in kept:
-                ranges.append((len(ids), len(ids) + len(parts[k][0])))
-                ids += parts[k][0]
-            ids.append(self._eos)
+                order.sort(key=lambda _: rng.random())  # half the time of rng.shuffle
+            row, ranges = [], []
+            windows = self._fit(layout, order, [len(ids) for ids in parts], room)
+            for window in windows:
+                row += start
+                for k in window:
+                    begin = len(row)
+                    row += parts[k]
+                    ranges.append((begin, len(row)))
+                row.append(self._eos)
+                row += [self._pad] * (-len(row) % self.max_length)
+            rows.append(row)
             spans.append(ranges)
-            batch_ids.append(ids + [self._pad] * (self.max_length - len(ids)))
-            batch_kept.append(kept)
-            prompts.append(" ".join([self.prefix, *(parts[k][1] for k in kept)]))
-        return EncodedLayouts(torch.tensor(batch_ids, dtype=torch.long), batch_kept, prompts, spans)
+            kept.append(windows)
+        counts = [len(windows) for windows in kept]
+        most = max(counts, default=1)
+        for row, count in zip(rows, counts):
+            row += self._empty * (most - count)
+            self.windows[count] += 1
+        input_ids = torch.from_numpy(np.array(rows, dtype=np.int64).reshape(-1, most * self.max_length))
+        return EncodedLayouts(input_ids, kept, spans, partial(self._prompts, layouts, kept))
 
-    def _fit(self, layout: Layout, order: list[int], lengths: list[int], room: int) -> list[int]:
+    def _prompts(self, layouts: Sequence[Layout], kept: list[list[list[int]]]) -> list[str]:
+        prompts = []
+        for layout, windows in zip(layouts, kept):
+            bins = self.location_bins(layout.boxes)
+            attributes = layout.attributes or [None] * len(layout)
+            texts = [
+                " ".join(
+                    [self.prefix, *[self._text(layout.names[k], bins[k], attributes[k]) for k in window]]
+                )
+                for window in windows
+            ]
+            prompts.append("\n".join(texts))
+        return prompts
+
+    def _fit(self, layout: Layout, order: list[int], lengths: list[int], room: int) -> list[list[int]]:
+        """The objects of each window, in prompt order, by the overflow policy."""
         if sum(lengths) <= room:
-            return order
+            return [order]
         if self.overflow == "error":
             raise UserError(
                 f"image {layout.image_id}: {len(order)} objects need {sum(lengths)} tokens, the prompt has room "
-                f"for {room}; raise layout_tokenizer.max_length or set overflow='largest'"
+                f"for {room}; raise layout_tokenizer.max_length or set overflow='largest' or 'chunk'"
             )
+        if self.overflow == "chunk":
+            windows, used = [[]], 0
+            for k in order:
+                if lengths[k] > room:
+                    raise UserError(
+                        f"image {layout.image_id}: {layout.names[k]!r} alone needs {lengths[k]} tokens, a window has "
+                        f"room for {room}; shorten the class's name"
+                    )
+                if used + lengths[k] > room:
+                    windows.append([])
+                    used = 0
+                windows[-1].append(k)
+                used += lengths[k]
+            return windows
         areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1).tolist()
         fitting, used = set(), 0
         for k in sorted(order, key=lambda k: -areas[k]):
@@ -214,11 +316,15 @@ class LayoutTokenizer:
                 fitting.add(k)
                 used += lengths[k]
         self.dropped.update(layout.names[k] for k in order if k not in fitting)
-        return [k for k in order if k in fitting]
+        return [[k for k in order if k in fitting]]
 
-    def null_ids(self, count: int) -> Tensor:
-        """(count, max_length) int64 ids of the empty prompt."""
-        return torch.tensor([[self._bos, self._eos, *[self._pad] * (self.max_length - 2)]] * count)
+    def null_ids(self, count: int, windows: int = 1) -> Tensor:
+        """(count, windows * max_length) int64 ids of the empty prompt, repeated in every window.
+
+        Attention over equal windows gives what attention over one gives, so the number changes nothing but the
+        shape.
+        """
+        return torch.tensor(self._empty).repeat(count, windows)
 
 
 def sincos_grid(dim: int, rows: int, columns: int) -> Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+
+from detdiffusion.utils.errors import UserError
 
 
 def initial_noise(shape: tuple[int, int, int], generators: Sequence[torch.Generator]) -> Tensor:
@@ -22,6 +25,8 @@ def denoise(
     null_states_BLD: Tensor,
     num_inference_steps: int = 50,
     guidance_scale: float = 3.5,
+    generators: Sequence[torch.Generator] | None = None,
+    mask_BL: Tensor | None = None,
 ) -> Tensor:
     """From noise to latents.
 
@@ -32,20 +37,46 @@ def denoise(
         states_BLD, null_states_BLD: text states of the prompts and of the empty prompt.
         num_inference_steps: denoising steps.
         guidance_scale: classifier-free guidance; 1 or less leaves the empty prompt out.
+        generators: B CPU generators, from which a stochastic scheduler (DDPM, Euler ancestral, ...) draws the noise
+            of image i at every step; None: torch's global state.
+        mask_BL: bool, False for the tokens that a prompt does not attend; None for all.
 
     Returns:
         (B, C, h, w) latents, scaled as the UNet sees them.
+
+    Raises:
+        UserError: a scheduler that makes noise of its own, which no generator reaches.
     """
     scheduler.set_timesteps(num_inference_steps, device=noise_BCHW.device)
     latents = noise_BCHW * scheduler.init_noise_sigma
     guided = guidance_scale > 1
     states = torch.cat((null_states_BLD, states_BLD)) if guided else states_BLD
+    mask = torch.cat((mask_BL, mask_BL)) if guided and mask_BL is not None else mask_BL
+    extra = _step_arguments(scheduler, generators)
     for t in scheduler.timesteps:
         model_input = torch.cat((latents, latents)) if guided else latents
         model_input = scheduler.scale_model_input(model_input, t)
-        prediction = unet(model_input, t, encoder_hidden_states=states, return_dict=False)[0]
+        prediction = unet(
+            model_input, t, encoder_hidden_states=states, encoder_attention_mask=mask, return_dict=False
+        )[0]
         if guided:
             null, text = prediction.chunk(2)
             prediction = null + guidance_scale * (text - null)
-        latents = scheduler.step(prediction.float(), t, latents, return_dict=False)[0]
+        latents = scheduler.step(prediction.float(), t, latents, return_dict=False, **extra)[0]
     return latents
+
+
+def _step_arguments(scheduler, generators: Sequence[torch.Generator] | None) -> dict:
+    """``generator`` for the schedulers whose ``step`` takes one; the others draw nothing."""
+    if generators is None:
+        return {}
+    if hasattr(
+        scheduler, "noise_sampler"
+    ):  # DPMSolverSDE, CosineDPMSolver: Brownian motion with a seed for all
+        raise UserError(
+            f"test_scheduler {type(scheduler).__name__} draws one noise for the whole batch, so an image would depend "
+            "on its batch mates; take EulerAncestralDiscreteScheduler, or DPMSolverMultistepScheduler with "
+            "algorithm_type='sde-dpmsolver++'"
+        )
+    takes_it = "generator" in inspect.signature(scheduler.step).parameters
+    return dict(generator=list(generators)) if takes_it else {}

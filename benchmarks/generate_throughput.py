@@ -1,0 +1,125 @@
+"""Images a second of our sampler beside the stock StableDiffusionPipeline, in turns in one run.
+
+    OMP_NUM_THREADS=1 python benchmarks/generate_throughput.py --json benchmarks/results/generate_throughput_cpu.json
+    python benchmarks/generate_throughput.py --size sd15 --device cuda --batch-sizes 4 16 64 --steps 50
+
+Same weights, DPM-Solver++ steps, guidance 3.5, dtype, batch and image size. `ours` draws layouts through `infer`,
+prompts included; `stock` gets prompts. Utilisation counts the multiply-adds of the UNet alone, for both arms.
+"""
+
+import argparse
+import json
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=["tiny", "sd15"], default="tiny")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument(
+        "--dtype", choices=["fp32", "bf16", "fp16"], help="default: fp32 on a CPU, bf16 on a GPU"
+    )
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8])
+    parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--channels-last", action="store_true", help="ours only")
+    parser.add_argument("--compile", action="store_true", help="ours only")
+    parser.add_argument("--json", help="write the results there too")
+    args = parser.parse_args()
+
+    import copy
+
+    import torch
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+    from mmengine.registry import init_default_scope
+    from throughput_parts import flops_of, interleave, machine, measured_peak, specs, table, write_scenes
+
+    import detdiffusion.models  # noqa: F401
+    from detdiffusion.datasets import LayoutCocoDataset
+    from detdiffusion.registry import MODELS
+
+    init_default_scope("detdiffusion")
+    device = torch.device(args.device)
+    names = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
+    name = args.dtype or ("bf16" if device.type == "cuda" else "fp32")
+    dtype = names[name]
+    peak = measured_peak(device, dtype)
+    records = []
+    with tempfile.TemporaryDirectory() as work:
+        spec = specs(args.size, Path(work))
+        folder = write_scenes(Path(work) / "data", max(args.batch_sizes), spec["side"])
+        data = LayoutCocoDataset(
+            ["instances.json", "stuff.json"], "images", str(folder), filter_cfg=dict(min_objects=1)
+        )
+        torch.manual_seed(0)
+        editor = MODELS.build(
+            dict(
+                type="DetDiffusion",
+                **spec["parts"],
+                test_scheduler=dict(type="DPMSolverMultistepScheduler"),
+                layout_tokenizer=spec["layout_tokenizer"],
+                dtype=name,
+                channels_last=args.channels_last,
+                compile=args.compile,
+            )
+        )
+        stock = StableDiffusionPipeline(
+            vae=copy.deepcopy(editor.vae).to(dtype),
+            text_encoder=copy.deepcopy(editor.text_encoder).to(dtype),
+            tokenizer=editor.tokenizer,
+            unet=copy.deepcopy(editor.unet).to(dtype),
+            scheduler=DPMSolverMultistepScheduler.from_config(editor.scheduler.config),
+            safety_checker=None,
+            feature_extractor=None,
+            requires_safety_checker=False,
+        ).to(device)
+        stock.set_progress_bar_config(disable=True)
+        stock.tokenizer.model_max_length = spec["layout_tokenizer"]["max_length"]
+        editor.to(device).eval()
+        side = spec["side"]
+        for batch in args.batch_sizes:
+            layouts = [
+                layout.with_attributes(["easy"] * len(layout))
+                for layout in (data.layouts[i % len(data)] for i in range(batch))
+            ]
+            prompts = ["An image with " + " ".join(layout.names) for layout in layouts]
+            latents = torch.randn(
+                2 * batch,
+                editor.unet.config.in_channels,
+                side // editor.latent_scale,
+                side // editor.latent_scale,
+            )
+            states = torch.randn(
+                2 * batch, spec["layout_tokenizer"]["max_length"], editor.unet.config.cross_attention_dim
+            )
+            with torch.no_grad():
+                inputs = (latents.to(device, dtype), 1, states.to(device, dtype))
+                flops = args.steps * flops_of(lambda inputs=inputs: stock.unet(*inputs))
+            options = dict(num_inference_steps=args.steps, guidance_scale=3.5, height=side, width=side)
+            arms = {
+                "stock": partial(stock, prompts, output_type="pt", **options),
+                "ours": partial(editor.infer, layouts, **options),
+            }
+            results = interleave(arms, args.rounds, 1, device)
+            lines = table(results, batch, flops, peak, "stock", device)
+            print(f"\nbatch {batch}, {args.steps} steps, {flops / 1e9:.1f} GFLOP a batch")
+            print("\n".join(lines), flush=True)
+            records.append(
+                dict(batch=batch, steps=args.steps, gflop_a_batch=flops / 1e9, arms=results, table=lines)
+            )
+    info = machine(device, dtype, peak)
+    print(info)
+    if args.json:
+        command = "python benchmarks/generate_throughput.py " + " ".join(sys.argv[1:])
+        Path(args.json).write_text(json.dumps(dict(command=command, **info, runs=records), indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

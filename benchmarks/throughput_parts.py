@@ -1,0 +1,193 @@
+"""What both throughput benchmarks share: models of two sizes, data, the clock, the peak of the machine."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+SCENE_WORDS = ["an", "image", "with", "easy", "hard", "background"]
+
+
+def specs(size: str, folder: Path) -> dict:
+    """Config dicts of vae, text_encoder, tokenizer, unet and scheduler; image side; arguments of the layout tokenizer.
+
+    ``tiny`` is the zoo's model; ``sd15`` has Stable Diffusion 1.5's architecture with random weights (the tokenizer
+    and its embeddings are small, which costs nothing in a step).
+    """
+    if size == "tiny":
+        zoo = dict(from_pretrained="zoo://miniscenes_layout")
+        kinds = dict(
+            vae="AutoencoderKL",
+            text_encoder="CLIPTextModel",
+            tokenizer="CLIPTokenizer",
+            unet="UNet2DConditionModel",
+        )
+        parts = {name: dict(type=kind, subfolder=name, **zoo) for name, kind in kinds.items()}
+        parts["scheduler"] = dict(type="DDPMScheduler", subfolder="scheduler", **zoo)
+        from detdiffusion.utils.config import load_config
+
+        recipe = load_config(
+            str(ROOT / "configs/_base_/models/detdiffusion_small.py")
+        ).model.layout_tokenizer.to_dict()
+        return dict(parts=parts, side=64, layout_tokenizer=recipe)
+    from detdiffusion.datasets.miniscenes import STUFF, THINGS
+    from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
+
+    words = sorted(
+        {word for name in (*THINGS, *STUFF) for word in name.replace("-", " ").split()} | {*SCENE_WORDS}
+    )
+    vocabulary = write_small_tokenizer(folder / "tokenizer", words)
+    down, up = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"], ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3
+    parts = dict(
+        vae=dict(
+            type="AutoencoderKL",
+            block_out_channels=[128, 256, 512, 512],
+            down_block_types=["DownEncoderBlock2D"] * 4,
+            up_block_types=["UpDecoderBlock2D"] * 4,
+            layers_per_block=2,
+            latent_channels=4,
+            sample_size=512,
+        ),
+        text_encoder=dict(
+            type="CLIPTextModel",
+            vocab_size=vocabulary,
+            hidden_size=768,
+            intermediate_size=3072,
+            num_hidden_layers=12,
+            num_attention_heads=12,
+            bos_token_id=vocabulary - 2,
+            eos_token_id=vocabulary - 1,
+            pad_token_id=vocabulary - 1,
+        ),
+        tokenizer=dict(type="CLIPTokenizer", from_pretrained=str(folder), subfolder="tokenizer"),
+        unet=dict(
+            type="UNet2DConditionModel",
+            sample_size=32,
+            block_out_channels=[320, 640, 1280, 1280],
+            layers_per_block=2,
+            attention_head_dim=8,
+            cross_attention_dim=768,
+            down_block_types=down,
+            up_block_types=up,
+        ),
+        scheduler=dict(
+            type="DDPMScheduler",
+            beta_start=0.00085,
+            beta_end=0.012,
+            beta_schedule="scaled_linear",
+            clip_sample=False,
+            steps_offset=1,
+        ),
+    )
+    return dict(parts=parts, side=256, layout_tokenizer=dict(bins=(256, 256), max_length=77))
+
+
+def write_scenes(folder: Path, count: int, side: int) -> Path:
+    """MiniScenes with made-up attributes; the split's folder, with ``attributes.json`` in it."""
+    from detdiffusion.datasets.miniscenes import write_miniscenes
+
+    split = Path(write_miniscenes(folder, "train", count, size=side))
+    attributes = {}
+    for kind, words in (("instances", ("easy", "hard")), ("stuff", ("background",))):
+        for annotation in json.loads((split / f"{kind}.json").read_text())["annotations"]:
+            attributes[annotation["id"]] = words[annotation["id"] % len(words)]
+    (split / "attributes.json").write_text(json.dumps(dict(info={}, attributes=attributes)))
+    return split
+
+
+def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
+    """FLOP/s of a large matrix product, the peak that utilisation is stated against; on a CPU, a processor second's."""
+    n = 8192 if device.type == "cuda" else 2048
+    clock = time.perf_counter if device.type == "cuda" else time.process_time
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    best = float("inf")
+    for _ in range(6):
+        _sync(device)
+        start = clock()
+        a @ b
+        _sync(device)
+        best = min(best, clock() - start)
+    return 2 * n**3 / best
+
+
+def interleave(
+    arms: dict[str, Callable[[], object]], rounds: int, steps: int, device: torch.device
+) -> dict[str, dict]:
+    """Runs ``steps`` calls of each arm in turn, ``rounds`` times, after one unmeasured turn each.
+
+    Returns:
+        arm -> ``seconds`` (a step, median of the rounds), ``cpu_seconds`` (of this process, a step) and ``extra_gb``
+        (CUDA memory beyond what was there before, None on a CPU).
+    """
+    times: dict[str, list] = {name: [] for name in arms}
+    memory: dict[str, float | None] = dict.fromkeys(arms)
+    for step in arms.values():
+        step()
+    for _ in range(rounds):
+        for name, step in arms.items():
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+                before = torch.cuda.memory_allocated(device)
+            _sync(device)
+            wall, cpu = time.perf_counter(), time.process_time()
+            for _ in range(steps):
+                step()
+            _sync(device)
+            times[name].append(((time.perf_counter() - wall) / steps, (time.process_time() - cpu) / steps))
+            if device.type == "cuda":
+                extra = (torch.cuda.max_memory_allocated(device) - before) / 1e9
+                memory[name] = max(memory[name] or 0.0, extra)
+    middle = {name: torch.tensor(pairs).median(dim=0).values.tolist() for name, pairs in times.items()}
+    return {n: dict(seconds=middle[n][0], cpu_seconds=middle[n][1], extra_gb=memory[n]) for n in arms}
+
+
+def flops_of(call: Callable[[], object]) -> int:
+    """Multiply-adds, each counted twice, of one call's matrix products, convolutions and attention."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return counter.get_total_flops()
+
+
+def table(
+    results: dict[str, dict], batch: int, flops: int, peak: float, base: str, device: torch.device
+) -> list[str]:
+    """Lines of markdown; on a CPU, times are processor seconds, which other work on the machine changes least."""
+    key = "seconds" if device.type == "cuda" else "cpu_seconds"
+    lines = ["| arm | images/s | s a step | speed | extra GB | utilisation |", "|---|---|---|---|---|---|"]
+    for name, r in results.items():
+        speed = results[base][key] / r[key]
+        extra = "n/a" if r["extra_gb"] is None else f"{r['extra_gb']:.2f}"
+        lines.append(
+            f"| {name} | {batch / r[key]:.2f} | {r[key]:.4f} | {speed:.2f} x | {extra} | {flops / r[key] / peak:.1%} |"
+        )
+    return lines
+
+
+def machine(device: torch.device, dtype: torch.dtype, peak: float) -> dict:
+    """What the figures were measured on."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU {platform.machine()}"
+    return dict(
+        date=time.strftime("%Y-%m-%d"),
+        device=name,
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        dtype=str(dtype).removeprefix("torch."),
+        peak_tflops=round(peak / 1e12, 3),
+        peak_is="best of 6 large matrix products here, in this dtype",
+        process_peak_gb=round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
+        times="wall" if device.type == "cuda" else "processor seconds of the process",
+    )
+
+
+def _sync(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)

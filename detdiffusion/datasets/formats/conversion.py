@@ -1,0 +1,180 @@
+"""A COCO set under construction out of another format: every image looked at, every loss counted and named."""
+
+from __future__ import annotations
+
+import filecmp
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from detdiffusion.datasets.coco_json import CLIPPED, clean_box
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.file_names import check_file_name
+from detdiffusion.utils.files import write_atomic
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+PLACING = ("link", "copy", "none")
+UNREADABLE = "image that cannot be read: left out"
+_EXAMPLES = 5
+
+
+@dataclass
+class Conversion:
+    """Images and objects collected so far; ids count from 1 and are unique over all splits.
+
+    Attributes:
+        classes: class names; category id = position + 1.
+        images, annotations: COCO dicts.
+        sources: image id -> file.
+        splits: split name -> image ids; one image may be in several (train, trainval).
+        report: what was left out or changed -> how often.
+        examples: the same -> where, the first few.
+    """
+
+    classes: list[str]
+    images: list[dict] = field(default_factory=list)
+    annotations: list[dict] = field(default_factory=list)
+    sources: dict[int, Path] = field(default_factory=dict)
+    splits: dict[str, list[int]] = field(default_factory=dict)
+    report: Counter = field(default_factory=Counter)
+    examples: dict[str, list[str]] = field(default_factory=dict)
+
+    def count(self, reason: str, where: object) -> None:
+        """Counts something that was left out or changed."""
+        self.report[reason] += 1
+        places = self.examples.setdefault(reason, [])
+        if len(places) < _EXAMPLES:
+            places.append(str(where))
+
+    def add_image(self, source: Path, file_name: str, size: tuple[int, int]) -> int:
+        """An image with ``size`` (width, height); returns its id.
+
+        Raises:
+            UserError: a file name that leaves its folder.
+        """
+        check_file_name(file_name, str(source))
+        image_id = len(self.images) + 1
+        self.images.append(dict(id=image_id, file_name=file_name, width=size[0], height=size[1]))
+        self.sources[image_id] = source
+        return image_id
+
+    def add_object(self, image_id: int, label: int, bbox: Sequence[float], where: str, **extra) -> None:
+        """An object of class ``label`` with ``bbox`` x, y, width, height in pixels; counted where the box is bad."""
+        image = self.images[image_id - 1]
+        bbox = [float(value) for value in bbox]
+        clean, defect = clean_box(bbox, (image["width"], image["height"]))
+        if defect is not None:
+            numbers = ", ".join(f"{value:g}" for value in bbox)
+            name = defect if defect == CLIPPED else f"{defect}: left out"
+            self.count(name, f"{where}, {self.classes[label]} [{numbers}]")
+        if clean is None:
+            return
+        clean = [round(value, 4) for value in clean]
+        annotation = dict(
+            id=len(self.annotations) + 1,
+            image_id=image_id,
+            category_id=label + 1,
+            bbox=clean,
+            area=round(clean[2] * clean[3], 4),
+            iscrowd=0,
+        )
+        self.annotations.append({**annotation, **extra})
+
+    def summary(self) -> str:
+        """What was found, and one line for each thing that was left out or changed."""
+        per_class = Counter(a["category_id"] for a in self.annotations)
+        names = ", ".join(f"{name} {per_class[k]}" for k, name in enumerate(self.classes, 1))
+        lines = [f"{len(self.images)} images, {len(self.annotations)} objects: {names}"]
+        for reason, count in self.report.items():
+            more = "; …" if count > len(self.examples[reason]) else ""
+            lines.append(f"  {count} × {reason} ({'; '.join(self.examples[reason])}{more})")
+        return "\n".join(lines)
+
+    def write(self, out: str | Path, placing: str = "link") -> dict[str, Path]:
+        """Writes ``OUT/annotations/<split>.json`` and puts the images under ``OUT/images``.
+
+        Args:
+            out: folder.
+            placing: 'link' makes symbolic links, 'copy' copies, 'none' leaves the images where they are.
+
+        Returns:
+            split -> json.
+
+        Raises:
+            UserError: nothing to write, or a place that cannot be written.
+        """
+        out = Path(out)
+        if not any(self.splits.values()):
+            raise UserError(f"no image is left to convert:\n{self.summary()}")
+        if placing != "none":
+            for image in self.images:
+                _place(self.sources[image["id"]], out / "images" / image["file_name"], placing == "copy")
+        objects: dict[int, list[dict]] = {}
+        for annotation in self.annotations:
+            objects.setdefault(annotation["image_id"], []).append(annotation)
+        categories = [dict(id=k, name=name) for k, name in enumerate(self.classes, 1)]
+        written = {}
+        for split, ids in self.splits.items():
+            data = dict(
+                images=[self.images[i - 1] for i in ids],
+                annotations=[a for i in ids for a in objects.get(i, ())],
+                categories=categories,
+            )
+            written[split] = out / "annotations" / f"{split}.json"
+            write_atomic(written[split], json.dumps(data).encode())
+        return written
+
+
+def image_size(path: Path, decode: bool = True) -> tuple[int, int] | str:
+    """Width and height in pixels of a local image, or why it cannot be used.
+
+    Args:
+        path: the file.
+        decode: read all of it, which finds truncated files, not the header alone.
+    """
+    from PIL import Image
+
+    if not path.is_file():
+        return "no such file"
+    try:
+        with Image.open(path) as image:
+            if image.getexif().get(0x0112, 1) not in (0, 1):
+                return "turned by an EXIF tag: save it as it is shown"
+            if decode:
+                image.load()
+            return image.size
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def find_image(folder: Path, stem: str) -> Path | None:
+    """The image of a name without suffix, in upper or lower case, or None."""
+    for suffix in IMAGE_SUFFIXES:
+        for spelled in (suffix, suffix.upper()):
+            if (path := folder / f"{stem}{spelled}").is_file():
+                return path
+    return None
+
+
+def _place(source: Path, target: Path, copy: bool) -> None:
+    """A copy or link; a file of one's own that lies there is never replaced."""
+    if target.exists() and target.resolve() == source.resolve():
+        return
+    if target.exists() and not target.is_symlink():
+        if target.is_file() and filecmp.cmp(source, target, shallow=False):
+            return
+        raise UserError(f"{target}: is there already and is not {source}; take another --out, or remove it")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        if not copy:
+            os.symlink(source.resolve(), target)
+    except OSError as error:
+        raise UserError(
+            f"{target}: cannot make a link: {error.strerror or error}; take --images copy or another --out"
+        ) from None
+    if copy:
+        write_atomic(target, source.read_bytes())

@@ -1,0 +1,136 @@
+"""What never changes about a training sample, made once: the VAE's posterior of its image and its masks.
+
+A cache is a folder of shards, each of :data:`SHARD` images: ``latents_00000.npy``, (n, 2, 2, C, h, w) float16 (plain
+and mirrored; mean and deviation), memory-mapped, and ``masks_00000.npz``, run lengths at the training size. A shard is
+written by one process, by temporary file and rename, so a cache that was interrupted goes on at the next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from pycocotools import mask as mask_utils
+from torch import Tensor
+
+from detdiffusion.utils.files import write_atomic
+
+FORMAT = 1  # raise it when what a shard holds changes
+SHARD = 512
+
+
+class SampleCache:
+    """Reads one cache; cheap to send to workers.
+
+    Args:
+        folder: of the shards.
+        count: images.
+        size: (height, width) of the training images in pixels.
+        masks: whether masks are kept too.
+    """
+
+    def __init__(self, folder: Path, count: int, size: tuple[int, int], masks: bool) -> None:
+        self.folder, self.count, self.size, self.with_masks = Path(folder), count, tuple(size), masks
+        self._latents: list[np.ndarray] = []
+        self._runs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
+
+    def shards(self) -> list[range]:
+        """The images of each shard."""
+        return [range(i, min(i + SHARD, self.count)) for i in range(0, self.count, SHARD)]
+
+    def missing(self) -> list[int]:
+        """Shards that are not there yet."""
+        return [i for i in range(len(self.shards())) if not all(path.is_file() for path in self._paths(i))]
+
+    def _paths(self, shard: int) -> list[Path]:
+        masks = [self.folder / f"masks_{shard:05d}.npz"] if self.with_masks else []
+        return [*masks, self.folder / f"latents_{shard:05d}.npy"]
+
+    def write(self, shard: int, moments: Tensor, masks: Sequence[np.ndarray] | None) -> None:
+        """One shard.
+
+        Args:
+            shard: its number.
+            moments: (n, 2, 2, C, h, w).
+            masks: n arrays (N_i, H, W) bool, or None.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
+        if self.with_masks:
+            runs = [
+                mask_utils.encode(np.asfortranarray(mask, dtype=np.uint8))["counts"]
+                for own in masks
+                for mask in own
+            ]
+            content = dict(
+                runs=np.frombuffer(b"".join(runs), np.uint8),
+                ends=np.cumsum([0] + [len(run) for run in runs]),
+                first=np.cumsum([0] + [len(own) for own in masks]),
+            )
+            write_atomic(self._paths(shard)[0], _bytes(np.savez, **content))
+        write_atomic(self._paths(shard)[-1], _bytes(np.save, moments.half().cpu().numpy()))
+
+    def open(self) -> None:
+        """Maps the latents; loads the masks' run lengths, a few hundred bytes an object."""
+        for shard in range(len(self.shards())):
+            *masks, latents = self._paths(shard)
+            self._latents.append(np.load(latents, mmap_mode="r", allow_pickle=False))
+            for path in masks:
+                with np.load(path, allow_pickle=False) as stored:
+                    self._runs.append((stored["runs"], stored["ends"], stored["first"]))
+
+    def moments(self, index: int, flip: bool) -> Tensor:
+        """(2, C, h, w) float16: mean and deviation of the posterior of an image or its mirror image."""
+        return torch.from_numpy(self._latents[index // SHARD][index % SHARD, int(flip)].copy())
+
+    def masks(self, index: int) -> Tensor:
+        """(N, H, W) bool, not mirrored."""
+        runs, ends, first = self._runs[index // SHARD]
+        own = range(first[index % SHARD], first[index % SHARD + 1])
+        if not len(own):
+            return torch.zeros(0, *self.size, dtype=torch.bool)
+        rles = [dict(size=list(self.size), counts=runs[ends[i] : ends[i + 1]].tobytes()) for i in own]
+        return torch.from_numpy(mask_utils.decode(rles).transpose(2, 0, 1).astype(bool))
+
+    def __getstate__(self) -> dict:  # spawned workers map the files anew
+        return {**self.__dict__, "_latents": [], "_runs": []}
+
+    def __setstate__(self, state: dict) -> None:
+        self.__dict__.update(state)
+        self.open()
+
+
+def _bytes(save, *args, **kwargs) -> bytes:
+    buffer = io.BytesIO()
+    save(buffer, *args, **kwargs)
+    return buffer.getvalue()
+
+
+def cache_key(vae: torch.nn.Module, images: Sequence[Path], masks: bytes, settings: dict) -> str:
+    """Digest of all that a cache depends on.
+
+    Args:
+        vae: its weights.
+        images: names, sizes in bytes and times of change count; a file that is not there is found when it is read.
+        masks: digest of the masks' source, or nothing.
+        settings: plain values.
+    """
+    digest = hashlib.sha256(json.dumps([FORMAT, SHARD, settings], sort_keys=True).encode() + masks)
+    for name, value in sorted(vae.state_dict().items()):
+        digest.update(name.encode())
+        # a copy: NumPy's view would pin the memory that FSDP gives back
+        digest.update(value.detach().cpu().clone().contiguous().view(torch.uint8).numpy())
+    for path in images:
+        try:
+            stat = os.stat(path)
+            digest.update(f"{path.name}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
+        except OSError:
+            digest.update(f"{path.name}:missing\n".encode())
+    return digest.hexdigest()[:24]

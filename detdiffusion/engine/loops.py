@@ -1,0 +1,40 @@
+"""An epoch-based training loop that goes on in the middle of an epoch."""
+
+from mmengine.logging import print_log
+from mmengine.runner import EpochBasedTrainLoop
+
+from ..registry import LOOPS
+
+
+@LOOPS.register_module()
+class ResumableEpochLoop(EpochBasedTrainLoop):
+    """mmengine's, but a checkpoint from within an epoch goes on with the epoch's remaining batches.
+
+    mmengine begins such an epoch anew. With a sampler that can ``skip``
+    (:class:`~detdiffusion.datasets.samplers.SeededSampler`) no skipped sample is loaded.
+    """
+
+    def run_epoch(self) -> None:
+        """Iterates one epoch, or the rest of it."""
+        self.runner.call_hook("before_train_epoch")
+        self.runner.model.train()
+        length = len(self.dataloader)
+        done = self._iter - self._epoch * length
+        if not 0 <= done <= length:
+            print_log(
+                f"{self._iter} iterations are not {self._epoch} epochs of {length}: the data or the batch size "
+                "was changed since the checkpoint; the epoch begins anew",
+                logger="current",
+                level=30,  # logging.WARNING
+            )
+            done = 0
+        skip = getattr(self.dataloader.sampler, "skip", None) if done else None
+        if skip is not None:
+            skip(done * self.dataloader.batch_size)
+        first = done if skip is not None else 0
+        if done < length:
+            for idx, data_batch in enumerate(self.dataloader, start=first):
+                if idx >= done:
+                    self.run_iter(idx, data_batch)
+        self.runner.call_hook("after_train_epoch")
+        self._epoch += 1

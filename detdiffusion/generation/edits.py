@@ -1,0 +1,194 @@
+"""Edited layouts: jitter, drop, flip, and classes exchanged for rarer ones. Off unless asked for.
+
+The annotations of a generated image follow its edited layout. Everything is a pure function of (source image id,
+sample index, seed) and not of the strategy, so that sets of several strategies show the same edited layouts.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from detdiffusion.structures import Layout
+from detdiffusion.utils.errors import UserError
+
+_MIN_VISIBLE = 0.5  # of a jittered box; one that leaves the image further stays where it was
+
+
+@dataclass
+class EditLog:
+    """What was changed in one layout, for the record of its image.
+
+    Attributes:
+        flipped: the whole layout was mirrored.
+        dropped: annotation ids of the source that were left out.
+        jittered: ids of the moved ones.
+        swapped: id -> category id of the source, for objects that got another class.
+    """
+
+    flipped: bool = False
+    dropped: list[int] = field(default_factory=list)
+    jittered: list[int] = field(default_factory=list)
+    swapped: dict[int, int] = field(default_factory=dict)
+
+    def of_object(self, annotation_id: int) -> str:
+        """The edits of one object as text, e.g. 'flip+jitter'; '' for none."""
+        done = [
+            ("flip", self.flipped),
+            ("jitter", annotation_id in self.jittered),
+            ("swap", annotation_id in self.swapped),
+        ]
+        return "+".join(name for name, applies in done if applies)
+
+
+class LayoutEdits:
+    """Random edits of layouts.
+
+    Stuff and other objects that are ``background`` are only flipped: with a set of ``nameable`` classes these are
+    the objects of all other classes.
+
+    Args:
+        jitter: J in [0, 0.5]: a box moves by up to J of its own side each way and is scaled by up to 1 ± J.
+        drop: probability of leaving an object out; one of an image always stays.
+        flip: probability of mirroring a layout left to right.
+        swap: probability that an object gets a rarer class; the rarer, the likelier (inverse frequency),
+            within its supercategory where the categories have more than one.
+        nameable: class names that may be jittered, dropped and swapped; None: all.
+        categories: COCO categories of the set, for ``swap``.
+        layouts: of the set: they say which classes are rare.
+
+    Attributes:
+        name: enters image ids and file names, e.g. 'flip0.5-drop0.1'.
+
+    Raises:
+        UserError: an edit that is not known, a value out of range, or nothing to swap with.
+    """
+
+    def __init__(
+        self,
+        jitter: float = 0.0,
+        drop: float = 0.0,
+        flip: float = 0.0,
+        swap: float = 0.0,
+        nameable: Sequence[str] | None = None,
+        categories: Sequence[Mapping] = (),
+        layouts: Sequence[Layout] = (),
+    ) -> None:
+        values = dict(jitter=jitter, drop=drop, flip=flip, swap=swap)
+        for name, value in values.items():
+            limit = 0.5 if name == "jitter" else 1
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= limit:
+                raise UserError(f"edit {name}={value!r}: must be a number in [0, {limit}]")
+        if not any(values.values()):
+            raise UserError("edits: all are 0; leave the option out for layouts as they are")
+        self.jitter, self.drop, self.flip, self.swap = values.values()
+        self.nameable = None if nameable is None else frozenset(nameable)
+        self.name = "-".join(f"{name}{value:.6g}" for name, value in values.items() if value)
+        self._targets = self._rarer_classes(categories, layouts) if swap else {}
+        self._categories = {category["name"]: category["id"] for category in categories}
+        self._labels = {
+            name: int(label)
+            for layout in layouts
+            if layout.labels is not None
+            for name, label in zip(layout.names, layout.labels)
+        }
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, float], **context) -> LayoutEdits:
+        """From a user's ``dict(jitter=..., ...)`` and the set; an edit that is not known is a UserError."""
+        unknown = set(options) - {"jitter", "drop", "flip", "swap"}
+        if unknown:
+            raise UserError(f"edits: unknown {', '.join(sorted(unknown))}; known: jitter, drop, flip, swap")
+        return cls(**options, **context)
+
+    def __call__(self, layout: Layout, rng: random.Random) -> tuple[Layout, EditLog]:
+        """The edited layout (without masks) and what was done. ``layout`` must have ``ids``."""
+        log = EditLog()
+        layout = self._dropped(replace(layout, masks=None), rng, log)
+        layout = self._jittered(layout, rng, log)
+        layout = self._swapped(layout, rng, log)
+        if rng.random() < self.flip:
+            layout, log.flipped = layout.hflip(), True
+        return layout, log
+
+    def _free(self, layout: Layout) -> list[bool]:
+        """Which objects may be jittered, dropped and swapped."""
+        known = [self.nameable is None or name in self.nameable for name in layout.names]
+        words = layout.attributes or [None] * len(layout)
+        return [named and word != "background" for named, word in zip(known, words)]
+
+    def _dropped(self, layout: Layout, rng: random.Random, log: EditLog) -> Layout:
+        draws = [free and rng.random() < self.drop for free in self._free(layout)]
+        kept = [index for index, drop in enumerate(draws) if not drop]
+        if not kept and draws:
+            kept = [rng.randrange(len(draws))]
+        log.dropped = [layout.ids[index] for index in range(len(layout)) if index not in kept]
+        return layout if len(kept) == len(layout) else layout.select(kept)
+
+    def _jittered(self, layout: Layout, rng: random.Random, log: EditLog) -> Layout:
+        boxes = layout.boxes.tolist()
+        for index, free in enumerate(self._free(layout)):
+            if not self.jitter or not free:
+                continue
+            x1, y1, x2, y2 = boxes[index]
+            draws = [rng.uniform(-self.jitter, self.jitter) for _ in range(4)]
+            width, height = x2 - x1, y2 - y1
+            cx, cy = (x1 + x2) / 2 + draws[0] * width, (y1 + y2) / 2 + draws[1] * height
+            width, height = width * (1 + draws[2]), height * (1 + draws[3])
+            box = [cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2]
+            inside = [min(max(value, 0.0), 1.0) for value in box]
+            visible = max(0.0, inside[2] - inside[0]) * max(0.0, inside[3] - inside[1])
+            if visible > _MIN_VISIBLE * width * height:
+                boxes[index] = inside
+                log.jittered.append(layout.ids[index])
+        return replace(layout, boxes=torch.tensor(boxes).reshape(-1, 4))
+
+    def _swapped(self, layout: Layout, rng: random.Random, log: EditLog) -> Layout:
+        if not self.swap:
+            return layout
+        names, category_ids = list(layout.names), list(layout.category_ids)
+        for index, free in enumerate(self._free(layout)):
+            draw, pick = rng.random(), rng.random()
+            targets = self._targets.get(names[index])
+            if not free or draw >= self.swap or not targets:
+                continue
+            log.swapped[layout.ids[index]] = category_ids[index]
+            names[index] = _choose(targets, pick)
+            category_ids[index] = self._categories[names[index]]
+        labels = layout.labels
+        if labels is not None:
+            labels = torch.tensor([self._labels[name] for name in names], dtype=torch.long)
+        return replace(layout, names=names, category_ids=category_ids, labels=labels)
+
+    def _rarer_classes(self, categories, layouts) -> dict[str, list[tuple[str, float]]]:
+        """Class -> its rarer classes with weights that sum to 1; only classes that the set shows."""
+        counts: dict[str, int] = {}
+        for layout in layouts:
+            for name, free in zip(layout.names, self._free(layout)):
+                if free:
+                    counts[name] = counts.get(name, 0) + 1
+        group = {category["name"]: category.get("supercategory") for category in categories}
+        targets = {}
+        for name, count in counts.items():
+            rarer = [
+                (other, 1 / n) for other, n in counts.items() if n < count and group[other] == group[name]
+            ]
+            total = math.fsum(weight for _, weight in rarer)
+            targets[name] = [(other, weight / total) for other, weight in sorted(rarer)]
+        if not any(targets.values()):
+            raise UserError(
+                "edit swap: no class has a rarer one of its supercategory among the layouts; leave swap out"
+            )
+        return targets
+
+
+def _choose(weighted: Sequence[tuple[str, float]], draw: float) -> str:
+    for name, weight in weighted:
+        draw -= weight
+        if draw < 0:
+            return name
+    return weighted[-1][0]

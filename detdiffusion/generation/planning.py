@@ -1,0 +1,169 @@
+"""What a set consists of: its drawings, their batches, and how a drawing is recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from detdiffusion.structures import Layout
+
+from .edits import EditLog, LayoutEdits
+from .identity import (
+    check_unique,
+    noise_seed,
+    rng_of,
+    synthetic_annotation_id,
+    synthetic_file_name,
+    synthetic_image_id,
+)
+
+
+@dataclass
+class Drawing:
+    """One image to generate: a layout with the strategy's attributes, and where its image belongs.
+
+    ``edits`` names the layout's edits ('' for a layout as it is), ``log`` says what they did.
+    """
+
+    layout: Layout
+    image_id: int
+    file_name: str
+    noise_seed: int
+    strategy: str
+    seed: int
+    sample_index: int
+    edits: str = ""
+    log: EditLog | None = None
+
+
+def plan(
+    layouts: Sequence[Layout],
+    strategy: Callable[..., Layout],
+    seed: int,
+    samples_per_image: int | Sequence[int] = 1,
+    edits: LayoutEdits | None = None,
+    suffix: str = ".png",
+) -> list[Drawing]:
+    """All images of a set, the first sample of every layout before the second ones.
+
+    Args:
+        layouts: with ``image_id``, ``ids`` and ``category_ids`` of the source.
+        strategy: see :mod:`detdiffusion.generation.strategies`.
+        seed: part of every id and of every noise seed.
+        samples_per_image: images a layout, or one number for each layout.
+        edits: applied to each sample of a layout anew, before the strategy. They are part of the ids.
+        suffix: of the file names: '.png' or '.jpg'.
+
+    Raises:
+        UserError: two images or two annotations would share an id.
+    """
+    counts = [samples_per_image] * len(layouts) if isinstance(samples_per_image, int) else samples_per_image
+    variant = f"{strategy.name}_{edits.name}" if edits else strategy.name
+    drawings = []
+    for sample in range(max(counts, default=0)):
+        for layout, count in zip(layouts, counts):
+            if sample >= count:
+                continue
+            source, log = layout.image_id, None
+            if edits:
+                layout, log = edits(layout, rng_of("edit", source, sample, seed))
+            drawings.append(
+                Drawing(
+                    layout=strategy(layout, rng_of("strategy", source, sample, seed)),
+                    image_id=synthetic_image_id(source, variant, sample, seed),
+                    file_name=synthetic_file_name(source, variant, sample, seed, suffix),
+                    noise_seed=noise_seed(source, sample, seed),
+                    strategy=strategy.name,
+                    seed=seed,
+                    sample_index=sample,
+                    edits=edits.name if edits else "",
+                    log=log,
+                )
+            )
+    check_unique((d.image_id for d in drawings), "image")
+    check_unique(
+        (synthetic_annotation_id(d.image_id, i) for d in drawings for i in d.layout.ids), "annotation"
+    )
+    return drawings
+
+
+def record_of(drawing: Drawing, kept: Sequence[int], prompt: str, width: int, height: int) -> dict:
+    """The writer's arguments beside the pixels.
+
+    Args:
+        drawing: what was drawn.
+        kept: indices of the objects that the prompt named; only these become annotations. The others are in the
+            image record, as ``not_prompted``: nobody knows whether the image shows them.
+        prompt: its text.
+        width, height: of the generated image, in pixels; boxes are in these.
+
+    Returns:
+        ``record``, ``annotations`` and ``extra`` of :meth:`.writer.CocoWriter.add`.
+    """
+    layout, log = drawing.layout, drawing.log
+    boxes = layout.boxes.double() * torch.tensor([width, height, width, height])
+
+    def facts(index: int) -> dict:
+        x1, y1, x2, y2 = (round(value, 3) for value in boxes[index].tolist())
+        one = dict(
+            category_id=layout.category_ids[index], bbox=[x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]
+        )
+        return {**one, "source_annotation_id": layout.ids[index]}
+
+    annotations = []
+    for index in kept:
+        annotation = dict(
+            id=synthetic_annotation_id(drawing.image_id, layout.ids[index]),
+            image_id=drawing.image_id,
+            iscrowd=0,
+            attribute=layout.attributes[index] if layout.attributes else None,
+            **facts(index),
+        )
+        annotation["area"] = round(annotation["bbox"][2] * annotation["bbox"][3], 3)
+        if log is not None:
+            annotation["edits"] = log.of_object(layout.ids[index])
+            if layout.ids[index] in log.swapped:
+                annotation["source_category_id"] = log.swapped[layout.ids[index]]
+        annotations.append(annotation)
+    record = dict(
+        id=drawing.image_id,
+        file_name=drawing.file_name,
+        width=width,
+        height=height,
+        source_image_id=layout.image_id,
+        strategy=drawing.strategy,
+        seed=drawing.seed,
+        sample_index=drawing.sample_index,
+    )
+    left_out = sorted(set(range(len(layout))) - set(kept))
+    if left_out:
+        record["not_prompted"] = [facts(index) for index in left_out]
+    if log is not None:
+        record.update(edits=drawing.edits, flipped=log.flipped, dropped=log.dropped)
+    extra = dict(
+        noise_seed=drawing.noise_seed, prompt=prompt, not_prompted=[layout.ids[index] for index in left_out]
+    )
+    return dict(record=record, annotations=annotations, extra=extra)
+
+
+def batches_to_draw(
+    drawings: Sequence[Drawing], done: set[int], batch_size: int, rank: int = 0, world_size: int = 1
+) -> list[list[Drawing]]:
+    """A rank's share of the batches with anything missing.
+
+    Batches are cut from ``drawings`` as a whole, finished images included, and a batch with anything missing
+    is drawn in full: so a continued run composes its batches as an undisturbed one does, whatever the number of
+    ranks was and is, and with an equal number of threads gives the same pixels bit for bit. The price is at most
+    a batch a rank for each interruption.
+
+    Args:
+        drawings: of :func:`plan`.
+        done: finished image ids, the same on every rank.
+        batch_size: images a batch.
+        rank, world_size: rank r takes every ``world_size``-th of the batches that miss something.
+    """
+    batches = [list(drawings[start : start + batch_size]) for start in range(0, len(drawings), batch_size)]
+    batches = [batch for batch in batches if any(drawing.image_id not in done for drawing in batch)]
+    return batches[rank::world_size]

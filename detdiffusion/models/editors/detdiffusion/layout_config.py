@@ -1,0 +1,87 @@
+"""``layout_config.json``: how a model's layouts become prompts; it lies in the model's diffusers folder.
+
+A model understands only prompts of the form that it was trained on. So the file is written at export, and read when
+a config starts from such a folder: what the config leaves open is taken from it, and a contradiction is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from detdiffusion.utils.errors import UserError
+
+NAME = "layout_config.json"
+FIELDS = (
+    "template",
+    "bins",
+    "attributes",
+    "attribute_words",
+    "attribute_position",
+    "overflow",
+    "max_length",
+    "prefix",
+)
+"""Arguments of :class:`.layout_tokenizer.LayoutTokenizer` that the file keeps."""
+_BINDING = ("template", "bins", "prefix")  # another value is another language
+_OF_ATTRIBUTES = ("attribute_words", "attribute_position")  # so too, where there are any
+
+
+def write_layout_config(folder: str | Path, layout_tokenizer, **about: Any) -> None:
+    """Write the file; ``about`` (classes, filters) is for people and other programs."""
+    values = {name: getattr(layout_tokenizer, name) for name in FIELDS}
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    (Path(folder) / NAME).write_text(json.dumps({**values, **about}, indent=2) + "\n")
+
+
+def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) -> dict:
+    """A config's ``layout_tokenizer`` arguments, completed by those of the folder that the model starts from.
+
+    Args:
+        given: the config's arguments.
+        folder: a diffusers folder, or None; without the file in it (Stable Diffusion itself) nothing changes.
+
+    Returns:
+        Arguments of ``LayoutTokenizer``. A folder of a model without layouts (template ``caption``) binds no other
+        template; one without attributes can be given some.
+
+    Raises:
+        UserError: the file is damaged, or config and file contradict each other.
+    """
+    given = dict(given)
+    path = None if folder is None else Path(folder) / NAME
+    if path is None or not path.is_file():
+        return given
+    try:
+        content = json.loads(path.read_text())
+        stored = {name: content[name] for name in FIELDS if name in content}
+    except (ValueError, TypeError, OSError) as error:
+        raise UserError(f"{path}: not a layout config ({error}); export the model again") from error
+    for name in ("bins", "attribute_words"):
+        if name in stored:
+            stored[name] = tuple(stored[name])
+    if stored.get("template") == "caption" and given.get("template", "caption") != "caption":
+        stored = {name: stored[name] for name in ("max_length", "prefix") if name in stored}
+    binding = _BINDING
+    if stored.get("attributes"):
+        binding = (*_BINDING, *_OF_ATTRIBUTES)
+    else:
+        stored = {name: value for name, value in stored.items() if name not in _OF_ATTRIBUTES}
+    for name in binding:
+        if name in given and name in stored and _plain(given[name]) != _plain(stored[name]):
+            raise UserError(
+                f"layout_tokenizer.{name} is {given[name]!r} in the config, but the model in {folder} was trained with "
+                f"{stored[name]!r} ({NAME}): leave it out of the config, or start from another model"
+            )
+    if stored.get("attributes") and not given.get("attributes", True):
+        raise UserError(
+            f"layout_tokenizer.attributes is False in the config, but the model in {folder} was trained with attribute "
+            f"tokens ({NAME}): leave it out of the config, or start from a model without"
+        )
+    return {**stored, **given}
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,174 @@
+"""What every detector of images shares: files checked first, progress, chunks that survive a kill, class names.
+
+A subclass runs its model on a few images at a time and gives labels of its own; this class makes
+:class:`Predictions` with the category ids of the annotation file out of them.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from detdiffusion.utils.errors import UserError
+
+from .prediction_cache import PredictionCache
+from .predictions import UNKNOWN_CATEGORY, Predictions
+
+# An image's detections: image id, (D,) int64 labels, (D, 4) float64 xyxy in the file's pixels, (D,) scores.
+Detected = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+
+
+class ImageDetector:
+    """A detector that labels images.
+
+    Attributes:
+        name: of its config, for messages.
+        classes: the class names that it can give, in label order.
+        default_batch_size: images at once where :meth:`predict` is not told.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    default_batch_size: int = 1
+
+    def identity(self) -> dict:
+        """Everything that decides what the detector finds, as json values: the key of cached predictions."""
+        raise NotImplementedError
+
+    def describe(self) -> dict:
+        """How an attributes file names the detector."""
+        raise NotImplementedError
+
+    def detect(
+        self, images: Sequence[dict], img_dir: Path, batch_size: int, num_workers: int
+    ) -> Iterator[Detected]:
+        """Detections of each image, in the images' order."""
+        raise NotImplementedError
+
+    def predict(
+        self,
+        images: Sequence[dict],
+        img_dir: str | Path,
+        category_ids: Mapping[str, int],
+        *,
+        batch_size: int | None = None,
+        num_workers: int = 0,
+        progress: bool = True,
+        cache: str | Path | None = None,
+    ) -> Predictions:
+        """Detects on images of a COCO file.
+
+        Args:
+            images: COCO image dicts (``id``, ``file_name``, ``width``, ``height``).
+            img_dir: folder that ``file_name`` is relative to.
+            category_ids: class name -> category id of the annotation file. Predictions of other classes are
+                kept with :data:`UNKNOWN_CATEGORY`: class-agnostic matching uses them.
+            batch_size: default: :attr:`default_batch_size`.
+            num_workers: processes that load images.
+            progress: print a bar with the remaining time on stderr.
+            cache: folder where finished chunks are kept. A run that was killed continues there, and another one
+                on the same images and detector reads them instead of detecting. None keeps nothing.
+
+        Raises:
+            UserError: images that are missing, cannot be read or have another size than the file says; a cache
+                folder that cannot be written.
+        """
+        from tqdm import tqdm
+
+        img_dir = Path(img_dir)
+        check_files(images, img_dir)
+        store = PredictionCache(cache, self.identity(), images, img_dir)
+        # The bar has the remaining time; a log file gets a line every half minute.
+        bar = tqdm(total=len(images), desc="detecting", unit="img", disable=not progress, mininterval=0.5)
+        if not bar.disable and not bar.fp.isatty():
+            bar.mininterval = 30
+        chunks = {number: store.load(number) for number in range(len(store))}
+        pending = [number for number, stored in chunks.items() if stored is None]
+        bar.update(store.reused)
+        bar.initial = store.reused  # the rate, and with it the remaining time, is that of detecting
+        todo = [image for number in pending for image in store.images_of(number)]
+        with bar:
+            stream = self.detect(todo, img_dir, batch_size or self.default_batch_size, num_workers)
+            for number in pending:
+                chunks[number] = []
+                for detected in itertools.islice(stream, len(store.images_of(number))):
+                    self._check_labels(detected[1])
+                    chunks[number].append(detected)
+                    bar.update()
+                store.save(number, chunks[number])
+        predictions = self._predictions(list(itertools.chain(*chunks.values())), category_ids)
+        if store.reused:
+            predictions.report["images whose predictions were at hand from an earlier run"] = store.reused
+        return predictions
+
+    def _check_labels(self, labels: np.ndarray) -> None:
+        if len(labels) and labels.max() >= len(self.classes):
+            raise UserError(
+                f"{self.name}: the detector gives label {labels.max()}, but has only {len(self.classes)} class "
+                "names; its classes do not belong to its weights"
+            )
+
+    def _predictions(self, found: Sequence[Detected], category_ids: Mapping[str, int]) -> Predictions:
+        to_category = np.array([category_ids.get(name, UNKNOWN_CATEGORY) for name in self.classes], np.int64)
+        counts = [len(scores) for _, _, _, scores in found]
+        columns = (
+            np.repeat(np.array([image_id for image_id, *_ in found], np.int64), counts),
+            to_category[np.concatenate([labels for _, labels, _, _ in found]).astype(np.int64)],
+            np.concatenate([boxes for _, _, boxes, _ in found]).astype(np.float64),
+            np.concatenate([scores for *_, scores in found]).astype(np.float64),
+        )
+        predictions = Predictions(*columns)
+        unknown = int((predictions.category_ids == UNKNOWN_CATEGORY).sum())
+        if unknown:
+            predictions.report["predictions of classes that the annotation files lack"] = unknown
+        return predictions
+
+
+def check_files(images: Sequence[dict], img_dir: Path) -> None:
+    """Raises UserError where images are missing, before hours of detecting."""
+    if not img_dir.is_dir():
+        raise UserError(f"{img_dir}: no such image folder; give it by --img-dir")
+    missing = [image for image in images if not (img_dir / image["file_name"]).is_file()]
+    if missing:
+        names = ", ".join(image["file_name"] for image in missing[:3]) + (", …" if len(missing) > 3 else "")
+        raise UserError(
+            f"{img_dir}: {len(missing)} of {len(images)} images are missing ({names}); give "
+            "their folder by --img-dir"
+        )
+
+
+def check_size(path: Path, image: Mapping, width: int, height: int) -> None:
+    """Raises UserError if the file's size in pixels is not the annotation file's."""
+    if (height, width) != (image["height"], image["width"]):
+        raise UserError(
+            f"{path} (image id {image['id']}): the file has {width} x {height} pixels, but the "
+            f"annotation file says {image['width']} x {image['height']}; correct one of them"
+        )
+
+
+def load_detector(
+    config: str | Path,
+    checkpoint: str | Path,
+    device: str | None = None,
+    cfg_options: Sequence[str] | None = None,
+) -> ImageDetector:
+    """An mmdet detector, or an ONNX detector where the weights are an ``.onnx`` file.
+
+    Args:
+        config: an mmdet config, or one with ``onnx_detector`` (``configs/onnx``).
+        checkpoint: its weights.
+        device, cfg_options: see the two classes.
+
+    Raises:
+        UserError: anything wrong with the files, by one message.
+    """
+    if Path(checkpoint).suffix.lower() == ".onnx":
+        from .onnx_detector import OnnxDetector
+
+        return OnnxDetector(config, checkpoint, device, cfg_options)
+    from .detector import MMDetDetector
+
+    return MMDetDetector(config, checkpoint, device, cfg_options)

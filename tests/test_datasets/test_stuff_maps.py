@@ -1,0 +1,137 @@
+"""Stuff from pixel maps: the same stuff json as MiniScenes writes itself; masks and boxes stay together after it."""
+
+import json
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+
+from detdiffusion.datasets import LayoutCocoDataset
+from detdiffusion.datasets.formats.stuff_maps import coco_stuff_categories, convert_stuff_maps
+from detdiffusion.datasets.miniscenes import write_miniscenes
+from detdiffusion.utils.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """MiniScenes, and its stuff as one PNG an image."""
+    folder = write_miniscenes(tmp_path_factory.mktemp("maps"), "train", 12, size=64)
+    stuff = COCO(str(folder / "stuff.json"))
+    (folder / "maps").mkdir()
+    for image in stuff.dataset["images"]:
+        labels = np.zeros((64, 64), np.uint8)
+        for annotation in stuff.loadAnns(stuff.getAnnIds(image["id"])):
+            labels[stuff.annToMask(annotation) > 0] = annotation["category_id"]
+        name = image["file_name"].rpartition(".")[0]
+        cv2.imwrite(str(folder / f"maps/{name}.png"), labels)
+    return folder
+
+
+def test_the_classes_are_coco_stuffs():
+    categories = {c["id"]: c["name"] for c in coco_stuff_categories()}
+    assert list(categories) == list(range(92, 183)) and len(set(categories.values())) == 91
+    assert [categories[i] for i in (92, 124, 157, 169, 182)] == [
+        "banner",
+        "grass",
+        "sky-other",
+        "tree",
+        "wood",
+    ]
+    assert list(categories.values()) == sorted(
+        categories.values()
+    )  # as the project says: in alphabetical order
+
+
+@pytest.mark.parametrize("offset, workers", [(0, 1), (1, 2)])
+def test_maps_give_the_stuff_json_they_were_made_from(scenes, tmp_path, offset, workers):
+    maps = scenes / "maps"
+    if offset:  # as in stuffthingmaps: values count from 0, 255 is void
+        maps = tmp_path / "maps"
+        maps.mkdir()
+        for path in (scenes / "maps").iterdir():
+            cv2.imwrite(str(maps / path.name), cv2.imread(str(path), cv2.IMREAD_UNCHANGED) - 1)
+    out = tmp_path / "stuff.json"
+    counts = convert_stuff_maps(
+        maps, scenes / "instances.json", out, scenes / "stuff.json", offset=offset, workers=workers
+    )
+    made, source = COCO(str(out)), COCO(str(scenes / "stuff.json"))
+    assert counts["annotations"] == len(made.anns) == len(source.anns) and not counts["images without a map"]
+    assert min(made.anns) > max(COCO(str(scenes / "instances.json")).anns)
+    for image in source.imgs:
+        by_class = [
+            {a["category_id"]: a for a in coco.loadAnns(coco.getAnnIds(image))} for coco in (made, source)
+        ]
+        assert by_class[0].keys() == by_class[1].keys()
+        for category, annotation in by_class[0].items():
+            assert (made.annToMask(annotation) == source.annToMask(by_class[1][category])).all()
+            assert annotation["area"] == made.annToMask(annotation).sum()
+            assert annotation["bbox"] == by_class[1][category]["bbox"]
+
+
+def test_bad_maps_are_one_message(scenes, tmp_path):
+    def convert(maps, **options):
+        convert_stuff_maps(maps, scenes / "instances.json", tmp_path / "out.json", **options)
+
+    with pytest.raises(UserError, match="nowhere: no such folder"):
+        convert("nowhere")
+    with pytest.raises(UserError, match="12 of 12 have no map of their name"):
+        convert(tmp_path)
+    name = next((scenes / "maps").iterdir()).name
+    for shape, part in (
+        ((32, 64), "has 64 x 32 pixels, the json says 64 x 64"),
+        ((64, 64, 3), "has colours"),
+    ):
+        cv2.imwrite(str(tmp_path / name), np.zeros(shape, np.uint8))
+        with pytest.raises(UserError, match=part):
+            convert(tmp_path)
+    assert not (tmp_path / "out.json").exists()
+
+
+@pytest.mark.parametrize("size", [(64, 64), (456, 800), (40, 24)])
+def test_image_masks_and_boxes_are_resized_and_flipped_together(scenes, size):
+    """Every mask fills its box at any size, mirrored too, and shows the object's own pixels."""
+    steps = [dict(type="LoadLayoutImage", size=size), dict(type="LoadLayoutMasks")]
+    options = dict(filter_cfg=dict(min_objects=1))
+    files = ["instances.json", "stuff.json"]
+    for prob in (0.0, 1.0):
+        data = LayoutCocoDataset(
+            files,
+            "images",
+            scenes,
+            [*steps, dict(type="RandomFlipLayout", prob=prob), dict(type="PackLayoutInputs")],
+            **options,
+        )
+        height, width = size
+        for item, source in zip((data[i] for i in range(6)), data.layouts):
+            layout = item["data_samples"].layout
+            assert item["inputs"].shape == (3, *size) and layout.masks.shape == (len(layout), *size)
+            for mask, box, before in zip(layout.masks, layout.boxes, source.boxes):
+                ys, xs = torch.nonzero(mask, as_tuple=True)
+                found = torch.tensor(
+                    [xs.min() / width, ys.min() / height, (xs.max() + 1) / width, (ys.max() + 1) / height]
+                )
+                cell = 1 / 64 + max(1 / height, 1 / width)
+                torch.testing.assert_close(found, box, atol=cell, rtol=0)
+                if prob:
+                    torch.testing.assert_close(box[[0, 2]], 1 - before[[2, 0]])
+        plain = LayoutCocoDataset(files, "images", scenes, [*steps, dict(type="PackLayoutInputs")], **options)
+        a, b = plain[0], data[0]
+        if prob:
+            assert b["inputs"].equal(a["inputs"].flip(-1))
+            assert b["data_samples"].layout.masks.equal(a["data_samples"].layout.masks.flip(-1))
+
+
+def test_counts_are_in_the_json_of_the_tool(scenes, tmp_path, capsys):
+    import runpy
+    import sys
+    from unittest import mock
+
+    args = ["stuff_maps.py", str(scenes / "maps"), "--instances", str(scenes / "instances.json")]
+    args += ["--categories", str(scenes / "stuff.json"), "--out", str(tmp_path / "o.json")]
+    with mock.patch.object(sys, "argv", args), pytest.raises(SystemExit) as end:
+        runpy.run_path("tools/dataset_converters/stuff_maps.py", run_name="__main__")
+    assert end.value.code == 0
+    count = len(json.loads((tmp_path / "o.json").read_text())["annotations"])
+    assert f"annotations: {count}" in " ".join(capsys.readouterr().out.split())

@@ -1,0 +1,162 @@
+"""Detectors train on real + synthetic images: a ratio a batch, ignored regions, provenance, the realised share."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from mmengine.dataset import pseudo_collate
+from mmengine.runner import Runner
+
+from detdiffusion.datasets.miniscenes import write_miniscenes
+from detdiffusion.utils import compat
+from detdiffusion.utils.config import load_config
+from detdiffusion.utils.errors import UserError
+
+DETECTORS = ("faster-rcnn", "fcos", "atss")
+META = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor", "flip", "synthetic", "strategy")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """Real scenes, and a synthetic set of 6 images in the form of tools/generate.py, one object not prompted."""
+    root = tmp_path_factory.mktemp("data")
+    for split, count in (("train", 12), ("val", 2)):
+        write_miniscenes(root, split, count, size=64, seed=len(split))
+    synthetic = root / "synthetic"
+    write_miniscenes(root / "made", "train", 6, size=64, seed=9)
+    shutil.move(root / "made/train/images", synthetic / "images")
+    coco = json.loads((root / "made/train/instances.json").read_text())
+    for image in coco["images"]:
+        image.update(source_image_id=image["id"], strategy="hard", seed=0, sample_index=0)
+        image["id"] += 10**12
+    for annotation in coco["annotations"]:
+        annotation.pop("segmentation")
+        annotation.update(image_id=annotation["image_id"] + 10**12, iscrowd=0, attribute="hard")
+    coco["images"][0]["not_prompted"] = [
+        dict(bbox=[4.0, 4.0, 30.0, 20.0], category_id=1, source_annotation_id=1),
+        dict(
+            bbox=[0.0, 0.0, 64.0, 30.0], category_id=10**6, source_annotation_id=2
+        ),  # a class of no detector
+    ]
+    (synthetic / "annotations.json").write_text(json.dumps(coco))
+    return root
+
+
+def config_of(detector, data, **changes):
+    compat.setup()
+    from mmdet.utils import register_all_modules
+
+    register_all_modules(init_default_scope=False)
+    options = [f"data_root={data}/", f"synthetic_root={data}/synthetic"]
+    path = f"configs/trainability/{detector}_hard_miniscenes.py"
+    config = load_config(path, options)
+    config.train_dataloader.dataset.pipeline[-1].meta_keys = META
+    config.merge_from_dict(changes)
+    return config
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_a_step_with_a_ratio_a_batch(detector, data, repo_root, monkeypatch):
+    """mmdet's MultiSourceSampler through mmengine's own data loader, into a training step."""
+    from mmdet.registry import MODELS
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.registry import DefaultScope
+
+    monkeypatch.chdir(repo_root)
+    config = config_of(detector, data)
+    config.train_dataloader.update(
+        batch_size=4, sampler=dict(type="MultiSourceSampler", batch_size=4, source_ratio=[3, 1])
+    )
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        loader = Runner.build_dataloader(config.train_dataloader, seed=0)
+        assert isinstance(loader.dataset[0]["data_samples"].synthetic, bool)
+        batches = iter(loader)
+        for _ in range(3):
+            batch = next(batches)
+            assert [s.synthetic for s in batch["data_samples"]] == [False] * 3 + [True]
+            assert [s.strategy for s in batch["data_samples"]] == [""] * 3 + ["hard"]
+        with_region = pseudo_collate([loader.dataset[i] for i in range(len(loader.dataset))][-6:])
+        ignored = [len(s.ignored_instances) for s in with_region["data_samples"]]
+        assert ignored == [1, 0, 0, 0, 0, 0]
+        torch.manual_seed(0)
+        model = MODELS.build(config.model)
+        model.init_weights()
+        optim_wrapper = build_optim_wrapper(model, config.optim_wrapper)
+        for one in (batch, with_region):
+            losses = model.train_step(one, optim_wrapper)
+            assert np.isfinite([float(v) for v in losses.values()]).all()
+    assert loader.dataset.report["synthetic regions ignored: object not prompted"] == 1
+
+
+def test_ignored_regions_are_resized_and_flipped_with_the_image(data, repo_root, monkeypatch):
+    from mmdet.registry import DATASETS
+    from mmengine.registry import DefaultScope
+
+    monkeypatch.chdir(repo_root)
+    config = config_of("atss", data)
+    config.train_dataloader.dataset.pipeline[3].prob = 1.0
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        dataset = DATASETS.build(config.train_dataloader.dataset)
+        sample = dataset[dataset.num_real]["data_samples"]
+        box = sample.ignored_instances.bboxes.tensor[0]
+        assert torch.allclose(box, torch.tensor([30.0, 4.0, 60.0, 24.0]) * 1.5)  # 64 px enlarged to 96
+        config.train_dataloader.dataset.ignore_not_prompted = False
+        without = DATASETS.build(config.train_dataloader.dataset)
+        assert len(without[without.num_real]["data_samples"].ignored_instances) == 0
+        path = data / "synthetic/broken.json"
+        coco = json.loads((data / "synthetic/annotations.json").read_text())
+        coco["images"][0]["not_prompted"] = [dict(bbox=[1, 2], category_id=1)]
+        path.write_text(json.dumps(coco))
+        config.train_dataloader.dataset.update(
+            ignore_not_prompted=True,
+            synthetic=[dict(data_root=str(data / "synthetic"), ann_file="broken.json")],
+        )
+        with pytest.raises(UserError, match="'not_prompted' must list objects with bbox"):
+            DATASETS.build(config.train_dataloader.dataset)
+
+
+def test_the_realised_share_is_logged(data, repo_root, monkeypatch, tmp_path):
+    """tools/train.py's runner adds the hook by itself; the log has the share an iteration and the sums."""
+    from detdiffusion.engine import build_runner, launch
+
+    monkeypatch.chdir(repo_root)
+    changes = {
+        "train_cfg.max_iters": 4,
+        "train_cfg.val_interval": 10,
+        "default_hooks.logger.interval": 1,
+        "work_dir": str(tmp_path / "work"),
+        "param_scheduler": [],
+        "experiment_name": "share",
+    }
+    config = config_of("atss", data, **changes)
+    config.train_dataloader.update(
+        batch_size=4, sampler=dict(type="MultiSourceSampler", batch_size=4, source_ratio=[1, 1])
+    )
+    launch.prepare_ranks(config, "none")
+    runner = build_runner(config)
+    runner.train()
+    log = next((tmp_path / "work").rglob("scalars.json")).read_text().splitlines()
+    shares = [json.loads(line)["synthetic_share"] for line in log if "synthetic_share" in line]
+    assert shares == [0.5] * 4
+    text = next((tmp_path / "work").rglob("*.log")).read_text()
+    assert re.search(r"images shown: 8 real, 8 synthetic \(50.0% synthetic\)", text)
+    assert "real:synthetic = 12:6" in text
+
+
+def test_the_hook_wants_a_synthetic_part(data, repo_root, monkeypatch):
+    from detdiffusion.engine import MixingRatioHook
+    from detdiffusion.engine.launch import _mixes
+
+    class Runner:
+        class train_dataloader:
+            class dataset:
+                datasets = ()
+
+    with pytest.raises(UserError, match="no SyntheticAugmentedCocoDataset"):
+        MixingRatioHook().before_train(Runner)
+    inner = dict(type="detdiffusion.SyntheticAugmentedCocoDataset")
+    assert _mixes(dict(type="RepeatDataset", dataset=dict(type="ConcatDataset", datasets=[inner])))
+    assert not _mixes(dict(type="CocoDataset")) and not _mixes(None)

@@ -1,0 +1,245 @@
+"""The quality gate: verdicts against scenes with a known answer and an optimal assignment; rules; the command."""
+
+import json
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import torch
+from pycocotools.coco import COCO
+from scipy.optimize import linear_sum_assignment
+from torchvision.ops import box_iou
+
+from detdiffusion.apis.quality_gate import run_quality_gate
+from detdiffusion.generation.quality_gate import GateRules, apply_rules, judge
+from detdiffusion.perception.matching import one_to_one
+from detdiffusion.perception.predictions import Predictions
+from detdiffusion.utils.errors import UserError
+
+CATEGORIES = [dict(id=i, name=n, supercategory="thing") for i, n in ((3, "ball"), (5, "tent"), (9, "sky"))]
+
+
+def scene():
+    """Image 1: a kept and a moved ball, a missed tent, the sky. Image 2: all kept. Image 3: nothing judged."""
+    images = [dict(id=i, file_name=f"{i}.png", width=100, height=80, strategy="hard") for i in (1, 2, 3)]
+    boxes = [
+        (1, 3, [10, 10, 20, 20]),
+        (1, 3, [60, 10, 20, 20]),
+        (1, 5, [10, 50, 20, 20]),
+        (1, 9, [0, 0, 100, 40]),
+        (2, 3, [10, 10, 40, 40]),
+        (3, 9, [0, 0, 100, 40]),
+    ]
+    annotations = [
+        dict(id=k, image_id=i, category_id=c, bbox=b, area=b[2] * b[3], iscrowd=0, attribute="hard")
+        for k, (i, c, b) in enumerate(boxes, 1)
+    ]
+    return dict(info={}, images=images, annotations=annotations, categories=CATEGORIES)
+
+
+RESULTS = [
+    (1, 3, [11, 11, 20, 20], 0.9),  # IoU .82 with object 1
+    (1, 3, [70, 10, 20, 20], 0.6),  # IoU 1/3 with object 2
+    (1, 5, [10, 50, 20, 20], 0.2),  # on the tent, but not confident
+    (1, 3, [10, 50, 20, 20], 0.9),  # on the tent, but a ball: extra
+    (2, 3, [10, 12, 40, 40], 0.8),
+    (2, 3, [12, 10, 40, 40], 0.95),  # a second detection of the same ball: extra
+]
+
+
+def predictions(rows=RESULTS):
+    boxes = np.array([box for _, _, box, _ in rows], float).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    images, categories, _, scores = zip(*rows)
+    return Predictions(np.array(images), np.array(categories), boxes, np.array(scores))
+
+
+def verdicts(coco, rows=RESULTS, **kwargs):
+    findings, extras = judge(coco["images"], coco["annotations"], predictions(rows), {3, 5}, **kwargs)
+    return findings, extras
+
+
+def test_verdicts_of_a_known_scene():
+    findings, extras = verdicts(scene())
+    assert {k: f.verdict for k, f in findings.items()} == {
+        1: "kept",
+        2: "moved",
+        3: "missed",
+        4: "unjudged",
+        5: "kept",
+        6: "unjudged",
+    }
+    assert findings[1].iou == pytest.approx(19 * 19 / (800 - 19 * 19)) and findings[1].score == 0.9
+    assert findings[2].iou == pytest.approx(1 / 3) and findings[3].box is None
+    assert [(e.image_id, e.category_id, e.box[:2]) for e in extras] == [(1, 3, (10, 50)), (2, 3, (12, 10))]
+    assert verdicts(scene(), score_thr=0.1)[0][3].verdict == "kept"
+    assert verdicts(scene(), iou_thr=0.3)[0][2].verdict == "kept"
+    assert verdicts(scene(), moved_iou=0.4)[0][2].verdict == "missed"
+
+
+def test_ignored_regions_and_unprompted_objects_explain_detections():
+    coco = scene()
+    coco["images"][0]["not_prompted"] = [dict(category_id=3, bbox=[10, 50, 20, 20], source_annotation_id=8)]
+    crowd = dict(id=7, image_id=2, category_id=3, bbox=[10, 10, 41, 41], area=1681, iscrowd=1)
+    coco["annotations"].append(crowd)
+    findings, extras = verdicts(coco)
+    assert extras == [] and findings[7].verdict == "unjudged" and findings[5].verdict == "kept"
+
+
+def test_matching_is_one_to_one_and_nearly_optimal():
+    """Against Hungarian matching on many random images: never double, equal classes, the total IoU near the best."""
+    rng = np.random.default_rng(0)
+    corner = rng.uniform(0, 60, (600, 2))
+    truth = np.concatenate([corner, corner + rng.uniform(15, 40, (600, 2))], axis=1)
+    found = truth[:500] + rng.normal(0, 4, (500, 4))
+    images, labels = rng.integers(0, 80, 600), rng.integers(0, 3, 600)
+    order = rng.permutation(500)
+    match, overlap = one_to_one(
+        truth, images, labels, found[order], images[:500][order], labels[:500][order], min_iou=0.1
+    )
+    used = match[match >= 0]
+    assert len(set(used.tolist())) == len(used)
+    total = best = 0.0
+    for image in range(80):
+        for label in range(3):
+            gt = np.flatnonzero((images == image) & (labels == label))
+            pred = np.flatnonzero((images[:500][order] == image) & (labels[:500][order] == label))
+            if not len(gt) or not len(pred):
+                assert (match[gt] < 0).all()
+                continue
+            iou = box_iou(torch.tensor(truth[gt]), torch.tensor(found[order][pred])).numpy()
+            iou[iou < 0.1] = 0
+            rows, columns = linear_sum_assignment(-iou)
+            best += iou[rows, columns].sum()
+            total += overlap[gt].sum()
+            assert set(match[gt][match[gt] >= 0]) <= set(pred.tolist())
+    assert 0.98 * best <= total <= best + 1e-9
+
+
+def gate(rules, coco=None):
+    coco = coco or scene()
+    findings, extras = verdicts(coco)
+    new, done = apply_rules(coco, findings, extras, rules)
+    return new, done, {a["id"]: a for a in new["annotations"]}
+
+
+def test_without_rules_only_fields_are_added():
+    source = scene()
+    new, done, by_id = gate(GateRules(), source)
+    assert source == scene() and not any(done.values())
+    for annotation in source["annotations"]:
+        assert annotation.items() <= by_id[annotation["id"]].items()
+    assert by_id[2]["quality"] == "moved" and by_id[2]["detection_score"] == 0.6
+    assert len(new["images"]) == 3
+
+
+def test_rules():
+    new, done, by_id = gate(GateRules(min_found=0.5))
+    assert [i["id"] for i in new["images"]] == [2, 3] and done["objects dropped with their image"] == 4
+    new, done, by_id = gate(GateRules(min_found=1 / 3, missed="ignore", moved="drop", extra="ignore"))
+    assert len(new["images"]) == 3 and by_id[3]["iscrowd"] == 1 and 2 not in by_id
+    regions = [a for a in new["annotations"] if a["quality"] == "extra"]
+    assert [r["bbox"] for r in regions] == [[10, 50, 20, 20], [12, 10, 40, 40]]
+    assert all(r["iscrowd"] == 1 for r in regions) and len({a["id"] for a in new["annotations"]}) == 7
+    assert done == {
+        "images dropped: too few objects found": 0,
+        "objects turned into ignored regions: missed": 1,
+        "objects dropped: moved": 1,
+        "ignored regions added: extra": 2,
+    }
+
+
+def test_refinement():
+    _, done, by_id = gate(GateRules(refine=0.5, refine_score=0.7, moved="ignore"))
+    assert by_id[1]["bbox"] == [10.5, 10.5, 20, 20] and by_id[1]["prompted_bbox"] == [10, 10, 20, 20]
+    assert by_id[1]["area"] == 400 and by_id[2]["iscrowd"] == 1  # a score of .6 moves no box
+    assert done["boxes refined: kept"] == 2
+    new, done, by_id = gate(GateRules(refine=1.0, refine_score=0.5, moved="drop", min_found=0.6))
+    assert by_id[2]["bbox"] == [70, 10, 20, 20] and len(new["images"]) == 3  # refined, so found
+
+
+def test_bad_rules():
+    with pytest.raises(UserError, match=r"--min-found must be in \[0, 1\], it is 2"):
+        GateRules(min_found=2)
+    with pytest.raises(UserError, match="--missed must be keep or ignore or drop"):
+        GateRules(missed="hide")
+
+
+@pytest.fixture
+def on_disk(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/annotations.json").write_text(json.dumps(scene()))
+    rows = [dict(image_id=i, category_id=c, bbox=b, score=s) for i, c, b, s in RESULTS]
+    (tmp_path / "results.json").write_text(json.dumps(rows))
+    return tmp_path
+
+
+def test_the_command(on_disk, repo_root, monkeypatch, capsys):
+    before = (on_disk / "set/annotations.json").read_bytes()
+    tool, out = str(repo_root / "tools/quality_gate.py"), on_disk / "set/annotations_gated.json"
+    arguments = ["set", "--predictions", "results.json", "--out", str(out), "--missed", "ignore"]
+    monkeypatch.chdir(on_disk)
+    monkeypatch.setattr(sys, "argv", [tool, *arguments, "--min-found", "0.3"])
+    with pytest.raises(SystemExit) as stop:
+        runpy.run_path(tool, run_name="__main__")
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert "1 × objects turned into ignored regions: missed" in said and "unjudged" in said
+    report = json.loads(out.with_suffix(".report.json").read_text())
+    assert report["all"] == dict(kept=2, moved=1, missed=1, unjudged=2, extra=2)
+    assert report["by_class"]["ball"] == dict(kept=2, moved=1, missed=0, unjudged=0, extra=2)
+    assert report["by_attribute"]["hard"]["missed"] == 1 and report["settings"]["missed"] == "ignore"
+    coco = COCO(out)
+    assert coco.dataset["info"]["quality_gate"]["min_found"] == 0.3 and len(coco.getAnnIds(iscrowd=True)) == 1
+    assert (on_disk / "set/annotations.json").read_bytes() == before
+
+
+def test_a_detector_reads_the_images(tmp_path, repo_root, monkeypatch, capsys):
+    """An mmdet detector with fresh weights finds nothing with confidence: every thing is missed, stuff unjudged."""
+    from detdiffusion.datasets.miniscenes import write_miniscenes
+    from detdiffusion.utils import compat
+
+    compat.setup()
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+    from mmengine.config import Config
+
+    register_all_modules(init_default_scope=True)
+    monkeypatch.chdir(repo_root)
+    write_miniscenes(tmp_path, "train", 3, size=64, seed=0)
+    folder = tmp_path / "train"
+    things, stuff = (json.loads((folder / f"{kind}.json").read_text()) for kind in ("instances", "stuff"))
+    for key in ("annotations", "categories"):
+        things[key] += stuff[key]
+    (folder / "annotations.json").write_text(json.dumps(things))
+    config = "configs/detectors/atss_miniscenes.py"
+    torch.manual_seed(0)
+    model = MODELS.build(Config.fromfile(config).model)
+    model.init_weights()  # class scores begin near 0.01
+    torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "fresh.pth")
+    out = folder / "judged.json"
+    report = run_quality_gate(folder, out, config=config, checkpoint=tmp_path / "fresh.pth", device="cpu")
+    crowds = sum(a["iscrowd"] for a in things["annotations"])
+    assert report["all"]["unjudged"] == len(stuff["annotations"]) + crowds
+    assert report["all"]["missed"] == len(things["annotations"]) - report["all"]["unjudged"] > 0
+    assert report["all"]["extra"] == 0 and "nothing: no rule was given" in capsys.readouterr().out
+
+
+def test_bad_input(on_disk):
+    folder, results = on_disk / "set", on_disk / "results.json"
+    with pytest.raises(UserError, match="would overwrite an input file"):
+        run_quality_gate(folder, folder / "annotations.json", predictions=results)
+    with pytest.raises(UserError, match="--out must be a .json file"):
+        run_quality_gate(folder, folder, predictions=results)
+    with pytest.raises(UserError, match="--moved-iou must be above 0 and at most --iou-thr"):
+        run_quality_gate(folder, on_disk / "x.json", predictions=results, moved_iou=0.6)
+    with pytest.raises(UserError, match="no such COCO json"):
+        run_quality_gate(on_disk / "none", on_disk / "x.json", predictions=results)
+    scene_without_sky = scene()
+    scene_without_sky["images"] = scene_without_sky["images"][:1]
+    scene_without_sky["annotations"] = scene_without_sky["annotations"][:4]
+    (folder / "annotations.json").write_text(json.dumps(scene_without_sky))
+    with pytest.raises(UserError, match="no image is left: all 1 are below --min-found 1.0"):
+        run_quality_gate(folder, on_disk / "x.json", predictions=results, rules=GateRules(min_found=1.0))
+    assert not (on_disk / "x.json").exists()

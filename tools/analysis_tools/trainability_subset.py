@@ -1,0 +1,42 @@
+"""Count the paper's trainability subset (COCO images with 3 to 8 objects) in the four ways it can be read."""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+EXAMPLES = """examples:
+  python tools/analysis_tools/trainability_subset.py data/coco/annotations/instances_train2017.json \\
+      --stuff data/coco/annotations/stuff_train2017.json
+
+The first line of the table is what tools/generate.py --split trainability draws by the COCO configs.
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("instances", metavar="INSTANCES.json", help="COCO annotations of the things")
+    parser.add_argument("--stuff", metavar="STUFF.json", help="COCO annotations of the stuff")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+
+    from detdiffusion.datasets.trainability_subset import count_readings, format_readings
+
+    readings, files = count_readings(args.instances, args.stuff)
+    for file in files:
+        print(file.summary())
+    if args.stuff is None:
+        print("without --stuff: the two readings in which stuff counts are left out")
+    print("\n" + format_readings(readings))
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)

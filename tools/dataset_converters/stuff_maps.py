@@ -1,0 +1,63 @@
+"""Write the stuff json of a data set whose stuff comes as pixel maps (one PNG an image)."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+EXAMPLES = """examples:
+  python tools/dataset_converters/stuff_maps.py data/coco/annotations/stuff_val2017_pixelmaps \\
+      --instances data/coco/annotations/instances_val2017.json --out data/coco/annotations/stuff_val2017.json
+  python tools/dataset_converters/stuff_maps.py data/coco/stuffthingmaps/val2017 --offset 1 --workers 8 \\
+      --instances data/coco/annotations/instances_val2017.json --out data/coco/annotations/stuff_val2017.json
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("maps", help="folder of PNG files with the images' names")
+    parser.add_argument("--instances", required=True, help="COCO json of the same images")
+    parser.add_argument("--out", required=True, help="the stuff json to write")
+    parser.add_argument(
+        "--categories", help="json with the stuff categories (default: COCO-Stuff's 91, ids 92-182)"
+    )
+    parser.add_argument(
+        "--offset",
+        type=int,
+        default=0,
+        help="category id minus pixel value: 0 for COCO's stuff_*_pixelmaps (default), 1 for stuffthingmaps",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    from detdiffusion.datasets.formats.stuff_maps import convert_stuff_maps
+
+    columns = SpinnerColumn(), TextColumn("{task.completed} images"), TimeElapsedColumn()
+    with Progress(*columns) as bar:
+        task = bar.add_task("maps", total=None)
+        counts = convert_stuff_maps(
+            args.maps,
+            args.instances,
+            args.out,
+            args.categories,
+            args.offset,
+            args.workers,
+            lambda: bar.advance(task),
+        )
+    print(f"{args.out}: " + ", ".join(f"{name}: {count}" for name, count in counts.items()))
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)

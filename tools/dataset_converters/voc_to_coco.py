@@ -1,0 +1,86 @@
+"""Convert a Pascal VOC folder (Annotations/*.xml, JPEGImages, ImageSets/Main/*.txt) to COCO json files.
+
+Writes OUT/annotations/<split>.json and puts the images under OUT/images. Boxes without area or outside their image,
+broken XML, images that are missing, cannot be read or have another size are left out, counted and named.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+EXAMPLES = """examples:
+  python tools/dataset_converters/voc_to_coco.py BCCD_Dataset/BCCD --out data/bccd
+  # the challenge's own files count pixels from 1
+  python tools/dataset_converters/voc_to_coco.py VOCdevkit/VOC2007 --out data/voc2007 --one-based --splits trainval test
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("root", metavar="VOC_FOLDER", help="holds Annotations, JPEGImages and ImageSets")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the COCO set")
+    parser.add_argument(
+        "--annotations", default="Annotations", help="folder of the XML files, default: %(default)s"
+    )
+    parser.add_argument(
+        "--image-folder", default="JPEGImages", help="folder of the images, default: %(default)s"
+    )
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        metavar="NAME",
+        help="lists in ImageSets/Main (default: train, val, trainval, test)",
+    )
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="classes to keep (default: all, by alphabet)"
+    )
+    parser.add_argument(
+        "--difficult",
+        choices=["crowd", "keep", "drop"],
+        default="crowd",
+        help="objects marked difficult become crowd regions, which an evaluation ignores (default), objects, nothing",
+    )
+    parser.add_argument(
+        "--one-based", action="store_true", help="coordinates count from 1, both ends included"
+    )
+    parser.add_argument(
+        "--images",
+        choices=["link", "copy", "none"],
+        default="link",
+        help="how OUT/images is filled, default: link",
+    )
+    parser.add_argument(
+        "--no-decode", action="store_true", help="read image headers only: quick, misses cut-off files"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+
+    from detdiffusion.datasets.formats.voc import read_voc
+
+    converted = read_voc(
+        args.root,
+        annotations=args.annotations,
+        images=args.image_folder,
+        splits=args.splits,
+        classes=args.classes,
+        difficult=args.difficult,
+        one_based=args.one_based,
+        decode=not args.no_decode,
+    )
+    written = converted.write(args.out, args.images)
+    print(converted.summary())
+    for split, path in written.items():
+        print(f"written: {path} ({len(converted.splits[split])} images)")
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)

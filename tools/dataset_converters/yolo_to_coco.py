@@ -1,0 +1,66 @@
+"""Convert a YOLO set (data.yaml, or folders of images and label files) to COCO json files.
+
+Writes OUT/annotations/<split>.json and puts the images under OUT/images. Lines with wrong columns or values outside
+[0, 1], and images that cannot be read, are left out, counted and named; a class number without a name is an error.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+
+EXAMPLES = """examples:
+  python tools/dataset_converters/yolo_to_coco.py my_set/data.yaml --out data/my_set
+  python tools/dataset_converters/yolo_to_coco.py --image-folder my_set/images --label-folder my_set/labels \\
+      --names my_set/classes.txt --out data/my_set
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("data", nargs="?", metavar="DATA.yaml", help="Ultralytics' description of the set")
+    parser.add_argument("--image-folder", help="in place of DATA.yaml: the images; one split, 'all'")
+    parser.add_argument("--label-folder", help="with --image-folder: the label files")
+    parser.add_argument("--names", metavar="FILE", help="with --image-folder: class names, one a line")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the COCO set")
+    parser.add_argument(
+        "--images",
+        choices=["link", "copy", "none"],
+        default="link",
+        help="how OUT/images is filled, default: link",
+    )
+    parser.add_argument(
+        "--no-decode", action="store_true", help="read image headers only: quick, misses cut-off files"
+    )
+    args = parser.parse_args()
+    folders = (args.image_folder, args.label_folder, args.names)
+    if bool(args.data) == any(folders) or (any(folders) and not all(folders)):
+        parser.error("give DATA.yaml, or --image-folder, --label-folder and --names together")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+
+    from detdiffusion.datasets.formats.yolo import read_yolo
+
+    converted = read_yolo(
+        args.data,
+        images=args.image_folder,
+        labels=args.label_folder,
+        names=args.names,
+        decode=not args.no_decode,
+    )
+    written = converted.write(args.out, args.images)
+    print(converted.summary())
+    for split, path in written.items():
+        print(f"written: {path} ({len(converted.splits[split])} images)")
+
+
+if __name__ == "__main__":
+    from detdiffusion.utils.cli import run_main
+
+    run_main(main)
