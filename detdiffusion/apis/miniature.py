@@ -1,7 +1,8 @@
 """The paper's experiments on MiniScenes as jobs: every arm and seed a chain of steps with a result file.
 
-A job's key is the digest of its facts: sizes, seed, resolved configs, layout weights, and those of all that it
-builds on. A result file with the job's key is a finished job, wherever its folders are.
+A job's key is the digest of its facts: sizes, seed, what configs say of models, data and optimisers, layout
+weights, and those of all that it builds on. A result file with the job's key is a finished job, wherever its
+folders are.
 """
 
 from __future__ import annotations
@@ -328,7 +329,10 @@ def scale_dict(scale: Scale) -> dict:
 
 @cache
 def _digest(config: Path) -> str:
-    return config_digest(config)
+    """Of the parts that decide the weights; where logs and checkpoints go does not."""
+    return config_digest(
+        config, ("model", "train_dataloader", "optim_wrapper", "param_scheduler", "custom_hooks")
+    )
 
 
 @cache

@@ -86,6 +86,8 @@ def run_jobs(
     start = time.monotonic()
     pending = [job for job in jobs if results.read(job) is None]
     say(f"{len(jobs)} jobs, {len(jobs) - len(pending)} done before; {threads} threads")
+    if results.stale:
+        say(f"{len(results.stale)} result files were made with other settings: these jobs are done anew")
     while pending:
         if minutes is not None and time.monotonic() - start >= 60 * minutes:
             say(f"{minutes:g} minutes are over: {len(pending)} jobs are left")
