@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +74,7 @@ class MMDetDetector:
         batch_size: int | None = None,
         num_workers: int = 0,
         progress: bool = True,
+        reader: Callable[[Path], np.ndarray] | None = None,
     ) -> Predictions:
         """Detects on images of a COCO file.
 
@@ -85,6 +86,8 @@ class MMDetDetector:
             batch_size: default: that of the config's ``test_dataloader``.
             num_workers: processes that load images.
             progress: print a bar with the remaining time on stderr.
+            reader: reads an image file in place of the pipeline's first step: path -> (H, W, 3) uint8, BGR.
+                H and W are then the pixels that the boxes are in; the sizes of ``images`` are not compared.
 
         Raises:
             UserError: images that are missing, cannot be read or have another size than the file says.
@@ -95,7 +98,7 @@ class MMDetDetector:
         _check_files(images, Path(img_dir))
         batch_size = batch_size or self.config.test_dataloader.get("batch_size", 1)
         loader = DataLoader(
-            _Images(images, Path(img_dir), self._pipeline()),
+            _Images(images, Path(img_dir), self._pipeline(from_array=reader is not None), reader),
             batch_size=batch_size,
             num_workers=num_workers,
             collate_fn=pseudo_collate,
@@ -133,22 +136,26 @@ class MMDetDetector:
             found.scores.numpy().astype(np.float64),
         )
 
-    def _pipeline(self):
+    def _pipeline(self, from_array: bool = False):
         from mmcv.transforms import Compose
 
         steps = [copy.deepcopy(s) for s in self._dataset_cfg["pipeline"]]
+        if from_array:
+            steps = [s for s in steps if s["type"].rpartition(".")[2] != "LoadImageFromFile"]
+            steps.insert(0, dict(type="mmdet.LoadImageFromNDArray"))
         steps = [s for s in steps if s["type"].rpartition(".")[2] not in _ANNOTATION_STEPS]
         for step in steps:
             if step["type"].rpartition(".")[2] == "PackDetInputs":
-                step["meta_keys"] = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+                keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+                step["meta_keys"] = tuple(dict.fromkeys((*keys, *step.get("meta_keys", ()))))
         return Compose(steps)
 
 
 class _Images(Dataset):
     """Images through a detector's test pipeline; a file that is no image or has another size is named."""
 
-    def __init__(self, images: Sequence[dict], img_dir: Path, pipeline) -> None:
-        self.images, self.img_dir, self.pipeline = images, img_dir, pipeline
+    def __init__(self, images: Sequence[dict], img_dir: Path, pipeline, reader=None) -> None:
+        self.images, self.img_dir, self.pipeline, self.reader = images, img_dir, pipeline, reader
 
     def __len__(self) -> int:
         return len(self.images)
@@ -156,6 +163,8 @@ class _Images(Dataset):
     def __getitem__(self, index: int) -> dict:
         image = self.images[index]
         path = self.img_dir / image["file_name"]
+        if self.reader is not None:
+            return self.pipeline(dict(img=self.reader(path), img_id=image["id"]))
         try:
             results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
         except Exception as err:

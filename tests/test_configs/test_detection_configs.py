@@ -17,7 +17,10 @@ from detdiffusion.utils.errors import UserError
 compat.setup()
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 DETECTORS = ("faster-rcnn", "fcos", "atss")
-MINISCENES = [CONFIGS / "detectors" / f"{d}_miniscenes.py" for d in DETECTORS]
+MINISCENES = [CONFIGS / "detectors" / f"{d}_miniscenes.py" for d in (*DETECTORS, "yolov4")]
+STEPS = [(d, folder) for folder in ("detectors", "trainability") for d in DETECTORS] + [
+    ("yolov4", "detectors")
+]
 ALL = MINISCENES + sorted((CONFIGS / "trainability").glob("*.py"))
 CLASSES = ("ball", "crate", "tent", "star", "ring", "pine tree", "kite", "street sign")
 
@@ -117,8 +120,7 @@ def test_coco_models_build(detector):
     assert 30e6 < sum(p.numel() for p in model.parameters()) < 45e6
 
 
-@pytest.mark.parametrize("detector", DETECTORS)
-@pytest.mark.parametrize("folder", ["detectors", "trainability"])
+@pytest.mark.parametrize("detector, folder", STEPS)
 def test_miniscenes_train_steps(detector, folder, scenes):
     """Loss falls over a few steps on one batch, through the config's own data set, pipeline and optimizer."""
     from mmdet.registry import DATASETS, MODELS

@@ -7,6 +7,6 @@ from detdiffusion.utils import compat as _compat
 
 _compat.setup()
 
-from .yolov4 import YOLOv4  # noqa: E402
+from .yolov4 import DarknetLetterbox, YOLOv4  # noqa: E402
 
-__all__ = ["YOLOv4"]
+__all__ = ["DarknetLetterbox", "YOLOv4"]

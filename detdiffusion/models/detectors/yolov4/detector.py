@@ -37,7 +37,7 @@ class YOLOv4(SingleStageDetector):
             ``anchors``, ``input_size``; see
             :mod:`~detdiffusion.models.detectors.yolov4.presets`).
         data_preprocessor: default :data:`DARKNET_INPUT`.
-        loss_bbox, loss_obj, loss_cls, train_cfg, test_cfg: see
+        loss_weights, train_cfg, test_cfg: see
             :class:`~detdiffusion.models.detectors.yolov4.head.YOLOv4Head`; ``test_cfg`` is darknet's by
             default (threshold 0.25, NMS 0.45, no limit). COCO AP as detectors report it wants
             ``score_thr=0.001``.
@@ -57,9 +57,7 @@ class YOLOv4(SingleStageDetector):
         self,
         cfg: str | Mapping | DarknetCfg = "yolov4",
         data_preprocessor: dict | None = None,
-        loss_bbox: dict | None = None,
-        loss_obj: dict | None = None,
-        loss_cls: dict | None = None,
+        loss_weights: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
@@ -68,9 +66,7 @@ class YOLOv4(SingleStageDetector):
         BaseDetector.__init__(self, data_preprocessor=data_preprocessor or DARKNET_INPUT, init_cfg=init_cfg)
         self.network_cfg = _network_cfg(cfg)
         self.backbone = DarknetNetwork(self.network_cfg)
-        self.bbox_head = YOLOv4Head(
-            self.backbone.heads, loss_bbox, loss_obj, loss_cls, train_cfg=train_cfg, test_cfg=test_cfg
-        )
+        self.bbox_head = YOLOv4Head(self.backbone.heads, loss_weights, train_cfg=train_cfg, test_cfg=test_cfg)
         self.train_cfg, self.test_cfg = train_cfg, self.bbox_head.test_cfg
 
     def darknet_convolutions(self) -> list[DarknetConvolution]:

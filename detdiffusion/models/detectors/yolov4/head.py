@@ -11,13 +11,15 @@ from collections.abc import Sequence
 
 import torch
 from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
-from mmdet.registry import MODELS as MMDET_MODELS
 from mmdet.structures.bbox import bbox_overlaps
 from mmdet.utils import reduce_mean
 from mmengine.structures import InstanceData
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torchvision.ops import complete_box_iou_loss
 
 from detdiffusion.registry import MODELS
+from detdiffusion.utils.errors import UserError
 
 from .assignment import assign
 from .cfg import Section
@@ -27,6 +29,7 @@ from .nms import suppress
 DARKNET_TEST_CFG = dict(
     score_thr=0.25, nms=dict(type="nms", iou_threshold=0.45), max_per_img=-1, clip_border=True
 )
+LOSS_WEIGHTS = dict(bbox=2.0, obj=1.0, cls=1.0)
 
 
 class YOLOLevel:
@@ -57,7 +60,9 @@ class YOLOLevel:
             )
         self.new_coords = bool(yolo.integer("new_coords", 0))
         logistic = conv.text("activation", "logistic")
-        if (conv.integer("size", 1), conv.integer("stride", 1)) != (1, 1) or conv.integer("batch_normalize", 0):
+        if (conv.integer("size", 1), conv.integer("stride", 1)) != (1, 1) or conv.integer(
+            "batch_normalize", 0
+        ):
             raise conv.error("before [yolo] must be 1 x 1 with stride 1, without batch_normalize")
         if logistic != ("logistic" if self.new_coords else "linear"):
             raise conv.error(
@@ -92,8 +97,9 @@ class YOLOv4Head(BaseDenseHead):
 
     Args:
         heads: of :class:`~detdiffusion.models.detectors.yolov4.network.DarknetNetwork`.
-        loss_bbox, loss_obj, loss_cls: mmdet losses: CIoU of the positives, BCE of the objectness and of the
-            classes of the positives; sums over the batch, divided by the number of positives.
+        loss_weights: factors of ``bbox`` (CIoU of the positives), ``obj`` (BCE of the objectness) and ``cls``
+            (BCE of the classes of the positives); each is a sum over the batch, divided by the number of
+            positives on all ranks.
         train_cfg: unused; assignment and thresholds are those of the network file.
         test_cfg: ``score_thr`` (of objectness and of objectness × class), ``nms`` (``type`` ``nms`` or ``diou``,
             ``iou_threshold``), ``max_per_img`` (below 1: no limit), ``clip_border``.
@@ -102,9 +108,7 @@ class YOLOv4Head(BaseDenseHead):
     def __init__(
         self,
         heads: Sequence[tuple[Section, Section, int, int, int]],
-        loss_bbox: dict | None = None,
-        loss_obj: dict | None = None,
-        loss_cls: dict | None = None,
+        loss_weights: dict | None = None,
         train_cfg: dict | None = None,
         test_cfg: dict | None = None,
     ) -> None:
@@ -114,10 +118,9 @@ class YOLOv4Head(BaseDenseHead):
         self.convs_pred = nn.ModuleList(
             nn.Conv2d(channels, conv.integer("filters"), 1) for conv, _, _, channels, _ in heads
         )
-        bce = dict(type="CrossEntropyLoss", use_sigmoid=True)
-        self.loss_bbox = MMDET_MODELS.build(loss_bbox or dict(type="CIoULoss", loss_weight=2.0))
-        self.loss_obj = MMDET_MODELS.build(loss_obj or bce)
-        self.loss_cls = MMDET_MODELS.build(loss_cls or bce)
+        self.loss_weights = {**LOSS_WEIGHTS, **(loss_weights or {})}
+        if self.loss_weights.keys() != LOSS_WEIGHTS.keys():
+            raise UserError(f"YOLOv4: loss_weights={loss_weights}; the losses are {', '.join(LOSS_WEIGHTS)}")
         self.train_cfg = train_cfg
         self.test_cfg = {**DARKNET_TEST_CFG, **(test_cfg or {})}
         self._start()
@@ -165,27 +168,33 @@ class YOLOv4Head(BaseDenseHead):
             extra = [instances.bboxes for instances in batch_gt_instances_ignore]
             regions = [torch.cat([b, getattr(e, "tensor", e)]) for b, e in zip(boxes, extra)]
         positives = [
-            assign(level.all_anchors, level.mask, level.iou_thresh, level.stride, raw.shape[2:4], boxes, labels)
+            assign(
+                level.all_anchors, level.mask, level.iou_thresh, level.stride, raw.shape[2:4], boxes, labels
+            )
             for level, raw in zip(self.levels, maps)
         ]
         count = sum(len(p.labels) for p in positives)
         count = max(float(reduce_mean(maps[0].new_tensor([count]))), 1.0)
-        losses: dict[str, list[Tensor]] = {"loss_bbox": [], "loss_obj": [], "loss_cls": []}
+        losses: dict[str, list[Tensor]] = {name: [] for name in LOSS_WEIGHTS}
         for level, raw_BAHWK, found in zip(self.levels, maps, positives):
             at = (found.images, found.slots, found.rows, found.columns)
             boxes_BAHW4 = level.decode(raw_BAHWK)
             target = torch.zeros_like(raw_BAHWK[..., 4])
             weight = self._not_ignored(level, raw_BAHWK.detach(), boxes_BAHW4.detach(), regions)
             target[at], weight[at] = 1.0, 1.0
-            losses["loss_obj"].append(
-                self.loss_obj(raw_BAHWK[..., 4].flatten(), target.flatten(), weight.flatten(), avg_factor=count)
+            losses["bbox"].append(complete_box_iou_loss(boxes_BAHW4[at], found.boxes, reduction="sum"))
+            losses["obj"].append(
+                F.binary_cross_entropy_with_logits(raw_BAHWK[..., 4], target, weight, reduction="sum")
             )
-            losses["loss_bbox"].append(self.loss_bbox(boxes_BAHW4[at], found.boxes, avg_factor=count))
             classes = torch.zeros_like(raw_BAHWK[..., 5:])
             classes[(*at, found.labels)] = 1.0  # two objects in one place: both classes
             once = target > 0
-            losses["loss_cls"].append(self.loss_cls(raw_BAHWK[..., 5:][once], classes[once], avg_factor=count))
-        return {name: sum(parts) for name, parts in losses.items()}
+            losses["cls"].append(
+                F.binary_cross_entropy_with_logits(raw_BAHWK[..., 5:][once], classes[once], reduction="sum")
+            )
+        return {
+            f"loss_{name}": self.loss_weights[name] * sum(parts) / count for name, parts in losses.items()
+        }
 
     @staticmethod
     def _not_ignored(level, raw_BAHWK: Tensor, boxes_BAHW4: Tensor, regions: Sequence[Tensor]) -> Tensor:

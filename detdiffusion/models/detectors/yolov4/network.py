@@ -210,7 +210,9 @@ class DarknetNetwork(nn.Module):
         for i, (layer, inputs) in enumerate(zip(self.layers, self._inputs)):
             if i in starts:
                 features.append(outputs[i - 1])
-            outputs[i] = outputs[inputs[0]] if isinstance(layer, nn.Identity) else self._run(i, layer, outputs)
+            outputs[i] = (
+                outputs[inputs[0]] if isinstance(layer, nn.Identity) else self._run(i, layer, outputs)
+            )
             for j in inputs:
                 if self._last_use[j] == i and j in outputs:
                     del outputs[j]

@@ -189,7 +189,9 @@ def preset(arch: str, **arguments) -> DarknetCfg:
         UserError: an unknown name or argument.
     """
     if arch not in PRESETS:
-        raise UserError(f"no built-in network {arch!r}; there are {', '.join(PRESETS)}, or the path of a .cfg")
+        raise UserError(
+            f"no built-in network {arch!r}; there are {', '.join(PRESETS)}, or the path of a .cfg"
+        )
     try:
         return PRESETS[arch](**arguments)
     except TypeError as error:

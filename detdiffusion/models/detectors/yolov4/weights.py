@@ -88,7 +88,11 @@ def read_weights(path: str | Path, convolutions: Sequence[DarknetConvolution]) -
     ends = np.cumsum([sum(t.numel() for t in layer.tensors()) for layer in convolutions])
     if len(values) < ends[-1]:
         whole = int(np.searchsorted(ends, len(values), side="right"))
-        last = f"the last whole one is layer {convolutions[whole - 1].index}" if whole else "it holds no whole one"
+        last = (
+            f"the last whole one is layer {convolutions[whole - 1].index}"
+            if whole
+            else "it holds no whole one"
+        )
         raise UserError(
             f"{path}: too short for this network: {len(values):,} values of {ends[-1]:,}, {whole} of "
             f"{len(convolutions)} convolutions ({last}); it is cut off, holds a backbone only, or belongs to "
@@ -123,7 +127,9 @@ def write_weights(
     """
     parts = [(header or Header()).to_bytes()]
     for layer in convolutions:
-        parts += [t.detach().to("cpu", torch.float32).numpy().astype("<f4").tobytes() for t in layer.tensors()]
+        parts += [
+            t.detach().to("cpu", torch.float32).numpy().astype("<f4").tobytes() for t in layer.tensors()
+        ]
     write_atomic(path, b"".join(parts))
 
 
