@@ -1,5 +1,8 @@
 # YOLOv4 at a quarter of its width and a third of its depth, for MiniScenes: a detector of another family than
-# those of configs/trainability, to score generated images with.
+# those of configs/trainability, to score generated images with (the YOLO score's threshold: --cfg-options
+# model.test_cfg.score_thr=0.25).
+# Measured: 0.470 AP on 400 val images after 400 iterations on 1,500 images, with mmdet's CIoULoss in place of
+# torchvision's, which differs for overlaps below 0.5; 144 CPU seconds with validation.
 _base_ = [
     "../_base_/datasets/miniscenes_detection.py",
     "../_base_/schedules/miniscenes_detection.py",

@@ -126,7 +126,9 @@ def _silent(*lines) -> None:
     """In place of faster-coco-eval's prints."""
 
 
-def _set_params(params, images: list[int], categories: list[int], min_area: float, max_detections: int) -> None:
+def _set_params(
+    params, images: list[int], categories: list[int], min_area: float, max_detections: int
+) -> None:
     params.imgIds, params.catIds = images, categories
     params.maxDets = [1, 10, max_detections]
     params.areaRng = [[max(low, min_area), high] for low, high in params.areaRng]

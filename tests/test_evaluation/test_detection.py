@@ -134,7 +134,8 @@ def test_faster_coco_eval_equals_pycocotools(seed):
         dict(category_ids=[1, 5], min_area=2000.0),
     ):
         faster, reference = (
-            evaluate_detection(results, truth, per_class=True, backend=backend, **kwargs) for backend in BACKENDS
+            evaluate_detection(results, truth, per_class=True, backend=backend, **kwargs)
+            for backend in BACKENDS
         )
         assert faster.keys() == reference.keys() and 0 < reference["bbox_mAP"] < 1
         for name, value in reference.items():
