@@ -27,7 +27,10 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("weights", help="darknet's .weights; with --reverse a checkpoint .pth")
     parser.add_argument("out", help="checkpoint to write; with --reverse a name that ends in .weights")
     parser.add_argument(
-        "--names", metavar="FILE", help="class names, one a line (default: the config's, COCO's)"
+        "--names",
+        metavar="FILE",
+        help="class names, one a line (default: the config's, or for 80 classes COCO's, which its json files use and "
+        "darknet's coco.names does not)",
     )
     parser.add_argument("--reverse", action="store_true", help="from a checkpoint to darknet's files")
     args = parser.parse_args()

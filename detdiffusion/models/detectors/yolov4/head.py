@@ -86,7 +86,9 @@ class YOLOLevel:
         offset = raw_BAHWK[..., :2].sigmoid() * self.scale_x_y - (self.scale_x_y - 1) / 2
         centre = (cells_HW2 + offset) * self.stride
         size = raw_BAHWK[..., 2:4]
-        size = (2 * size.sigmoid()).square() if self.new_coords else size.clamp(max=50).exp()
+        size = (
+            (2 * size.sigmoid()).square() if self.new_coords else size.clamp(max=16).exp()
+        )  # squares of it stay finite
         half = size * self.anchors_A2.to(raw_BAHWK)[None, :, None, None] / 2
         return torch.cat([centre - half, centre + half], dim=-1)
 
