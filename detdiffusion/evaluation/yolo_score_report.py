@@ -19,7 +19,7 @@ COLUMNS = {
 }
 COUNTS = ("layouts", "images", "detections")
 # What fits a terminal of 80 characters; the files have all.
-SHORT = ("images of", "layouts", "images", "AP", "AP50", "AP75", "AP filtered", "AP50 filtered")
+SHORT = ("images of", "images", "AP", "AP50", "AP75", "AP filtered")
 
 
 def rows(result: dict) -> list[list[str]]:
@@ -85,7 +85,8 @@ def print_report(result: dict) -> None:
     header, *lines = rows(result)
     table = Table(title="YOLO score: detector AP in percent")
     for column in SHORT:
-        table.add_column(column, justify="left" if column == header[0] else "right")
+        first = column == header[0]
+        table.add_column(column, justify="left" if first else "right", no_wrap=first)
     for line in lines:
         table.add_row(*(line[header.index(column)] for column in SHORT))
     console = Console()

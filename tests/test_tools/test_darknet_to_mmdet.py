@@ -50,7 +50,7 @@ def test_bad_input(files):
         from_darknet(cfg, weights, folder / "a.pth", folder / "none")
     with pytest.raises(UserError, match="would overwrite an input file"):
         from_darknet(cfg, weights, weights)
-    with pytest.raises(UserError, match="too short for this network: 28 values of 6,056,606"):
+    with pytest.raises(UserError, match="too short for this network: 28 values of 6,062,814"):
         from_darknet("yolov4-tiny", weights, folder / "a.pth")
     (folder / "other.py").write_text("model = dict(type='FCOS')")
     with pytest.raises(UserError, match="its model is not detdiffusion.YOLOv4"):
