@@ -18,7 +18,7 @@ from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
 
-from .image_detector import Detected, ImageDetector, check_size
+from .image_detector import Detected, ImageDetector, Reader, check_size
 
 _ANNOTATION_STEPS = ("LoadAnnotations", "LoadPanopticAnnotations")
 
@@ -86,13 +86,18 @@ class MMDetDetector(ImageDetector):
         )
 
     def detect(
-        self, images: Sequence[dict], img_dir: Path, batch_size: int, num_workers: int
+        self,
+        images: Sequence[dict],
+        img_dir: Path,
+        batch_size: int,
+        num_workers: int,
+        reader: Reader | None = None,
     ) -> Iterator[Detected]:
         """See :meth:`ImageDetector.detect`."""
         from mmengine.dataset import pseudo_collate
 
         loader = DataLoader(
-            _Images(images, img_dir, self._pipeline()),
+            _Images(images, img_dir, self._pipeline(reader), reader),
             batch_size=batch_size,
             num_workers=num_workers,
             collate_fn=pseudo_collate,
@@ -114,20 +119,25 @@ class MMDetDetector(ImageDetector):
         steps = [s for s in steps if s["type"].rpartition(".")[2] not in _ANNOTATION_STEPS]
         for step in steps:
             if step["type"].rpartition(".")[2] == "PackDetInputs":
-                step["meta_keys"] = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+                keys = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
+                step["meta_keys"] = tuple(dict.fromkeys((*keys, *step.get("meta_keys", ()))))
         return steps
 
-    def _pipeline(self):
+    def _pipeline(self, reader: Reader | None = None):
         from mmcv.transforms import Compose
 
-        return Compose(self._steps())
+        steps = self._steps()
+        if reader is not None:
+            steps = [s for s in steps if s["type"].rpartition(".")[2] != "LoadImageFromFile"]
+            steps.insert(0, dict(type="mmdet.LoadImageFromNDArray"))
+        return Compose(steps)
 
 
 class _Images(Dataset):
     """Images through a detector's test pipeline; a file that is no image or has another size is named."""
 
-    def __init__(self, images: Sequence[dict], img_dir: Path, pipeline) -> None:
-        self.images, self.img_dir, self.pipeline = images, img_dir, pipeline
+    def __init__(self, images: Sequence[dict], img_dir: Path, pipeline, reader: Reader | None) -> None:
+        self.images, self.img_dir, self.pipeline, self.reader = images, img_dir, pipeline, reader
 
     def __len__(self) -> int:
         return len(self.images)
@@ -135,6 +145,8 @@ class _Images(Dataset):
     def __getitem__(self, index: int) -> dict:
         image = self.images[index]
         path = self.img_dir / image["file_name"]
+        if self.reader is not None:
+            return self.pipeline(dict(img=self.reader(path), img_id=image["id"]))
         try:
             results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
         except Exception as err:

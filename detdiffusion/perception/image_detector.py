@@ -7,7 +7,7 @@ A subclass runs its model on a few images at a time and gives labels of its own;
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +19,8 @@ from .predictions import UNKNOWN_CATEGORY, Predictions
 
 # An image's detections: image id, (D,) int64 labels, (D, 4) float64 xyxy in the file's pixels, (D,) scores.
 Detected = tuple[int, np.ndarray, np.ndarray, np.ndarray]
+# Reads an image file: path -> (H, W, 3) uint8, BGR.
+Reader = Callable[[Path], np.ndarray]
 
 
 class ImageDetector:
@@ -43,7 +45,12 @@ class ImageDetector:
         raise NotImplementedError
 
     def detect(
-        self, images: Sequence[dict], img_dir: Path, batch_size: int, num_workers: int
+        self,
+        images: Sequence[dict],
+        img_dir: Path,
+        batch_size: int,
+        num_workers: int,
+        reader: Reader | None = None,
     ) -> Iterator[Detected]:
         """Detections of each image, in the images' order."""
         raise NotImplementedError
@@ -58,6 +65,7 @@ class ImageDetector:
         num_workers: int = 0,
         progress: bool = True,
         cache: str | Path | None = None,
+        reader: Reader | None = None,
     ) -> Predictions:
         """Detects on images of a COCO file.
 
@@ -71,6 +79,8 @@ class ImageDetector:
             progress: print a bar with the remaining time on stderr.
             cache: folder where finished chunks are kept. A run that was killed continues there, and another one
                 on the same images and detector reads them instead of detecting. None keeps nothing.
+            reader: reads the files in the detector's place; the sizes of ``images`` are those that it gives. Not
+                together with ``cache``.
 
         Raises:
             UserError: images that are missing, cannot be read or have another size than the file says; a cache
@@ -78,6 +88,8 @@ class ImageDetector:
         """
         from tqdm import tqdm
 
+        if reader is not None and cache is not None:
+            raise ValueError("predictions of images that a reader gives are not cached")
         img_dir = Path(img_dir)
         check_files(images, img_dir)
         store = PredictionCache(cache, self.identity(), images, img_dir)
@@ -91,7 +103,7 @@ class ImageDetector:
         bar.initial = store.reused  # the rate, and with it the remaining time, is that of detecting
         todo = [image for number in pending for image in store.images_of(number)]
         with bar:
-            stream = self.detect(todo, img_dir, batch_size or self.default_batch_size, num_workers)
+            stream = self.detect(todo, img_dir, batch_size or self.default_batch_size, num_workers, reader)
             for number in pending:
                 chunks[number] = []
                 for detected in itertools.islice(stream, len(store.images_of(number))):

@@ -25,7 +25,7 @@ from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
 
-from .image_detector import Detected, ImageDetector, check_size
+from .image_detector import Detected, ImageDetector, Reader, check_size
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,12 @@ class OnnxDetector(ImageDetector):
         )
 
     def detect(
-        self, images: Sequence[dict], img_dir: Path, batch_size: int, num_workers: int
+        self,
+        images: Sequence[dict],
+        img_dir: Path,
+        batch_size: int,
+        num_workers: int,
+        reader: Reader | None = None,
     ) -> Iterator[Detected]:
         """See :meth:`ImageDetector.detect`; a model with a fixed batch size is run with that."""
         from concurrent.futures import ThreadPoolExecutor
@@ -155,7 +160,7 @@ class OnnxDetector(ImageDetector):
         with ThreadPoolExecutor(max(1, num_workers)) as pool:
             for start in range(0, len(images), size):
                 batch = images[start : start + size]
-                prepared = list(pool.map(lambda image: self._load(image, img_dir), batch))
+                prepared = list(pool.map(lambda image: self._load(image, img_dir, reader or _read), batch))
                 inputs = np.stack([inputs for inputs, *_ in prepared])
                 if len(inputs) < size and self._fixed_batch:
                     inputs = np.concatenate((inputs, np.repeat(inputs[:1], size - len(inputs), axis=0)))
@@ -163,12 +168,9 @@ class OnnxDetector(ImageDetector):
                 for k, (image, (_, scale, offset)) in enumerate(zip(batch, prepared)):
                     yield image["id"], *self._boxes([array[k] for array in outputs], image, scale, offset)
 
-    def _load(self, image: Mapping, img_dir: Path):
-        import cv2
-
+    def _load(self, image: Mapping, img_dir: Path, reader: Reader):
         path = img_dir / image["file_name"]
-        # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
-        pixels = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        pixels = reader(path)
         if pixels is None:
             raise unreadable(path, image["id"])
         check_size(path, image, pixels.shape[1], pixels.shape[0])
@@ -212,6 +214,13 @@ class OnnxDetector(ImageDetector):
             float(self.nms["iou_threshold"]),
         )
         return kept[: self.nms["max_per_image"]].numpy()
+
+
+def _read(path: Path) -> np.ndarray | None:
+    import cv2
+
+    # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
+    return cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def _read_spec(config: str, cfg_options: Sequence[str] | None) -> dict:

@@ -17,7 +17,10 @@ from detdiffusion.utils.errors import UserError
 compat.setup()
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 DETECTORS = ("faster-rcnn", "fcos", "atss")
-MINISCENES = [CONFIGS / "detectors" / f"{d}_miniscenes.py" for d in DETECTORS]
+MINISCENES = [CONFIGS / "detectors" / f"{d}_miniscenes.py" for d in (*DETECTORS, "yolov4")]
+STEPS = [(d, folder) for folder in ("detectors", "trainability") for d in DETECTORS] + [
+    ("yolov4", "detectors")
+]
 ALL = MINISCENES + sorted((CONFIGS / "trainability").glob("*.py"))
 CLASSES = ("ball", "crate", "tent", "star", "ring", "pine tree", "kite", "street sign")
 
@@ -117,8 +120,29 @@ def test_coco_models_build(detector):
     assert 30e6 < sum(p.numel() for p in model.parameters()) < 45e6
 
 
-@pytest.mark.parametrize("detector", DETECTORS)
-@pytest.mark.parametrize("folder", ["detectors", "trainability"])
+def test_yolov4_of_the_yolo_score():
+    """Darknet's network and processing, on every class of COCO."""
+    from mmdet.registry import DATASETS, MODELS, TRANSFORMS
+
+    config = load(CONFIGS / "detectors" / "yolov4_coco.py", data_root="/coco/")
+    with torch.device("meta"):
+        model = MODELS.build(config.model)
+    assert sum(p.numel() for p in model.parameters()) == 64363101
+    assert model.test_cfg["score_thr"] == 0.25 and model.test_cfg["nms"] == dict(
+        type="nms", iou_threshold=0.45
+    )
+    dataset = config.test_dataloader.dataset
+    assert DATASETS.get(dataset.type) and dataset.data_root == "/coco/"
+    steps = [TRANSFORMS.build(step) for step in dataset.pipeline if step.type in ("Resize", "PackDetInputs")]
+    image = np.zeros((300, 400, 3), np.uint8)
+    packed = steps[1](
+        steps[0](dict(img=image, img_id=1, img_path="", ori_shape=(300, 400), img_shape=(300, 400)))
+    )
+    assert packed["inputs"].shape == (3, 608, 608)
+    assert packed["data_samples"].scale_factor == pytest.approx((1.52, 608 / 300))
+
+
+@pytest.mark.parametrize("detector, folder", STEPS)
 def test_miniscenes_train_steps(detector, folder, scenes):
     """Loss falls over a few steps on one batch, through the config's own data set, pipeline and optimizer."""
     from mmdet.registry import DATASETS, MODELS

@@ -1,8 +1,9 @@
 """AP of hand-made cases whose value is known, and the errors."""
 
+import numpy as np
 import pytest
 
-from detdiffusion.evaluation.detection import evaluate_detection, select_ground_truth
+from detdiffusion.evaluation.detection import BACKENDS, evaluate_detection, select_ground_truth
 from detdiffusion.utils.errors import UserError
 
 
@@ -84,3 +85,65 @@ def test_errors(truth, tmp_path):
         evaluate_detection(results, {"categories": []})
     with pytest.raises(UserError, match="image ids"):
         evaluate_detection(results, truth, image_ids=[5])
+
+
+def random_case(seed, images=12, classes=5):
+    """Objects with crowds and wide sizes; detections near them, on nothing, of other classes, with equal scores."""
+    rng = np.random.default_rng(seed)
+    truth = dict(
+        images=[dict(id=7 * i + 3, file_name=f"{i}.png", width=640, height=480) for i in range(images)],
+        categories=[dict(id=2 * c + 1, name=f"class {c}") for c in range(classes)],
+        annotations=[],
+    )
+    results = []
+    for image in truth["images"]:
+        for _ in range(rng.integers(0, 9)):
+            size = np.exp(rng.uniform(2, 6, 2))
+            box = [*rng.uniform(0, 300, 2).round(2).tolist(), *size.round(2).tolist()]
+            category = int(rng.choice([c["id"] for c in truth["categories"][:-1]]))  # one class has no object
+            truth["annotations"].append(
+                dict(
+                    id=len(truth["annotations"]) + 1,
+                    image_id=image["id"],
+                    category_id=category,
+                    bbox=box,
+                    area=box[2] * box[3] * 0.8,
+                    iscrowd=int(rng.random() < 0.15),
+                )
+            )
+            for _ in range(rng.integers(0, 4)):
+                other = int(rng.choice([c["id"] for c in truth["categories"]]))
+                results.append(
+                    dict(
+                        image_id=image["id"],
+                        category_id=category if rng.random() < 0.8 else other,
+                        bbox=(np.array(box) * rng.normal(1, 0.08, 4)).tolist(),
+                        score=round(float(rng.random()), 1),
+                    )
+                )
+    return results, truth
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_faster_coco_eval_equals_pycocotools(seed):
+    results, truth = random_case(seed)
+    ids = [image["id"] for image in truth["images"]]
+    for kwargs in (
+        {},
+        dict(image_ids=ids[:5]),
+        dict(category_ids=[1, 5], min_area=2000.0),
+    ):
+        faster, reference = (
+            evaluate_detection(results, truth, per_class=True, backend=backend, **kwargs)
+            for backend in BACKENDS
+        )
+        assert faster.keys() == reference.keys() and 0 < reference["bbox_mAP"] < 1
+        for name, value in reference.items():
+            assert faster[name] == pytest.approx(value, abs=1e-12), (name, kwargs)
+    # more detections than count, and none
+    many = [dict(r, score=r["score"] / 10 + i / 1000) for i in range(60) for r in results[:20]]
+    for predictions in (many, []):
+        faster, reference = (evaluate_detection(predictions, truth, backend=b) for b in BACKENDS)
+        assert faster == pytest.approx(reference, abs=1e-12)
+    with pytest.raises(ValueError, match="there are faster-coco-eval, pycocotools"):
+        evaluate_detection([], truth, backend="lvis")

@@ -20,7 +20,7 @@ class Detector(ImageDetector):
     def identity(self):
         return dict(weights=self.weights)
 
-    def detect(self, images, img_dir, batch_size, num_workers):
+    def detect(self, images, img_dir, batch_size, num_workers, reader=None):
         for image in images:
             if self.dies_after is not None and len(self.seen) == self.dies_after:
                 raise KeyboardInterrupt

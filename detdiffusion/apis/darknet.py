@@ -1,0 +1,132 @@
+"""Darknet's ``.cfg`` and ``.weights`` to an mmdet checkpoint, and back."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import write_atomic
+
+
+def from_darknet(
+    network: str | Path, weights: str | Path, out: str | Path, classes: str | Path | None = None
+) -> dict:
+    """Writes a checkpoint that configs with ``type='detdiffusion.YOLOv4'`` and this network load.
+
+    Args:
+        network: a darknet ``.cfg``, the name of a built-in network, or an mmdet config ``.py`` with a YOLOv4.
+        weights: darknet's file.
+        out: the checkpoint.
+        classes: text file with a class name a line (``coco.names``); default: the config's, or COCO's for a
+            network of 80 classes.
+
+    Returns:
+        ``layers``, ``parameters``, ``seen``, ``version`` and ``classes`` (a number, or None where no names
+        are known).
+
+    Raises:
+        UserError: a file is missing, broken or does not fit.
+    """
+    import torch
+
+    from detdiffusion.models.detectors.yolov4.weights import read_weights
+
+    _check_out(out, (network, weights, classes))
+    model, config = _build(network)
+    layers = model.darknet_convolutions()
+    header = read_weights(weights, layers)
+    names = _class_names(classes, config, model.bbox_head.num_classes)
+    meta = {"darknet": {"version": list(header.version), "seen": header.seen}}
+    if names:
+        meta["dataset_meta"] = {"classes": names}
+    buffer = io.BytesIO()
+    torch.save({"state_dict": model.state_dict(), "meta": meta}, buffer)
+    write_atomic(out, buffer.getvalue())
+    return {
+        "layers": len(layers),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "seen": header.seen,
+        "version": ".".join(map(str, header.version)),
+        "classes": len(names) if names else None,
+    }
+
+
+def to_darknet(network: str | Path, checkpoint: str | Path, out: str | Path) -> dict:
+    """Writes ``out`` (``.weights``) and the network file beside it, for darknet and OpenCV 4.
+
+    Args:
+        network: as for :func:`from_darknet`.
+        checkpoint: of that network, loaded strictly.
+        out: path that ends in ``.weights``.
+
+    Returns:
+        ``layers``, ``parameters`` and ``cfg``, the network file's path.
+
+    Raises:
+        UserError: a file is missing, broken or does not fit.
+    """
+    from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
+    from detdiffusion.models.detectors.yolov4.weights import Header, write_weights
+
+    out = Path(out)
+    if out.suffix != ".weights":
+        raise UserError(f"{out}: the name of a darknet weights file ends in .weights")
+    _check_out(out, (network, checkpoint))
+    _check_out(out.with_suffix(".cfg"), (network, checkpoint))
+    model, _ = _build(network)
+    stored = load_checkpoint(checkpoint)
+    load_strictly(model, stored, f"checkpoint {checkpoint}", hint="Use the network it was trained with.")
+    seen = ((stored.get("meta") or {}).get("darknet") or {}).get("seen", 0)
+    layers = model.darknet_convolutions()
+    write_weights(out, layers, Header(seen=seen))
+    write_atomic(out.with_suffix(".cfg"), model.network_cfg.to_text().encode())
+    return {
+        "layers": len(layers),
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "cfg": str(out.with_suffix(".cfg")),
+    }
+
+
+def _build(network: str | Path):
+    """The model, and the mmdet config if it came from one."""
+    from detdiffusion.models.detectors import YOLOv4
+
+    if not str(network).endswith(".py"):
+        return YOLOv4(cfg=str(network)), None
+    from detdiffusion.utils.config import load_config
+
+    config = load_config(str(network))
+    model = dict(config.get("model") or {})
+    if str(model.pop("type", "")).rpartition(".")[2] != "YOLOv4":
+        raise UserError(f"{network}: its model is not detdiffusion.YOLOv4")
+    return YOLOv4(**model), config
+
+
+def _class_names(path: str | Path | None, config, count: int) -> list[str] | None:
+    if path is not None:
+        try:
+            names = [
+                line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()
+            ]
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: cannot read the class names: {error}") from None
+        where = str(path)
+    elif config is not None and config.get("metainfo", {}).get("classes"):
+        names, where = list(config.metainfo["classes"]), config.filename
+    elif count == 80:
+        from mmdet.datasets import CocoDataset
+
+        names, where = list(CocoDataset.METAINFO["classes"]), "COCO"
+    else:
+        return None
+    if len(names) != count:
+        raise UserError(f"{where}: {len(names)} class names for a network of {count} classes")
+    return names
+
+
+def _check_out(out: str | Path, inputs: Sequence[str | Path | None]) -> None:
+    for path in inputs:
+        if path is not None and Path(out).resolve() == Path(path).resolve():
+            raise UserError(f"{out}: would overwrite an input file; choose another name")

@@ -1,0 +1,337 @@
+"""The YOLO score: does a detector find a layout's objects in images that any method made of it?
+
+The protocol is LAMA's (Li et al., ICCV 2021), which GeoDiffusion and DetDiffusion use: every image is resized
+to 512 x 512 by PIL, YOLOv4 looks at it (608 x 608, stretched, threshold 0.25, NMS 0.45), its boxes are scaled
+to the original image's size, and COCO bbox AP is counted on these images against the whole ground truth.
+
+Beside it stands AP against the filtered ground truth: only objects that a layout prompts (no crowd, above 2 %
+of the image) count, all others are ignored regions, for every method and the real images alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from detdiffusion.datasets.coco_json import load_json, read_coco
+from detdiffusion.evaluation.detection import METRIC_NAMES, evaluate_detection, select_ground_truth
+from detdiffusion.evaluation.fidelity import nameable_categories
+from detdiffusion.evaluation.image_folders import ImageFolder, inspect_images, read_folder, read_square
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import sha256_of
+
+if TYPE_CHECKING:
+    from detdiffusion.perception.detector import MMDetDetector
+
+SIZE = 512
+MIN_AREA_RATIO = 0.02
+LAMA = "lama"
+
+
+def evaluate(
+    detector: MMDetDetector,
+    ann: str | Path,
+    real_images: str | Path,
+    methods: Mapping[str, str | Path],
+    *,
+    ids: str | Path | None = None,
+    stuff: str | Path | None = None,
+    samples: int | None = None,
+    size: int = SIZE,
+    min_area_ratio: float = MIN_AREA_RATIO,
+    checkpoint: str | Path | None = None,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> dict:
+    """Scores methods and the real images by one detector.
+
+    Args:
+        detector: whose boxes are scored, with its own threshold and NMS.
+        ann: COCO instances json of the layouts' images.
+        real_images: their folder.
+        methods: name -> folder of images, see :mod:`~detdiffusion.evaluation.image_folders`.
+        ids: ``lama``: the layouts of LAMA's filter on ``ann`` and ``stuff``; or a file with image ids (a json
+            list, or one a line): every method must have them all. None: the layouts that all methods have.
+        stuff: COCO stuff json, for ``lama``.
+        samples: images of a layout that count, the first ones; None takes all.
+        size: pixels that images are resized to before the detector's own resize.
+        min_area_ratio: of the filtered ground truth.
+        checkpoint: the detector's, for the record.
+        batch_size, progress: of the detection.
+
+    Returns:
+        ``protocol``, ``sets`` (name -> metrics and counts; the first is ``real``) and ``notes``.
+
+    Raises:
+        UserError: an input that is missing, broken or does not belong to the rest.
+    """
+    source = read_coco(ann)
+    notes = [source.summary()] if source.report else []
+    classes = nameable_categories(source.categories, detector.classes)
+    unnamed = [c["name"] for c in source.categories if c["name"] not in classes]
+    if unnamed:
+        notes.append(
+            f"{len(unnamed)} categories that the detector cannot name are not scored: {_some(unnamed)}"
+        )
+    truth = dict(images=source.images, annotations=source.annotations, categories=source.categories)
+    truth = select_ground_truth(truth, category_ids=classes.values())
+    folders = [read_folder(name, folder, source.images) for name, folder in methods.items()]
+    chosen, how = choose_ids(folders, source.images, ids, ann, stuff, real_images, notes)
+    real = _real_folder(source.images, chosen, Path(real_images))
+    folders = [real, *(folder.keep(chosen, samples) for folder in folders)]
+    for folder in folders:
+        inspect_images(folder)
+        notes += folder.notes
+        counts = {len(files) for files in folder.files.values()}
+        if len(counts) > 1:
+            notes.append(
+                f"{folder.name}: layouts have {min(counts)} to {max(counts)} samples; all count alike"
+            )
+    truth = select_ground_truth(truth, chosen)
+    sizes = {image["id"]: image["width"] * image["height"] for image in truth["images"]}
+    prompted = [
+        a["id"]
+        for a in truth["annotations"]
+        if not a["iscrowd"] and a["bbox"][2] * a["bbox"][3] > min_area_ratio * sizes[a["image_id"]]
+    ]
+    filtered = select_ground_truth(truth, annotation_ids=prompted, ignore_others=True)
+    notes += _unlike_darknet(detector)
+    sets = {}
+    for folder in folders:
+        if progress:
+            print(f"{folder.name}: {folder.count} images of {len(folder.files)} layouts", flush=True)
+        results, index = detect(detector, folder, truth["images"], classes, size, batch_size, progress)
+        sets[folder.name] = score(results, index, truth, filtered)
+    return {
+        "protocol": _protocol(detector, ann, how, size, min_area_ratio, checkpoint, truth, prompted, samples),
+        "sets": sets,
+        "notes": notes,
+    }
+
+
+def choose_ids(
+    folders: Sequence[ImageFolder],
+    images: Sequence[dict],
+    ids: str | Path | None,
+    ann: str | Path,
+    stuff: str | Path | None,
+    real_images: str | Path,
+    notes: list[str],
+) -> tuple[list[int], str]:
+    """The image ids that are scored, and how they were chosen; see :func:`evaluate`.
+
+    Raises:
+        UserError: ids that a method or the annotation file lacks, or no common layout.
+    """
+    if ids is None:
+        common = set.intersection(*(set(folder.files) for folder in folders)) if folders else set()
+        if not common:
+            raise UserError(f"the methods {', '.join(f.name for f in folders)} have no layout in common")
+        for folder in folders:
+            left = len(folder.files) - len(common)
+            if left:
+                notes.append(
+                    f"{folder.name}: {left} layouts are not in every method's folder and were left out"
+                )
+        without = len(images) - len(common)
+        if without:
+            notes.append(f"{len(common)} of the annotation file's {len(images)} images are scored")
+        return sorted(common), "layouts that every method has"
+    if str(ids) == LAMA:
+        chosen, how = _lama_ids(ann, stuff, real_images)
+    else:
+        chosen, how = _read_ids(ids), f"those of {ids}"
+    known = {image["id"] for image in images}
+    absent = [i for i in chosen if i not in known]
+    if absent:
+        raise UserError(f"{ids}: {len(absent)} ids are not images of {ann}, the first {absent[:5]}")
+    for folder in folders:
+        missing = [i for i in chosen if i not in folder.files]
+        if missing:
+            raise UserError(
+                f"{folder.name}: {folder.path}: {len(missing)} of {len(chosen)} layouts have no image, the first ids "
+                f"{missing[:5]}; make them, or leave out --ids to score what all methods have"
+            )
+    return sorted(chosen), how
+
+
+def detect(
+    detector: MMDetDetector,
+    folder: ImageFolder,
+    images: Sequence[dict],
+    classes: Mapping[str, int],
+    size: int = SIZE,
+    batch_size: int | None = None,
+    progress: bool = True,
+) -> tuple[list[dict], dict[int, int]]:
+    """Boxes on a method's images, in pixels of the layouts' own images.
+
+    Returns:
+        COCO results over new image ids (one for each sample), and new id -> layout's image id.
+    """
+    by_id = {image["id"]: image for image in images}
+    index: dict[int, int] = {}
+    entries = []
+    for image_id, files in folder.files.items():
+        for path in files:
+            index[len(index) + 1] = image_id
+            entries.append(dict(id=len(index), file_name=str(path.resolve()), width=size, height=size))
+    found = detector.predict(
+        entries,
+        folder.path,
+        classes,
+        batch_size=batch_size,
+        progress=progress,
+        reader=partial(read_square, size=size),
+    ).to_coco_results()
+    for item in found:
+        image = by_id[index[item["image_id"]]]
+        sx, sy = image["width"] / size, image["height"] / size
+        x, y, w, h = item["bbox"]
+        item["bbox"] = [x * sx, y * sy, w * sx, h * sy]
+    return found, index
+
+
+def score(results: Sequence[Mapping], index: Mapping[int, int], truth: Mapping, filtered: Mapping) -> dict:
+    """AP against both ground truths, each repeated for every sample, with counts."""
+    metrics = evaluate_detection(results, _repeat(truth, index), per_class=True)
+    by_filter = evaluate_detection(results, _repeat(filtered, index))
+    return {
+        **metrics,
+        **{f"filtered_{name}": by_filter[name] for name in METRIC_NAMES},
+        "layouts": len(set(index.values())),
+        "images": len(index),
+        "detections": len(results),
+    }
+
+
+def _repeat(truth: Mapping, index: Mapping[int, int]) -> dict:
+    images = {image["id"]: image for image in truth["images"]}
+    of_image: dict[int, list[dict]] = {}
+    for annotation in truth["annotations"]:
+        of_image.setdefault(annotation["image_id"], []).append(annotation)
+    annotations: list[dict] = []
+    for new, old in index.items():
+        for a in of_image.get(old, ()):
+            annotations.append({**a, "id": len(annotations) + 1, "image_id": new})
+    return {
+        "images": [{**images[old], "id": new} for new, old in index.items()],
+        "annotations": annotations,
+        "categories": truth["categories"],
+    }
+
+
+def _real_folder(images: Sequence[dict], chosen: Iterable[int], folder: Path) -> ImageFolder:
+    by_id = {image["id"]: image for image in images}
+    files = {i: [folder / by_id[i]["file_name"]] for i in chosen}
+    missing = [paths[0] for paths in files.values() if not paths[0].is_file()]
+    if missing:
+        raise UserError(
+            f"real: {folder}: {len(missing)} of {len(files)} real images are missing, the first {missing[0].name}; "
+            "give their folder by --real-images: the bound is always in the table"
+        )
+    from PIL import Image
+
+    for i, (path,) in files.items():
+        try:
+            with Image.open(path) as image:
+                size = image.size
+        except OSError as error:
+            raise UserError(f"real: {path}: cannot be read as an image ({error})") from None
+        if size != (by_id[i]["width"], by_id[i]["height"]):
+            raise UserError(
+                f"real: {path}: has {size[0]} x {size[1]} pixels, but the annotation file says "
+                f"{by_id[i]['width']} x {by_id[i]['height']}; is it the folder of the real images?"
+            )
+    return ImageFolder("real", folder, files)
+
+
+def _lama_ids(ann, stuff, real_images) -> tuple[list[int], str]:
+    if stuff is None:
+        raise UserError("--ids lama counts things and stuff: give the stuff json by --stuff")
+    from detdiffusion.datasets.layout_coco import LayoutCocoDataset
+
+    layouts = LayoutCocoDataset([str(ann), str(stuff)], str(real_images))
+    how = (
+        "LAMA's layouts: 3 to 8 objects of instances and stuff, above 2 % of the image, no crowd, no 'other'; "
+        + ", ".join(f"{reason}: {count}" for reason, count in layouts.report.items())
+    )
+    return [layout.image_id for layout in layouts.layouts], how
+
+
+def _read_ids(path: str | Path) -> list[int]:
+    path = Path(path)
+    if path.suffix == ".json":
+        ids = load_json(path, "list of image ids")
+        if isinstance(ids, dict):
+            raise UserError(f"{path}: a json list of image ids is wanted, this is an object")
+    else:
+        try:
+            ids = path.read_text(encoding="utf-8").split()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                f"--ids {path}: cannot be read: {error}; give a file of image ids, or lama"
+            ) from None
+    try:
+        ids = [int(i) for i in ids]
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{path}: image ids are whole numbers: {error}") from None
+    twice = len(ids) - len(set(ids))
+    if twice or not ids:
+        raise UserError(f"{path}: " + (f"{twice} image ids occur twice" if twice else "no image ids"))
+    return ids
+
+
+def _protocol(detector, ann, how, size, min_area_ratio, checkpoint, truth, prompted, samples) -> dict:
+    test_cfg = getattr(detector.model, "test_cfg", None)
+    network = getattr(detector.model, "network_cfg", None)
+    pipeline = detector.config.test_dataloader.dataset.get("pipeline", [])
+    return {
+        "name": "YOLO score",
+        "detector": {
+            "config": detector.name,
+            "network": network.name if network else type(detector.model).__name__,
+            "checkpoint": str(checkpoint) if checkpoint else None,
+            "sha256": sha256_of(checkpoint) if checkpoint else None,
+            "test_cfg": _plain(test_cfg),
+            "pipeline": _plain(pipeline),
+        },
+        "ann": str(ann),
+        "ids": how,
+        "layouts": len(truth["images"]),
+        "samples_per_layout": samples or "all",
+        "resize": f"PIL bicubic to {size} x {size}, then the detector's own",
+        "scored_classes": len(truth["categories"]),
+        "objects": sum(not a["iscrowd"] for a in truth["annotations"]),
+        "crowds": sum(a["iscrowd"] for a in truth["annotations"]),
+        "filtered_objects": len(prompted),
+        "filter": f"no crowd, box above {min_area_ratio:g} of the image; the others are ignored regions",
+        "ap": "COCO bbox AP (IoU 0.50:0.95, 100 detections), boxes scaled to the original images; faster-coco-eval",
+    }
+
+
+def _unlike_darknet(detector) -> list[str]:
+    """A note where the detector is not the protocol's."""
+    cfg = getattr(detector.model, "test_cfg", None) or {}
+    nms = cfg.get("nms") or {}
+    found = (type(detector.model).__name__, cfg.get("score_thr"), nms.get("type"), nms.get("iou_threshold"))
+    if found == ("YOLOv4", 0.25, "nms", 0.45):
+        return []
+    return [
+        f"the detector is {found[0]} with threshold {found[1]} and NMS {found[3]}; papers' YOLO scores are of YOLOv4 "
+        "with 0.25 and 0.45: compare with the rows of this table only"
+    ]
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
+
+
+def _some(names: Sequence[str], limit: int = 5) -> str:
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

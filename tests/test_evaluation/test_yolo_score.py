@@ -1,0 +1,269 @@
+"""The YOLO score with a detector that is right by construction, on folders named as methods name them."""
+
+import csv
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from square_detector import draw, write_detector, write_squares
+
+from detdiffusion.apis.darknet import from_darknet
+from detdiffusion.evaluation import yolo_score
+from detdiffusion.evaluation.image_folders import inspect_images, read_folder, read_square
+from detdiffusion.perception.detector import MMDetDetector
+from detdiffusion.utils.errors import UserError
+
+AREA = 0.01  # a cell is 1.6 % of an image
+
+
+@pytest.fixture(scope="module")
+def detector(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("detector")
+    config, cfg, weights = write_detector(folder)
+    (folder / "names").write_text("red\ngreen\n")
+    done = from_darknet(cfg, weights, folder / "squares.pth", folder / "names")
+    assert done["seen"] == 640 and done["classes"] == 2
+    return MMDetDetector(config, folder / "squares.pth", "cpu")
+
+
+@pytest.fixture
+def data(tmp_path):
+    coco, cells = write_squares(tmp_path)
+    return tmp_path, coco, cells
+
+
+def make(folder, cells, name, size=(64, 64)):
+    folder.mkdir(exist_ok=True)
+    for k, (image_id, squares) in enumerate(cells.items()):
+        draw(squares, size).save(folder / name(image_id, k))
+    return folder
+
+
+def evaluate(detector, root, methods, **kwargs):
+    kwargs = {"min_area_ratio": AREA, "progress": False, **kwargs}
+    return yolo_score.evaluate(detector, root / "instances.json", root / "real", methods, **kwargs)
+
+
+def test_methods_in_one_table(detector, data):
+    """Perfect copies under any name and size have the real bound's AP; known faults have known AP."""
+    root, coco, cells = data
+    half = {i: squares if k % 2 else [] for k, (i, squares) in enumerate(cells.items())}
+    swapped = {i: [(x, y, 3 - c) for x, y, c in squares] for i, squares in cells.items()}
+    methods = {
+        "stem": make(root / "a", cells, lambda i, k: f"COCO_{i:012d}.jpg", (256, 256)),
+        "id": make(root / "b", cells, lambda i, k: f"{i}.png"),
+        "padded": make(root / "c", cells, lambda i, k: f"{i:012d}.webp", (200, 120)),
+        "half": make(root / "d", half, lambda i, k: f"{i}_0.png"),
+        "swapped": make(root / "e", swapped, lambda i, k: f"{i}.png"),
+        "samples": make(
+            make(root / "f", cells, lambda i, k: f"{i}_1.png"), half, lambda i, k: f"{i}_2.png"
+        ).parent
+        / "f",
+    }
+    result = evaluate(detector, root, methods)
+    sets = result["sets"]
+    assert list(sets) == ["real", *methods]
+    # filtered: the two squares; full: the red class has a third object an image that nobody can find
+    for name in ("real", "stem", "id", "padded"):
+        assert sets[name]["filtered_bbox_mAP"] == pytest.approx(1, abs=1e-6), name
+        assert sets[name]["bbox_mAP_per_class"] == pytest.approx({"red": 51 / 101, "green": 1}, abs=1e-6)
+        assert (sets[name]["layouts"], sets[name]["images"], sets[name]["detections"]) == (6, 6, 12)
+    assert sets["half"]["filtered_bbox_mAP"] == pytest.approx(51 / 101)
+    assert sets["swapped"]["bbox_mAP"] == 0 and sets["swapped"]["detections"] == 12
+    assert (sets["samples"]["images"], sets["samples"]["layouts"]) == (12, 6)
+    assert sets["samples"]["filtered_bbox_mAP"] == pytest.approx(76 / 101)  # 9 of 12 found
+    protocol = result["protocol"]
+    assert (protocol["objects"], protocol["filtered_objects"], protocol["layouts"]) == (18, 12, 6)
+    assert protocol["resize"] == "PIL bicubic to 512 x 512, then the detector's own"
+    assert result["notes"] == ["1 categories that the detector cannot name are not scored: ghost"]
+    first = evaluate(detector, root, {"samples": root / "f"}, samples=1)["sets"]["samples"]
+    assert first["filtered_bbox_mAP"] == pytest.approx(1, abs=1e-6) and first["images"] == 6
+
+
+def test_ids(detector, data):
+    root, coco, cells = data
+    ids = list(cells)
+    make(root / "all", cells, lambda i, k: f"{i}.png")
+    make(root / "some", dict(list(cells.items())[:4]), lambda i, k: f"{i}.png")
+    methods = {"all": root / "all", "some": root / "some"}
+    result = evaluate(detector, root, methods)
+    assert [s["layouts"] for s in result["sets"].values()] == [4, 4, 4]
+    assert "all: 2 layouts are not in every method's folder and were left out" in result["notes"]
+    assert "4 of the annotation file's 6 images are scored" in result["notes"]
+    (root / "ids.txt").write_text(f"{ids[1]}\n{ids[0]}\n")
+    result = evaluate(detector, root, methods, ids=root / "ids.txt")
+    assert result["sets"]["real"]["layouts"] == 2 and "ids.txt" in result["protocol"]["ids"]
+
+    def error_of(content, name="ids.txt", **kwargs):
+        (root / name).write_text(content)
+        with pytest.raises(UserError) as caught:
+            evaluate(detector, root, methods, ids=root / name, **kwargs)
+        return str(caught.value)
+
+    assert "some: " in (e := error_of(json.dumps(ids), "ids.json")) and f"2 of 6 layouts have no image, the first "\
+        f"ids {ids[4:]}" in e  # fmt: skip
+    assert "1 ids are not images of" in error_of("5")
+    assert "1 image ids occur twice" in error_of(f"{ids[0]} {ids[0]}")
+    assert "whole numbers" in error_of("a b") and "no image ids" in error_of("")
+    with pytest.raises(UserError, match="--stuff"):
+        evaluate(detector, root, methods, ids="lama")
+    with pytest.raises(UserError, match="cannot be read"):
+        evaluate(detector, root, methods, ids=root / "none")
+
+
+def test_lamas_layouts(detector, data):
+    """Three to eight objects above 2 % over things and stuff."""
+    root, coco, cells = data
+    ids = list(cells)
+    stuff = dict(images=coco["images"], categories=[dict(id=100, name="sky"), dict(id=101, name="other")])
+    stuff["annotations"] = [
+        dict(id=1000 + k, image_id=i, category_id=c, bbox=[0.0, 0.0, 100.0, 50.0], area=5000.0, iscrowd=0)
+        for k, (i, c) in enumerate(
+            [(ids[0], 100), (ids[0], 100), (ids[1], 101), (ids[1], 101), (ids[2], 100)]
+        )
+    ]
+    (root / "stuff.json").write_text(json.dumps(stuff))
+    make(root / "all", cells, lambda i, k: f"{i}.png")
+    # of the things only the ghost (20 x 20 of 128 x 96 = 3.3 %) is large enough: 1 + 2 of stuff in the first image
+    result = evaluate(detector, root, {"all": root / "all"}, ids="lama", stuff=root / "stuff.json")
+    assert result["sets"]["real"]["layouts"] == 1 and "images kept: 1" in result["protocol"]["ids"]
+
+
+def test_modes_are_converted_and_counted(detector, data):
+    root, coco, cells = data
+    modes = dict(zip(cells, ("RGBA", "CMYK", "P", "RGBA", "RGB", "L")))
+    (root / "modes").mkdir()
+    for i, mode in modes.items():
+        draw(cells[i], (64, 64) if mode != "L" else (96, 64)).convert(mode).save(root / "modes" / f"{i}.tif")
+    result = evaluate(detector, root, {"modes": root / "modes"})
+    for note in (
+        "2 images are transparent",
+        "1 images are CMYK",
+        "1 images are grayscale",
+        "1 images are palette",
+    ):
+        assert f"modes: {note} and were converted to RGB" in result["notes"]
+    assert "modes: 1 of 6 images have another size than the 64 x 64 of most" in result["notes"]
+    # all but the grey one are read as they were
+    assert result["sets"]["modes"]["filtered_bbox_mAP"] > 0.75
+    clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
+    clear.save(root / "clear.png")
+    assert (read_square(root / "clear.png", 16) == 255).all()
+    blue = Image.new("RGB", (8, 4), (0, 0, 255))
+    blue.save(root / "blue.png")
+    assert read_square(root / "blue.png", 16)[3, 3].tolist() == [255, 0, 0]  # BGR
+
+
+def test_bad_folders(detector, data):
+    root, coco, cells = data
+    (root / "empty").mkdir()
+    with pytest.raises(UserError, match="x: .*empty: no images in this folder"):
+        read_folder("x", root / "empty", coco["images"])
+    with pytest.raises(UserError, match="no such image folder"):
+        read_folder("x", root / "none", coco["images"])
+    draw([], (8, 8)).save(root / "empty" / "sample.png")
+    with pytest.raises(
+        UserError, match="none of its 1 images belongs .* files are named sample.png, layouts COCO_"
+    ):
+        read_folder("x", root / "empty", coco["images"])
+    draw([], (8, 8)).save(root / "empty" / "139.png")
+    folder = read_folder("x", root / "empty", coco["images"])
+    assert folder.notes == ["x: 1 files belong to no layout and were left out (sample.png)"]
+    draw([], (8, 8)).save(root / "empty" / "0139.jpg")
+    with pytest.raises(UserError, match="0139.jpg and 139.png are both sample 0 of image id 139"):
+        read_folder("x", root / "empty", coco["images"])
+    (root / "empty" / "0139.jpg").unlink()
+    (root / "empty" / "146.png").write_text("<html>")
+    with pytest.raises(UserError, match="146.png: cannot be read as an image"):
+        inspect_images(read_folder("x", root / "empty", coco["images"]))
+    Image.fromarray(np.zeros((8, 8), np.uint16)).save(root / "empty" / "146.png")
+    with pytest.raises(UserError, match="146.png: has more than 8 bits"):
+        inspect_images(read_folder("x", root / "empty", coco["images"]))
+    whole = (root / "real" / coco["images"][0]["file_name"]).read_bytes()
+    (root / "cut.png").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="cut.png: cannot be read"):
+        read_square(root / "cut.png", 64)
+    other = make(root / "other", {list(cells)[1]: []}, lambda i, k: f"{i}.png")
+    one = make(root / "one", {list(cells)[0]: []}, lambda i, k: f"{i}.png")
+    with pytest.raises(UserError, match="no layout in common"):
+        evaluate(detector, root, {"a": other, "b": one})
+
+
+def test_bad_real_images_and_categories(detector, data):
+    root, coco, cells = data
+    method = make(root / "m", cells, lambda i, k: f"{i}.png")
+    with pytest.raises(UserError, match="real: .*6 of 6 real images are missing"):
+        yolo_score.evaluate(detector, root / "instances.json", root / "m", {"m": method})
+    name = coco["images"][2]["file_name"]
+    draw([], (64, 64)).save(root / "real" / name)
+    with pytest.raises(UserError, match=f"{name}: has 64 x 64 pixels, but the annotation file says 128 x 96"):
+        evaluate(detector, root, {"m": method})
+    coco["categories"] = [dict(c, name=f"{c['name']} cell") for c in coco["categories"]]
+    (root / "instances.json").write_text(json.dumps(coco))
+    with pytest.raises(UserError, match="names none of the data set's categories"):
+        evaluate(detector, root, {"m": method})
+
+
+def test_folders_of_the_generator(detector, data):
+    """Named by nothing but the annotation file beside the images."""
+    root, coco, cells = data
+    make(root / "set", {}, None)
+    make(root / "set" / "images", cells, lambda i, k: f"{900 + k}.png")
+    images = [
+        dict(id=900 + k, file_name=f"{900 + k}.png", width=64, height=64, source_image_id=i)
+        for k, i in enumerate(cells)
+    ]
+    images.append(dict(id=1, file_name="1.png", width=64, height=64, source_image_id=5))
+    content = dict(images=images, annotations=[], categories=coco["categories"])
+    (root / "set" / "annotations.json").write_text(json.dumps(content))
+    result = evaluate(detector, root, {"hard": root / "set"})
+    assert result["sets"]["hard"]["filtered_bbox_mAP"] == pytest.approx(1, abs=1e-6)
+    assert "hard: 1 images of other data sets were left out" in result["notes"]
+    (root / "set" / "images" / "901.png").unlink()
+    with pytest.raises(UserError, match="1 images of .* are missing, the first .*901.png"):
+        evaluate(detector, root, {"hard": root / "set"})
+
+
+def test_tool(detector, data, repo_root, monkeypatch, capsys):
+    root, coco, cells = data
+    make(root / "m", cells, lambda i, k: f"{i}.png")
+    checkpoint = Path(detector.name).with_suffix(".pth")
+    command = [
+        "evaluate_yolo_score.py",
+        "--detector",
+        detector.name,
+        str(checkpoint),
+        "--device",
+        "cpu",
+    ]
+    command += [
+        "--ann",
+        str(root / "instances.json"),
+        "--real-images",
+        str(root / "real"),
+        "--min-area",
+        str(AREA),
+    ]
+    command += ["--images", str(root / "m"), f"again={root / 'm'}", "--out", str(root / "out")]
+    monkeypatch.setattr(sys, "argv", command)
+    main = runpy.run_path(str(repo_root / "tools" / "evaluate_yolo_score.py"))["main"]
+    main()
+    printed = capsys.readouterr().out
+    assert "real (bound)" in printed
+    assert "threshold 0.25, NMS 0.45" in printed and "18 objects and 0 crowds of 2 classes" in printed
+    result = json.loads((root / "out" / "yolo_score.json").read_text())
+    assert list(result["sets"]) == ["real", "m", "again"] and result["sets"]["m"] == result["sets"]["again"]
+    assert len(result["protocol"]["detector"]["sha256"]) == 64
+    with open(root / "out" / "yolo_score.csv", newline="") as file:
+        lines = list(csv.DictReader(file))
+    assert [line["set"] for line in lines] == ["real", "m", "again"]
+    assert float(lines[1]["filtered_bbox_mAP"]) == result["sets"]["m"]["filtered_bbox_mAP"]
+    assert "| real (bound) | 6 | 6 | 12 |" in (root / "out" / "yolo_score.md").read_text()
+    for bad in (["--images", "real=x"], ["--images", "a=x", "a=y"], ["--samples", "0"], ["--min-area", "1"]):
+        monkeypatch.setattr(sys, "argv", [*command, *bad])
+        with pytest.raises(SystemExit, match="2"):
+            main()
