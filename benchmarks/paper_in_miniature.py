@@ -81,7 +81,7 @@ def main() -> None:
         return SeedJobs(ROOT, folder(seed), SCALES[args.scale], seed, layout)
 
     seeds = [seed_jobs(seed) for seed in range(args.first_seed, args.first_seed + args.seeds)]
-    jobs = ordered_jobs(seeds, jobs_of_claims(claims))
+    jobs = ordered_jobs(seeds, jobs_of_claims(claims) if claims else None)
     if args.dry_run:
         for job in jobs:
             print(f"# seed {job.seed}, {job.name}: {job.title}")

@@ -172,15 +172,15 @@ CLAIMS = (
 )
 
 
-def jobs_of_claims(names: Collection[str] | None) -> set[str]:
-    """The jobs that some claims need (None: all); the detector's is always one of them.
+def jobs_of_claims(names: Collection[str]) -> set[str]:
+    """The jobs that some claims need; the detector's is always one of them.
 
     Raises:
         KeyError: no such claim.
     """
     claims = {claim.name: claim for claim in CLAIMS}
     wanted = {"detector"}
-    for name in claims if names is None else names:
+    for name in names:
         for comparison in claims[name].comparisons:
             sides = (comparison.higher, comparison.lower)
             wanted |= {QUANTITIES[side][0] for side in sides if isinstance(side, str)}
