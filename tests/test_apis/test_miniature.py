@@ -190,10 +190,8 @@ def test_time_locks_and_failures(tmp_path):
 
 def test_agreement_is_the_rank_correlation(tmp_path):
     scores = [0.1, 0.2, 0.3, 0.8, 0.9]
-    difficulty = [
-        dict(dict.fromkeys(("contrast", "blur", "texture", "occlusion", "size"), 0.5), score=s)
-        for s in scores
-    ]
+    alike = dict.fromkeys(FACTORS, 0.5)
+    difficulty = [dict(alike, score=score) for score in scores]
     things = [dict(id=i, iscrowd=0, difficulty=d) for i, d in enumerate(difficulty)]
     things.append(dict(id=9, iscrowd=1))
     (tmp_path / "i.json").write_text(json.dumps(dict(annotations=things)))

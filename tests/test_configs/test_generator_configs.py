@@ -16,7 +16,7 @@ from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "ablations").glob("*.py"))
+ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "ablations").glob("*_coco.py"))
 VARIANTS = [f"detdiffusion_coco_{name}.py" for name in ("lora", "small-memory", "sd21")]
 COCO = ["detdiffusion_coco.py", "geodiffusion_coco.py", "detdiffusion_coco-800x456.py", *VARIANTS, *ABLATIONS]
 ALL = [
@@ -251,6 +251,21 @@ def test_ablations_differ_from_the_recipe_in_one_thing():
         "without-foreground-weights_coco": dict(noise_loss=dict(recipe["noise_loss"], foreground=False)),
         "without-dice_coco": dict(perception_loss=dict(loss, use_dice=False)),
         "without-sqrt-alpha-bar_coco": dict(perception_loss=dict(loss, weight_by=None)),
+    }
+
+
+def test_ablations_of_miniscenes_are_those_of_coco():
+    recipe = load("detdiffusion_miniscenes.py").to_dict()
+    loss, changes = recipe["model"]["perception_loss"], {}
+    for path in (CONFIGS / "ablations").glob("*_miniscenes.py"):
+        config = load(f"ablations/{path.name}").to_dict()
+        model = config.pop("model")
+        assert config == {key: value for key, value in recipe.items() if key != "model"}
+        changes[path.stem] = {key: model[key] for key in model if model[key] != recipe["model"][key]}
+    assert changes == {
+        "attr-only_miniscenes": dict(mask_head=None, perception_loss=None),
+        "without-dice_miniscenes": dict(perception_loss=dict(loss, use_dice=False)),
+        "without-sqrt-alpha-bar_miniscenes": dict(perception_loss=dict(loss, weight_by=None)),
     }
 
 
