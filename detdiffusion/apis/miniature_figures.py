@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from detdiffusion.evaluation.trainability import read_run
+from detdiffusion.evaluation.training_runs import read_run
 from detdiffusion.utils.errors import UserError
 
 FACTORS = ("contrast", "blur", "texture", "occlusion", "size")
@@ -57,6 +57,13 @@ def fidelity_figures(path: Path) -> dict:
     if result["bootstrap"]:
         figures["bootstrap"] = result["bootstrap"]
     return figures
+
+
+def factor_figures(things: Path, real_images: Path, sets: Mapping[str, Path]) -> dict:
+    """See :func:`detdiffusion.evaluation.factors.compare_factors`; it alone imports image libraries."""
+    from detdiffusion.evaluation.factors import compare_factors
+
+    return compare_factors(things, real_images, sets)
 
 
 def _spearman(a: list, b: list) -> float | None:

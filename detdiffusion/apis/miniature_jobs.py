@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from detdiffusion.evaluation.factors import MEASURES, compare_factors
-from detdiffusion.evaluation.trainability import read_run
+from detdiffusion.evaluation.names import MEASURES
+from detdiffusion.evaluation.training_runs import read_run
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.steps import Step, config_digest
 
 from .miniature import Job, Scale
-from .miniature_figures import detector_figures, fidelity_figures
+from .miniature_figures import detector_figures, factor_figures, fidelity_figures
 from .miniscenes_steps import ZOO_LAYOUT, MiniScenesSteps, Weights, weights
 
 DETECTOR, OTHER_DETECTOR = "atss", "fcos"
@@ -248,7 +248,7 @@ class SeedJobs:
             {**arm.facts, "measures": list(MEASURES)},
             (*arm.chain, *arm.steps),
             (),
-            lambda: compare_factors(things, self.data_dir / "val" / "images", sets),
+            lambda: factor_figures(things, self.data_dir / "val" / "images", sets),
         )
 
     # detectors on real and synthetic images

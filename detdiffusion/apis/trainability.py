@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from detdiffusion.evaluation.detection import METRIC_NAMES
+from detdiffusion.evaluation.names import METRIC_NAMES
 from detdiffusion.evaluation.trainability import (
     TrainingRun,
     compare_classes,

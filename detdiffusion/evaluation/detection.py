@@ -16,9 +16,9 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.evaluation.names import METRIC_NAMES
 from detdiffusion.utils.errors import UserError
 
-METRIC_NAMES = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_s", "bbox_mAP_m", "bbox_mAP_l")
 BACKENDS = ("faster-coco-eval", "pycocotools")
 
 

@@ -14,9 +14,9 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.evaluation.names import MEASURES
 from detdiffusion.utils.errors import UserError
 
-MEASURES = ("contrast", "sharpness", "camouflage")
 _MIN_PIXELS = 12
 
 

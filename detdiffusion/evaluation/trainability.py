@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from detdiffusion.datasets.coco_json import read_coco
-from detdiffusion.evaluation.detection import METRIC_NAMES
+from detdiffusion.evaluation.names import METRIC_NAMES
 from detdiffusion.evaluation.training_runs import TrainingRun, read_run
 
 __all__ = ["TrainingRun", "compare_runs", "compare_classes", "group_runs", "rarest_classes", "read_run"]

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detdiffusion.evaluation.detection import METRIC_NAMES
+from detdiffusion.evaluation.names import METRIC_NAMES
 from detdiffusion.utils.errors import UserError
 
 _CLASS_SUFFIX = "_precision"

@@ -7,7 +7,7 @@ import io
 import json
 from pathlib import Path
 
-from detdiffusion.evaluation.detection import METRIC_NAMES
+from detdiffusion.evaluation.names import METRIC_NAMES
 from detdiffusion.utils.files import write_atomic
 
 TITLES = dict(zip(METRIC_NAMES, ("AP", "AP50", "AP75", "APs", "APm", "APl")))
