@@ -8,7 +8,7 @@ _COLOURS = {"holds": "#2ca02c", "does not hold": "#d62728", "undecided": "#7f7f7
 
 
 def plot_differences(board: dict) -> bytes | None:
-    """A PNG: for every comparison a dot a seed and the mean; right of zero is the claimed direction.
+    """A PNG: for every comparison that a verdict rests on a dot a seed and the mean; right of zero is the claimed direction.
 
     Comparisons in AP share a panel; a claim in another unit has its own.
 
@@ -26,7 +26,7 @@ def plot_differences(board: dict) -> bytes | None:
         factor, _ = row["unit"]
         title = "AP, percentage points" if factor == 100 else f"{row['claim']}, in its own unit"
         for one in row["comparisons"]:
-            if one["n"]:
+            if one["n"] and one["role"] != "note":
                 label = f"{row['claim']}  {one['higher']['quantity']} − {one['lower']['quantity']}"
                 groups.setdefault(title, []).append((label, one, factor))
     if not groups:

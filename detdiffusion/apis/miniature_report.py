@@ -37,8 +37,9 @@ def scoreboard(jobs: Sequence[Job], results: ResultFolder, command: str) -> dict
         command: that continues the work, with ``{claims}`` where ``--only`` takes its claims.
 
     Returns:
-        ``claims`` (see :func:`detdiffusion.evaluation.claims.judge`; undecided ones for want of seeds with
-        ``continue``), ``values`` seed -> quantity -> value, ``cost``, ``machines``, ``settings``, ``notes``.
+        ``claims`` (see :func:`detdiffusion.evaluation.claims.judge`; those that want seeds with their command,
+        ``continue``), ``continue`` for all of these together, ``values`` seed -> quantity -> value, ``cost``,
+        ``machines``, ``settings``, ``notes``.
     """
     found: dict[int, dict[str, dict]] = {job.seed: {} for job in jobs}
     for job in jobs:
@@ -48,18 +49,17 @@ def scoreboard(jobs: Sequence[Job], results: ResultFolder, command: str) -> dict
         seed: quantities({name: result["figures"] for name, result in done.items()})
         for seed, done in found.items()
     }
-    claims = []
-    for claim in CLAIMS:
-        row = judge(claim, values)
-        if row["n"] < MIN_SEEDS:
-            row["continue"] = command.format(claims=claim.name)
-        claims.append(row)
+    claims = [judge(claim, values) for claim in CLAIMS]
+    missing = [row for row in claims if row["n"] < MIN_SEEDS]
+    for row in missing:
+        row["continue"] = command.format(claims=row["claim"])
     every = [result for done in found.values() for result in done.values()]
     return dict(
         date=datetime.now(timezone.utc).isoformat(timespec="seconds"),
         seeds=sorted(found),
         rule=RULE,
         claims=claims,
+        **{"continue": command.format(claims=",".join(row["claim"] for row in missing)) if missing else None},
         values=values,
         results=len(every),
         jobs=len(jobs),
@@ -85,7 +85,9 @@ def _cost(jobs: Sequence[Job], found: Mapping[int, Mapping[str, dict]]) -> dict:
         for name, seconds in processor.items():
             steps[name][1].append(seconds)
     means = {name: tuple(statistics.fmean(v) if v else None for v in pair) for name, pair in steps.items()}
-    first = {job.name: job for job in reversed(jobs)}
+    first: dict[str, Job] = {}
+    for job in jobs:
+        first.setdefault(job.name, job)
     rows, owned = {}, set()
     for name, job in first.items():
         own = [step.name for step in job.steps]
@@ -198,25 +200,26 @@ def write_strategies(seeds: Sequence[SeedJobs], folder: Path, layouts: int = 4) 
 
 
 def markdown(board: dict) -> str:
-    """The scoreboard as Markdown: claims, rule, cost, notes."""
+    """The scoreboard as Markdown: claims, rule, comparisons, cost, notes."""
     lines = [
         "# The paper in miniature",
         "",
-        f"{board['results']} of {board['jobs']} jobs of seeds {', '.join(map(str, board['seeds']))}; "
-        f"{board['date'][:10]}. AP in percent; mean ± sample deviation over seeds.",
+        f"{board['results']} of {board['jobs']} jobs, seeds {', '.join(map(str, board['seeds']))}, "
+        f"{board['date'][:10]}. AP in percent; mean ± sample deviation over seeds; p is the largest of a claim's.",
         "",
-        "| claim | paper | here | difference | n | p | verdict |",
-        "|---|---|---|---|---|---|---|",
+        "| claim | paper | here | n | p | verdict |",
+        "|---|---|---|---|---|---|",
         *(_claim_line(row) for row in board["claims"]),
         "",
         board["rule"],
     ]
-    reasons = [row for row in board["claims"] if row["reason"]]
-    if reasons:
-        lines += ["", "Why not “holds”:", ""]
-        for row in reasons:
-            more = f"; continue with `{row['continue']}`" if "continue" in row else ""
-            lines.append(f"- {row['claim']}: {row['reason']}{more}")
+    reasons = [row for row in board["claims"] if row["reason"] and "continue" not in row]
+    lines += ["", *(f"- {row['claim']}: {row['reason']}." for row in reasons)] if reasons else []
+    if board["continue"]:
+        lines += ["", f"To go on where seeds are missing: `{board['continue']}`"]
+    lines += ["", "| comparison | paper | here | difference | n | p |", "|---|---|---|---|---|---|"]
+    for row in board["claims"]:
+        lines += [_comparison_line(row, one) for one in row["comparisons"] if one["n"]]
     lines += ["", "| minutes a seed | wall clock | processor |", "|---|---|---|"]
     for name, cost in [*board["cost"]["jobs"].items(), ("**a full seed**", board["cost"]["seed"])]:
         lines.append(f"| {name} | {_minutes(cost['wall'])} | {_minutes(cost['processor'])} |")
@@ -232,23 +235,38 @@ def markdown(board: dict) -> str:
 
 
 def _claim_line(row: dict) -> str:
-    parts: list[list[str]] = [[], [], [], []]
+    """Every quantity once, in the order of the comparisons."""
+    here: dict[str, str] = {}
+    paper: dict[str, str] = {}
     for one in row["comparisons"]:
-        sign = {"test": ">", "order": "≥", "note": "over"}[one["role"]]
-        lower = one["lower"]["quantity"]
-        sides = f"{one['higher']['quantity']} {sign} {lower}"
-        factor, digits = row["unit"]
-        fixed = isinstance(lower, (int, float))
-        second = "" if fixed else f" {sign} {_spread(one['lower'], factor, digits)}"
-        parts[0].append(f"{one['paper'][0]} {sign} {one['paper'][1]}" if one["paper"] else "–")
-        here = f"{_spread(one['higher'], factor, digits)}{second}"
-        parts[1].append(f"{sides}: {here}" if one["n"] else f"{sides}: –")
-        parts[2].append(_spread(one["difference"], factor, digits, "+"))
-        parts[3].append("–" if one["p"] is None or one["role"] != "test" else f"{one['p']:.3f}")
-    cells = ["<br>".join(part) for part in parts]
-    head = f"**{row['claim']}** {row['statement']} ({row['source']})"
+        if one["role"] == "note":
+            continue
+        for side, published in zip(("higher", "lower"), one["paper"] or (None, None)):
+            name = one[side]["quantity"]
+            if isinstance(name, str):
+                here.setdefault(name, _spread(one[side], *row["unit"]))
+                paper.setdefault(name, "–" if published is None else str(published))
+    known = any(value != "–" for value in paper.values())
+    values = "<br>".join(f"{name} {value}" for name, value in here.items())
+    published = "<br>".join(f"{name} {value}" for name, value in paper.items()) if known else "–"
     verdict = row["verdict"] if row["n"] >= MIN_SEEDS else f"undecided, n = {row['n']}"
-    return f"| {head} | {cells[0]} | {cells[1]} | {cells[2]} | {row['n']} | {cells[3]} | **{verdict}** |"
+    head = f"**{row['claim']}** {row['statement']} ({row['source']})"
+    return f"| {head} | {published} | {values} | {row['n']} | {_p(row['p'])} | **{verdict}** |"
+
+
+def _comparison_line(row: dict, one: dict) -> str:
+    sign = {"test": ">", "order": "≥", "note": ">"}[one["role"]]
+    higher, lower = one["higher"], one["lower"]
+    name = f"{row['claim']} {higher['quantity']} {sign} {lower['quantity']}"
+    name += " (beside the claim)" if one["role"] == "note" else ""
+    paper = f"{one['paper'][0]} {sign} {one['paper'][1]}" if one["paper"] else "–"
+    sides = [_spread(side, *row["unit"]) for side in (higher, lower) if isinstance(side["quantity"], str)]
+    difference = _spread(one["difference"], *row["unit"], "+")
+    return f"| {name} | {paper} | {', '.join(sides)} | {difference} | {one['n']} | {_p(one['p'])} |"
+
+
+def _p(value: float | None) -> str:
+    return "–" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _spread(value: dict, factor: float, digits: int, sign: str = "") -> str:

@@ -121,11 +121,11 @@ def judge(claim: Claim, values: Values) -> dict:
     elif "does not hold" in verdicts:
         against = [row for row in parts if row["verdict"] == "does not hold"]
         verdict = "does not hold"
-        reason = "; ".join(f"{_words(row)} is not the order seen" for row in against)
+        reason = f"the means do not have {'; '.join(_words(row) for row in against)}"
     elif "undecided" in verdicts:
         weak = [row for row in parts if row["verdict"] == "undecided"]
         verdict = "undecided"
-        reason = "; ".join(f"{_words(row)}: seen, but p = {_p(row['p'])}" for row in weak)
+        reason = "the means have " + "; ".join(f"{_words(row)}, but p = {_p(row['p'])}" for row in weak)
     else:
         verdict, reason = "holds", ""
     return dict(

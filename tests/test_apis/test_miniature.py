@@ -249,7 +249,7 @@ def test_scoreboard_from_result_files_alone(tmp_path, seeds):
     paths = write_scoreboard(board, tmp_path)
     assert [path.suffix for path in paths] == [".json", ".md", ".csv", ".png"]
     text = paths[1].read_text()
-    assert "undecided, n = 2" in text and "`run --only C6`" in text and "+10.2 ± 0.1" in text
+    assert "undecided, n = 2" in text and "`run --only C6,C7,C8`" in text and "+10.2 ± 0.1" in text
     assert len(re.findall(r"^\| \*\*[CM]\d+\*\*", text, re.M)) == 12
     lines = list(csv.DictReader(io.StringIO(paths[2].read_text())))
     assert len(lines) == sum(len(claim.comparisons) for claim in CLAIMS)

@@ -67,7 +67,7 @@ def test_every_part_of_a_claim_counts_but_notes():
     for found in values.values():
         found["c"] -= 0.01
     row = judge(claim, values)
-    assert row["verdict"] == "does not hold" and row["reason"] == "c above a is not the order seen"
+    assert row["verdict"] == "does not hold" and row["reason"] == "the means do not have c above a"
     del values[3]["c"]
     assert judge(claim, values)["n"] == 2 and judge(claim, values)["verdict"] == "undecided"
 
