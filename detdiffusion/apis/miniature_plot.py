@@ -8,9 +8,9 @@ _COLOURS = {"holds": "#2ca02c", "does not hold": "#d62728", "undecided": "#7f7f7
 
 
 def plot_differences(board: dict) -> bytes | None:
-    """A PNG: for every comparison that a verdict rests on a dot a seed and the mean; right of zero is the claimed direction.
+    """A PNG: a dot a seed and the mean of every comparison that decides a verdict.
 
-    Comparisons in AP share a panel; a claim in another unit has its own.
+    Right of zero is the claimed direction. Comparisons in AP share a panel; a claim in another unit has its own.
 
     Args:
         board: of :func:`.miniature_report.scoreboard`.

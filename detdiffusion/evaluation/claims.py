@@ -111,9 +111,12 @@ def judge(claim: Claim, values: Values) -> dict:
         ``p`` (the largest of its tests), ``verdict`` (``holds``, ``does not hold``, ``undecided``), ``reason`` and
         ``comparisons``.
     """
-    rows = [compare(comparison, values) for comparison in claim.comparisons]
+    deciding = [comparison for comparison in claim.comparisons if comparison.role != "note"]
+    complete = {s: found for s, found in values.items() if all(_pair(one, found) for one in deciding)}
+    n = len(complete)
+    shown = complete if n >= MIN_SEEDS else values  # what there is, as long as it decides nothing
+    rows = [compare(one, values if one.role == "note" else shown) for one in claim.comparisons]
     parts = [row for row in rows if row["role"] != "note"]
-    n = min(row["n"] for row in parts)
     tests = [row["p"] for row in parts if row["role"] == "test"]
     verdicts = [row["verdict"] for row in parts]
     if n < MIN_SEEDS:

@@ -72,6 +72,19 @@ def test_every_part_of_a_claim_counts_but_notes():
     assert judge(claim, values)["n"] == 2 and judge(claim, values)["verdict"] == "undecided"
 
 
+def test_only_complete_seeds_decide():
+    claim = Claim("C", "", "", (Comparison("a", "b"), Comparison("b", "c")))
+    values = {s: dict(a=2 + s / 50, b=1.0, c=s / 99) for s in range(1, 7)}
+    del values[1]["a"], values[2]["c"], values[3]["c"]
+    row = judge(claim, values)
+    assert row["n"] == 3 and row["verdict"] == "holds"
+    assert [one["seeds"] for one in row["comparisons"]] == [[4, 5, 6], [4, 5, 6]]
+    del values[4]["a"]
+    row = judge(claim, values)
+    assert row["n"] == 2 and row["verdict"] == "undecided"
+    assert [one["n"] for one in row["comparisons"]] == [4, 4]
+
+
 def test_a_number_as_the_lower_side():
     row = judge(Claim("M", "", "", (Comparison("a", 0.3),)), {s: dict(a=0.5 + s / 100) for s in (1, 2, 3)})
     p = stats.ttest_1samp([0.51, 0.52, 0.53], 0.3, alternative="greater").pvalue
