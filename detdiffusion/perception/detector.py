@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +19,7 @@ from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import sha256_of
 
 from .predictions import UNKNOWN_CATEGORY, Predictions
 
@@ -47,23 +52,74 @@ class MMDetDetector:
         cfg_options: Sequence[str] | None = None,
     ) -> None:
         compat.setup()
-        from mmengine.registry import init_default_scope
-
         from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
 
-        self.config_path = str(config)
+        self.config_path, self.checkpoint_path = str(config), str(checkpoint)
         self.config = load_config(self.config_path, cfg_options)
         for key in ("model", "test_dataloader"):
             if key not in self.config:
                 raise UserError(f"{config}: not a detector's config: it lacks '{key}'")
-        init_default_scope("mmdet")
         self._dataset_cfg = _test_dataset(self.config, self.config_path)
         stored = load_checkpoint(checkpoint)
-        self.classes = _class_names(stored, self._dataset_cfg, checkpoint)
-        self.model = _build(self.config, self.config_path)
+        with _mmdet_scope():
+            self.classes = _class_names(stored, self._dataset_cfg, checkpoint)
+            self.model = _build(self.config, self.config_path)
         load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}")
         self.device = choose_device(device)
         self.model.to(self.device).eval()
+
+    @cached_property
+    def identity(self) -> dict:
+        """Checksums of the network with its test pipeline and of the weights: equal for equal predictions."""
+        parts = dict(model=self.config.model.to_dict(), pipeline=self._dataset_cfg["pipeline"])
+        text = json.dumps(parts, sort_keys=True, default=str)
+        return dict(
+            config_sha256=hashlib.sha256(text.encode()).hexdigest(),
+            checkpoint_sha256=sha256_of(self.checkpoint_path),
+        )
+
+    @property
+    def batch_size(self) -> int:
+        """Images a batch: that of the config's ``test_dataloader``."""
+        return self.config.test_dataloader.get("batch_size", 1)
+
+    @contextlib.contextmanager
+    def pooled_features(self) -> Iterator[list[torch.Tensor]]:
+        """A list that every batch within adds to: (B, D) float32 on the CPU, the last backbone stage averaged."""
+        rows: list[torch.Tensor] = []
+
+        def pool(module, inputs, outputs):
+            rows.append(outputs[-1].float().mean(dim=(2, 3)).cpu())
+
+        handle = self.model.backbone.register_forward_hook(pool)
+        try:
+            yield rows
+        finally:
+            handle.remove()
+
+    def predict_arrays(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> list[dict]:
+        """Detects on images in memory.
+
+        Args:
+            images: (H, W, 3) uint8 RGB.
+            batch_size: default: :attr:`batch_size`.
+
+        Returns:
+            For each image ``boxes`` (N, 4) float64 xyxy in its pixels, ``scores`` (N,) float64 and ``labels``
+            (N,) int64 into :attr:`classes`.
+        """
+        from mmengine.dataset import pseudo_collate
+
+        pipeline, found = self._array_pipeline, []
+        size = batch_size or self.batch_size
+        with torch.inference_mode():
+            for start in range(0, len(images), size):
+                part = images[start : start + size]
+                batch = [pipeline(dict(img=np.ascontiguousarray(i[..., ::-1]), img_id=0)) for i in part]
+                for sample in self.model.test_step(pseudo_collate(batch)):
+                    _, labels, boxes, scores = self._columns(sample, np.arange(len(self.classes)))
+                    found.append(dict(boxes=boxes, scores=scores, labels=labels))
+        return found
 
     def predict(
         self,
@@ -92,8 +148,8 @@ class MMDetDetector:
         from mmengine.dataset import pseudo_collate
         from tqdm import tqdm
 
-        _check_files(images, Path(img_dir))
-        batch_size = batch_size or self.config.test_dataloader.get("batch_size", 1)
+        check_image_files(images, Path(img_dir))
+        batch_size = batch_size or self.batch_size
         loader = DataLoader(
             _Images(images, Path(img_dir), self._pipeline()),
             batch_size=batch_size,
@@ -105,7 +161,7 @@ class MMDetDetector:
         bar = tqdm(total=len(images), desc="detecting", unit="img", disable=not progress, mininterval=0.5)
         if not bar.disable and not bar.fp.isatty():
             bar.mininterval = 30
-        columns: list[tuple] = []
+        columns: list[tuple] = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 4)), np.zeros(0))]
         with bar, torch.inference_mode():
             for batch in loader:
                 for sample in self.model.test_step(batch):
@@ -133,15 +189,23 @@ class MMDetDetector:
             found.scores.numpy().astype(np.float64),
         )
 
-    def _pipeline(self):
+    @cached_property
+    def _array_pipeline(self):
+        return self._pipeline(from_array=True)
+
+    def _pipeline(self, from_array: bool = False):
         from mmcv.transforms import Compose
 
         steps = [copy.deepcopy(s) for s in self._dataset_cfg["pipeline"]]
+        if from_array:
+            steps = [s for s in steps if s["type"].rpartition(".")[2] != "LoadImageFromFile"]
+            steps.insert(0, dict(type="mmdet.LoadImageFromNDArray"))
         steps = [s for s in steps if s["type"].rpartition(".")[2] not in _ANNOTATION_STEPS]
         for step in steps:
             if step["type"].rpartition(".")[2] == "PackDetInputs":
                 step["meta_keys"] = ("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")
-        return Compose(steps)
+        with _mmdet_scope():
+            return Compose(steps)
 
 
 class _Images(Dataset):
@@ -172,7 +236,15 @@ class _Images(Dataset):
         return results
 
 
-def _check_files(images: Sequence[dict], img_dir: Path) -> None:
+def _mmdet_scope():
+    """mmdet's names without prefix, and the scope as it was afterwards: a generator may be training around this."""
+    from mmengine.registry import DefaultScope
+
+    return DefaultScope.overwrite_default_scope("mmdet")
+
+
+def check_image_files(images: Sequence[dict], img_dir: Path) -> None:
+    """Raises UserError, with their number, if files of COCO image dicts are missing in ``img_dir``."""
     if not img_dir.is_dir():
         raise UserError(f"{img_dir}: no such image folder; give it by --img-dir")
     missing = [image for image in images if not (img_dir / image["file_name"]).is_file()]
