@@ -48,7 +48,7 @@ class FidProtocol:
         for key in ("size", "extractor_size"):
             value = getattr(self, key)
             if value is not None:
-                if len(value) != 2 or min(value) < 1:
+                if not isinstance(value, (tuple, list)) or len(value) != 2 or min(value) < 1:
                     raise UserError(
                         f"FID protocol {self.name!r}: {key} must be (height, width), got {value!r}"
                     )
