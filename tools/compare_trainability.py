@@ -34,7 +34,7 @@ def main() -> None:
     from rich.console import Console
     from rich.markdown import Markdown
 
-    from detdiffusion.evaluation.trainability import compare_runs, markdown_table, read_run
+    from detdiffusion.evaluation.trainability import compare_runs, markdown_table, read_run, result_of
 
     arms: dict = {}
     for item in args.work_dirs:
@@ -46,7 +46,7 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     table = markdown_table(rows, notes)
     (out / "comparison.md").write_text(table)
-    (out / "comparison.json").write_text(json.dumps({"rows": rows, "notes": notes}, indent=2) + "\n")
+    (out / "comparison.json").write_text(json.dumps(result_of(rows, notes, arms), indent=2) + "\n")
     with (out / "comparison.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, fieldnames=list(rows[0]))
         writer.writeheader()

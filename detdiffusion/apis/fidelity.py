@@ -120,6 +120,7 @@ def evaluate_fidelity(
             protocol.name: dict(
                 description=protocol.describe(extractor.features),
                 extractor=extractor.identity,
+                distance=extractor.distance,
                 **protocol.to_dict(),
             )
             for protocol, extractor in plans
@@ -188,7 +189,9 @@ def _distances(protocol: FidProtocol, extractor, bound, sets, store: FeatureCach
             )
             notes += real_features[size].notes
         generated = extract_features(extractor, paths, size=size, name=one.name, generated=True, **common)
-        values, more = distances(generated, real_features[size], extractor.features, protocol.kernel_metrics)
+        values, more = distances(
+            generated, real_features[size], extractor.features, protocol.kernel_metrics, extractor.distance
+        )
         found[one.name] = values
         notes += [*generated.notes, *(f"{protocol.name}: {line}" for line in more)]
     return found, notes

@@ -28,9 +28,9 @@ def fidelity_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
 
 
 def _distance_columns(protocol: str, result: Mapping) -> list[tuple[str, str]]:
-    inception = result["protocol"]["fid"][protocol]["extractor"].get("name", "").startswith("inception")
-    columns = [("FID" if inception else "Fréchet", "fid")]
-    if result["protocol"]["fid"][protocol]["kernel_metrics"]:
+    settings = result["protocol"]["fid"][protocol]
+    columns = [("FID" if settings["distance"] == "fid" else "Fréchet", settings["distance"])]
+    if settings["kernel_metrics"]:
         columns += [("KID", "kid"), ("precision", "precision"), ("recall", "recall")]
     return columns
 

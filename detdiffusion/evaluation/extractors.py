@@ -1,7 +1,8 @@
 """Feature extractors for Fréchet and kernel distances: torch-fidelity's by weights file, or a detector's backbone.
 
 An extractor has ``features`` (what the vectors are, printed beside every figure), ``identity`` (json-able; equal
-only for extractors that give equal features; part of cache keys) and is called with (B, 3, H, W) uint8 RGB images
+only for extractors that give equal features; part of cache keys), ``distance`` (what a Fréchet distance of them is
+called: ``fid`` only for Inception's) and is called with (B, 3, H, W) uint8 RGB images
 to give (B, D) float32 on the CPU.
 """
 
@@ -90,6 +91,7 @@ class TorchFidelityExtractor:
         self.features = f"torch-fidelity {name}, {feature}"
         if digest:
             self.features += f", weights {digest[:8]}"
+        self.distance = "fid" if name == INCEPTION else "frechet"
         self.identity = dict(kind="torch-fidelity", name=name, feature=feature, weights_sha256=digest)
         self.notes: list[str] = []
         if name == INCEPTION and digest and not digest.startswith(INCEPTION_SHA256):
@@ -119,6 +121,7 @@ class DetectorExtractor:
 
         self.detector = detector or MMDetDetector(config, checkpoint, device, cfg_options)
         self.features = f"{Path(self.detector.config_path).stem}: last backbone stage, mean over positions"
+        self.distance = "frechet"
         self.identity = dict(kind="mmdet backbone", **self.detector.identity)
         self.notes: list[str] = []
 

@@ -136,7 +136,7 @@ def extract_features(
 
 
 def distances(
-    generated: SetFeatures, real: SetFeatures, features: str, kernel_metrics: bool
+    generated: SetFeatures, real: SetFeatures, features: str, kernel_metrics: bool, name: str = "fid"
 ) -> tuple[dict[str, float], list[str]]:
     """FID and, if wanted, KID, precision and recall of a set against the real one.
 
@@ -147,20 +147,21 @@ def distances(
         generated, real: of the same extractor and protocol.
         features: what the vectors are.
         kernel_metrics: whether the other three are computed.
+        name: of the distance, an extractor's ``distance``.
 
     Returns:
-        ``(metrics, notes)``: ``fid``, ``kid``, ``kid_std``, ``precision``, ``recall``, ``images``,
+        ``(metrics, notes)``: ``fid`` (or ``name``), ``kid``, ``kid_std``, ``precision``, ``recall``, ``images``,
         ``real_images``; the notes warn where a figure means little.
     """
     fitted = [FeatureStatistics.fit(s.vectors, features) for s in (generated, real)]
-    metrics: dict[str, float] = dict(fid=frechet_distance(*fitted))
+    metrics: dict[str, float] = {name: frechet_distance(*fitted)}
     metrics.update(images=len(generated.vectors), real_images=len(real.vectors))
     notes = []
     smallest, width = min(len(generated.vectors), len(real.vectors)), real.vectors.shape[1]
     if smallest <= width:
         notes.append(
-            f"{generated.name}: FID from {len(generated.vectors)} generated and {len(real.vectors)} real images for "
-            f"{width} features: with no more images than features the covariance is singular and the distance is too "
+            f"{generated.name}: distance from {len(generated.vectors)} generated and {len(real.vectors)} real images "
+            f"for {width} features: with no more images than features the covariance is singular and the distance is too "
             "large by an amount that depends on the counts; compare it only with values of equal counts"
         )
     if kernel_metrics:

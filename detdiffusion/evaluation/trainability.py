@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.evaluation.detection import METRIC_NAMES
+from detdiffusion.evaluation.results import result_file
 from detdiffusion.utils.errors import UserError
 
 
@@ -21,12 +22,18 @@ class TrainingRun:
         iterations: of training: where the last validation was, or the last logged one where epochs are counted.
         metrics: bbox metrics of the last validation.
         log: the file that was read.
+        per_class: class name -> AP, where the evaluator was ``classwise``.
+        detector: type of the trained detector, from the config in the work dir; '' without one.
+        dataset: annotation file of the validation, from the same config.
     """
 
     work_dir: Path
     iterations: int
     metrics: dict[str, float]
     log: Path
+    per_class: dict[str, float] = field(default_factory=dict)
+    detector: str = ""
+    dataset: str = ""
 
 
 def read_run(work_dir: str | Path) -> TrainingRun:
@@ -41,7 +48,7 @@ def read_run(work_dir: str | Path) -> TrainingRun:
     logs = sorted(work_dir.glob("*/vis_data/scalars.json"), reverse=True)
     iterations = 0
     for log in logs:
-        metrics, validated = {}, 0
+        metrics, per_class, validated = {}, {}, 0
         for line in log.read_text().splitlines():
             try:
                 entry = json.loads(line)
@@ -53,15 +60,67 @@ def read_run(work_dir: str | Path) -> TrainingRun:
                 iterations = max(iterations, int(entry.get("iter", entry.get("step", 0))))
             found = {key.rsplit("/", 1)[-1]: value for key, value in entry.items() if "bbox_mAP" in key}
             if found:
+                names = {
+                    k: k.rsplit("/", 1)[-1].removesuffix("_precision")
+                    for k in entry
+                    if k.endswith("_precision")
+                }
+                per_class = {name: float(entry[key]) for key, name in names.items()}
                 metrics = {name: float(found[name]) for name in METRIC_NAMES if name in found}
                 validated = int(entry.get("step", 0))
         if "bbox_mAP" in metrics:
             # by iterations a validation is logged under its own; by epochs under the epoch's number
-            return TrainingRun(work_dir, max(iterations, validated), metrics, log)
+            return TrainingRun(
+                work_dir, max(iterations, validated), metrics, log, per_class, *_trained(work_dir)
+            )
     raise UserError(
         f"{work_dir}: no validation in its logs ({len(logs)} files */vis_data/scalars.json); "
         "train with tools/train.py until the end"
     )
+
+
+def _trained(work_dir: Path) -> tuple[str, str]:
+    """Detector type and validation set by the config that mmengine leaves in a work dir."""
+    from mmengine.config import Config
+
+    for path in sorted(work_dir.glob("*.py")):
+        try:
+            cfg = Config.fromfile(path, import_custom_modules=False)
+        except Exception:  # a config is Python: one that does not run names nothing
+            continue
+        if "model" in cfg:
+            data = (cfg.get("val_dataloader") or {}).get("dataset") or {}
+            file = str(Path(data.get("data_root") or "", data.get("ann_file") or "")) if data else ""
+            return str(cfg.model.get("type", "")).rpartition(".")[2], file
+    return "", ""
+
+
+def result_of(
+    rows: Sequence[Mapping], notes: Sequence[str], arms: Mapping[str, Sequence[TrainingRun]]
+) -> dict:
+    """The result file of a comparison, see :mod:`.results`; ``rows`` and ``notes`` of :func:`compare_runs`."""
+    runs = [run for one in arms.values() for run in one]
+    datasets = sorted({run.dataset for run in runs if run.dataset})
+    iterations = sorted({i for row in rows for i in row["iterations"]})
+    methods = []
+    for row in rows:
+        own = arms[row["name"]]
+        classes = sorted({name for run in own for name in run.per_class})
+        methods.append(
+            dict(
+                method=row["name"],
+                metrics={name: row[name] for name in METRIC_NAMES if row[name] is not None},
+                counts=dict(runs=row["runs"], iterations=row["iterations"]),
+                per_class={
+                    name: statistics.fmean([run.per_class[name] for run in own if name in run.per_class])
+                    for name in classes
+                },
+                detector=own[0].detector,
+            )
+        )
+    name = f"{', '.join(map(str, iterations))} iterations, {min(row['runs'] for row in rows)} seeds or more"
+    dataset = ", ".join(datasets) or "unnamed"
+    return result_file("trainability", dataset, dict(name=name), methods, notes, rows=list(rows))
 
 
 def compare_runs(arms: Mapping[str, Sequence[TrainingRun]]) -> tuple[list[dict], list[str]]:

@@ -148,7 +148,7 @@ def test_tool_cache_and_ranks(data, repo_root):
 
     result = found[0]
     easy, hard = result["sets"]["easy"], result["sets"]["hard"]
-    assert easy == hard and easy["frechet"] > 0 and easy["distances"]["atss"]["fid"] > 0
+    assert easy == hard and easy["frechet"] > 0 and easy["distances"]["atss"]["frechet"] > 0
     difference = result["bootstrap"]["easy - hard"]
     assert (difference["low"], difference["high"], difference["layouts"]) == (0, 0, 12)
     assert result["consistency"]["attribute_effect"]["difference"] == 0

@@ -16,6 +16,7 @@ from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
 from ...losses import noise_target, object_masks, sqrt_alpha_bar
+from ..interface import check_generators, check_sides, predict_batch
 from .attention_taps import AttentionTaps
 from .components import build_component, extend_text_encoder
 from .latent_cache import LatentCache
@@ -55,6 +56,8 @@ class DetDiffusion(BaseModel):
         gradient_checkpointing: recompute UNet activations in the backward pass.
         cache_latents: encode every training image, and its mirror image, once; for data sets that fit into
             memory and pipelines without other random transforms than ``RandomFlipLayout``.
+        test_cfg: arguments of :meth:`infer` for validation (``mode='predict'``), such as ``num_inference_steps`` and
+            ``guidance_scale``.
         data_preprocessor: default turns uint8 images into [-1, 1].
     """
 
@@ -77,6 +80,7 @@ class DetDiffusion(BaseModel):
         dtype: str = "fp32",
         gradient_checkpointing: bool = False,
         cache_latents: bool = False,
+        test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -115,6 +119,7 @@ class DetDiffusion(BaseModel):
             self.perception_loss = MODELS.build(perception_loss)
         self.null_text_prob, self.perception_on_null_text = null_text_prob, perception_on_null_text
         self.dtype_name = dtype
+        self.test_cfg = dict(test_cfg or {})
         self._latent_cache = LatentCache(self._posterior) if cache_latents else None
 
     def _build_test_scheduler(self, spec):
@@ -197,8 +202,9 @@ class DetDiffusion(BaseModel):
         Args:
             inputs: (B, 3, H, W) images in [-1, 1].
             data_samples: B samples with a ``layout``.
-            mode: ``loss`` gives a dict of scalars, ``predict`` the samples with ``pred_img`` (3, H, W) in [0, 1],
-                ``tensor`` the latents.
+            mode: ``loss`` gives a dict of scalars, ``predict`` the samples with ``pred_img`` (3, H, W) in [0, 1] and
+                ``prompted``, the indices of the objects that the prompt names, ``tensor`` the latents. A
+                prediction's noise depends on the layout's image id alone: equal in every validation, on any rank.
         """
         if mode == "loss":
             keys = None
@@ -206,11 +212,7 @@ class DetDiffusion(BaseModel):
                 keys = [(sample.img_path, sample.flip) for sample in data_samples]
             return self._losses(self.encode_images(inputs, keys), [sample.layout for sample in data_samples])
         if mode == "predict":
-            height, width = inputs.shape[-2:]
-            images = self.infer([sample.layout for sample in data_samples], height, width)["samples"]
-            for sample, image in zip(data_samples, images):
-                sample.set_data(dict(pred_img=image))
-            return data_samples
+            return predict_batch(self, *inputs.shape[-2:], data_samples)
         if mode == "tensor":
             return self.encode_images(inputs)
         raise UserError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
@@ -283,15 +285,9 @@ class DetDiffusion(BaseModel):
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` the prompted objects' indices, ``prompts`` texts.
         """
-        scale, side = self.latent_scale, self.unet.config.sample_size
-        height = side * scale if height is None else height
-        width = side * scale if width is None else width
-        if height < 1 or width < 1 or height % scale or width % scale:
-            raise UserError(f"image sides must divide by {scale}, got {height} x {width}")
-        if generators is None:
-            generators = [torch.Generator().manual_seed(int(torch.randint(2**62, (1,)))) for _ in layouts]
-        if len(generators) != len(layouts):
-            raise UserError(f"{len(layouts)} layouts need as many generators, got {len(generators)}")
+        scale = self.latent_scale
+        height, width = check_sides(self, height, width)
+        generators = check_generators(layouts, generators)
         encoded = self.layout_tokenizer.encode(layouts)
         null_ids = self.layout_tokenizer.null_ids(len(layouts))
         noise = initial_noise((self.unet.config.in_channels, height // scale, width // scale), generators)
