@@ -179,7 +179,8 @@ def _distances(protocol: FidProtocol, extractor, bound, sets, store: FeatureCach
     for one in sets:
         ids, more = choose_samples(one.layouts, one.samples, protocol, one.name)
         notes += more
-        paths = [one.paths[i] for i in ids]
+        files = one.paths
+        paths = [files[i] for i in ids]
         size = protocol.size or common_size(paths, f"synthetic set {one.name!r}")
         common = dict(protocol=protocol, progress=progress)
         if size not in real_features:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -108,10 +110,16 @@ def extract_features(
     bar = tqdm(total=len(indices), desc=f"features: {name}", unit="img", disable=not (progress and is_main()))
     if not bar.disable and not sys.stderr.isatty():
         bar.mininterval = 30
-    with bar:
+
+    def load(index: int) -> tuple[np.ndarray, Counter]:
+        seen: Counter = Counter()
+        return protocol_pixels(read_rgb(paths[index], seen), protocol, size), seen
+
+    with bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(indices), batch_size):
             batch = indices[start : start + batch_size]
-            pixels = [protocol_pixels(read_rgb(paths[i], counts), protocol, size) for i in batch]
+            pixels, seen = zip(*pool.map(load, batch))
+            counts = sum(seen, counts)
             images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
             rows += list(extractor(images).numpy())
             bar.update(len(batch))
@@ -161,8 +169,8 @@ def distances(
     if smallest <= width:
         notes.append(
             f"{generated.name}: distance from {len(generated.vectors)} generated and {len(real.vectors)} real images "
-            f"for {width} features: with no more images than features the covariance is singular and the distance is too "
-            "large by an amount that depends on the counts; compare it only with values of equal counts"
+            f"for {width} features: with no more images than features the covariance is singular and the distance is "
+            "too large by an amount that depends on the counts; compare it only with values of equal counts"
         )
     if kernel_metrics:
         import_torch_fidelity()

@@ -39,7 +39,7 @@ def folders(tmp_path_factory):
     with torch.no_grad():  # fresh gates are shut; open ones let the boxes through
         for name, parameter in gated.named_parameters():
             if "alpha_" in name:
-                parameter.fill_(1.0)
+                parameter.fill_(5.0)
     diffusers.StableDiffusionGLIGENPipeline(unet=gated, **common).save_pretrained(root / "gligen")
     diffusers.StableDiffusionPipeline(unet=parts.unet, **common).save_pretrained(root / "sd")
     net = diffusers.ControlNetModel.from_unet(parts.unet, conditioning_embedding_out_channels=(8, 16))
