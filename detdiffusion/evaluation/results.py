@@ -87,12 +87,14 @@ def result_file(
 
 
 def read_result_file(path: str | Path) -> list[MethodResult]:
-    """Every method of a result file.
+    """Every method of a result file; the older form with ``sets`` (name -> metrics) is read too.
 
     Raises:
         UserError: no such file, broken json, or not a result file.
     """
     data = load_json(path, "result file")
+    if isinstance(data, dict) and isinstance(data.get("sets"), dict) and "methods" not in data:
+        data = _from_sets(data)
     if (
         not isinstance(data, dict)
         or not isinstance(data.get("methods"), list)
@@ -108,22 +110,58 @@ def read_result_file(path: str | Path) -> list[MethodResult]:
     for index, entry in enumerate(data["methods"]):
         if not isinstance(entry, dict) or not isinstance(entry.get("metrics"), dict) or "method" not in entry:
             raise UserError(f"{path}: methods[{index}] lacks 'method' or 'metrics'")
-        detector = entry.get("detector", protocol.get("detector", ""))
         common = dict(
             kind=data["kind"],
             method=str(entry["method"]),
             dataset=str(data.get("dataset", "unnamed")),
-            detector=str(detector.get("config", "") if isinstance(detector, dict) else detector),
+            detector=_detector_name(entry.get("detector", protocol.get("detector", ""))),
             file=str(path),
         )
-        metrics = {k: float(v) for k, v in entry["metrics"].items() if isinstance(v, (int, float))}
-        per_class = {k: float(v) for k, v in (entry.get("per_class") or {}).items() if v is not None}
+        name = str(protocol.get("name", "unnamed"))
         found.append(
             MethodResult(
-                protocol=str(protocol.get("name", "unnamed")), metrics=metrics, per_class=per_class, **common
+                protocol=name,
+                metrics=_numbers(entry["metrics"]),
+                per_class=_numbers(entry.get("per_class") or {}),
+                **common,
             )
         )
         for name, values in (entry.get("distances") or {}).items():
-            numbers = {k: float(v) for k, v in values.items() if isinstance(v, (int, float))}
-            found.append(MethodResult(protocol=str(name), metrics=numbers, **common))
+            found.append(MethodResult(protocol=str(name), metrics=_numbers(values), **common))
     return found
+
+
+def _from_sets(data: dict) -> dict:
+    """The contract's form of ``{"protocol": ..., "sets": {name: metrics}}``."""
+    protocol = dict(data["protocol"]) if isinstance(data.get("protocol"), dict) else {}
+    yolo = protocol.get("name") == "YOLO score"
+    detector = _detector_name(protocol.get("detector", ""))
+    name = protocol.get("name", "prompted objects")
+    protocol["name"] = f"{name}, {detector}" if detector else name
+    rows = [(name, row) for name, row in data["sets"].items() if isinstance(row, dict)]
+    counts = {row.get("layouts") for _, row in rows}
+    dataset = str(protocol.get("ann") or protocol.get("real") or "unnamed")
+    if len(counts) == 1 and None not in counts:
+        dataset += f", {counts.pop()} layouts"
+    methods = [
+        dict(
+            method=name,
+            metrics=row,
+            per_class=row.get("bbox_mAP_per_class"),
+            distances=row.get("distances"),
+        )
+        for name, row in rows
+    ]
+    kind = data.get("kind", "yolo_score" if yolo else "fidelity")
+    return dict(kind=kind, dataset=data.get("dataset", dataset), protocol=protocol, methods=methods)
+
+
+def _detector_name(detector) -> str:
+    if isinstance(detector, dict):
+        return str(detector.get("network") or Path(str(detector.get("config", ""))).stem)
+    return str(detector)
+
+
+def _numbers(values: Mapping) -> dict[str, float]:
+    numbers = values.items() if isinstance(values, Mapping) else ()
+    return {k: float(v) for k, v in numbers if isinstance(v, (int, float)) and not isinstance(v, bool)}

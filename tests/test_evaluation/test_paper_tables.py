@@ -102,6 +102,21 @@ def test_several_files_stand_below_each_other(fidelity, tmp_path):
     assert lines[1].ours == pytest.approx({"mAP": 20.0})
 
 
+def test_files_with_sets(tmp_path):
+    """The YOLO score's file: sets by name, the network named with the protocol."""
+    sets = dict(
+        real=dict(bbox_mAP=0.5, layouts=9),
+        LAMA=dict(bbox_mAP=0.13, layouts=9, bbox_mAP_per_class={"tv": 0.2}),
+    )
+    protocol = dict(name="YOLO score", detector=dict(config="c.py", network="yolov4"), ann="val.json")
+    (tmp_path / "yolo_score.json").write_text(json.dumps(dict(protocol=protocol, sets=sets, notes=[])))
+    tables, _ = collect([str(tmp_path / "yolo_score.json")])
+    line = line_of(tables, 1, "lama")
+    assert line.ours == pytest.approx({"mAP": 13})
+    assert (line.protocol, line.dataset) == ("YOLO score, yolov4", "val.json, 9 layouts")
+    assert line_of(tables, 1, "real").ours == pytest.approx({"mAP": 50})
+
+
 def test_assigned_rows(fidelity, tmp_path):
     geo = write(tmp_path / "geo.json", "fidelity", [dict(method="origin", metrics=dict(bbox_mAP=0.25))])
     tables, _ = collect(

@@ -42,7 +42,7 @@ def folders(tmp_path_factory):
                 parameter.fill_(5.0)
     diffusers.StableDiffusionGLIGENPipeline(unet=gated, **common).save_pretrained(root / "gligen")
     diffusers.StableDiffusionPipeline(unet=parts.unet, **common).save_pretrained(root / "sd")
-    net = diffusers.ControlNetModel.from_unet(parts.unet, conditioning_embedding_out_channels=(8, 16))
+    net = diffusers.ControlNetModel.from_unet(parts.unet, conditioning_embedding_out_channels=(8, 16, 16))
     with torch.no_grad():  # zero convolutions say nothing before training
         for parameter in net.parameters():
             parameter.add_(0.05 * torch.randn_like(parameter))
