@@ -118,7 +118,8 @@ def result_of(
                 detector=own[0].detector,
             )
         )
-    name = f"{', '.join(map(str, iterations))} iterations, {min(row['runs'] for row in rows)} seeds or more"
+    seeds = min(row["runs"] for row in rows)
+    name = f"{', '.join(map(str, iterations))} iterations, at least {seeds} seed{'s' if seeds > 1 else ''} an arm"
     dataset = ", ".join(datasets) or "unnamed"
     return result_file("trainability", dataset, dict(name=name), methods, notes, rows=list(rows))
 

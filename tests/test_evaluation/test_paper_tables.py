@@ -11,6 +11,7 @@ import pytest
 from detdiffusion.evaluation.paper_figures import TABLES
 from detdiffusion.evaluation.paper_tables import NOT_RUN, cells_of, collect, normalise, to_csv, to_markdown
 from detdiffusion.evaluation.results import read_result_file, result_file
+from detdiffusion.evaluation.trainability import compare_runs, read_run, result_of
 from detdiffusion.utils.errors import UserError
 
 
@@ -87,6 +88,27 @@ def test_trainings_by_detector(tmp_path):
     assert line_of(tables, 3, "real").ours == pytest.approx({"mAP": 30.0, "train": 50.0, "tv": 40.0})
     assert line_of(tables, 5, "fcos/hard").ours == pytest.approx({"mAP": 33.0})
     assert line_of(tables, 5, "fcos/real").ours == line_of(tables, 5, "atss/hard").ours == {}
+
+
+def test_from_work_dirs_to_tables(tmp_path):
+    """Logs and the config in a work dir, as mmengine leaves them, through tools/compare_trainability.py's file."""
+    arms = {}
+    for name, ap in (("real", 0.345), ("hard", 0.354)):
+        folder = tmp_path / name
+        (folder / "1/vis_data").mkdir(parents=True)
+        entry = {"coco/bbox_mAP": ap, "coco/bbox_mAP_50": 0.5, "coco/tv_precision": 0.4, "step": 90}
+        (folder / "1/vis_data/scalars.json").write_text(json.dumps(entry) + "\n")
+        text = "model = dict(type='mmdet.FasterRCNN')\n"
+        text += "val_dataloader = dict(dataset=dict(data_root='coco/', ann_file='v.json'))\n"
+        (folder / "config.py").write_text(text)
+        arms[name] = [read_run(folder)]
+    rows, notes = compare_runs(arms)
+    (tmp_path / "comparison.json").write_text(json.dumps(result_of(rows, notes, arms)))
+    tables, _ = collect([str(tmp_path / "comparison.json")])
+    line = line_of(tables, 3, "hard")
+    assert line.ours == pytest.approx({"mAP": 35.4, "tv": 40})
+    assert (line.dataset, line.protocol) == ("coco/v.json", "90 iterations, at least 1 seed an arm")
+    assert line_of(tables, 2, "real").ours == pytest.approx({"mAP": 34.5, "AP50": 50})
 
 
 def test_several_files_stand_below_each_other(fidelity, tmp_path):
