@@ -10,29 +10,27 @@ from detdiffusion.utils.files import write_atomic
 
 
 def fidelity_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the main table: AP in percent, distances, counts; the real bound comes first."""
-    protocols = list(result["protocol"]["fid"])
+    """Columns and rows of the main table: AP in percent and counts; the real bound comes first."""
     columns = ["set", "layouts", "images", "objects", "AP", "AP50", "AP75", "AP full GT", "Fréchet"]
-    kinds = {name: _distance_columns(name, result) for name in protocols}
-    columns += [f"{label} {name}" for name in protocols for label, _ in kinds[name]]
     rows = []
     for name, row in result["sets"].items():
         cells = [name, *(str(row[k]) for k in ("layouts", "images", "objects"))]
         cells += [percent(row[k]) for k in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_full")]
-        cells.append(number(row.get("frechet")))
-        for protocol in protocols:
-            values = row.get("distances", {}).get(protocol, {})
-            cells += [number(values.get(key)) for _, key in kinds[protocol]]
-        rows.append(cells)
+        rows.append([*cells, number(row.get("frechet"))])
     return columns, rows
 
 
-def _distance_columns(protocol: str, result: Mapping) -> list[tuple[str, str]]:
-    settings = result["protocol"]["fid"][protocol]
-    columns = [("FID" if settings["distance"] == "fid" else "Fréchet", settings["distance"])]
-    if settings["kernel_metrics"]:
-        columns += [("KID", "kid"), ("precision", "precision"), ("recall", "recall")]
-    return columns
+def distance_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the distances, a row a protocol and set; no rows where none was asked for."""
+    columns = ["protocol", "set", "images", "real", "FID", "Fréchet", "KID", "precision", "recall"]
+    rows = []
+    for protocol in result["protocol"]["fid"]:
+        for name, row in result["sets"].items():
+            if values := row.get("distances", {}).get(protocol):
+                counts = [str(values[key]) for key in ("images", "real_images")]
+                figures = [number(values.get(k)) for k in ("fid", "frechet", "kid", "precision", "recall")]
+                rows.append([protocol, name, *counts, *figures])
+    return columns, rows
 
 
 def consistency_tables(report: Mapping) -> list[dict]:
@@ -141,6 +139,9 @@ def print_result(result: Mapping) -> None:
         console.print(table)
 
     show("Detector AP on the prompted objects, in percent", *fidelity_table(result))
+    columns, rows = distance_table(result)
+    if rows:
+        show("Distances to the real images", columns, rows)
     for name, row in result["bootstrap"].items():
         console.print(
             f"{name}: {100 * row['difference']:+.1f} AP, {row['level']:.0%} interval "
