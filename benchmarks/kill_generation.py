@@ -83,9 +83,11 @@ class Killer:
             begun = time.monotonic()
             if not by_command:
                 self.start_seconds.append(begun - launched)
-            # as many images as there are for this kill, on average
-            window = 2 * left / kills_left / statistics.median(self.rate[-15:])
-            self.sleep(self.rng.uniform(0, window), ranks, launcher)
+            # as many images as there are for this kill on average, and a part of the next one
+            wanted = self.rng.uniform(0, 2 * left / kills_left)
+            while len(self.names() - before) < wanted and self.alive(ranks, launcher):
+                time.sleep(0.003)
+            self.sleep(self.rng.uniform(0, 1 / statistics.median(self.rate[-15:])), ranks, launcher)
         killed_after = time.monotonic()
         died = self.kill(victim, ranks, launcher, by_command)
         lines = self.check()
@@ -97,7 +99,7 @@ class Killer:
                 by="command" if by_command else "fork",
                 victim=victim,
                 killed=died,
-                phase="start" if not self.names() - before else "drawing",
+                phase="drawing" if self.names() - before else "start" if left else "checking a finished set",
                 seconds=round(killed_after - launched, 2),
                 images=lines,
             )
