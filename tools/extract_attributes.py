@@ -45,7 +45,8 @@ def parse_args() -> argparse.Namespace:
         "--ann", action="append", required=True, metavar="ANN.json", help="COCO annotations; may be repeated"
     )
     parser.add_argument(
-        "--img-dir", help="images, only with a detector (default: 'images' beside the first --ann)"
+        "--img-dir",
+        help="images, only with a detector (default: 'images' beside the first --ann or its folder)",
     )
     parser.add_argument("--out", required=True, metavar="ATTRIBUTES.json", help="file to write")
     parser.add_argument("--score-thr", type=_share, default=0.3, metavar="GAMMA", help="default: %(default)s")

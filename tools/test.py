@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 import sys
 from pathlib import Path
@@ -47,7 +48,8 @@ def main() -> None:
     cfg.load_from, cfg.resume = args.checkpoint, False
     launch.prepare_ranks(cfg, args.launcher)
     runner = launch.build_runner(cfg)
-    metrics = {name: float(value) for name, value in runner.test().items()}
+    # a class without objects has no AP: mmdet gives NaN, which is no json
+    metrics = {k: float(v) for k, v in runner.test().items() if not math.isnan(v)}
     if args.out and runner.rank == 0:
         out = Path(args.out)
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,20 @@ from pathlib import Path
 from detdiffusion.utils.errors import UserError
 
 
+def image_folder(img_dir: str | Path | None, ann_file: str | Path) -> Path:
+    """The images' folder: ``img_dir``, or ``images`` beside the annotation file or beside its folder.
+
+    Raises:
+        UserError: no such folder.
+    """
+    parent = Path(ann_file).absolute().parent
+    tried = [Path(img_dir)] if img_dir is not None else [parent / "images", parent.parent / "images"]
+    for folder in tried:
+        if folder.is_dir():
+            return folder
+    raise UserError(f"{tried[0]}: no such folder; say by --img-dir where the images are")
+
+
 def unreadable(path: str | Path, image_id: int) -> UserError | None:
     """Why an image cannot be read, or None if it can.
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
+from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of, write_atomic
 
@@ -49,7 +50,8 @@ def extract(
         out: the attributes file.
         config, checkpoint: a detector, mmdet's or an ``.onnx`` file (:func:`load_detector`); or
         predictions: a COCO results json.
-        img_dir: with a detector: folder of the images; default ``images`` beside the first annotation file.
+        img_dir: with a detector: folder of the images; default ``images`` beside the first annotation file or beside
+            its folder.
         detector_classes: with ``predictions``: the names that the detector knows (or one text file with a
             name a line); default: the categories that occur in the results.
         score_thr, iou_thr, class_aware: Equation 2, see :func:`perception_attributes`.
@@ -78,7 +80,7 @@ def extract(
         nameable = nameable_ids(found, detector_classes, ids_of_name, predictions)
         detector = {"predictions": str(predictions), "sha256": sha256_of(predictions)}
     else:
-        folder = _image_folder(img_dir, annotation_files[0])
+        folder = image_folder(img_dir, annotation_files[0])
         model = load_detector(config, checkpoint, device, cfg_options)
         nameable = {ids_of_name[name] for name in model.classes if name in ids_of_name}
         if not nameable:
@@ -145,15 +147,6 @@ def _check_paths(annotation_files, out, checkpoint, predictions, save_prediction
             raise UserError(f"{target}: {option} would overwrite an input file; choose another name")
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint; check the path")
-
-
-def _image_folder(img_dir: str | Path | None, first_annotation_file: str | Path) -> Path:
-    if img_dir is not None:
-        return Path(img_dir)
-    folder = Path(first_annotation_file).parent / "images"
-    if not folder.is_dir():
-        raise UserError(f"{folder}: no such folder; say by --img-dir where the images are")
-    return folder
 
 
 def nameable_ids(

@@ -19,6 +19,7 @@ import numpy as np
 from detdiffusion.utils.files import write_atomic
 
 CHUNK = 256
+"""Images a file: a kill loses at most the work on so many."""
 
 
 class PredictionCache:
@@ -29,7 +30,6 @@ class PredictionCache:
         identity: json values that decide what the detector finds.
         images: COCO image dicts; the chunks follow their order.
         img_dir: folder of the files.
-        chunk: images a file. A kill loses at most so many.
 
     Attributes:
         folder: of this detector and these images, or None.
@@ -42,12 +42,13 @@ class PredictionCache:
         identity: dict,
         images: Sequence[dict],
         img_dir: Path,
-        chunk: int = CHUNK,
     ) -> None:
-        self.images, self.chunk, self.reused = images, chunk, 0
+        self.images, self.chunk, self.reused = images, CHUNK, 0
         self.folder = None
         if folder is not None:
-            key = json.dumps([identity, chunk, [_stamp(image, img_dir) for image in images]], sort_keys=True)
+            key = json.dumps(
+                [identity, self.chunk, [_stamp(image, img_dir) for image in images]], sort_keys=True
+            )
             self.folder = Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:16]
 
     def __len__(self) -> int:

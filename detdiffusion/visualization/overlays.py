@@ -6,6 +6,7 @@ import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 
@@ -17,11 +18,14 @@ class DrawnObject:
         box: x1, y1, x2, y2 in pixels of the image before it is enlarged.
         text: written at its upper left corner; may be empty.
         colour: RGB, 0 to 255.
+        mask: (H, W) bool at the image's size, tinted in ``mask_colour`` (default: ``colour``); may be None.
     """
 
     box: tuple[float, float, float, float]
     text: str
     colour: tuple[int, int, int]
+    mask: np.ndarray | None = None
+    mask_colour: tuple[int, int, int] | None = None
 
 
 def class_colour(index: int) -> tuple[int, int, int]:
@@ -30,8 +34,8 @@ def class_colour(index: int) -> tuple[int, int, int]:
     return round(255 * red), round(255 * green), round(255 * blue)
 
 
-def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: int = 4) -> Image.Image:
-    """The image enlarged without smoothing, with the objects' boxes and texts.
+def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: float = 4) -> Image.Image:
+    """The image enlarged without smoothing, or reduced, with the objects' masks, boxes and texts.
 
     Args:
         image: any mode; it is left as it is.
@@ -41,8 +45,11 @@ def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: int 
     Returns:
         RGB, ``scale`` times as wide and high.
     """
-    image = image.convert("RGB")
-    image = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    image = _tinted(image.convert("RGB"), objects)
+    resampling = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
+    image = image.resize(
+        (max(1, round(image.width * scale)), max(1, round(image.height * scale))), resampling
+    )
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default()
     for one in objects:
@@ -57,3 +64,14 @@ def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: int 
         draw.rectangle((x, y, x + width + 3, y + height + 1), fill=one.colour)
         draw.text((x + 2, y), one.text, fill=(0, 0, 0), font=font)
     return image
+
+
+def _tinted(image: Image.Image, objects: Sequence[DrawnObject], strength: float = 0.45) -> Image.Image:
+    if all(one.mask is None for one in objects):
+        return image
+    pixels = np.asarray(image).astype(np.float32)
+    for one in objects:
+        if one.mask is not None:
+            colour = np.float32(one.mask_colour or one.colour)
+            pixels[one.mask] = (1 - strength) * pixels[one.mask] + strength * colour
+    return Image.fromarray(pixels.round().astype(np.uint8))

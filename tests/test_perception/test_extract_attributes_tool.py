@@ -90,6 +90,14 @@ def test_options_change_the_rule(files, tool):
     assert json.loads((files / "a.json").read_text())["scores"]["1"] == pytest.approx(0.9 * 0.96)
 
 
+def test_levels_by_the_continuous_score(files, tool):
+    """Scores are 0.9 x 0.96, 0.8 x 0.96 and 0."""
+    status, out, _ = tool(*BASE, "--levels", "easy=0.8", "medium=0.5", "hard")
+    assert status == 0 and "easy above 0.8, medium above 0.5, hard below" in out
+    assert words(files) == {"1": "easy", "2": "medium", "3": "hard", "4": "background"}
+    assert (files / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_class_names_from_a_text_file(files, tool):
     (files / "names.txt").write_text("cat\ndog\n\nsky\n")
     assert tool(*BASE, "--detector-classes", "names.txt")[0] == 0
@@ -196,6 +204,12 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
             "no category 'cta' in the annotation files; near matches: cat",
         ),
         ((*BASE, "--detector-classes", "cat"), "has predictions of dog"),
+        ((*BASE, "--cache", "x"), "--cache is for a detector"),
+        ((*BASE, "--save-predictions", "x.json"), "--save-predictions is for a detector"),
+        ((*BASE, "--levels", "easy=0.3", "medium=0.6", "hard"), "each below the one before"),
+        ((*BASE, "--levels", "easy"), "at least two"),
+        ((*BASE[:-1], "a.png"), "--out is a json file"),
+        (("c.py", "no.onnx", "--ann", "things.json", "--out", "a.json"), "no.onnx"),
         ((*BASE[:-1], "."), "--out is a folder"),
         ((*BASE[:-1], "results.json"), "overwrite an input"),
         ((*BASE[:-1], "stuff.json/a.json"), "cannot write"),

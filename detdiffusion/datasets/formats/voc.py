@@ -10,7 +10,7 @@ from pathlib import Path
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.file_names import check_file_name
 
-from .conversion import UNREADABLE, Conversion, find_image, image_size
+from .conversion import IMAGE_SUFFIXES, UNREADABLE, Conversion, find_image, image_size
 
 SPLITS = ("train", "val", "trainval", "test")
 DIFFICULT = ("crowd", "keep", "drop")
@@ -70,11 +70,15 @@ def read_voc(
     set_of.classes = list(classes) if classes else _class_names(parsed.values())
 
     ids: dict[str, int] = {}
+    taken: set[Path] = set()
     for name, tree in tqdm(parsed.items(), desc="images", unit="img", disable=not progress):
-        image_id = _add_image(set_of, files[name], tree, image_dir, decode)
+        image_id = _add_image(set_of, files[name], tree, image_dir, decode, taken)
         if image_id is not None:
             ids[name] = image_id
             _add_objects(set_of, image_id, files[name].name, tree, difficult, one_based)
+    for path in sorted(image_dir.iterdir()):
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.stem not in files and path not in taken:
+            set_of.count("image without an annotation file: left out", path.name)
     set_of.splits = {split: [ids[n] for n in names if n in ids] for split, names in wanted.items()}
     return set_of
 
@@ -110,7 +114,7 @@ def _class_names(trees) -> list[str]:
     return sorted({name for tree in trees for one in tree.iter("object") if (name := _text(one, "name"))})
 
 
-def _add_image(set_of: Conversion, xml: Path, tree, image_dir: Path, decode: bool) -> int | None:
+def _add_image(set_of: Conversion, xml: Path, tree, image_dir: Path, decode: bool, taken: set) -> int | None:
     path = None
     if named := _text(tree, "filename"):
         try:
@@ -129,6 +133,12 @@ def _add_image(set_of: Conversion, xml: Path, tree, image_dir: Path, decode: boo
     if path is None:
         set_of.count("annotation file without an image: left out", xml.name)
         return None
+    if path in set_of.sources.values():
+        set_of.count(
+            "image of another annotation file already: this one is left out", f"{xml.name}: {path.name}"
+        )
+        return None
+    taken.add(path)
     size = image_size(path, decode)
     if isinstance(size, str):
         set_of.count(UNREADABLE, f"{path.name}: {size}")

@@ -13,6 +13,8 @@ from .conversion import IMAGE_SUFFIXES, UNREADABLE, Conversion, image_size
 SPLITS = ("train", "val", "test")
 # Sums of rounded shares leave [0, 1] by a few parts in a million.
 _TOLERANCE = 1e-4
+# Lie beside the images and are not missed.
+_NOT_IMAGES = (".txt", ".yaml", ".json", ".xml", ".cache", ".npy", ".md", "")
 
 
 def read_yolo(
@@ -43,7 +45,7 @@ def read_yolo(
     from tqdm import tqdm
 
     if data is not None:
-        classes, files = _read_yaml(Path(data))
+        classes, files, folders = _read_yaml(Path(data))
         of_label = _label_path
     else:
         if images is None or labels is None or names is None:
@@ -54,11 +56,16 @@ def read_yolo(
                 raise UserError(f"{folder}: no such folder")
         classes = _read_names(names) if isinstance(names, (str, Path)) else list(names)
         files = {"all": [(path, path.relative_to(images).as_posix()) for path in _images_in(images)]}
+        folders = [images]
 
         def of_label(path: Path) -> Path:
             return (labels / path.relative_to(images)).with_suffix(".txt")
 
     set_of = Conversion(classes)
+    for folder in dict.fromkeys(folders):
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and path.suffix.lower() not in (*IMAGE_SUFFIXES, *_NOT_IMAGES):
+                set_of.count("file whose suffix is not that of an image: left out", path)
     taken: set[str] = set()
     for split, found in files.items():
         if not found:
@@ -136,8 +143,8 @@ def _numbers(line: str) -> list[float] | None:
     return values if all(map(math.isfinite, values)) else None
 
 
-def _read_yaml(path: Path) -> tuple[list[str], dict[str, list[tuple[Path, str]]]]:
-    """Class names, and (image, name in the new set) of each split."""
+def _read_yaml(path: Path) -> tuple[list[str], dict[str, list[tuple[Path, str]]], list[Path]]:
+    """Class names, (image, name in the new set) of each split, and the folders that were searched."""
     import yaml
 
     try:
@@ -150,34 +157,42 @@ def _read_yaml(path: Path) -> tuple[list[str], dict[str, list[tuple[Path, str]]]
         raise UserError(f"{path}: not a YOLO data file: it lacks 'names'")
     names = data["names"]
     if isinstance(names, Mapping):
-        if sorted(names) != list(range(len(names))):
-            raise UserError(f"{path}: names must be numbered 0 to {len(names) - 1}, they are {sorted(names)}")
+        if set(names) != set(range(len(names))):
+            raise UserError(f"{path}: names must be numbered 0 to {len(names) - 1}, they are {list(names)}")
         names = [names[k] for k in range(len(names))]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
         raise UserError(f"{path}: 'names' must be a list of texts, it is {names!r}")
+    if len(set(names)) < len(names):
+        raise UserError(f"{path}: 'names' has the same name twice: {', '.join(names)}")
     root = path.parent / str(data.get("path") or "")
     splits = {split: data[split] for split in SPLITS if data.get(split)}
     if not splits:
         raise UserError(f"{path}: names no images: it lacks 'train', 'val' and 'test'")
     files: dict[str, list[tuple[Path, str]]] = {}
+    folders: list[Path] = []
     for split, entries in splits.items():
         files[split] = []
         for entry in entries if isinstance(entries, list) else [entries]:
-            files[split] += [
-                (image, f"{split}/{name}") for image, name in _split_images(root, str(entry), path)
-            ]
-    return names, files
+            place = _place_of(root, str(entry), path)
+            folders += [place] * place.is_dir()
+            files[split] += [(image, f"{split}/{name}") for image, name in _split_images(place)]
+    return names, files, folders
 
 
-def _split_images(root: Path, entry: str, yaml_path: Path) -> list[tuple[Path, str]]:
-    """Images of one entry: a folder or a list of files. Roboflow's files say ``../train/images`` beside the yaml."""
+def _place_of(root: Path, entry: str, yaml_path: Path) -> Path:
+    """The folder or list that a split names. Roboflow's files say ``../train/images`` for what lies beside the yaml."""
     place = root / entry
     if not place.exists() and entry.startswith("../"):
         place = root / entry.removeprefix("../")
+    if not place.exists():
+        raise UserError(f"{yaml_path}: no folder or list {place}; correct 'path' or the split's entry")
+    return place
+
+
+def _split_images(place: Path) -> list[tuple[Path, str]]:
+    """Images of a folder or of a list of files, with names that are unique in a folder."""
     if place.is_dir():
         return [(image, image.relative_to(place).as_posix()) for image in _images_in(place)]
-    if not place.is_file():
-        raise UserError(f"{yaml_path}: no folder or list {place}; correct 'path' or the split's entry")
     try:
         lines = place.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

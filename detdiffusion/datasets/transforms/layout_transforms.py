@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
-from pycocotools import mask as mask_utils
 
+from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
@@ -76,7 +76,9 @@ class LoadLayoutMasks:
         masks = np.zeros((len(layout), height, width), np.uint8)
         for mask, segmentation, box in zip(masks, results["segmentations"], layout.boxes.numpy()):
             if segmentation:
-                source = self._decode(segmentation, layout)
+                source = decode_segmentation(
+                    segmentation, layout.height, layout.width, f"image {layout.image_id}"
+                )
                 mask[:] = cv2.resize(source, (width, height), interpolation=cv2.INTER_NEAREST)
                 continue
             if not self._told:
@@ -87,28 +89,6 @@ class LoadLayoutMasks:
         layout = layout.select(range(len(layout)))
         layout.masks = torch.from_numpy(masks.astype(bool))
         return dict(results, layout=layout)
-
-    @staticmethod
-    def _decode(segmentation, layout) -> np.ndarray:
-        height, width = layout.height, layout.width
-        try:
-            if isinstance(segmentation, list):
-                rle = mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
-            elif isinstance(segmentation["counts"], list):
-                rle = mask_utils.frPyObjects(segmentation, height, width)
-            else:
-                rle = segmentation
-            mask = mask_utils.decode(rle)
-        except Exception as error:  # pycocotools raises bare Exceptions of several types
-            raise UserError(
-                f"image {layout.image_id}: a segmentation is neither polygons nor RLE ({error})"
-            ) from error
-        if mask.shape != (height, width):
-            raise UserError(
-                f"image {layout.image_id}: a mask of {mask.shape[0]} x {mask.shape[1]} pixels in an image of "
-                f"{height} x {width}"
-            )
-        return mask
 
 
 @TRANSFORMS.register_module()

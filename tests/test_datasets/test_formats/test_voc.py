@@ -175,6 +175,22 @@ def test_file_names_of_the_xml_never_leave_the_folder(name, voc, tmp_path):
     ]
 
 
+def test_images_without_an_annotation_file_and_two_files_for_one_image(voc):
+    twice = {"a": GOOD, "b": GOOD}  # both say a.png
+    found = read_voc(voc(twice, images=["a.png", "b.png", "lonely.jpg"]), progress=False)
+    assert [image["file_name"] for image in found.images] == ["a.png"]
+    assert "image of another annotation file already: this one is left out (b.xml: a.png)" in found.summary()
+    assert "image without an annotation file: left out (lonely.jpg)" in found.summary()
+
+
+def test_an_image_is_read_as_what_it_is_whatever_its_suffix(voc):
+    root = voc({"a": GOOD}, images=["a.png"])
+    (root / "JPEGImages/a.png").rename(root / "JPEGImages/a.jpg")
+    found = read_voc(root, progress=False)
+    assert found.images[0]["file_name"] == "a.jpg" and len(found.annotations) == 2
+    assert found.report["no image of the name in the XML: the XML's own name is used"] == 1
+
+
 def test_lists_of_names(voc):
     lists = {"train": ["a  1", "a", "gone"], "val": []}
     found = read_voc(voc({"a": GOOD, "b": GOOD.replace("a.png", "b.png")}, lists=lists), progress=False)

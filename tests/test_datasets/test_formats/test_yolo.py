@@ -126,8 +126,10 @@ def test_bad_images_and_label_files_are_counted(yolo):
     (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:100])
     (folder / "b.png").write_text("not an image")
     (data.parent / "labels/train/c.txt").write_bytes(b"\xff\xfe\x00")
+    (folder / "d.heic").write_text("a kind of image that is not read")
     found = read_yolo(data, progress=False)
-    assert len(found.images) == 1 and sorted(found.report.values()) == [1, 2]
+    assert len(found.images) == 1 and sorted(found.report.values()) == [1, 1, 2]
+    assert "d.heic" in found.summary()
 
 
 @pytest.mark.parametrize(
@@ -137,6 +139,8 @@ def test_bad_images_and_label_files_are_counted(yolo):
         ("train: images/train", "lacks 'names'"),
         ("names: [cat, dog]", "names no images"),
         ("names: {0: cat, 2: dog}\ntrain: images/train", "must be numbered 0 to 1"),
+        ("names: {0: cat, a: dog}\ntrain: images/train", "must be numbered 0 to 1"),
+        ("names: [cat, cat]\ntrain: images/train", "the same name twice"),
         ("names: [cat, dog]\ntrain: images/none", "no folder or list"),
         ("names: 3\ntrain: images/train", "'names' must be a list"),
         ("names: !!python/object/apply:os.system [ls]\ntrain: x", "broken yaml"),

@@ -1,0 +1,14 @@
+# ATSS on the real training photographs of BCCD: the reference arm. Tested on the photographs of `test`.
+_base_ = [
+    "../_base_/models/atss_small.py",
+    "../_base_/datasets/bccd_detection.py",
+    "../_base_/schedules/miniscenes_detection.py",
+]
+model = dict(bbox_head=dict(num_classes=3))
+
+max_iters = 600
+train_cfg = dict(max_iters=max_iters, val_interval=100)
+param_scheduler = [
+    dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=50),
+    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
+]

@@ -1,0 +1,205 @@
+"""Sheets of a COCO-form set: boxes, attributes and masks of every object on its image."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from detdiffusion.datasets.coco_json import merge_checked, read_coco
+from detdiffusion.datasets.image_files import image_folder
+from detdiffusion.datasets.masks import decode_segmentation
+from detdiffusion.perception.attributes_file import AttributesFile
+from detdiffusion.structures import ATTRIBUTES
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import write_atomic
+
+from .overlays import DrawnObject, class_colour, draw_objects
+
+_GREY = (150, 150, 150)
+
+
+def browse_dataset(
+    ann_files: Sequence[str | Path],
+    out: str | Path,
+    img_dir: str | Path | None = None,
+    attributes: str | Path | None = None,
+    count: int = 24,
+    per_sheet: int = 12,
+    columns: int = 4,
+    side: int = 320,
+    masks: bool = True,
+    layouts_only: bool = False,
+    image_ids: Sequence[int] | None = None,
+    classes: Sequence[str] | None = None,
+    seed: int | None = None,
+) -> list[Path]:
+    """Writes sheets ``sheet_001.png`` ...; prints what was read, shown and left out.
+
+    Boxes have the colour of their attribute, green for the easiest to red for the hardest, where there are attributes
+    (a file's, else the annotations' own ``attribute``), else that of their class; masks that of their class.
+
+    Args:
+        ann_files: COCO jsons of one set.
+        out: folder of the sheets.
+        img_dir: the images; default: see :func:`~detdiffusion.datasets.image_files.image_folder`.
+        attributes: attributes file.
+        count: images at most, in the file's order.
+        per_sheet, columns: images a sheet, and a row.
+        side: longer side of an image on the sheet in pixels.
+        masks: tint the objects' segmentations.
+        layouts_only: boxes on grey; no image is read.
+        image_ids: these images.
+        classes: only images with an object of one of these classes, and only those objects.
+        seed: shuffle the images with this seed.
+
+    Raises:
+        UserError: a missing or broken file, an unknown class or image id, or no image to show.
+    """
+    files = [read_coco(path) for path in ann_files]
+    for file in files:
+        print(file.summary())
+    images, categories, annotations = merge_checked(files)
+    names = {key: category["name"] for key, category in categories.items()}
+    folder = None if layouts_only else image_folder(img_dir, ann_files[0])
+    words, palette = _attributes(attributes, annotations, ann_files)
+    objects = _objects_of(annotations, names, classes)
+    chosen = _choose(images, objects, image_ids, classes is not None, seed)
+    skipped: Counter = Counter()
+    colours = {key: class_colour(index) for index, key in enumerate(sorted(names))}
+
+    def tiles() -> Iterator[Image.Image]:
+        shown = 0
+        for image in chosen:
+            if shown == count:
+                return
+            picture = None if layouts_only else _open(folder / image["file_name"], image, skipped)
+            if picture is None and not layouts_only:
+                continue
+            own = objects.get(image["id"], [])
+            drawn = [
+                _drawn(a, image, names, colours, words.get(a["id"]), palette, masks, skipped) for a in own
+            ]
+            shown += 1
+            yield _tile(picture, image, drawn, side)
+
+    written, sheet = [], []
+    for tile in tiles():
+        sheet.append(tile)
+        if len(sheet) == per_sheet:
+            written.append(_write(sheet, columns, palette, Path(out), len(written) + 1))
+            sheet = []
+    if sheet:
+        written.append(_write(sheet, columns, palette, Path(out), len(written) + 1))
+    for reason, number in skipped.items():
+        print(f"  {number} × {reason}")
+    if not written:
+        raise UserError(f"{', '.join(map(str, ann_files))}: no image to show")
+    print(f"written: {', '.join(map(str, written))}")
+    return written
+
+
+def _attributes(path, annotations: Sequence[dict], ann_files) -> tuple[dict[int, str], dict[str, tuple]]:
+    """Attribute of each annotation id, and the colour of each attribute."""
+    if path is not None:
+        file = AttributesFile.read(path)
+        file.check_files(ann_files)
+        words, vocabulary = file.attributes, file.words
+    else:
+        words = {a["id"]: str(a["attribute"]) for a in annotations if a.get("attribute")}
+        vocabulary = list(dict.fromkeys([*ATTRIBUTES, *sorted(set(words.values()))])) if words else []
+    levels = [word for word in vocabulary if word != "background"]
+    palette = {}
+    for k, word in enumerate(levels):
+        share = k / max(1, len(levels) - 1)
+        palette[word] = (round(255 * min(1, 2 * share)), round(220 * min(1, 2 - 2 * share)), 40)
+    return words, {**palette, **({"background": _GREY} if "background" in vocabulary else {})}
+
+
+def _objects_of(annotations, names: Mapping[int, str], classes) -> dict[int, list[dict]]:
+    """Image id -> annotations, the largest first so that small ones lie on top."""
+    unknown = set(classes or ()) - set(names.values())
+    if unknown:
+        raise UserError(
+            f"--classes: no category {', '.join(sorted(unknown))}; it has {', '.join(names.values())}"
+        )
+    objects: dict[int, list[dict]] = {}
+    for annotation in sorted(annotations, key=lambda a: -a["bbox"][2] * a["bbox"][3]):
+        if classes is None or names[annotation["category_id"]] in classes:
+            objects.setdefault(annotation["image_id"], []).append(annotation)
+    return objects
+
+
+def _choose(images: Mapping[int, dict], objects, image_ids, with_objects: bool, seed) -> list[dict]:
+    if image_ids is not None:
+        unknown = [i for i in image_ids if i not in images]
+        if unknown:
+            raise UserError(f"--ids: no image {', '.join(map(str, unknown[:5]))} in the annotation files")
+        return [images[i] for i in image_ids]
+    chosen = [image for key, image in images.items() if not with_objects or key in objects]
+    if seed is not None:
+        random.Random(seed).shuffle(chosen)
+    return chosen
+
+
+def _open(path: Path, image: Mapping, skipped: Counter) -> Image.Image | None:
+    try:
+        with Image.open(path) as picture:
+            if picture.size != (image["width"], image["height"]):
+                skipped["image of another size than the json says: not shown"] += 1
+                return None
+            return picture.convert("RGB")
+    except (OSError, SyntaxError, ValueError):
+        reason = "that cannot be read" if path.is_file() else "that is missing"
+        skipped[f"image {reason}: not shown"] += 1
+        return None
+
+
+def _drawn(annotation, image, names, colours, word, palette, masks: bool, skipped: Counter) -> DrawnObject:
+    x, y, w, h = annotation["bbox"]
+    key, mask = annotation["category_id"], None
+    if masks and annotation.get("segmentation"):
+        try:
+            mask = decode_segmentation(
+                annotation["segmentation"], image["height"], image["width"], f"annotation {annotation['id']}"
+            ).astype(bool)
+        except UserError as error:
+            skipped[f"mask not shown: {error}"] += 1
+    text = " ".join([names[key], *([word] if word else []), *(["crowd"] if annotation["iscrowd"] else [])])
+    return DrawnObject((x, y, x + w, y + h), text, palette.get(word, colours[key]), mask, colours[key])
+
+
+def _tile(
+    picture: Image.Image | None, image: Mapping, objects: Sequence[DrawnObject], side: int
+) -> Image.Image:
+    if picture is None:
+        picture = Image.new("RGB", (image["width"], image["height"]), (235, 235, 235))
+    drawn = draw_objects(picture, objects, side / max(picture.size))
+    tile = Image.new("RGB", (side, side + 14), "white")
+    tile.paste(drawn, ((side - drawn.width) // 2, (side - drawn.height) // 2))
+    caption = f"{image['id']}  {image['file_name']}  {len(objects)} objects"
+    ImageDraw.Draw(tile).text((2, side + 1), caption, fill=(0, 0, 0), font=ImageFont.load_default())
+    return tile
+
+
+def _write(tiles: Sequence[Image.Image], columns: int, palette: Mapping, out: Path, number: int) -> Path:
+    columns, gap, header = min(columns, len(tiles)), 6, 18 if palette else 0
+    width, height = tiles[0].size
+    rows = -(-len(tiles) // columns)
+    sheet = Image.new("RGB", (columns * (width + gap) - gap, header + rows * (height + gap) - gap), "white")
+    draw, x = ImageDraw.Draw(sheet), 2
+    for word, colour in palette.items():
+        draw.rectangle((x, 4, x + 10, 14), fill=colour)
+        draw.text((x + 14, 3), word, fill=(0, 0, 0), font=ImageFont.load_default())
+        x += 24 + round(draw.textlength(word, font=ImageFont.load_default()))
+    for k, tile in enumerate(tiles):
+        sheet.paste(tile, (k % columns * (width + gap), header + k // columns * (height + gap)))
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="png")
+    path = out / f"sheet_{number:03d}.png"
+    write_atomic(path, buffer.getvalue())
+    return path
