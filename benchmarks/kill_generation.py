@@ -71,7 +71,9 @@ class Killer:
         left = max(0, self.args.images - len(lines_before))
         kills_left = max(1, self.args.kills - number)
         at_start = self.rng.random() < 0.25 or not left
-        victim = self.rng.choice(["all", "all", "one"] + (["launcher"] if by_command and size > 1 else []))
+        victim = self.rng.choice(
+            ["all", "one", "launcher"] if by_command and size > 1 else ["all", "all", "one"]
+        )
         launched = time.monotonic()
         ranks, launcher = self.launch(size, by_command)
         if at_start:
