@@ -1,6 +1,6 @@
 """Reconstruction PSNR of a VAE folder on a folder of images.
 
-    python benchmarks/vae_psnr.py detdiffusion/zoo/miniscenes_base/vae data/miniscenes/val/images
+python benchmarks/vae_psnr.py detdiffusion/zoo/miniscenes_base/vae data/miniscenes/val/images
 """
 
 import argparse
