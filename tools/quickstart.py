@@ -42,18 +42,16 @@ def main() -> None:
     import shlex
 
     from detdiffusion.apis.demo import SMOKE, Demo, Settings
-    from detdiffusion.utils.errors import UserError
+    from detdiffusion.utils.work_folder import seen_from
 
     demo = Demo(
         ROOT,
-        seen_from_root(args.work_dir),
+        seen_from(ROOT, args.work_dir),
         SMOKE if args.smoke else Settings(),
         None if args.full else layout_checkpoint(args.layout_checkpoint),
         args.seed,
         args.full,
     )
-    if any(character in str(demo.dir) for character in ",[](){}='\""):
-        raise UserError(f"--work-dir {demo.dir}: a path without commas, brackets, quotes and = is wanted")
     steps = demo.steps()
     if args.dry_run:
         for step in steps:
@@ -91,23 +89,13 @@ def finish(demo, seconds: dict[str, float], threads: int) -> None:
     print(f"written: {demo.dir / 'summary.json'}, {report}, {demo.dir / 'scenes.png'}")
 
 
-def seen_from_root(path: str) -> Path:
-    """Commands run in the repository's root: there a relative path stays, from elsewhere it becomes absolute."""
-    return Path(path) if Path.cwd().resolve() == ROOT else Path(path).resolve()
-
-
 def layout_checkpoint(given: str | None) -> Path | None:
     """The folder to fine-tune from, None for the zoo's; checked before minutes are spent."""
-    from detdiffusion.apis.demo import ZOO_LAYOUT, weights
-    from detdiffusion.utils.errors import UserError
+    from detdiffusion.apis.miniscenes_steps import require_layout
+    from detdiffusion.utils.work_folder import seen_from
 
-    folder = seen_from_root(given) if given else None
-    absent = [str(path) for path in weights(folder or ZOO_LAYOUT) if not path.is_file()]
-    if absent:
-        raise UserError(
-            f"no layout checkpoint: {', '.join(absent)} missing. Name a folder written by "
-            "tools/model_converters/to_diffusers.py with --layout-checkpoint, or train one with --full."
-        )
+    folder = seen_from(ROOT, given) if given else None
+    require_layout(folder)
     return folder
 
 
@@ -117,20 +105,13 @@ def claim(folder: Path):
     Raises:
         UserError: the folder holds other things, or another run is at work in it.
     """
-    import fcntl
-
     from detdiffusion.utils.errors import UserError
+    from detdiffusion.utils.work_folder import claim_folder, try_lock
 
-    mark = folder / ".quickstart"
-    if folder.exists() and not mark.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is no folder of this tool; choose another --work-dir")
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = mark.open("a")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        lock.close()
-        raise UserError(f"another run, or a step of a killed one, is still at work in {folder}") from None
+    claim_folder(folder, ".quickstart", "--work-dir")
+    lock = try_lock(folder / ".quickstart")
+    if lock is None:
+        raise UserError(f"another run, or a step of a killed one, is still at work in {folder}")
     return lock
 
 

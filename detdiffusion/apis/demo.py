@@ -7,10 +7,11 @@ from pathlib import Path
 
 from detdiffusion.utils.steps import Step
 
+from .miniscenes_steps import MiniScenesSteps, Weights, pairs, texts, weights
+
 DETECTOR = "atss"
 DETECTOR_CONFIG = f"configs/detectors/{DETECTOR}_miniscenes.py"
 GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
-ZOO_LAYOUT = Path(__file__).resolve().parents[1] / "zoo" / "miniscenes_layout"  # what the config names
 # ATSS scores are spread out, and at 0.5 its attributes agree best with the hidden difficulty: rank correlation 0.56,
 # a quarter of the objects hard (Faster R-CNN finds nine of ten easy at any threshold).
 SCORE_THR = 0.5
@@ -95,14 +96,17 @@ class Demo:
         seed: int = 0,
         full: bool = False,
     ) -> None:
-        self.root, self.dir, self.settings, self.seed, self.full = root, work_dir, settings, seed, full
+        self.dir, self.settings, self.seed, self.full = work_dir, settings, seed, full
         self.data = work_dir / "data"
-        self.layout = work_dir / "zoo" / "layout" if full else layout_checkpoint
+        layout = work_dir / "zoo" / "layout" if full else layout_checkpoint
+        self.make = MiniScenesSteps(root, self.data, seed, layout)
         self.detector = work_dir / "detector"
         self.generator = work_dir / "generator"
         self.fidelity = work_dir / "fidelity"
         self.arms = {name: work_dir / "trainability" / name for name in ("real_only", "real_plus_hard")}
         self.comparison = work_dir / "trainability" / "comparison"
+        self._detector = Weights(DETECTOR_CONFIG, self.detector / f"iter_{settings.detector_iters}.pth")
+        self._generator = Weights(GENERATOR_CONFIG, self.generator / f"iter_{settings.generator_iters}.pth")
 
     def attributes(self, split: str) -> Path:
         """The attributes file of a split."""
@@ -114,12 +118,12 @@ class Demo:
 
     def annotations(self, split: str) -> tuple[Path, Path]:
         """Things and stuff of a split."""
-        return self.data / split / "instances.json", self.data / split / "stuff.json"
+        return self.make.annotations(split)
 
     def steps(self) -> list[Step]:
         """All steps, in an order that they can run in."""
         steps = [self._data(), *(self._zoo() if self.full else ())]
-        steps += [self._train_detector("detector", DETECTOR_CONFIG, self.detector, "attribute detector")]
+        steps += [self._train_detector()]
         steps += [self._attributes(split) for split in ("train", "val")]
         steps += [self._train_generator()]
         steps += [self._generate("val", strategy) for strategy in STRATEGIES]
@@ -132,147 +136,75 @@ class Demo:
         splits = dict(detector=s.detector_images, train=s.train_images, val=s.val_images)
         if self.full:
             splits["zoo"] = s.zoo_images
-        counts = [f"{name}={count}" for name, count in splits.items()]
-        command = ["tools/dataset_converters/miniscenes.py", "--out", self.data, "--split", *counts]
-        command += ["--size", s.image_size, "--seed", self.seed]
-        return Step(
-            "data",
-            f"draw MiniScenes: {', '.join(counts)} images",
-            _texts(command),
-            outputs=tuple(path for split in splits for path in self.annotations(split)),
-            remove=(self.data,),
-        )
+        return self.make.draw(splits, s.image_size)
 
-    def _train(self, name, title, config, out, iters, options, inputs) -> Step:
-        options = {"default_hooks.checkpoint.interval": 100, "randomness.seed": self.seed, **options}
-        if iters is None:
-            iters = _config_iters(self.root / config)
-        else:
-            warm_up = max(2, iters // 10)
-            options["train_cfg.max_iters"] = options["param_scheduler.1.end"] = iters
-            options["default_hooks.logger.interval"] = min(25, iters)
-            options["param_scheduler.0.end"] = options["param_scheduler.1.begin"] = warm_up
-        command = ["tools/train.py", config, "--work-dir", out, "--resume", "--cfg-options", *_pairs(options)]
-        outputs = (out / f"iter_{iters}.pth",)
-        title = f"{title}, {iters} iterations"
-        return Step(name, title, _texts(command), (config,), tuple(inputs), outputs, (out,))
-
-    def _train_detector(self, name, config, out, title, options=None, inputs=(), iters=None) -> Step:
-        iters = iters or self.settings.detector_iters
-        things = self.annotations("val")[0]
-        fixed = {
-            "train_cfg.val_interval": iters,
-            "data_root": self.data,
-        }
-        split = "detector" if name == "detector" else "train"
-        inputs = (self.annotations(split)[0], things, *inputs)
-        title = f"train the {title}: {DETECTOR}"
-        return self._train(name, title, config, out, iters, {**fixed, **(options or {})}, inputs)
+    def _train_detector(self) -> Step:
+        title = f"train the attribute detector: {DETECTOR}"
+        iters = self.settings.detector_iters
+        return self.make.train_detector("detector", title, DETECTOR_CONFIG, self.detector, iters, "detector")
 
     def _train_arm(self, name: str, arm: str) -> Step:
-        options, inputs = {}, ()
-        if arm != "real":
-            folder = self.synthetic("train", arm)
-            options["synthetic_root"] = folder
-            inputs = (folder / "annotations.json", folder / "manifest.jsonl")
-        return self._train_detector(
+        words = name.replace("_", " ")
+        return self.make.train_detector(
             f"train-{name.replace('_', '-')}",
+            f"train the detector on {words} images: {DETECTOR}",
             f"configs/trainability/{DETECTOR}_{arm}_miniscenes.py",
             self.arms[name],
-            f"detector on {name.replace('_', ' ')} images",
-            options,
-            inputs,
             self.settings.trainability_iters,
+            synthetic=None if arm == "real" else self.synthetic("train", arm),
         )
-
-    @property
-    def detector_checkpoint(self) -> Path:
-        return self.detector / f"iter_{self.settings.detector_iters}.pth"
-
-    @property
-    def generator_checkpoint(self) -> Path:
-        return self.generator / f"iter_{self.settings.generator_iters}.pth"
 
     def _attributes(self, split: str) -> Step:
-        annotations, out = self.annotations(split), self.attributes(split)
-        command = ["tools/extract_attributes.py", DETECTOR_CONFIG, self.detector_checkpoint]
-        for path in annotations:
-            command += ["--ann", path]
-        command += ["--img-dir", self.data / split / "images", "--out", out, "--score-thr", SCORE_THR]
-        return Step(
-            f"attributes-{split}",
-            f"easy or hard? the detector's attributes of the {split} split",
-            _texts(command),
-            (DETECTOR_CONFIG,),
-            (*annotations, self.detector_checkpoint),
-            (out,),
-            (out,),
+        title = f"easy or hard? the detector's attributes of the {split} split"
+        out = self.attributes(split)
+        return self.make.extract_attributes(
+            f"attributes-{split}", title, self._detector, split, out, SCORE_THR
         )
 
-    def _layout_options(self) -> dict:
-        return {"layout_folder": self.layout} if self.layout else {}
-
     def _train_generator(self) -> Step:
-        s, attributes = self.settings, self.attributes("train")
-        options = {
-            "train_dataloader.batch_size": s.generator_batch,
-            "data_root": self.data,
-            "attributes_file": attributes,
-            **self._layout_options(),
-        }
-        inputs = (*self.annotations("train"), attributes, *weights(self.layout or ZOO_LAYOUT))
-        title = "fine-tune the generator: P.A. Attr and P.A. loss"
-        return self._train(
-            "generator", title, GENERATOR_CONFIG, self.generator, s.generator_iters, options, inputs
+        s, title = self.settings, "fine-tune the generator: P.A. Attr and P.A. loss"
+        return self.make.train_generator(
+            "generator",
+            title,
+            GENERATOR_CONFIG,
+            self.generator,
+            s.generator_iters,
+            s.generator_batch,
+            self.attributes("train"),
         )
 
     def _generate(self, split: str, strategy: str) -> Step:
-        s, out, attributes = self.settings, self.synthetic(split, strategy), self.attributes(split)
+        s = self.settings
         limit = s.fidelity_layouts if split == "val" else s.synthetic_layouts
-        annotations = self.annotations(split)
-        command = ["tools/generate.py", GENERATOR_CONFIG, self.generator_checkpoint, "--out", out]
-        for path in annotations:
-            command += ["--ann", path]
-        command += ["--attributes", attributes, "--strategy", strategy, "--limit", limit]
-        command += ["--batch-size", s.sampling_batch, "--steps", s.sampling_steps]
-        command += ["--guidance-scale", s.guidance_scale, "--seed", self.seed]
-        if options := self._layout_options():
-            command += ["--cfg-options", *_pairs(options)]
         which = "held-out" if split == "val" else "training"
-        return Step(
+        return self.make.generate(
             f"generate-{split}-{strategy}",
             f"generate {strategy} images of up to {limit} {which} layouts",
-            _texts(command),
-            (GENERATOR_CONFIG,),
-            (*annotations, attributes, self.generator_checkpoint),
-            (out / "annotations.json", out / "manifest.jsonl"),
-            (out,),
+            self._generator,
+            self.synthetic(split, strategy),
+            split,
+            strategy,
+            self.attributes(split),
+            limit=limit,
+            batch=s.sampling_batch,
+            sampling_steps=s.sampling_steps,
+            guidance_scale=s.guidance_scale,
         )
 
     def _score(self) -> Step:
-        things, out = self.annotations("val")[0], self.fidelity / "fidelity.json"
-        folders = {strategy: self.synthetic("val", strategy) for strategy in STRATEGIES}
-        command = ["tools/evaluate_fidelity.py", "--detector", DETECTOR_CONFIG, self.detector_checkpoint]
-        command += ["--real", things, "--real-images", self.data / "val" / "images", "--synthetic"]
-        command += [f"{strategy}={folder}" for strategy, folder in folders.items()]
-        command += ["--out", self.fidelity, "--resamples", self.settings.resamples, "--seed", self.seed]
-        return Step(
-            "fidelity",
-            "score: does the detector find the prompted objects?",
-            _texts(command),
-            (DETECTOR_CONFIG,),
-            (things, self.detector_checkpoint, *(f / "manifest.jsonl" for f in folders.values())),
-            (out,),
-            (self.fidelity,),
+        sets = {strategy: self.synthetic("val", strategy) for strategy in STRATEGIES}
+        title = "score: does the detector find the prompted objects?"
+        return self.make.score(
+            "fidelity", title, self._detector, sets, self.fidelity, self.settings.resamples
         )
 
     def _compare(self) -> Step:
         checkpoints = tuple(d / f"iter_{self.settings.trainability_iters}.pth" for d in self.arms.values())
-        pairs = [f"{name}={folder}" for name, folder in self.arms.items()]
+        named = [f"{name}={folder}" for name, folder in self.arms.items()]
         return Step(
             "compare",
             "score: does the synthetic data help a detector?",
-            _texts(["tools/compare_trainability.py", *pairs, "--out", self.comparison]),
+            texts(["tools/compare_trainability.py", *named, "--out", self.comparison]),
             inputs=checkpoints,
             outputs=(self.comparison / "comparison.json",),
             remove=(self.comparison,),
@@ -288,13 +220,13 @@ class Demo:
             config, out = f"configs/zoo/{name}_miniscenes.py", zoo / f"{name}_training"
             options = {**options, "data_root": self.data}
             inputs = (*self.annotations("zoo"), *inputs)
-            title = f"train the zoo's {name}"
-            train = self._train(f"zoo-{name}", title, config, out, self.settings.zoo_iters, options, inputs)
+            title, iters = f"train the zoo's {name}", self.settings.zoo_iters
+            train = self.make.train(f"zoo-{name}", title, config, out, iters, options, inputs)
             command = ["tools/model_converters/to_diffusers.py", config, train.outputs[0], zoo / name]
             export = Step(
                 f"zoo-{name}-export",
                 f"write the zoo's {name} as a diffusers folder",
-                _texts([*command, "--cfg-options", *_pairs(options)]),
+                texts([*command, "--cfg-options", *pairs(options)]),
                 (config,),
                 train.outputs,
                 weights(zoo / name)[: 1 if name == "vae" else 3],
@@ -302,23 +234,3 @@ class Demo:
             )
             steps += [train, export]
         return steps
-
-
-def weights(folder: Path) -> tuple[Path, ...]:
-    """The weight files of a diffusers folder: VAE, UNet, text encoder."""
-    name = "diffusion_pytorch_model.safetensors"
-    return folder / "vae" / name, folder / "unet" / name, folder / "text_encoder" / "model.safetensors"
-
-
-def _config_iters(config: Path) -> int:
-    from detdiffusion.utils.config import load_config
-
-    return load_config(str(config)).train_cfg.max_iters
-
-
-def _pairs(options: dict) -> list[str]:
-    return [f"{key}={value}" for key, value in options.items()]
-
-
-def _texts(command) -> tuple[str, ...]:
-    return tuple(str(part) for part in command)

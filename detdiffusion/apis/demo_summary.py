@@ -3,17 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-from importlib import metadata
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.machine import machine_facts, package_versions
 
 from .demo import DETECTOR, STRATEGIES, Demo
-
-_PACKAGES = ("detdiffusion", "torch", "diffusers", "transformers", "onedl-mmengine", "onedl-mmcv")
-_PACKAGES += ("onedl-mmdetection", "numpy")
 
 
 def summarise(demo: Demo, seconds: dict[str, float], threads: int) -> dict:
@@ -72,8 +67,8 @@ def summarise(demo: Demo, seconds: dict[str, float], threads: int) -> dict:
             "total": round(sum(seconds.values()), 1),
         },
         seeds=dict(data=demo.seed, training=demo.seed, noise=demo.seed, bootstrap=demo.seed),
-        versions={"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}},
-        machine=dict(system=platform.platform(), cores=os.cpu_count(), threads=threads),
+        versions=package_versions(),
+        machine=machine_facts(threads),
         detector=DETECTOR,
         trained_from_nothing=demo.full,
         settings=demo.settings.to_dict(),
@@ -147,13 +142,6 @@ def statements(summary: dict) -> list[str]:
 def percent(value: float | None) -> str:
     """AP in percent; – where COCO's protocol gives none."""
     return "–" if value is None or value < 0 else f"{100 * value:.1f}"
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _read(path: Path) -> dict:

@@ -190,14 +190,22 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def config_digest(path: Path) -> str:
-    """SHA-256 of a config with its bases resolved; comments and the order of files do not matter."""
+def config_digest(path: Path, parts: Sequence[str] | None = None) -> str:
+    """SHA-256 of a config with its bases resolved; comments and the order of files do not matter.
+
+    Args:
+        path: the file.
+        parts: top-level keys that count; None takes all.
+    """
     from mmengine.config import Config
 
     if not path.is_file():
         raise UserError(f"config {path} does not exist")
     config = Config.fromfile(path, import_custom_modules=False)
-    return hashlib.sha256(json.dumps(config.to_dict(), sort_keys=True, default=str).encode()).hexdigest()
+    content = config.to_dict()
+    if parts is not None:
+        content = {key: content[key] for key in parts if key in content}
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _read(path: Path) -> dict:

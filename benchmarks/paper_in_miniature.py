@@ -1,0 +1,92 @@
+"""Every claim of the paper, measured on the embedded MiniScenes over seeds.
+
+A resumable list of jobs (each arm and seed one, DIR/results/SEED/JOB.json): run the same command again and it
+does what is missing. Start it twice at once to use two cores, each with --threads 1: a seed is worked on by
+one process at a time. All arms of a seed start from the same layout checkpoint, see the same data and get the
+same steps, images and iterations.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+EXAMPLES = """examples:
+  python benchmarks/paper_in_miniature.py --out work_dirs/miniature --seeds 5
+  python benchmarks/paper_in_miniature.py --out work_dirs/miniature --seeds 3 --only C2,C3,C4 --jobs-for 120
+  python benchmarks/paper_in_miniature.py --out work_dirs/miniature --seeds 3 --dry-run    # jobs and commands
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out", required=True, metavar="DIR", help="work folders, and results in DIR/results"
+    )
+    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="how many, default: %(default)s")
+    parser.add_argument("--first-seed", type=int, default=1, metavar="K", help="default: %(default)s")
+    parser.add_argument(
+        "--scale", choices=["cpu", "gpu", "smoke"], default="cpu", help="sizes; smoke only tests the steps"
+    )
+    parser.add_argument("--only", metavar="CLAIMS", help="jobs of these claims alone, e.g. C2,C4")
+    parser.add_argument("--jobs-for", type=float, metavar="MINUTES", help="start no job after this time")
+    parser.add_argument("--threads", type=int, metavar="N", help="default: $OMP_NUM_THREADS, else all cores")
+    parser.add_argument("--keep", action="store_true", help="leave checkpoints that no other job needs")
+    parser.add_argument("--results", metavar="DIR", help="result files, default: DIR/results of --out")
+    parser.add_argument("--layout-checkpoint", metavar="FOLDER", help="diffusers folder, default: the zoo's")
+    parser.add_argument("--dry-run", action="store_true", help="print the jobs and their commands, and stop")
+    args = parser.parse_args()
+    if args.seeds < 1 or args.first_seed < 0:
+        parser.error("--seeds must be at least 1 and --first-seed at least 0")
+    if args.threads is not None and args.threads < 1:
+        parser.error("--threads must be at least 1")
+    return args
+
+
+def main() -> None:
+    args = parse_args()
+    import os
+    import shlex
+
+    from detdiffusion.apis.miniature import CLAIM_JOBS, SCALES, SeedJobs, ordered_jobs
+    from detdiffusion.apis.miniature_run import ResultFolder, run_jobs
+    from detdiffusion.apis.miniscenes_steps import require_layout
+    from detdiffusion.utils.errors import UserError
+    from detdiffusion.utils.work_folder import claim_folder, seen_from
+
+    claims = [claim.strip().upper() for claim in args.only.split(",")] if args.only else None
+    if unknown := [claim for claim in claims or () if claim not in CLAIM_JOBS]:
+        raise UserError(f"--only {', '.join(unknown)}: the claims are {', '.join(sorted(CLAIM_JOBS))}")
+    out = seen_from(ROOT, args.out)
+    layout = seen_from(ROOT, args.layout_checkpoint) if args.layout_checkpoint else None
+    require_layout(layout)
+
+    def folder(seed: int) -> Path:
+        return out / "work" / str(seed)
+
+    numbers = range(args.first_seed, args.first_seed + args.seeds)
+    seeds = [SeedJobs(ROOT, folder(seed), SCALES[args.scale], seed, layout) for seed in numbers]
+    jobs = ordered_jobs(seeds, claims)
+    if args.dry_run:
+        for job in jobs:
+            print(f"# seed {job.seed}, {job.name}: {job.title}")
+            for step in job.steps:
+                print(shlex.join(["python", *step.command]))
+        return
+    claim_folder(out, ".miniature", "--out")
+    threads = args.threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    results = ResultFolder(Path(args.results) if args.results else out / "results")
+    run_jobs(ROOT, jobs, folder, results, threads, args.jobs_for, args.keep)
+
+
+if __name__ == "__main__":
+    import signal
+
+    from detdiffusion.utils.cli import run_main
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the running step, keep its record
+    run_main(main)

@@ -1,0 +1,74 @@
+"""The figures of the paper in miniature, read from what its steps wrote."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from detdiffusion.evaluation.trainability import read_run
+from detdiffusion.utils.errors import UserError
+
+FACTORS = ("contrast", "blur", "texture", "occlusion", "size")
+_KEPT = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_full", "frechet", "images", "layouts", "objects")
+
+
+def detector_figures(
+    work_dir: Path, things: Mapping[str, Path], attributes: Mapping[str, Path]
+) -> dict[str, dict]:
+    """Of an attribute detector: its AP on real held-out images, and its attributes beside the hidden difficulty.
+
+    Args:
+        work_dir: of its training.
+        things: split -> instances json with ``difficulty``.
+        attributes: split -> attributes file.
+    """
+    splits = {split: attribute_agreement(things[split], attributes[split]) for split in things}
+    return dict(real=read_run(work_dir).metrics, attributes=splits)
+
+
+def attribute_agreement(things: Path, attributes: Path) -> dict:
+    """Spearman rank correlation of ``hard`` (1) and ``easy`` (0) with the hidden difficulty of each object.
+
+    Returns:
+        ``easy``, ``hard``: counts; ``spearman``: with the difficulty's score; ``factors``: with each factor.
+        A correlation is None where all objects are alike.
+    """
+    given = _read(attributes)["attributes"]
+    objects = [
+        (given[str(a["id"])] == "hard", a["difficulty"])
+        for a in _read(things)["annotations"]
+        if not a["iscrowd"] and given.get(str(a["id"])) in ("easy", "hard")
+    ]
+    hard = [int(is_hard) for is_hard, _ in objects]
+    return dict(
+        easy=len(hard) - sum(hard),
+        hard=sum(hard),
+        spearman=_spearman(hard, [difficulty["score"] for _, difficulty in objects]),
+        factors={name: _spearman(hard, [d[name] for _, d in objects]) for name in FACTORS},
+    )
+
+
+def fidelity_figures(path: Path) -> dict:
+    """Of ``fidelity.json``: AP and Fréchet distance of every set, real images too, and the bootstrap."""
+    result = _read(path)
+    sets = {name: {k: row[k] for k in _KEPT if k in row} for name, row in result["sets"].items()}
+    figures = dict(sets=sets, frechet_features=result["protocol"]["frechet_features"], notes=result["notes"])
+    if result["bootstrap"]:
+        figures["bootstrap"] = result["bootstrap"]
+    return figures
+
+
+def _spearman(a: list, b: list) -> float | None:
+    from scipy.stats import spearmanr
+
+    if len(set(a)) < 2 or len(set(b)) < 2:
+        return None
+    return float(spearmanr(a, b).statistic)
+
+
+def _read(path: Path) -> dict:
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it and run again") from error
