@@ -295,7 +295,9 @@ def build_strategy(
             cfg.setdefault(key, value)
     del cfg["type"]
     try:
-        return cls(**cfg)  # not by the registry, which would look in the default scope: mmdet's, after a detector
+        return cls(
+            **cfg
+        )  # not by the registry, which would look in the default scope: mmdet's, after a detector
     except UserError:
         raise
     except (TypeError, AttributeError) as error:
