@@ -16,7 +16,13 @@ sys.path.insert(0, str(ROOT))
 EXAMPLES = """examples:
   python benchmarks/paper_in_miniature.py --out work_dirs/miniature --seeds 5
   python benchmarks/paper_in_miniature.py --out work_dirs/miniature --seeds 3 --only C2,C3,C4 --jobs-for 120
+  # the scoreboard alone, here of results that came with the repository
+  python benchmarks/paper_in_miniature.py --out work_dirs/miniature --seeds 5 --jobs-for 0 --results DIR
   python benchmarks/paper_in_miniature.py --out work_dirs/miniature --seeds 3 --dry-run    # jobs and commands
+
+Claims: C1 to C10 of the paper, M1 and M2 of MiniScenes alone; the scoreboard says them in words. It is written
+at the end of every run, interrupted ones too, beside the results: scoreboard.md, .json, .csv, .png, and
+strategies.png with four layouts drawn easy, origin and hard.
 """
 
 
@@ -52,15 +58,18 @@ def main() -> None:
     import os
     import shlex
 
-    from detdiffusion.apis.miniature import CLAIM_JOBS, SCALES, SeedJobs, ordered_jobs
+    from detdiffusion.apis.miniature import SCALES
+    from detdiffusion.apis.miniature_claims import CLAIMS, jobs_of_claims
+    from detdiffusion.apis.miniature_jobs import SeedJobs, ordered_jobs
     from detdiffusion.apis.miniature_run import ResultFolder, run_jobs
     from detdiffusion.apis.miniscenes_steps import require_layout
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.work_folder import claim_folder, seen_from
 
     claims = [claim.strip().upper() for claim in args.only.split(",")] if args.only else None
-    if unknown := [claim for claim in claims or () if claim not in CLAIM_JOBS]:
-        raise UserError(f"--only {', '.join(unknown)}: the claims are {', '.join(sorted(CLAIM_JOBS))}")
+    known = [claim.name for claim in CLAIMS]
+    if unknown := [claim for claim in claims or () if claim not in known]:
+        raise UserError(f"--only {', '.join(unknown)}: the claims are {', '.join(known)}")
     out = seen_from(ROOT, args.out)
     layout = seen_from(ROOT, args.layout_checkpoint) if args.layout_checkpoint else None
     require_layout(layout)
@@ -68,9 +77,11 @@ def main() -> None:
     def folder(seed: int) -> Path:
         return out / "work" / str(seed)
 
-    numbers = range(args.first_seed, args.first_seed + args.seeds)
-    seeds = [SeedJobs(ROOT, folder(seed), SCALES[args.scale], seed, layout) for seed in numbers]
-    jobs = ordered_jobs(seeds, claims)
+    def seed_jobs(seed: int) -> SeedJobs:
+        return SeedJobs(ROOT, folder(seed), SCALES[args.scale], seed, layout)
+
+    seeds = [seed_jobs(seed) for seed in range(args.first_seed, args.first_seed + args.seeds)]
+    jobs = ordered_jobs(seeds, jobs_of_claims(claims) if claims else None)
     if args.dry_run:
         for job in jobs:
             print(f"# seed {job.seed}, {job.name}: {job.title}")
@@ -80,7 +91,26 @@ def main() -> None:
     claim_folder(out, ".miniature", "--out")
     threads = args.threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
     results = ResultFolder(Path(args.results) if args.results else out / "results")
-    run_jobs(ROOT, jobs, folder, results, threads, args.jobs_for, args.keep)
+    try:
+        run_jobs(ROOT, jobs, folder, results, threads, args.jobs_for, args.keep)
+    finally:
+        others = [seed_jobs(n) for n in results.seeds() if n not in {one.seed for one in seeds}]
+        report(args, [*seeds, *others], results)
+
+
+def report(args: argparse.Namespace, seeds: list, results) -> None:
+    """Scoreboard and pictures from all results that are there, whichever jobs this run was asked for."""
+    from detdiffusion.apis.miniature_jobs import ordered_jobs
+    from detdiffusion.apis.miniature_report import markdown, scoreboard, write_scoreboard, write_strategies
+
+    command = f"python benchmarks/paper_in_miniature.py --out {args.out} --seeds {max(args.seeds, 3)}"
+    command += f" --first-seed {args.first_seed} --scale {args.scale} --only {{claims}}"
+    for option, value in (("results", args.results), ("layout-checkpoint", args.layout_checkpoint)):
+        command += f" --{option} {value}" if value else ""
+    board = scoreboard(ordered_jobs(seeds), results, command)
+    paths = write_scoreboard(board, results.folder)
+    paths += write_strategies(seeds, results.folder)
+    print(f"\n{markdown(board)}\nwritten: {', '.join(map(str, paths))}")
 
 
 if __name__ == "__main__":

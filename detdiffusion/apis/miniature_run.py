@@ -33,6 +33,12 @@ class ResultFolder:
     def path(self, job: Job) -> Path:
         return self.folder / str(job.seed) / f"{job.name}.json"
 
+    def seeds(self) -> list[int]:
+        """Seeds that have results."""
+        return sorted(
+            int(path.name) for path in self.folder.glob("*") if path.is_dir() and path.name.isdigit()
+        )
+
     def read(self, job: Job) -> dict | None:
         """The result of a job, None where there is none with its key.
 

@@ -1,4 +1,4 @@
-"""How hard an object looks: contrast, edge sharpness and surface texture, measured in the picture.
+"""How hard an object looks: contrast, edge sharpness and camouflage, measured in the picture.
 
 MiniScenes draws hard objects with low contrast, blur and camouflage. These are measured here on any picture of a
 known layout, real or generated; occlusion and size follow from the layout, so strategies cannot change them.
@@ -16,9 +16,7 @@ from pycocotools import mask as mask_utils
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.utils.errors import UserError
 
-MEASURES = ("contrast", "sharpness", "texture")
-HARDER = {"contrast": -1, "sharpness": -1, "texture": 1}
-"""Sign of the change that makes an object harder."""
+MEASURES = ("contrast", "sharpness", "camouflage")
 _MIN_PIXELS = 12
 
 
@@ -33,9 +31,10 @@ def measure_object(image: np.ndarray, mask: np.ndarray, others: np.ndarray) -> d
     Returns:
         ``contrast``: Euclidean distance of the mean colours inside and around (0 to 442); ``sharpness``: mean
         gradient at the outline over the mean gradient within 3 pixels of it (a blurred edge spreads its
-        gradient, a sharp one does not; contrast cancels out); ``texture``: mean absolute difference of grey
-        levels to their 3 x 3 Gaussian average, inside. None where the object or its surroundings are too few
-        pixels.
+        gradient, a sharp one does not; contrast cancels out); ``camouflage``: median absolute Laplacian of the
+        grey levels inside, over the contrast (+ 10 levels, so that it stays finite): how strong the surface's
+        pattern is beside what tells the object from its surroundings. None where the object or its
+        surroundings are too few pixels.
     """
     height, width = mask.shape
     unit = max(1, round(min(height, width) / 64))
@@ -55,8 +54,8 @@ def measure_object(image: np.ndarray, mask: np.ndarray, others: np.ndarray) -> d
     at = near & (away <= 1.5 * unit)
     sharpness = float(slope[at].mean() / max(slope[near].mean(), 1e-6))
     grey = picture.mean(2)
-    texture = float(np.abs(grey - cv2.GaussianBlur(grey, (3, 3), 0))[body].mean())
-    return dict(contrast=contrast, sharpness=sharpness, texture=texture)
+    pattern = float(np.median(np.abs(cv2.Laplacian(grey, cv2.CV_32F))[body]))
+    return dict(contrast=contrast, sharpness=sharpness, camouflage=pattern / (contrast + 10))
 
 
 def measure_set(
@@ -101,7 +100,7 @@ def compare_factors(things: Path, real_images: Path, sets: Mapping[str, Path]) -
     Returns:
         ``objects``: how many are measured in all; ``means``: set -> measure -> mean over them (``real`` too);
         ``validity``: on real images, Spearman rank correlation of each measure with the hidden factor that it stands
-        for (contrast with low contrast, sharpness with blur, texture with texture).
+        for (contrast with low contrast, sharpness with blur, camouflage with texture).
 
     Raises:
         UserError: a file is missing or broken, or no object is in every set.
@@ -122,7 +121,7 @@ def compare_factors(things: Path, real_images: Path, sets: Mapping[str, Path]) -
     common = [a for a in wanted if all(a["id"] in found for found in measured.values())]
     if not common:
         raise UserError(f"no object of {things} can be measured in all of the sets {', '.join(sets)}")
-    hidden = dict(contrast="contrast", sharpness="blur", texture="texture")
+    hidden = dict(contrast="contrast", sharpness="blur", camouflage="texture")
     validity = {}
     for measure, factor in hidden.items():
         values = [measured["real"][a["id"]][measure] for a in common]

@@ -1,0 +1,325 @@
+"""The arms of the paper in miniature and the jobs of a seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from detdiffusion.evaluation.factors import MEASURES, compare_factors
+from detdiffusion.evaluation.trainability import read_run
+from detdiffusion.utils.files import sha256_of
+from detdiffusion.utils.steps import Step, config_digest
+
+from .miniature import Job, Scale
+from .miniature_figures import detector_figures, fidelity_figures
+from .miniscenes_steps import ZOO_LAYOUT, MiniScenesSteps, Weights, weights
+
+DETECTOR, OTHER_DETECTOR = "atss", "fcos"
+STRATEGIES = ("easy", "origin", "hard")
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A generator and the held-out sets that it draws.
+
+    Attributes:
+        config: of the generator.
+        title: for the user.
+        strategies: its sets; the models without attributes know only ``origin``.
+        attributes: the detector that gives them, None for a model without.
+    """
+
+    config: str
+    title: str
+    strategies: tuple[str, ...]
+    attributes: str | None = DETECTOR
+
+
+ARMS = {
+    "geodiffusion": Arm("configs/geodiffusion_miniscenes.py", "GeoDiffusion", ("origin",), None),
+    "attr": Arm("configs/ablations/attr-only_miniscenes.py", "P.A. Attr", ("easy",)),
+    "detdiffusion": Arm("configs/detdiffusion_miniscenes.py", "P.A. Attr and P.A. loss", STRATEGIES),
+    "without-sqrt": Arm(
+        "configs/ablations/without-sqrt-alpha-bar_miniscenes.py", "without sqrt(alpha_bar_t)", ("easy",)
+    ),
+    "without-dice": Arm("configs/ablations/without-dice_miniscenes.py", "without dice", ("easy",)),
+    "other-detector": Arm(
+        "configs/ablations/attr-only_miniscenes.py", "P.A. Attr of FCOS", ("easy",), OTHER_DETECTOR
+    ),
+}
+SETS = {
+    "geodiffusion": ("geodiffusion", "origin"),
+    "origin": ("detdiffusion", "origin"),
+    "easy": ("detdiffusion", "easy"),
+    "hard": ("detdiffusion", "hard"),
+}
+"""Synthetic training sets: name -> arm and strategy."""
+REAL = ("real", "real-equal-iters")
+TRAINED = ("faster-rcnn", "fcos", "atss")
+"""Detectors of the trainability experiments."""
+
+
+class SeedJobs:
+    """The jobs of one seed.
+
+    Args:
+        root: the folder with ``configs/`` and ``tools/``.
+        work_dir: of this seed; in commands it is used as given.
+        scale: sizes.
+        seed: of data, trainings, noise and bootstrap.
+        layout: diffusers folder that all generators start from; None takes the zoo's.
+    """
+
+    def __init__(self, root: Path, work_dir: Path, scale: Scale, seed: int, layout: Path | None = None):
+        self.root, self.dir, self.scale, self.seed, self.layout = root, work_dir, scale, seed, layout
+        self.data_dir = work_dir / "data"
+        self.make = MiniScenesSteps(root, self.data_dir, seed, layout)
+        self.data = self.make.draw(
+            dict(detector=scale.detector_images, train=scale.train_images, val=scale.val_images),
+            scale.image_size,
+        )
+        self.detector = self._trained_detector(DETECTOR)
+
+    def jobs(self) -> dict[str, Job]:
+        """All jobs by name."""
+        jobs = [self._detector_job(), *(self._arm_job(name) for name in ARMS), self._factors_job()]
+        jobs += [self._training_job(detector, data) for detector in TRAINED for data in (*REAL, *SETS)]
+        return {job.name: job for job in jobs}
+
+    def synthetic(self, arm: str, split: str, strategy: str) -> Path:
+        """The folder of a generated set."""
+        return self.dir / "synthetic" / f"{arm}-{split}-{strategy}"
+
+    # the detector and its attributes
+
+    def _trained_detector(self, name: str) -> Weights:
+        checkpoint = self.dir / "detectors" / name / f"iter_{self.scale.detector_iters}.pth"
+        return Weights(f"configs/detectors/{name}_miniscenes.py", checkpoint)
+
+    def _attributes(self, detector: str, split: str) -> Path:
+        return self.dir / "attributes" / f"{detector}-{split}.json"
+
+    def _train_detector(self, name: str) -> Step:
+        to = self._trained_detector(name)
+        title, iters = f"train the attribute detector {name}", self.scale.detector_iters
+        return self.make.train_detector(
+            f"detector-{name}", title, to.config, to.checkpoint.parent, iters, "detector"
+        )
+
+    def _extract(self, name: str, split: str, score_thr: float) -> Step:
+        title = f"easy or hard? {name}'s attributes of the {split} split"
+        out = self._attributes(name, split)
+        return self.make.extract_attributes(
+            f"attributes-{name}-{split}", title, self._trained_detector(name), split, out, score_thr
+        )
+
+    def _detector_facts(self, name: str, score_thr: float) -> dict:
+        keys = ("detector_images", "train_images", "val_images", "image_size", "detector_iters")
+        config = self._trained_detector(name).config
+        return {
+            "seed": self.seed,
+            "attributes_from": name,
+            "score_thr": score_thr,
+            **{key: getattr(self.scale, key) for key in keys},
+            "configs": {config: _digest(self.root / config)},
+        }
+
+    def _detector_steps(self) -> tuple[Step, ...]:
+        extracted = (self._extract(DETECTOR, split, self.scale.score_thr) for split in ("train", "val"))
+        return (self._train_detector(DETECTOR), *extracted)
+
+    def _first_steps(self) -> tuple[Step, ...]:
+        """What must be there before a generator is trained and its images are scored."""
+        return (self.data, *self._detector_steps())
+
+    def _detector_job(self) -> Job:
+        attributes = {split: self._attributes(DETECTOR, split) for split in ("train", "val")}
+        things = {split: self.make.annotations(split)[0] for split in attributes}
+        return Job(
+            "detector",
+            self.seed,
+            "data, attribute detector, attributes",
+            self._detector_facts(DETECTOR, self.scale.score_thr),
+            (),
+            self._first_steps(),
+            lambda: detector_figures(self.detector.checkpoint.parent, things, attributes),
+        )
+
+    # generators and fidelity
+
+    def generator(self, arm: str) -> Weights:
+        """The fine-tuned generator of an arm."""
+        return Weights(
+            ARMS[arm].config, self.dir / "generators" / arm / f"iter_{self.scale.generator_iters}.pth"
+        )
+
+    def _train_generator(self, name: str) -> Step:
+        arm, to, s = ARMS[name], self.generator(name), self.scale
+        return self.make.train_generator(
+            f"generator-{name}",
+            f"fine-tune the generator: {arm.title}",
+            to.config,
+            to.checkpoint.parent,
+            s.generator_iters,
+            s.generator_batch,
+            self._attributes(arm.attributes, "train") if arm.attributes else None,
+            {"optim_wrapper.optimizer.lr": s.generator_lr},
+        )
+
+    def _other_steps(self, name: str) -> tuple[Step, ...]:
+        """The attributes of an arm that takes them from another detector than the evaluating one."""
+        other = ARMS[name].attributes
+        if other in (None, DETECTOR):
+            return ()
+        return self._train_detector(other), self._extract(other, "train", self.scale.other_score_thr)
+
+    def _generate(self, arm: str, split: str, strategy: str, limit: int) -> Step:
+        s = self.scale
+        which = "held-out" if split == "val" else "training"
+        return self.make.generate(
+            f"generate-{arm}-{split}-{strategy}",
+            f"generate {strategy} images of up to {limit} {which} layouts: {ARMS[arm].title}",
+            self.generator(arm),
+            self.synthetic(arm, split, strategy),
+            split,
+            strategy,
+            self._attributes(DETECTOR, split) if ARMS[arm].attributes else None,
+            limit=limit,
+            batch=s.sampling_batch,
+            sampling_steps=s.sampling_steps,
+            guidance_scale=s.guidance_scale,
+        )
+
+    def _generator_facts(self, name: str) -> dict:
+        arm = ARMS[name]
+        is_other = arm.attributes not in (None, DETECTOR)
+        score_thr = self.scale.other_score_thr if is_other else self.scale.score_thr
+        detector = self._detector_facts(arm.attributes or DETECTOR, score_thr)
+        keys = ("generator_iters", "generator_batch", "generator_lr")
+        keys += ("sampling_steps", "guidance_scale", "sampling_batch")
+        return {
+            **detector,
+            **{key: getattr(self.scale, key) for key in keys},
+            "configs": {**detector["configs"], arm.config: _digest(self.root / arm.config)},
+            "layout_weights": _weights_digest(self.layout or ZOO_LAYOUT),
+        }
+
+    def _arm_job(self, name: str) -> Job:
+        arm, s, out = ARMS[name], self.scale, self.dir / "fidelity" / name
+        sets = {strategy: self.synthetic(name, "val", strategy) for strategy in arm.strategies}
+        facts = self._generator_facts(name)
+        facts["configs"] = {
+            **facts["configs"],
+            self.detector.config: _digest(self.root / self.detector.config),
+        }
+        facts |= dict(
+            scored_by=DETECTOR,
+            strategies=list(arm.strategies),
+            fidelity_layouts=s.fidelity_layouts,
+            resamples=s.resamples,
+        )
+        title = f"score: does the detector find the prompted objects? {arm.title}"
+        return Job(
+            name,
+            self.seed,
+            f"generator and its held-out images: {arm.title}",
+            facts,
+            self._first_steps(),
+            (
+                *self._other_steps(name),
+                self._train_generator(name),
+                *(self._generate(name, "val", strategy, s.fidelity_layouts) for strategy in arm.strategies),
+                self.make.score(f"fidelity-{name}", title, self.detector, sets, out, s.resamples),
+            ),
+            lambda: fidelity_figures(out / "fidelity.json"),
+            () if name in {arm for arm, _ in SETS.values()} else (self.generator(name).checkpoint.parent,),
+        )
+
+    def _factors_job(self) -> Job:
+        arm, things = self._arm_job("detdiffusion"), self.make.annotations("val")[0]
+        sets = {strategy: self.synthetic("detdiffusion", "val", strategy) for strategy in STRATEGIES}
+        return Job(
+            "factors",
+            self.seed,
+            "contrast, sharpness and camouflage of the generated objects",
+            {**arm.facts, "measures": list(MEASURES)},
+            (*arm.chain, *arm.steps),
+            (),
+            lambda: compare_factors(things, self.data_dir / "val" / "images", sets),
+        )
+
+    # detectors on real and synthetic images
+
+    def _training_job(self, detector: str, data: str) -> Job:
+        s, out = self.scale, self.dir / "trainability" / f"{detector}-{data}"
+        arm, strategy = SETS.get(data, (None, None))
+        kind = "real" if data in REAL else strategy
+        config = f"configs/trainability/{detector}_{kind}_miniscenes.py"
+        iters = s.trainability_iters
+        if data == "real":
+            iters = max(1, round(iters * s.train_images / (s.train_images + s.synthetic_images)))
+        keys = ("train_images", "val_images", "image_size")
+        facts: dict = {"seed": self.seed, **{key: getattr(s, key) for key in keys}, "configs": {}}
+        chain: tuple[Step, ...] = (self.data,)
+        folder = None
+        if arm:
+            facts = self._generator_facts(arm) | dict(strategy=strategy, synthetic_images=s.synthetic_images)
+            folder = self.synthetic(arm, "train", strategy)
+            drawn = self._generate(arm, "train", strategy, s.synthetic_images)
+            chain = (*self._first_steps(), self._train_generator(arm), drawn)
+        facts |= dict(trained=detector, data=data, trainability_iters=iters)
+        facts["configs"] = {**facts["configs"], config: _digest(self.root / config)}
+        title = f"train {detector}: {data}"
+        step = self.make.train_detector(
+            f"train-{detector}-{data}", title, config, out, iters, synthetic=folder
+        )
+        return Job(
+            f"train-{detector}-{data}",
+            self.seed,
+            f"{detector} trained on {data.replace('-', ' ') if data in REAL else f'real + {data}'} images",
+            facts,
+            chain,
+            (step,),
+            lambda: dict(real=read_run(out).metrics, iterations=iters),
+            (out,),
+        )
+
+
+# Jobs of one stage run seed by seed, stages one after the other: whole claims for all seeds come early.
+STAGES: tuple[tuple[str, ...], ...] = (
+    ("detector", "detdiffusion", "geodiffusion"),
+    ("attr",),
+    ("factors",),
+    ("without-sqrt",),
+    ("without-dice",),
+    ("other-detector",),
+    *(tuple(f"train-{detector}-{data}" for data in (*REAL, *SETS)) for detector in TRAINED),
+)
+
+
+def ordered_jobs(seeds: Sequence[SeedJobs], wanted: Collection[str] | None = None) -> list[Job]:
+    """Jobs of these names (None: all), in the order in which they are to be done."""
+    by_seed = [one.jobs() for one in seeds]
+    return [
+        jobs[name]
+        for stage in STAGES
+        for jobs in by_seed
+        for name in stage
+        if wanted is None or name in wanted
+    ]
+
+
+@cache
+def _digest(config: Path) -> str:
+    """Of the parts that decide the weights; where logs and checkpoints go does not."""
+    return config_digest(
+        config, ("model", "train_dataloader", "optim_wrapper", "param_scheduler", "custom_hooks")
+    )
+
+
+@cache
+def _weights_digest(folder: Path) -> str:
+    return hashlib.sha256("".join(sha256_of(path) for path in weights(folder)).encode()).hexdigest()
