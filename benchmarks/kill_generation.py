@@ -71,7 +71,9 @@ class Killer:
         left = max(0, self.args.images - len(lines_before))
         kills_left = max(1, self.args.kills - number)
         at_start = self.rng.random() < 0.25 or not left
-        victim = self.rng.choice(["all", "all", "one"] + (["launcher"] if by_command and size > 1 else []))
+        victim = self.rng.choice(
+            ["all", "one", "launcher"] if by_command and size > 1 else ["all", "all", "one"]
+        )
         launched = time.monotonic()
         ranks, launcher = self.launch(size, by_command)
         if at_start:
@@ -83,9 +85,11 @@ class Killer:
             begun = time.monotonic()
             if not by_command:
                 self.start_seconds.append(begun - launched)
-            # as many images as there are for this kill, on average
-            window = 2 * left / kills_left / statistics.median(self.rate[-15:])
-            self.sleep(self.rng.uniform(0, window), ranks, launcher)
+            # as many images as there are for this kill on average, and a part of the next one
+            wanted = self.rng.uniform(0, 2 * left / kills_left)
+            while len(self.names() - before) < wanted and self.alive(ranks, launcher):
+                time.sleep(0.003)
+            self.sleep(self.rng.uniform(0, 1 / statistics.median(self.rate[-15:])), ranks, launcher)
         killed_after = time.monotonic()
         died = self.kill(victim, ranks, launcher, by_command)
         lines = self.check()
@@ -97,7 +101,7 @@ class Killer:
                 by="command" if by_command else "fork",
                 victim=victim,
                 killed=died,
-                phase="start" if not self.names() - before else "drawing",
+                phase="drawing" if self.names() - before else "start" if left else "checking a finished set",
                 seconds=round(killed_after - launched, 2),
                 images=lines,
             )

@@ -15,9 +15,9 @@ train_pipeline = [
     dict(type="PackLayoutInputs"),
 ]
 train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
-max_iters = 600
+max_iters = 800
 train_cfg = dict(max_iters=max_iters)
-optim_wrapper = dict(optimizer=dict(lr=1e-3))
+optim_wrapper = dict(optimizer=dict(lr=1.5e-3))
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=40),
     dict(type="CosineAnnealingLR", by_epoch=False, begin=40, end=max_iters, eta_min=1e-5),

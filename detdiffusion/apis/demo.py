@@ -36,12 +36,12 @@ class Settings:
     """
 
     detector_images: int = 1500
-    train_images: int = 800
+    train_images: int = 1000
     val_images: int = 300
     zoo_images: int = 12000
     image_size: int = 64
     detector_iters: int = 450
-    generator_iters: int = 600
+    generator_iters: int = 800
     generator_batch: int = 32
     trainability_iters: int = 250
     fidelity_layouts: int = 200
@@ -213,9 +213,14 @@ class Demo:
     def _zoo(self) -> list[Step]:
         """VAE, base and layout checkpoint from nothing, each exported as a diffusers folder."""
         zoo, steps = self.dir / "zoo", []
-        vae, base = zoo / "vae", zoo / "base"
-        on_vae, on_base = {"model.vae.from_pretrained": vae}, {"base_folder": base}
-        given = dict(vae=({}, ()), base=(on_vae, weights(vae)[:1]), layout=(on_base, weights(base)))
+        vae, decoder, base = zoo / "vae", zoo / "vae-decoder", zoo / "base"
+        on_vae, on_decoder = ({"model.vae.from_pretrained": folder} for folder in (vae, decoder))
+        given = {
+            "vae": ({}, ()),
+            "vae-decoder": (on_vae, weights(vae)[:1]),
+            "base": (on_decoder, weights(decoder)[:1]),
+            "layout": ({"base_folder": base}, weights(base)),
+        }
         for name, (options, inputs) in given.items():
             config, out = f"configs/zoo/{name}_miniscenes.py", zoo / f"{name}_training"
             options = {**options, "data_root": self.data}
@@ -229,7 +234,7 @@ class Demo:
                 texts([*command, "--cfg-options", *pairs(options)]),
                 (config,),
                 train.outputs,
-                weights(zoo / name)[: 1 if name == "vae" else 3],
+                weights(zoo / name)[: 1 if name.startswith("vae") else 3],
                 (zoo / name,),
             )
             steps += [train, export]

@@ -312,12 +312,25 @@ def ordered_jobs(seeds: Sequence[SeedJobs], wanted: Collection[str] | None = Non
     ]
 
 
+_DECISIVE = ("model", "train_dataloader", "optim_wrapper", "param_scheduler", "custom_hooks")
+# What the jobs set themselves stands in their facts. In the configs' digest any fixed values take its place, so that a
+# config may change its own.
+_SET_BY_JOBS = {"param_scheduler.0.end": 50, "param_scheduler.1.begin": 50, "param_scheduler.1.end": 600}
+_SET_FOR_GENERATORS = {
+    "param_scheduler.0.end": 40,
+    "param_scheduler.1.begin": 40,
+    "param_scheduler.1.end": 600,
+    "optim_wrapper.optimizer.lr": 1e-3,
+    "train_dataloader.batch_size": 32,
+}
+
+
 @cache
 def _digest(config: Path) -> str:
     """Of the parts that decide the weights; where logs and checkpoints go does not."""
-    return config_digest(
-        config, ("model", "train_dataloader", "optim_wrapper", "param_scheduler", "custom_hooks")
-    )
+    generators = {arm.config for arm in ARMS.values()}
+    is_generator = any(config.as_posix().endswith(name) for name in generators)
+    return config_digest(config, _DECISIVE, _SET_FOR_GENERATORS if is_generator else _SET_BY_JOBS)
 
 
 @cache

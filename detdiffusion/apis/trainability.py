@@ -16,6 +16,7 @@ from detdiffusion.evaluation.trainability import (
     group_runs,
     rarest_classes,
     read_run,
+    result_of,
 )
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
@@ -59,7 +60,7 @@ def compare_trainability(
     markdown = markdown_tables(rows, class_rows, chosen, notes)
 
     out = Path(out)
-    data = dict(rows=rows, classes=class_rows, class_shares=dict(chosen), notes=notes)
+    data = result_of(rows, notes, arms, classes=class_rows, class_shares=dict(chosen))
     write_atomic(out / "comparison.json", (json.dumps(data, indent=2) + "\n").encode())
     write_atomic(out / "comparison.md", markdown.encode())
     write_atomic(out / "comparison.csv", _csv(rows))

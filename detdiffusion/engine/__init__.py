@@ -7,6 +7,7 @@ from .loops import ResumableEpochLoop
 from .mixing_hook import MixingRatioHook
 from .prompt_report import PromptReportHook
 from .runner import SafeRunner
+from .sample_grid_hook import SampleGridHook
 from .sharded import ShardedOptimWrapper
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "PromptReportHook",
     "ResumableEpochLoop",
     "SafeRunner",
+    "SampleGridHook",
     "ShardedOptimWrapper",
     "build_runner",
     "latest_checkpoint",

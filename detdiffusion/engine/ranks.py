@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Callable
 from datetime import timedelta
 from typing import TypeVar
@@ -136,5 +137,13 @@ def _join():
     """
     import torch.distributed as dist
 
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun listens before it starts a rank
+        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        try:
+            socket.create_connection(address, timeout=30).close()
+        except OSError as error:
+            raise UserError(
+                f"the launcher at {address[0]}:{address[1]} is gone ({error}); run again"
+            ) from error
     dist.init_process_group("gloo", timeout=timedelta(minutes=5))
     return dist.new_group(backend="gloo", timeout=timedelta(days=7))

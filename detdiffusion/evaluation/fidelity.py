@@ -9,20 +9,22 @@ Ground truths, all restricted to classes that the detector can name:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.evaluation.bootstrap import ApMatches, BootstrapResult, paired_bootstrap
 from detdiffusion.evaluation.detection import evaluate_detection, select_ground_truth
+from detdiffusion.evaluation.feature_cache import FeatureCache
+from detdiffusion.perception.detector import MMDetDetector
+from detdiffusion.perception.image_detector import check_files
+from detdiffusion.perception.predictions import Predictions
 from detdiffusion.utils.errors import UserError
-
-if TYPE_CHECKING:
-    from detdiffusion.perception.detector import MMDetDetector
+from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices, rank
 
 
 @dataclass
@@ -34,6 +36,7 @@ class ImageSet:
         img_dir: folder of the images.
         layouts: image id -> id of the source image.
         prompted, full: COCO dicts over the same image ids.
+        samples: image id -> its number among the layout's images.
     """
 
     name: str
@@ -41,6 +44,12 @@ class ImageSet:
     layouts: dict[int, int]
     prompted: dict
     full: dict
+    samples: dict[int, int] = field(default_factory=dict)
+
+    @property
+    def paths(self) -> dict[int, Path]:
+        """image id -> its file."""
+        return {image["id"]: self.img_dir / image["file_name"] for image in self.prompted["images"]}
 
     def restrict(self, layouts: Iterable[int]) -> ImageSet:
         """The images of some layouts."""
@@ -52,6 +61,7 @@ class ImageSet:
             {i: self.layouts[i] for i in ids},
             select_ground_truth(self.prompted, ids),
             select_ground_truth(self.full, ids),
+            {i: self.samples[i] for i in ids if i in self.samples},
         )
 
 
@@ -186,7 +196,9 @@ def _load_synthetic(
     if not data.images:
         raise UserError(f"synthetic set {name!r}: {path} has no images")
     categories = {c["id"]: c["name"] for c in truth["categories"]}
-    layouts = {}
+    layouts, samples = {}, {}
+    count: Counter = Counter()
+    seen: dict = {}
     for image in data.images:
         if image.get("edits"):
             raise UserError(
@@ -200,6 +212,18 @@ def _load_synthetic(
                 "the set was generated from another data set"
             )
         layouts[image["id"]] = layout
+        samples[image["id"]] = image.get("sample_index", count[layout])
+        count[layout] += 1
+        sample = [f"{key} {image[key]}" for key in ("strategy", "seed", "sample_index") if key in image]
+        for value in (f"file {image['file_name']}", ", ".join([f"layout {layout}", *sample])):
+            if not sample and value.startswith("layout"):
+                continue
+            if value in seen:
+                raise UserError(
+                    f"{path}: images {seen[value]} and {image['id']} are both {value}: an image must count once; "
+                    "remove the doubled entry"
+                )
+            seen[value] = image["id"]
     for category in data.categories:
         if categories.get(category["id"], category["name"]) != category["name"]:
             raise UserError(
@@ -228,31 +252,66 @@ def _load_synthetic(
                 )
             )
     objects = {a["source_annotation_id"] for a in annotations if "source_annotation_id" in a}
-    image_set = ImageSet(name, folder / "images", layouts, prompted, {**prompted, "annotations": full})
+    image_set = ImageSet(
+        name, folder / "images", layouts, prompted, {**prompted, "annotations": full}, samples
+    )
     return image_set, objects
 
 
 def detect(
-    detector: MMDetDetector, image_set: ImageSet, classes: Mapping[str, int]
+    detector: MMDetDetector,
+    image_set: ImageSet,
+    classes: Mapping[str, int],
+    cache: FeatureCache | None = None,
+    progress: bool = True,
 ) -> tuple[list[dict], np.ndarray]:
     """Predictions on a set, and the features that the detector saw on the way.
+
+    The images are shared out over the processes of a torchrun; every one of them gets the whole result.
 
     Args:
         detector: the trained detector.
         image_set: what to look at.
         classes: class name -> category id.
+        cache: where to look first and to store.
+        progress: a bar on stderr.
 
     Returns:
         ``(COCO results, (N, D) float32 features)``: the last backbone stage, averaged over positions.
     """
-    features = []
-
-    def pool(module, inputs, outputs):
-        features.append(outputs[-1].float().mean(dim=(2, 3)).cpu().numpy())
-
-    handle = detector.model.backbone.register_forward_hook(pool)
-    try:
-        predictions = detector.predict(image_set.prompted["images"], image_set.img_dir, classes)
-    finally:
-        handle.remove()
-    return predictions.to_coco_results(), np.concatenate(features)
+    images = image_set.prompted["images"]
+    check_files(images, image_set.img_dir)
+    cache = cache or FeatureCache(None)
+    shown = [(image["id"], image["width"], image["height"]) for image in images]
+    identity = dict(
+        detector=detector.identity(),
+        classes=dict(classes),
+        images=shown,
+        batch_size=detector.default_batch_size,
+    )
+    key = cache.key([image_set.img_dir / image["file_name"] for image in images], identity)
+    stored = cache.load(key)
+    if all(gather_in_order([rank()], [stored is not None])):  # every process goes the same way
+        columns = [stored[name] for name in ("image_ids", "category_ids", "boxes", "scores")]
+        return Predictions(*columns).to_coco_results(), stored["features"]
+    indices = own_indices(len(images), detector.default_batch_size)
+    with detector.pooled_features() as pooled:
+        found = detector.predict(
+            [images[i] for i in indices], image_set.img_dir, classes, progress=progress and is_main()
+        )
+    vectors = [vector.numpy() for batch in pooled for vector in batch]
+    order, rows = np.argsort(found.image_ids, kind="stable"), []
+    sorted_ids = found.image_ids[order]
+    for i, vector in zip(indices, vectors):
+        first, end = (np.searchsorted(sorted_ids, images[i]["id"], side) for side in ("left", "right"))
+        mine = order[first:end]
+        rows.append(
+            (found.image_ids[mine], found.category_ids[mine], found.boxes[mine], found.scores[mine], vector)
+        )
+    *columns, features = zip(*gather_in_order(indices, rows))
+    merged = Predictions(*(np.concatenate(column) for column in columns))
+    features = np.stack(features)
+    if is_main():
+        columns = dict(image_ids=merged.image_ids, category_ids=merged.category_ids)
+        cache.store(key, dict(columns, boxes=merged.boxes, scores=merged.scores, features=features))
+    return merged.to_coco_results(), features

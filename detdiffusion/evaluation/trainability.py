@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.evaluation.names import METRIC_NAMES
+from detdiffusion.evaluation.results import result_file
 from detdiffusion.evaluation.training_runs import TrainingRun, read_run
 
 __all__ = ["TrainingRun", "compare_runs", "compare_classes", "group_runs", "rarest_classes", "read_run"]
@@ -68,6 +69,34 @@ def compare_runs(arms: Mapping[Key, Sequence[TrainingRun]]) -> tuple[list[dict],
     if min(row["runs"] for row in rows) < 3:
         notes.append("fewer than 3 seeds an arm: differences below about 0.01 AP are within seed noise")
     return rows, notes
+
+
+def result_of(
+    rows: Sequence[Mapping], notes: Sequence[str], arms: Mapping[Key, Sequence[TrainingRun]], **more
+) -> dict:
+    """The result file of a comparison, see :mod:`.results`; ``rows`` and ``notes`` of :func:`compare_runs`."""
+    runs = [run for one in arms.values() for run in one]
+    datasets = sorted({run.dataset for run in runs if run.dataset})
+    iterations = sorted({i for row in rows for i in row["iterations"]})
+    methods = []
+    for row, own in zip(rows, arms.values()):
+        classes = sorted({name for run in own for name in run.per_class})
+        methods.append(
+            dict(
+                method=row["name"],
+                metrics={name: row[name] for name in METRIC_NAMES if row[name] is not None},
+                counts=dict(runs=row["runs"], iterations=row["iterations"]),
+                per_class={
+                    name: statistics.fmean([run.per_class[name] for run in own if name in run.per_class])
+                    for name in classes
+                },
+                detector=row["detector"],
+            )
+        )
+    seeds = min(row["runs"] for row in rows)
+    name = f"{', '.join(map(str, iterations))} iterations, at least {seeds} seed{'s' if seeds > 1 else ''} an arm"
+    dataset = ", ".join(datasets) or "unnamed"
+    return result_file("trainability", dataset, dict(name=name), methods, notes, rows=list(rows), **more)
 
 
 def paired_test(runs: Sequence[TrainingRun], reference: Sequence[TrainingRun]) -> tuple[int, float | None]:

@@ -28,6 +28,7 @@ class TrainingRun:
         detector: ``model.type`` of the config, '' where it is unknown.
         seed: ``randomness.seed`` of the config, or None.
         train_ann: annotation file of the training images, or None.
+        dataset: annotation file of the validation as the config names it, '' where it is unknown.
     """
 
     work_dir: Path
@@ -40,6 +41,7 @@ class TrainingRun:
     detector: str = ""
     seed: int | None = None
     train_ann: Path | None = None
+    dataset: str = ""
 
 
 def read_run(work_dir: str | Path) -> TrainingRun:
@@ -88,6 +90,7 @@ def read_run(work_dir: str | Path) -> TrainingRun:
         detector=str(config.get("model", {}).get("type", "")).rpartition(".")[2],
         seed=config.get("randomness", {}).get("seed"),
         train_ann=_train_ann(config),
+        dataset=_ann_file(config, "val_dataloader"),
     )
 
 
@@ -124,11 +127,16 @@ def _read_config(path: Path) -> dict:
 
 def _train_ann(config: dict) -> Path | None:
     """The innermost training set's annotation file, where it is there."""
-    dataset = config.get("train_dataloader", {}).get("dataset", {})
+    name = _ann_file(config, "train_dataloader")
+    return Path(name) if name and Path(name).is_file() else None
+
+
+def _ann_file(config: dict, loader: str) -> str:
+    """The innermost data set's annotation file as the config names it; '' without one."""
+    dataset = (config.get(loader) or {}).get("dataset", {})
     while isinstance(dataset, dict) and "ann_file" not in dataset:
         inner = dataset.get("dataset") or dataset.get("datasets") or ()
         dataset = inner[0] if isinstance(inner, (list, tuple)) and inner else inner
     if not isinstance(dataset, dict):
-        return None
-    path = Path(dataset.get("data_root") or "", dataset["ann_file"])
-    return path if path.is_file() else None
+        return ""
+    return str(Path(dataset.get("data_root") or "", dataset["ann_file"]))

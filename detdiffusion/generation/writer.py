@@ -287,6 +287,7 @@ class CocoWriter:
         self._merge_parts()
         faults = self._faults(checksums)
         self.lost = set(faults)
+        self._lost_names = {self._entries[key]["image"]["file_name"] for key in faults}
         for key, fault in faults.items():
             self.report[fault] += 1
             del self._entries[key]
@@ -339,7 +340,7 @@ class CocoWriter:
         ]
         for path in strays:
             path.unlink()
-        self.report["stray_files"] = len(strays)
+        self.report["stray_files"] = sum(path.name not in self._lost_names for path in strays)
 
 
 def _sync_dir(path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +51,6 @@ class MMDetDetector(ImageDetector):
         cfg_options: Sequence[str] | None = None,
     ) -> None:
         compat.setup()
-        from mmengine.registry import init_default_scope
-
         from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
 
         self.name, self.checkpoint = str(config), str(checkpoint)
@@ -58,13 +58,13 @@ class MMDetDetector(ImageDetector):
         for key in ("model", "test_dataloader"):
             if key not in self.config:
                 raise UserError(f"{config}: not a detector's config: it lacks '{key}'")
-        init_default_scope("mmdet")
         self._dataset_cfg = _test_dataset(self.config, self.name)
         stored = load_checkpoint(checkpoint)
         self._weights = sha256_of(checkpoint)
         self.default_batch_size = self.config.test_dataloader.get("batch_size", 1)
-        self.classes = _class_names(stored, self._dataset_cfg, checkpoint)
-        self.model = _build(self.config, self.name)
+        with _mmdet_scope():
+            self.classes = _class_names(stored, self._dataset_cfg, checkpoint)
+            self.model = _build(self.config, self.name)
         load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}")
         self.device = choose_device(device)
         self.model.to(self.device).eval()
@@ -85,6 +85,42 @@ class MMDetDetector(ImageDetector):
             config=self.name, checkpoint=self.checkpoint, sha256=self._weights, classes=list(self.classes)
         )
 
+    @contextlib.contextmanager
+    def pooled_features(self) -> Iterator[list[torch.Tensor]]:
+        """A list that every batch within adds to: (B, D) float32 on the CPU, the last backbone stage averaged."""
+        rows: list[torch.Tensor] = []
+
+        def pool(module, inputs, outputs):
+            rows.append(outputs[-1].float().mean(dim=(2, 3)).cpu())
+
+        handle = self.model.backbone.register_forward_hook(pool)
+        try:
+            yield rows
+        finally:
+            handle.remove()
+
+    def predict_arrays(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> list[dict]:
+        """Detects on images in memory.
+
+        Args:
+            images: (H, W, 3) uint8 RGB.
+            batch_size: default: :attr:`default_batch_size`.
+
+        Returns:
+            For each image ``boxes`` (N, 4) float64 xyxy in its pixels, ``scores`` (N,) float64 and ``labels``
+            (N,) int64 into :attr:`classes`.
+        """
+        from mmengine.dataset import pseudo_collate
+
+        found, size = [], batch_size or self.default_batch_size
+        for start in range(0, len(images), size):
+            part = images[start : start + size]
+            arrays = [dict(img=np.ascontiguousarray(i[..., ::-1]), img_id=0) for i in part]
+            batch = pseudo_collate([self._array_pipeline(array) for array in arrays])
+            for _, labels, boxes, scores in self._run(batch):
+                found.append(dict(boxes=boxes, scores=scores, labels=labels))
+        return found
+
     def detect(
         self,
         images: Sequence[dict],
@@ -97,22 +133,29 @@ class MMDetDetector(ImageDetector):
         from mmengine.dataset import pseudo_collate
 
         loader = DataLoader(
-            _Images(images, img_dir, self._pipeline(reader), reader),
+            _Images(images, img_dir, self._pipeline(from_array=reader is not None), reader),
             batch_size=batch_size,
             num_workers=num_workers,
             collate_fn=pseudo_collate,
         )
         for batch in loader if images else ():
-            with torch.inference_mode():
-                samples = self.model.test_step(batch)
-            for sample in samples:
-                found = sample.pred_instances.detach().cpu()
-                yield (
-                    sample.img_id,
-                    found.labels.numpy().astype(np.int64),
-                    found.bboxes.numpy().astype(np.float64).reshape(-1, 4),
-                    found.scores.numpy().astype(np.float64),
-                )
+            yield from self._run(batch)
+
+    def _run(self, batch: dict) -> Iterator[Detected]:
+        with torch.inference_mode():
+            samples = self.model.test_step(batch)
+        for sample in samples:
+            found = sample.pred_instances.detach().cpu()
+            yield (
+                sample.img_id,
+                found.labels.numpy().astype(np.int64),
+                found.bboxes.numpy().astype(np.float64).reshape(-1, 4),
+                found.scores.numpy().astype(np.float64),
+            )
+
+    @cached_property
+    def _array_pipeline(self):
+        return self._pipeline(from_array=True)
 
     def _steps(self) -> list[dict]:
         steps = [copy.deepcopy(s) for s in self._dataset_cfg["pipeline"]]
@@ -123,14 +166,15 @@ class MMDetDetector(ImageDetector):
                 step["meta_keys"] = tuple(dict.fromkeys((*keys, *step.get("meta_keys", ()))))
         return steps
 
-    def _pipeline(self, reader: Reader | None = None):
+    def _pipeline(self, from_array: bool = False):
         from mmcv.transforms import Compose
 
         steps = self._steps()
-        if reader is not None:
+        if from_array:
             steps = [s for s in steps if s["type"].rpartition(".")[2] != "LoadImageFromFile"]
             steps.insert(0, dict(type="mmdet.LoadImageFromNDArray"))
-        return Compose(steps)
+        with _mmdet_scope():
+            return Compose(steps)
 
 
 class _Images(Dataset):
@@ -157,6 +201,13 @@ class _Images(Dataset):
         height, width = results["data_samples"].ori_shape
         check_size(path, image, width, height)
         return results
+
+
+def _mmdet_scope():
+    """mmdet's names without prefix, and the scope as it was afterwards: a generator may be training around this."""
+    from mmengine.registry import DefaultScope
+
+    return DefaultScope.overwrite_default_scope("mmdet")
 
 
 def _test_dataset(config, path: str) -> dict:

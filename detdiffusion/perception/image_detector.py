@@ -128,9 +128,9 @@ class ImageDetector:
         counts = [len(scores) for _, _, _, scores in found]
         columns = (
             np.repeat(np.array([image_id for image_id, *_ in found], np.int64), counts),
-            to_category[np.concatenate([labels for _, labels, _, _ in found]).astype(np.int64)],
-            np.concatenate([boxes for _, _, boxes, _ in found]).astype(np.float64),
-            np.concatenate([scores for *_, scores in found]).astype(np.float64),
+            to_category[np.concatenate([[], *(labels for _, labels, _, _ in found)]).astype(np.int64)],
+            np.concatenate([np.zeros((0, 4)), *(boxes for _, _, boxes, _ in found)]).astype(np.float64),
+            np.concatenate([[], *(scores for *_, scores in found)]).astype(np.float64),
         )
         predictions = Predictions(*columns)
         unknown = int((predictions.category_ids == UNKNOWN_CATEGORY).sum())

@@ -20,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -190,18 +190,22 @@ def code_digest() -> str:
     return digest.hexdigest()
 
 
-def config_digest(path: Path, parts: Sequence[str] | None = None) -> str:
+def config_digest(
+    path: Path, parts: Sequence[str] | None = None, overrides: Mapping[str, object] | None = None
+) -> str:
     """SHA-256 of a config with its bases resolved; comments and the order of files do not matter.
 
     Args:
         path: the file.
         parts: top-level keys that count; None takes all.
+        overrides: values that are set first, by dotted keys.
     """
     from mmengine.config import Config
 
     if not path.is_file():
         raise UserError(f"config {path} does not exist")
     config = Config.fromfile(path, import_custom_modules=False)
+    config.merge_from_dict(dict(overrides or {}))
     content = config.to_dict()
     if parts is not None:
         content = {key: content[key] for key in parts if key in content}

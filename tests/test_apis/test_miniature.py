@@ -15,12 +15,18 @@ import pytest
 from detdiffusion.apis.miniature import SCALES, Job
 from detdiffusion.apis.miniature_claims import CLAIMS, QUANTITIES, jobs_of_claims, quantities
 from detdiffusion.apis.miniature_figures import FACTORS, attribute_agreement
-from detdiffusion.apis.miniature_jobs import STAGES, SeedJobs, ordered_jobs
+from detdiffusion.apis.miniature_jobs import (
+    _SET_BY_JOBS,
+    _SET_FOR_GENERATORS,
+    STAGES,
+    SeedJobs,
+    ordered_jobs,
+)
 from detdiffusion.apis.miniature_report import markdown, scoreboard, write_scoreboard
 from detdiffusion.apis.miniature_run import ResultFolder, run_jobs
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.steps import Step
+from detdiffusion.utils.steps import Step, config_digest
 from detdiffusion.utils.work_folder import try_lock
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +121,28 @@ def test_keys_follow_what_decides_the_result(seeds):
     assert changed(fidelity_layouts=7) == set(jobs) - trained - {"detector"}
     assert changed(other_score_thr=0.31) == {"other-detector"}
     assert changed(trainability_iters=40) == trained
+
+
+def test_a_config_may_change_what_the_jobs_set_themselves(seeds, tmp_path):
+    """Its place in the digest is taken by a fixed value only because every command of a training sets it."""
+    trainings = [
+        step for job in seeds[0].jobs().values() for step in job.steps if step.command[0] == "tools/train.py"
+    ]
+    assert len(trainings) == 1 + 1 + 6 + 18
+    for step in trainings:
+        pairs = step.command[step.command.index("--cfg-options") + 1 :]
+        given = {pair.split("=")[0] for pair in pairs}
+        assert set(_SET_FOR_GENERATORS if step.name.startswith("generator-") else _SET_BY_JOBS) <= given
+    recipe = "configs/detdiffusion_miniscenes.py"
+    other = tmp_path / "other.py"
+    other.write_text(f"_base_ = {str(ROOT / recipe)!r}\noptim_wrapper = dict(optimizer=dict(lr=1.0))\n")
+    digests = [config_digest(path, ("optim_wrapper",)) for path in (ROOT / recipe, other)]
+    assert digests[0] != digests[1]
+    same = {
+        config_digest(p, ("optim_wrapper",), {"optim_wrapper.optimizer.lr": 1})
+        for p in (ROOT / recipe, other)
+    }
+    assert len(same) == 1
 
 
 # doing them

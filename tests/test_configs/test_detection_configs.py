@@ -151,6 +151,8 @@ def test_miniscenes_train_steps(detector, folder, scenes):
 
     name = f"{detector}_{'hard_' if folder == 'trainability' else ''}miniscenes.py"
     overrides = {"synthetic_root": str(scenes / "synthetic")} if folder == "trainability" else {}
+    if detector == "yolov4":  # after six steps nothing is above its own threshold
+        overrides["model.test_cfg.score_thr"] = 0.0001
     config = load(CONFIGS / folder / name, data_root=f"{scenes}/", **overrides)
     torch.manual_seed(0)
     dataset = DATASETS.build(config.train_dataloader.dataset)
@@ -164,7 +166,7 @@ def test_miniscenes_train_steps(detector, folder, scenes):
     model.eval()
     results = model.test_step(pseudo_collate([DATASETS.build(config.val_dataloader.dataset)[0]]))
     boxes = results[0].pred_instances.bboxes
-    assert len(boxes) <= 50 and boxes.max() <= 64.01  # in pixels of the file, not of the enlarged input
+    assert 0 < len(boxes) <= 50 and boxes.max() <= 64.01  # in pixels of the file, not of the enlarged input
 
 
 def test_overrides_reach_every_path():

@@ -17,14 +17,19 @@ from detdiffusion.utils.errors import UserError
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "ablations").glob("*_coco.py"))
+MINISCENES = [
+    "detdiffusion_miniscenes.py",
+    "detdiffusion_miniscenes_validated.py",
+    "geodiffusion_miniscenes.py",
+    *sorted(p.relative_to(CONFIGS).as_posix() for p in (CONFIGS / "ablations").glob("*_miniscenes.py")),
+]
 VARIANTS = [f"detdiffusion_coco_{name}.py" for name in ("lora", "small-memory", "sd21")]
 COCO = ["detdiffusion_coco.py", "geodiffusion_coco.py", "detdiffusion_coco-800x456.py", *VARIANTS, *ABLATIONS]
 ALL = [
     *COCO,
     "detdiffusion_coco-fsdp.py",
     "detdiffusion_small_coco.py",
-    "detdiffusion_miniscenes.py",
-    "geodiffusion_miniscenes.py",
+    *MINISCENES,
 ]
 THINGS, STUFF = 80, 91
 

@@ -64,7 +64,10 @@ def test_losses_and_clipped_gradients_are_those_of_whole_copies(runs):
 
 
 def test_the_checkpoint_is_the_whole_model(runs):
-    copies, shards = (load_checkpoint(runs / f"sharded/{name}/iter_4.pth") for name in ("copies", "shards"))
-    assert copies["state_dict"].keys() == shards["state_dict"].keys()
-    for name, value in copies["state_dict"].items():
-        torch.testing.assert_close(shards["state_dict"][name], value, rtol=1e-2, atol=2e-3, msg=name)
+    copies, shards = (
+        load_checkpoint(runs / f"sharded/{name}/iter_4.pth")["state_dict"] for name in ("copies", "shards")
+    )
+    copies = {name.removeprefix("module."): value for name, value in copies.items()}
+    assert copies.keys() == shards.keys() and len(copies) > 200
+    for name, value in copies.items():
+        torch.testing.assert_close(shards[name], value, rtol=1e-3, atol=1e-4, msg=name)

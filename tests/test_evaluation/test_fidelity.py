@@ -1,66 +1,21 @@
 """The fidelity protocol on a generator whose quality is known: it copies or spoils the real images."""
 
 import json
+import os
 import subprocess
 import sys
 
 import cv2
-import numpy as np
 import pytest
+from fidelity_world import CLASSES, write_random_detector, write_world
 
 from detdiffusion.evaluation.fidelity import compare_sets, load_sets, score_set
 from detdiffusion.utils.errors import UserError
 
-CLASSES = ("ball", "crate")
-
 
 @pytest.fixture
 def data(tmp_path):
-    """12 real images of 64 x 48 with a ball, a crate and an unprompted ball; sets at half the size."""
-    rng = np.random.default_rng(0)
-    categories = [dict(id=3, name="ball"), dict(id=5, name="crate"), dict(id=9, name="sky")]
-    real = dict(images=[], annotations=[], categories=categories)
-    (tmp_path / "real").mkdir()
-    for i in range(1, 13):
-        image = rng.integers(0, 255, (48, 64, 3), dtype=np.uint8)
-        cv2.imwrite(str(tmp_path / "real" / f"{i}.png"), image)
-        real["images"].append(dict(id=i, file_name=f"{i}.png", width=64, height=48))
-        for k, (category, box) in enumerate(
-            [(3, [4, 4, 20, 16]), (5, [32, 8, 24, 30]), (3, [2, 34, 6, 6]), (9, [0, 0, 64, 20])]
-        ):
-            real["annotations"].append(
-                dict(
-                    id=10 * i + k, image_id=i, category_id=category, bbox=box, area=box[2] * box[3], iscrowd=0
-                )
-            )
-    (tmp_path / "real.json").write_text(json.dumps(real))
-    for name in ("easy", "hard"):
-        folder = tmp_path / name
-        (folder / "images").mkdir(parents=True)
-        out = dict(images=[], annotations=[], categories=categories)
-        for image in real["images"]:
-            new = 1000 + image["id"]
-            pixels = cv2.imread(str(tmp_path / "real" / image["file_name"]))
-            cv2.imwrite(str(folder / "images" / f"{new}.png"), cv2.resize(pixels, (32, 24)))
-            out["images"].append(
-                dict(id=new, file_name=f"{new}.png", width=32, height=24, source_image_id=image["id"])
-            )
-            for a in real["annotations"]:
-                if a["image_id"] == image["id"] and a["id"] % 10 != 2:
-                    box = [v / 2 for v in a["bbox"]]
-                    out["annotations"].append(
-                        dict(
-                            id=5000 + a["id"],
-                            image_id=new,
-                            category_id=a["category_id"],
-                            bbox=box,
-                            area=box[2] * box[3],
-                            iscrowd=0,
-                            source_annotation_id=a["id"],
-                        )
-                    )
-        (folder / "annotations.json").write_text(json.dumps(out))
-    return tmp_path
+    return write_world(tmp_path)
 
 
 def load(data, **kwargs):
@@ -126,46 +81,110 @@ def test_errors(data):
         load(data)
 
 
-def test_tool(data, repo_root):
-    """Both sets hold the same pixels: whatever an untrained detector says, there is no difference."""
-    import torch
-    from mmengine.config import Config
-    from mmengine.registry import init_default_scope
+def test_an_image_counts_once(data):
+    path = data / "easy" / "annotations.json"
+    easy = json.loads(path.read_text())
 
-    from detdiffusion.utils import compat
+    def fails(message, first=None, **second):
+        images = [{**easy["images"][0], **(first or {})}, *easy["images"][1:]]
+        path.write_text(json.dumps({**easy, "images": [*images, {**images[0], **second}]}))
+        with pytest.raises(UserError, match=message):
+            load(data)
 
-    compat.setup()
-    from mmdet.registry import MODELS
-    from mmdet.utils import register_all_modules
+    fails("1001")  # the same id
+    fails("images 1001 and 5000 are both file 1001.png", id=5000)
+    sample = dict(seed=0, sample_index=0)
+    same = "images 1001 and 5000 are both layout 1, seed 0, sample_index 0"
+    fails(same, sample, id=5000, file_name="other.png")
 
-    config = repo_root / "configs" / "detectors" / "atss_miniscenes.py"
-    register_all_modules(init_default_scope=False)
-    init_default_scope("mmdet")
-    torch.manual_seed(0)
-    cfg = Config.fromfile(config)
-    model = MODELS.build(cfg.model)
-    meta = {"dataset_meta": {"classes": cfg.metainfo["classes"]}}
-    torch.save({"state_dict": model.state_dict(), "meta": meta}, data / "random.pth")
-    command = [
-        sys.executable,
-        str(repo_root / "tools" / "evaluate_fidelity.py"),
-        "--real",
-        str(data / "real.json"),
-    ]
-    command += ["--detector", str(config), str(data / "random.pth"), "--real-images", str(data / "real")]
-    command += ["--out", str(data / "out"), "--resamples", "20", "--synthetic", f"easy={data / 'easy'}"]
-    environment = {"PYTHONPATH": str(repo_root), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"}
-    done = subprocess.run(
-        [*command, f"hard={data / 'hard'}"], capture_output=True, text=True, env=environment
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads((data / "out" / "fidelity.json").read_text())
+
+def test_other_names_for_the_same_categories(data):
+    path = data / "easy" / "annotations.json"
+    path.write_text(path.read_text().replace('"name": "crate"', '"name": "box"', 1))
+    with pytest.raises(UserError, match="category 5 is 'box', in .*real.json it is 'crate'"):
+        load(data)
+
+
+FID = """
+fid = dict(
+    protocol=dict(name="atss", size=(32, 32), resample="bilinear", kernel_metrics=True),
+    extractor=dict(type="DetectorExtractor", config={!r}, checkpoint={!r}),
+)
+"""
+
+
+def test_tool_cache_and_ranks(data, repo_root):
+    """Both sets hold the same pixels: whatever an untrained detector says, there is no difference.
+
+    The same figures to the last bit with one process, with two, and from the cache.
+    """
+    from detdiffusion.apis.fidelity import evaluate_fidelity
+
+    detector = write_random_detector(data, repo_root)
+    (data / "fid.py").write_text(FID.format(*detector))
+    tool = [str(repo_root / "tools" / "evaluate_fidelity.py"), "--real", str(data / "real.json")]
+    tool += ["--detector", *detector, "--real-images", str(data / "real"), "--resamples", "20"]
+    tool += ["--fid", str(data / "fid.py"), "--device", "cpu", "--score-thr", "0.01"]
+    tool += ["--synthetic", f"easy={data / 'easy'}", f"hard={data / 'hard'}"]
+    environment = dict(os.environ, PYTHONPATH=str(repo_root), OMP_NUM_THREADS="1")
+    one = [sys.executable, *tool, "--out", str(data / "one")]
+    two = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
+    two += [str(22000 + os.getpid() % 20000), *tool, "--out", str(data / "two")]
+    for command in (one, two):
+        done = subprocess.run(command, capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("Detector AP on the prompted objects") == 1  # one process talks
+        for word in ("layouts", "KID", "protocol atss: layouts that every set shows", "covariance"):
+            assert word in done.stdout
+    found = [json.loads((data / name / "fidelity.json").read_text()) for name in ("one", "two")]
+    arguments = dict(detector=detector, real=data / "real.json", real_images=data / "real", resamples=20)
+    sets = dict(easy=data / "easy", hard=data / "hard")
+    arguments.update(fid=[str(data / "fid.py")], device="cpu", score_thr=0.01, progress=False)
+    again = evaluate_fidelity(synthetic=sets, out=data / "one", **arguments)
+    assert (found[0]["from_cache"], again["from_cache"]) == (0, 2)
+    for result in (found[1], again):
+        for key in ("sets", "bootstrap", "consistency", "methods", "notes"):
+            assert json.loads(json.dumps(result[key])) == found[0][key], key
+
+    result = found[0]
     easy, hard = result["sets"]["easy"], result["sets"]["hard"]
-    assert easy == hard and easy["frechet"] > 0
+    assert easy == hard and easy["frechet"] > 0 and easy["distances"]["atss"]["frechet"] > 0
     difference = result["bootstrap"]["easy - hard"]
     assert (difference["low"], difference["high"], difference["layouts"]) == (0, 0, 12)
+    assert result["consistency"]["attribute_effect"]["difference"] == 0
+    assert result["consistency"]["sets"]["easy"]["all"]["objects"] == 24
     assert "last backbone stage" in result["protocol"]["frechet_features"]
-    bad = subprocess.run([*command, "hard=none"], capture_output=True, text=True, env=environment)
-    assert bad.returncode == 2 and bad.stderr.strip().splitlines()[-1].startswith(
-        "error: synthetic set 'hard'"
-    )
+    for kind in ("json", "md", "html"):
+        assert "centre" in (data / "one" / f"consistency.{kind}").read_text()
+    # other pixels are another key: nothing stale comes out of the cache
+    image = cv2.imread(str(data / "real" / "1.png"))
+    cv2.imwrite(str(data / "real" / "1.png"), 255 - image)
+    other = evaluate_fidelity(synthetic=sets, out=data / "one", **arguments)
+    assert other["from_cache"] == 0 and other["sets"]["easy"]["frechet"] != easy["frechet"]
+    with pytest.raises(UserError, match="synthetic set 'hard'"):
+        evaluate_fidelity(synthetic={"hard": "none"}, out=data / "one", **arguments)
+    with pytest.raises(UserError, match="unknown FID protocol 'lama'.*lama_tf"):
+        evaluate_fidelity(synthetic=sets, out=data / "one", **{**arguments, "fid": ["lama"]})
+    bad_images(data, arguments)
+
+
+def bad_images(data, arguments):
+    """Missing, resized and unreadable files, and an empty folder."""
+    from detdiffusion.apis.fidelity import evaluate_fidelity
+
+    folder = data / "hard" / "images"
+    run = dict(arguments, synthetic={"hard": data / "hard"}, out=data / "bad", fid=[])
+    pixels = cv2.imread(str(folder / "1003.png"))
+    cv2.imwrite(str(folder / "1003.png"), pixels[:, :20])
+    with pytest.raises(UserError, match=r"1003.png \(image id 1003\): the file has 20 x 24 pixels"):
+        evaluate_fidelity(**run)
+    (folder / "1003.png").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"1003.png \(image id 1003\): cannot be read"):
+        evaluate_fidelity(**run)
+    (folder / "1003.png").unlink()
+    with pytest.raises(UserError, match="1 of 12 images are missing"):
+        evaluate_fidelity(**run)
+    for path in folder.iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match="12 of 12 images are missing"):
+        evaluate_fidelity(**run)

@@ -148,6 +148,19 @@ def test_ranks_want_torchrun(monkeypatch):
     assert (alone.rank, alone.size, alone.device(None), alone.total(dict(a=2))) == (0, 1, None, dict(a=2))
 
 
+def test_a_rank_that_starts_after_its_launcher_was_killed_gives_up_at_once(monkeypatch):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = str(probe.getsockname()[1])
+    for name, value in dict(
+        RANK="0", LOCAL_RANK="0", WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port
+    ).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
+    with pytest.raises(UserError, match="the launcher at 127.0.0.1:.* is gone"):
+        Ranks("pytorch")
+
+
 def test_a_rank_whose_launcher_is_gone_stops():
     ranks = Ranks()
     ranks._group, ranks._parent = object(), -1  # a rank of a group, whose parent was another process

@@ -1,6 +1,8 @@
 """`detdiffusion.models.editors`: models that make images."""
 
 from .autoencoder import Autoencoder
+from .baselines import ControlNetEditor, GLIGENEditor
 from .detdiffusion import DetDiffusion
+from .interface import LayoutEditor
 
-__all__ = ["Autoencoder", "DetDiffusion"]
+__all__ = ["Autoencoder", "ControlNetEditor", "DetDiffusion", "GLIGENEditor", "LayoutEditor"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError
 
 from .layout_tokenizer import LayoutTokenizer, sincos_grid
@@ -78,12 +79,22 @@ def build_component(spec, role: str):
         "a diffusers folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/), for example a "
         "download of Stable Diffusion 1.5; set the config's variable to your copy"
     )
+    if (
+        kind == "CLIPTokenizer"
+        and (folder / "tokenizer.json").is_file()
+        and not (folder / "vocab.json").is_file()
+    ):
+        cls = getattr(
+            transformers, "CLIPTokenizerFast", cls
+        )  # saved by transformers 5: 4's slow class cannot read it
     # "owner/name" may be a hub id; everything else that is not there is a path gone wrong
     local = Path(source).exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source))
     if local and not folder.is_dir():
         raise UserError(f"{role}: no folder {str(folder)!r}; it should be {expected}")
     try:
-        return cls.from_pretrained(source, **spec)
+        if not issubclass(cls, transformers.PreTrainedModel):
+            return cls.from_pretrained(source, **spec)
+        model, info = cls.from_pretrained(source, output_loading_info=True, **spec)
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
@@ -92,6 +103,26 @@ def build_component(spec, role: str):
             if not local
             else f"{role}: cannot load {kind} from {str(folder)!r}: {reason}"
         ) from error
+    if info["missing_keys"]:
+        _load_renamed(model, folder, role)
+    return model
+
+
+def _load_renamed(model: nn.Module, folder: Path, role: str) -> None:
+    """Weights that the installed transformers does not find by their names, which it would leave random.
+
+    Raises:
+        UserError: the folder lacks some under either name.
+    """
+    from safetensors.torch import load_file
+
+    file, own = folder / "model.safetensors", model.state_dict()
+    state = load_file(file) if file.is_file() else {}
+    fit_clip_names(state, own)
+    missing = [name for name in own if name not in state]
+    if missing:
+        raise UserError(f"{role}: {file} lacks {len(missing)} tensors ({', '.join(missing[:3])}, ...)")
+    model.load_state_dict(state)
 
 
 def source_folder(spec) -> str | None:

@@ -17,6 +17,7 @@ from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError
 
 from ...losses import noise_target, object_masks, sqrt_alpha_bar
+from ..interface import check_generators, check_sides, predict_batch
 from .attention_taps import AttentionTaps
 from .components import build_component, extend_text_encoder, source_folder
 from .layout_config import settle_layout_config
@@ -66,6 +67,8 @@ class DetDiffusion(BaseModel):
             pipelines without other random transforms than ``RandomFlipLayout``.
         channels_last: keep convolutions' weights and features in that memory format.
         compile: ``torch.compile`` the UNet's residual and transformer blocks; True, or a dict of its options.
+        test_cfg: arguments of :meth:`infer` for validation (``mode='predict'``), such as ``num_inference_steps`` and
+            ``guidance_scale``.
         data_preprocessor: default turns uint8 images into [-1, 1].
     """
 
@@ -92,6 +95,7 @@ class DetDiffusion(BaseModel):
         cache_latents: bool | str = False,
         channels_last: bool = False,
         compile: bool | dict = False,
+        test_cfg: dict | None = None,
         data_preprocessor: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
@@ -138,6 +142,7 @@ class DetDiffusion(BaseModel):
         self.null_text_prob, self.perception_on_null_text = null_text_prob, perception_on_null_text
         self.noise_offset = noise_offset
         self.dtype_name = dtype
+        self.test_cfg = dict(test_cfg or {})
         self.cache_latents = cache_latents
         self.register_load_state_dict_pre_hook(_fit_text_encoder)
 
@@ -223,8 +228,9 @@ class DetDiffusion(BaseModel):
             inputs: (B, 3, H, W) images in [-1, 1].
             data_samples: B samples with a ``layout``; for ``loss`` they may bring ``moments`` (2, C, h, w), mean and
                 deviation of the VAE's posterior, and ``inputs`` then is not looked at.
-            mode: ``loss`` gives a dict of scalars, ``predict`` the samples with ``pred_img`` (3, H, W) in [0, 1],
-                ``tensor`` the latents.
+            mode: ``loss`` gives a dict of scalars, ``predict`` the samples with ``pred_img`` (3, H, W) in [0, 1] and
+                ``prompted``, the indices of the objects that the prompt names, ``tensor`` the latents. A
+                prediction's noise depends on the layout's image id alone: equal in every validation, on any rank.
         """
         if mode == "loss":
             layouts = [sample.layout for sample in data_samples]
@@ -233,11 +239,7 @@ class DetDiffusion(BaseModel):
                 return self._losses(self._sample(*moments.float().unbind(1)), layouts)
             return self._losses(self.encode_images(inputs), layouts)
         if mode == "predict":
-            height, width = inputs.shape[-2:]
-            images = self.infer([sample.layout for sample in data_samples], height, width)["samples"]
-            for sample, image in zip(data_samples, images):
-                sample.set_data(dict(pred_img=image))
-            return data_samples
+            return predict_batch(self, *inputs.shape[-2:], data_samples)
         if mode == "tensor":
             return self.encode_images(inputs)
         raise UserError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
@@ -324,15 +326,9 @@ class DetDiffusion(BaseModel):
         layouts = [layouts] if isinstance(layouts, Layout) else list(layouts)
         if not layouts:
             raise UserError("infer: there is no layout to draw")
-        scale, side = self.latent_scale, self.unet.config.sample_size
-        height = side * scale if height is None else height
-        width = side * scale if width is None else width
-        if height < 1 or width < 1 or height % scale or width % scale:
-            raise UserError(f"image sides must divide by {scale}, got {height} x {width}")
-        if generators is None:
-            generators = [torch.Generator().manual_seed(int(torch.randint(2**62, (1,)))) for _ in layouts]
-        if len(generators) != len(layouts):
-            raise UserError(f"{len(layouts)} layouts need as many generators, got {len(generators)}")
+        scale = self.latent_scale
+        height, width = check_sides(self, height, width)
+        generators = check_generators(layouts, generators)
         encoded = self.layout_tokenizer.encode(layouts)
         null_ids = self.layout_tokenizer.null_ids(1)
         noise = initial_noise((self.unet.config.in_channels, height // scale, width // scale), generators)

@@ -1,0 +1,90 @@
+"""Sheets of generated images while a generator trains."""
+
+from __future__ import annotations
+
+import numpy as np
+from mmengine.dist import master_only
+from mmengine.hooks import Hook
+from PIL import Image
+
+from ..registry import HOOKS
+from ..utils.errors import UserError
+
+
+@HOOKS.register_module()
+class SampleGridHook(Hook):
+    """Real and generated images of the first validation layouts, side by side, after every validation.
+
+    The sheet goes to every backend of the runner's visualizer: ``LocalVisBackend`` writes it to
+    ``vis_data/vis_image/``, ``TensorboardVisBackend`` to TensorBoard where that is installed. Prompted boxes are drawn
+    on both, hard objects marked by ``!``. With several processes the sheet shows the first one's layouts.
+
+    Args:
+        num_samples: layouts on the sheet.
+        scale: enlargement, without smoothing; None makes small images about 128 pixels wide.
+        draw_boxes: whether the prompted boxes are drawn.
+        name: of the sheet.
+
+    Example:
+        >>> custom_hooks = [dict(type='SampleGridHook', num_samples=8)]
+        >>> vis_backends = [dict(type='LocalVisBackend'), dict(type='TensorboardVisBackend')]
+    """
+
+    def __init__(
+        self, num_samples: int = 8, scale: int | None = None, draw_boxes: bool = True, name: str = "samples"
+    ) -> None:
+        if num_samples < 1:
+            raise UserError(f"SampleGridHook: num_samples must be at least 1, it is {num_samples}")
+        self.num_samples, self.scale, self.draw_boxes, self.name = num_samples, scale, draw_boxes, name
+        self._rows: list[tuple[np.ndarray, np.ndarray, object]] = []
+
+    def before_val_epoch(self, runner) -> None:
+        """Starts an empty sheet."""
+        self._rows = []
+
+    @master_only
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """Keeps the batch's images until the sheet is full."""
+        for real, sample in zip(data_batch["inputs"], outputs):
+            if len(self._rows) >= self.num_samples:
+                return
+            if "pred_img" not in sample:
+                raise UserError("SampleGridHook: the model's val_step gives no pred_img; it is for editors")
+            image = (sample.pred_img.detach().float().clamp(0, 1) * 255).round().byte().cpu()
+            layout = sample.layout
+            if sample.get("prompted") is not None:
+                layout = layout.select(sample.prompted)
+            self._rows.append((*(x.permute(1, 2, 0).cpu().numpy() for x in (real, image)), layout))
+
+    @master_only
+    def after_val_epoch(self, runner, metrics=None) -> None:
+        """Hands the sheet to the visualizer, under the iteration's number."""
+        if self._rows:
+            runner.visualizer.add_image(self.name, self.sheet(), step=runner.iter)
+            self._rows = []
+
+    def sheet(self) -> np.ndarray:
+        """(H, W, 3) uint8 RGB: a row a layout, the real image left."""
+        from detdiffusion.visualization.grids import Row, contact_sheet
+
+        rows = []
+        for real, generated, layout in self._rows:
+            pictures = dict(real=self._picture(real, layout), generated=self._picture(generated, layout))
+            rows.append(Row(layout=layout.image_id, caption="", images=pictures))
+        return np.array(contact_sheet(rows))
+
+    def _picture(self, pixels: np.ndarray, layout) -> Image.Image:
+        from detdiffusion.visualization.overlays import DrawnObject, class_colour, draw_objects
+
+        height, width = pixels.shape[:2]
+        scale = self.scale or max(1, round(128 / width))
+        objects = []
+        if self.draw_boxes:
+            words = layout.attributes or [None] * len(layout)
+            ids = layout.category_ids or list(range(len(layout)))
+            for box, name, word, key in zip(layout.boxes.tolist(), layout.names, words, ids):
+                x1, y1, x2, y2 = box
+                mark = " !" if word == "hard" else ""
+                box = (x1 * width, y1 * height, x2 * width, y2 * height)
+                objects.append(DrawnObject(box, name + mark, class_colour(key)))
+        return draw_objects(Image.fromarray(np.ascontiguousarray(pixels)), objects, scale)

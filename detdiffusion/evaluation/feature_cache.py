@@ -1,0 +1,60 @@
+"""What was computed of a real set, kept on disk: keyed by the images' content, the protocol and the weights."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from detdiffusion.utils.files import sha256_of, write_atomic
+
+_SCHEMA = 1  # raise it when what is computed changes
+
+
+class FeatureCache:
+    """Arrays by key in one folder; a damaged entry counts as absent.
+
+    Args:
+        folder: made when something is stored; None keeps nothing.
+    """
+
+    def __init__(self, folder: str | Path | None) -> None:
+        self.folder = None if folder is None else Path(folder)
+        self.hits: list[str] = []
+
+    def key(self, files: Sequence[Path], identity: Mapping) -> str:
+        """A key of the files' content, in order, and of everything in ``identity`` (json-able)."""
+        if self.folder is None:
+            return ""
+        content = [sha256_of(path) for path in files]
+        text = json.dumps(dict(schema=_SCHEMA, files=content, identity=identity), sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def load(self, key: str) -> dict[str, np.ndarray] | None:
+        """The arrays of a key, or None."""
+        path = self._path(key)
+        if path is None or not path.is_file():
+            return None
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                arrays = {name: stored[name] for name in stored.files}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            return None
+        self.hits.append(path.name)
+        return arrays
+
+    def store(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Stores arrays atomically: two runs at once do no harm."""
+        path = self._path(key)
+        if path is not None:
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)
+            write_atomic(path, buffer.getvalue())
+
+    def _path(self, key: str) -> Path | None:
+        return None if self.folder is None else self.folder / f"{key}.npz"

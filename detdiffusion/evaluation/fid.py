@@ -1,0 +1,228 @@
+"""Distances between generated and real images under a named protocol: FID, KID, precision and recall."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from detdiffusion.evaluation.extractors import import_torch_fidelity
+from detdiffusion.evaluation.feature_cache import FeatureCache
+from detdiffusion.evaluation.frechet import FeatureStatistics, frechet_distance
+from detdiffusion.evaluation.image_pixels import conversions, protocol_pixels, read_rgb
+from detdiffusion.evaluation.protocols import FidProtocol
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices, rank
+
+KID_SUBSETS, KID_SUBSET_SIZE, KID_SEED, NEIGHBOURS = 100, 1000, 2020, 3
+
+
+@dataclass
+class SetFeatures:
+    """Features of one set's images.
+
+    Attributes:
+        vectors: (N, D) float32.
+        name: what the set is.
+        notes: lines for the user: conversions, deviations from the protocol.
+    """
+
+    vectors: np.ndarray
+    name: str
+    notes: list[str] = field(default_factory=list)
+
+
+def common_size(paths: Sequence[Path], what: str) -> tuple[int, int]:
+    """(height, width) that all image files share, by their headers.
+
+    Raises:
+        UserError: they differ, or one is no image.
+    """
+    from PIL import Image
+
+    sizes: Counter = Counter()
+    examples: dict[tuple[int, int], Path] = {}
+    for path in paths:
+        try:
+            with Image.open(path) as image:
+                size = (image.height, image.width)
+        except (OSError, SyntaxError, ValueError):
+            read_rgb(path)  # says what is wrong with it
+            raise
+        sizes[size] += 1
+        examples.setdefault(size, path)
+    if len(sizes) > 1:
+        (first, n), (second, m) = sizes.most_common()[0], sizes.most_common()[-1]
+        raise UserError(
+            f"{what}: its images have {len(sizes)} sizes, {n} of {first[1]} x {first[0]} pixels and {m} of "
+            f"{second[1]} x {second[0]} ({examples[second]}); this protocol wants one size, or choose one that fixes it"
+        )
+    return next(iter(sizes))
+
+
+def extract_features(
+    extractor,
+    paths: Sequence[Path],
+    protocol: FidProtocol,
+    size: tuple[int, int],
+    name: str,
+    batch_size: int = 32,
+    cache: FeatureCache | None = None,
+    generated: bool = False,
+    progress: bool = True,
+) -> SetFeatures:
+    """Features of image files under a protocol, shared out over the processes of a torchrun.
+
+    Args:
+        extractor: see :mod:`.extractors`.
+        paths: N image files.
+        protocol: how they are prepared.
+        size: (height, width) of the protocol's first step.
+        name: of the set, for messages.
+        batch_size: images at once; part of what decides the last bits.
+        cache: where to look first and to store.
+        generated: whether the files' format is checked against the protocol's.
+        progress: a bar on stderr.
+
+    Raises:
+        UserError: no images, a file that is no image, or features that are not finite.
+    """
+    if not paths:
+        raise UserError(f"{name}: no images to extract features from")
+    cache = cache or FeatureCache(None)
+    identity = dict(
+        extractor=extractor.identity, size=size, batch_size=batch_size, protocol=protocol.to_dict()
+    )
+    key = cache.key(paths, identity)
+    stored = cache.load(key)
+    if all(gather_in_order([rank()], [stored is not None])):  # every process goes the same way
+        return SetFeatures(stored["vectors"], name, [str(line) for line in stored["notes"]])
+    indices, rows = own_indices(len(paths), batch_size), []
+    counts: Counter = Counter()
+    bar = tqdm(total=len(indices), desc=f"features: {name}", unit="img", disable=not (progress and is_main()))
+    if not bar.disable and not sys.stderr.isatty():
+        bar.mininterval = 30
+
+    def load(index: int) -> tuple[np.ndarray, Counter]:
+        seen: Counter = Counter()
+        return protocol_pixels(read_rgb(paths[index], seen), protocol, size), seen
+
+    with bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        for start in range(0, len(indices), batch_size):
+            batch = indices[start : start + batch_size]
+            pixels, seen = zip(*pool.map(load, batch))
+            counts = sum(seen, counts)
+            images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+            rows += list(extractor(images).numpy())
+            bar.update(len(batch))
+    vectors = np.stack(gather_in_order(indices, rows))
+    # every process owns other files: their counts add up
+    total: Counter = sum(gather_in_order([rank()], [counts]), Counter())
+    if not np.isfinite(vectors).all():
+        bad = int((~np.isfinite(vectors).all(axis=1)).sum())
+        raise UserError(f"{name}: {bad} feature vectors hold nan or infinity ({extractor.features})")
+    notes = conversions(total, name)
+    if generated:
+        other = {k.removeprefix("format "): n for k, n in total.items() if k.startswith("format ")}
+        wrong = {k: n for k, n in other.items() if k != protocol.file_format}
+        if wrong:
+            listed = ", ".join(f"{n} {k}" for k, n in sorted(wrong.items()))
+            notes.append(
+                f"{name}: {listed} images where protocol {protocol.name} wants {protocol.file_format}"
+            )
+    if is_main():
+        cache.store(key, dict(vectors=vectors, notes=np.array(notes, dtype=np.str_)))
+    return SetFeatures(vectors, name, notes)
+
+
+def distances(
+    generated: SetFeatures, real: SetFeatures, features: str, kernel_metrics: bool, name: str = "fid"
+) -> tuple[dict[str, float], list[str]]:
+    """FID and, if wanted, KID, precision and recall of a set against the real one.
+
+    FID is :func:`~detdiffusion.evaluation.frechet.frechet_distance` in float64. KID (polynomial kernel, 100 subsets
+    of up to 1,000, seed 2020) and precision and recall (3 neighbours) are torch-fidelity's.
+
+    Args:
+        generated, real: of the same extractor and protocol.
+        features: what the vectors are.
+        kernel_metrics: whether the other three are computed.
+        name: of the distance, an extractor's ``distance``.
+
+    Returns:
+        ``(metrics, notes)``: ``fid`` (or ``name``), ``kid``, ``kid_std``, ``precision``, ``recall``, ``images``,
+        ``real_images``; the notes warn where a figure means little.
+    """
+    fitted = [FeatureStatistics.fit(s.vectors, features) for s in (generated, real)]
+    metrics: dict[str, float] = {name: frechet_distance(*fitted)}
+    metrics.update(images=len(generated.vectors), real_images=len(real.vectors))
+    notes = []
+    smallest, width = min(len(generated.vectors), len(real.vectors)), real.vectors.shape[1]
+    if smallest <= width:
+        notes.append(
+            f"{generated.name}: distance from {len(generated.vectors)} generated and {len(real.vectors)} real images "
+            f"for {width} features: with no more images than features the covariance is singular and the distance is "
+            "too large by an amount that depends on the counts; compare it only with values of equal counts"
+        )
+    if kernel_metrics:
+        import_torch_fidelity()
+        from torch_fidelity.metric_kid import KEY_METRIC_KID_MEAN, KEY_METRIC_KID_STD, kid_features_to_metric
+        from torch_fidelity.metric_prc import prc_features_to_metric
+
+        a, b = (torch.from_numpy(s.vectors.astype(np.float64)) for s in (generated, real))
+        subset = min(KID_SUBSET_SIZE, smallest)
+        options = dict(kid_subsets=KID_SUBSETS, kid_subset_size=subset, rng_seed=KID_SEED, verbose=False)
+        kid = kid_features_to_metric(a, b, **options)
+        metrics.update(kid=kid[KEY_METRIC_KID_MEAN], kid_std=kid[KEY_METRIC_KID_STD], kid_subset_size=subset)
+        if subset < KID_SUBSET_SIZE:
+            notes.append(f"{generated.name}: KID with subsets of {subset} images, all that there are")
+        if smallest > NEIGHBOURS:
+            prc = prc_features_to_metric(a, b, prc_neighborhood=NEIGHBOURS, verbose=False)
+            metrics.update(precision=prc["precision"], recall=prc["recall"])
+        else:
+            notes.append(f"{generated.name}: precision and recall want more than {NEIGHBOURS} images")
+    return metrics, notes
+
+
+def choose_samples(
+    layouts: dict[int, int], samples: dict[int, int], protocol: FidProtocol, name: str
+) -> tuple[list[int], list[str]]:
+    """Image ids that count under a protocol: the first samples of every layout.
+
+    Args:
+        layouts: image id -> layout.
+        samples: image id -> sample index.
+        protocol: says how many.
+        name: of the set.
+
+    Returns:
+        ``(ids, notes)``; the notes name what deviates from the protocol.
+    """
+    by_layout: dict[int, list[int]] = {}
+    for image_id, layout in layouts.items():
+        by_layout.setdefault(layout, []).append(image_id)
+    chosen, fewer, more = [], 0, 0
+    for ids in by_layout.values():
+        ids.sort(key=lambda i: (samples.get(i, 0), i))
+        fewer += len(ids) < protocol.images_per_layout
+        more += max(0, len(ids) - protocol.images_per_layout)
+        chosen += ids[: protocol.images_per_layout]
+    notes = []
+    if fewer:
+        notes.append(
+            f"{name}: DEVIATES from protocol {protocol.name}: {fewer} of {len(by_layout)} layouts have fewer than "
+            f"{protocol.images_per_layout} images (tools/generate.py --samples-per-image {protocol.images_per_layout})"
+        )
+    if more:
+        notes.append(
+            f"{name}: {more} images beyond {protocol.images_per_layout} a layout do not count for FID"
+        )
+    return chosen, notes

@@ -1,0 +1,223 @@
+"""Metrics of generated images for mmengine's ``val_evaluator``: a generator is scored while it trains.
+
+The ``val_dataloader`` yields real images with their layouts; the editor's ``val_step`` adds ``pred_img``, the image
+that it draws for the layout, with noise that depends on the image id alone, and ``prompted``, the objects that its
+prompt named. Results of all processes are gathered by mmengine before anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
+from torch import Tensor
+
+import detdiffusion.evaluation.extractors  # noqa: F401  registers them
+from detdiffusion.evaluation.consistency import consistency_report, match_objects
+from detdiffusion.evaluation.detection import evaluate_detection
+from detdiffusion.evaluation.fid import SetFeatures, distances
+from detdiffusion.registry import METRICS, TASK_UTILS
+from detdiffusion.utils.errors import UserError
+
+
+class _GenerationMetric(BaseMetric):
+    """What both metrics share: real and generated images of a batch as (B, 3, H, W) uint8 RGB."""
+
+    default_prefix = "generation"
+
+    def _images(self, data_batch: Mapping, data_samples: Sequence[Mapping]) -> tuple[Tensor, Tensor]:
+        absent = [key for key in ("pred_img", "layout") if any(key not in sample for sample in data_samples)]
+        if absent:
+            raise UserError(
+                f"{type(self).__name__}: the model's val_step gives no {' and no '.join(absent)}; it scores editors "
+                "such as DetDiffusion on a val_dataloader of LayoutCocoDataset"
+            )
+        generated = torch.stack([sample["pred_img"] for sample in data_samples]).detach().float().cpu()
+        real = data_batch["inputs"]
+        real = torch.stack(list(real)) if not isinstance(real, Tensor) else real
+        if real.dtype != torch.uint8:
+            raise UserError(
+                f"{type(self).__name__}: expected uint8 images from PackLayoutInputs, got {real.dtype}"
+            )
+        return (generated.clamp(0, 1) * 255).round().to(torch.uint8), real.cpu()
+
+
+@METRICS.register_module()
+class GenerationFrechetMetric(_GenerationMetric):
+    """Fréchet distance between the generated and the real images of a validation set, at the training size.
+
+    With Inception features it is called ``fid``; the protocol is this one: the val_dataloader's images, one generated
+    image each, no resize but the extractor's own, no file between.
+
+    Args:
+        extractor: config of an extractor (:mod:`.extractors`): ``DetectorExtractor`` or ``TorchFidelityExtractor``.
+        kernel_metrics: also KID, precision and recall (torch-fidelity).
+        collect_device, prefix, collect_dir: mmengine's.
+
+    Example:
+        >>> val_evaluator = dict(
+        ...     type='GenerationFrechetMetric',
+        ...     extractor=dict(type='TorchFidelityExtractor', weights='pt_inception-2015-12-05-6726825d.pth'))
+    """
+
+    def __init__(self, extractor: dict, kernel_metrics: bool = False, **kwargs) -> None:
+        super().__init__(**kwargs)
+        self.extractor_cfg, self.kernel_metrics = dict(extractor), kernel_metrics
+        self._extractor = None
+        self._real: dict = {}  # real images are the same in every epoch
+        self._told: set[str] = set()
+
+    def process(self, data_batch: Mapping, data_samples: Sequence[Mapping]) -> None:
+        """Features of a batch: one result an image."""
+        generated, real = self._images(data_batch, data_samples)
+        if self._extractor is None:
+            device = str(data_samples[0]["pred_img"].device)
+            self._extractor = TASK_UTILS.build(dict(device=device, **self.extractor_cfg))
+        keys = [(sample["layout"].image_id, sample.get("flip", False)) for sample in data_samples]
+        if any(key not in self._real for key in keys):
+            self._real.update(zip(keys, self._extractor(real).numpy()))
+        for key, vector in zip(keys, self._extractor(generated).numpy()):
+            self.results.append((vector, self._real[key]))
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """``fid`` or ``frechet``, with ``kernel_metrics`` also ``kid``, ``precision`` and ``recall``."""
+        generated, real = (np.stack([np.asarray(row[k]) for row in results]) for k in (0, 1))
+        features = self._extractor.features
+        sets = SetFeatures(generated, "validation"), SetFeatures(real, "real")
+        metrics, notes = distances(*sets, features, self.kernel_metrics, self._extractor.distance)
+        for line in (
+            f"Fréchet distance of the validation images: {features}",
+            *self._extractor.notes,
+            *notes,
+        ):
+            if line not in self._told:
+                self._told.add(line)
+                print_log(line, logger="current")
+        return {k: v for k, v in metrics.items() if k not in ("real_images", "kid_subset_size")}
+
+
+@METRICS.register_module()
+class GenerationDetectionMetric(_GenerationMetric):
+    """A detector's AP of the prompted objects on the generated images, beside the same on the real ones.
+
+    Only classes that the detector can name are scored. Objects of a real image that are not part of its layout (below
+    2 % of the area) are not known here, so the real bound counts detections of them as wrong.
+
+    Args:
+        config, checkpoint, cfg_options: of an mmdet detector.
+        real_bound: also detect on the real images (in the first validation only: they do not change).
+        score_thr, iou_thr: when an object counts as found.
+        collect_device, prefix, collect_dir: mmengine's.
+    """
+
+    def __init__(
+        self,
+        config: str,
+        checkpoint: str,
+        cfg_options: Sequence[str] | None = None,
+        real_bound: bool = True,
+        score_thr: float = 0.3,
+        iou_thr: float = 0.5,
+        **kwargs,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.detector_args = dict(config=config, checkpoint=checkpoint, cfg_options=cfg_options)
+        self.real_bound, self.score_thr, self.iou_thr = real_bound, score_thr, iou_thr
+        self._detector = None
+        self._real: dict = {}
+
+    def process(self, data_batch: Mapping, data_samples: Sequence[Mapping]) -> None:
+        """Detections of a batch: one result an image."""
+        from detdiffusion.perception.detector import MMDetDetector
+
+        generated, real = self._images(data_batch, data_samples)
+        if self._detector is None:
+            self._detector = MMDetDetector(
+                device=str(data_samples[0]["pred_img"].device), **self.detector_args
+            )
+        keys = [(sample["layout"].image_id, sample.get("flip", False)) for sample in data_samples]
+        if self.real_bound and any(key not in self._real for key in keys):
+            self._real.update(zip(keys, self._detect(real)))
+        for key, sample, found in zip(keys, data_samples, self._detect(generated)):
+            layout = sample["layout"]
+            if sample.get("prompted") is not None:
+                layout = layout.select(sample["prompted"])
+            height, width = sample["pred_img"].shape[-2:]
+            boxes = layout.boxes.double().cpu().numpy() * [width, height, width, height]
+            self.results.append(
+                dict(
+                    size=(height, width),
+                    boxes=boxes,
+                    names=list(layout.names),
+                    attributes=layout.attributes,
+                    generated=found,
+                    real=self._real.get(key),
+                )
+            )
+
+    def _detect(self, images: Tensor) -> list[dict]:
+        arrays = [image.permute(1, 2, 0).contiguous().numpy() for image in images]
+        return self._detector.predict_arrays(arrays)
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """``bbox_mAP``, ``bbox_mAP_50``, ``bbox_mAP_75``, ``found`` (share of the objects) and ``mean_score`` of the
+        generated images, ``real_bbox_mAP`` of the real ones, ``mean_score_easy`` and ``mean_score_hard`` where the
+        layouts carry attributes."""
+        classes = self._detector.classes
+        ids = {name: index for index, name in enumerate(classes, 1)}
+        truth = dict(images=[], annotations=[], categories=[dict(id=i, name=n) for n, i in ids.items()])
+        attributes: dict[int, str] = {}
+        for image_id, row in enumerate(results, 1):
+            height, width = row["size"]
+            truth["images"].append(dict(id=image_id, width=int(width), height=int(height), file_name=""))
+            for k, (box, name) in enumerate(zip(np.asarray(row["boxes"]).tolist(), row["names"])):
+                if name in ids:
+                    x1, y1, x2, y2 = box
+                    number = len(truth["annotations"]) + 1
+                    truth["annotations"].append(
+                        dict(
+                            id=number,
+                            image_id=image_id,
+                            category_id=ids[name],
+                            bbox=[x1, y1, x2 - x1, y2 - y1],
+                            area=(x2 - x1) * (y2 - y1),
+                            iscrowd=0,
+                        )
+                    )
+                    attributes[number] = row["attributes"][k] if row["attributes"] else ""
+        if not truth["annotations"]:
+            names = sorted({name for row in results for name in row["names"]})
+            raise UserError(
+                f"GenerationDetectionMetric: the detector names none of the layouts' classes {names[:5]}; it names "
+                f"{list(classes)[:5]}"
+            )
+        found = _as_results([row["generated"] for row in results])
+        scores = evaluate_detection(found, truth)
+        metrics = {key: scores[key] for key in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")}
+        if self.real_bound:
+            metrics["real_bbox_mAP"] = evaluate_detection(_as_results([r["real"] for r in results]), truth)[
+                "bbox_mAP"
+            ]
+        matches = match_objects(found, truth, self.score_thr, self.iou_thr)
+        whole = consistency_report(matches, truth)["all"]
+        metrics.update(found=whole["found"], mean_score=whole["mean_score"], objects=whole["objects"])
+        words = np.array([attributes[i] for i in matches.source_ids.tolist()])
+        for word in ("easy", "hard"):
+            if (words == word).any():
+                metrics[f"mean_score_{word}"] = float(matches.score[words == word].mean())
+        return metrics
+
+
+def _as_results(found: Sequence[Mapping]) -> list[dict]:
+    """COCO results, images numbered from 1, categories the labels plus 1."""
+    results = []
+    for image_id, one in enumerate(found, 1):
+        for box, score, label in zip(*(np.asarray(one[k]).tolist() for k in ("boxes", "scores", "labels"))):
+            x1, y1, x2, y2 = box
+            results.append(
+                dict(image_id=image_id, category_id=label + 1, bbox=[x1, y1, x2 - x1, y2 - y1], score=score)
+            )
+    return results

@@ -1,0 +1,79 @@
+"""ControlNet (Zhang et al., ICCV 2023): diffusers' pipeline with the layout drawn as its condition image."""
+
+from __future__ import annotations
+
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from detdiffusion.registry import MODELS
+from detdiffusion.structures import Layout
+
+from .pipeline_editor import PipelineEditor, load_folder
+
+
+def draw_layout(layout: Layout, height: int, width: int) -> Image.Image:
+    """A layout as a picture: filled boxes on black, largest first, each with a white outline.
+
+    A class has its colour by its category id (its label, or its place in the layout, where there is none), so
+    colours mean the same in training and in drawing.
+
+    Args:
+        layout: what to draw.
+        height, width: pixels.
+
+    Returns:
+        RGB.
+    """
+    from detdiffusion.visualization.overlays import class_colour
+
+    image = Image.new("RGB", (width, height))
+    draw = ImageDraw.Draw(image)
+    keys = layout.category_ids
+    if keys is None:
+        keys = layout.labels.tolist() if layout.labels is not None else range(len(layout))
+    areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1)
+    boxes = layout.boxes.double().tolist()
+    for index in areas.argsort(descending=True, stable=True).tolist():
+        x1, y1, x2, y2 = boxes[index]
+        left, top = round(x1 * width), round(y1 * height)
+        corner = max(left, round(x2 * width) - 1), max(top, round(y2 * height) - 1)
+        draw.rectangle((left, top, *corner), fill=class_colour(keys[index]), outline=(255, 255, 255))
+    return image
+
+
+@MODELS.register_module()
+class ControlNetEditor(PipelineEditor):
+    """Draws layouts with ``StableDiffusionControlNetPipeline``.
+
+    Args:
+        folder: diffusers folder of the base, Stable Diffusion 1.x.
+        controlnet: diffusers folder of a ControlNet that was trained on pictures of :func:`draw_layout`
+            (diffusers' own ``train_controlnet.py`` does that).
+        conditioning_scale: weight of the ControlNet's residuals.
+        **kwargs: of :class:`.pipeline_editor.PipelineEditor`.
+
+    Raises:
+        UserError: no such folder, or one of another model.
+    """
+
+    def __init__(self, folder: str, controlnet: str, conditioning_scale: float = 1.0, **kwargs) -> None:
+        net = load_folder(
+            "ControlNetModel", controlnet, "a diffusers folder of a ControlNet (config.json and its weights)"
+        )
+        what = (
+            "a diffusers folder of Stable Diffusion 1.x (model_index.json, unet/, vae/, text_encoder/, ...)"
+        )
+        options = dict(controlnet=net, safety_checker=None, requires_safety_checker=False)
+        super().__init__(load_folder("StableDiffusionControlNetPipeline", folder, what, **options), **kwargs)
+        self.conditioning_scale = conditioning_scale
+
+    def draw(self, layouts, prompts, noise: Tensor, options: dict, generators) -> Tensor:
+        """The whole batch at once."""
+        return self.pipeline(
+            prompts,
+            image=[draw_layout(layout, options["height"], options["width"]) for layout in layouts],
+            controlnet_conditioning_scale=self.conditioning_scale,
+            latents=noise,
+            generator=list(generators),
+            **options,
+        ).images

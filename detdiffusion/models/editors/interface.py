@@ -1,0 +1,90 @@
+"""What a layout-to-image model is to the rest of the library: the part that generation and evaluation rely on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import torch
+
+from detdiffusion.structures import Layout
+from detdiffusion.utils.errors import UserError
+
+
+class LayoutEditor(Protocol):
+    """A registered model that draws layouts; ``tools/generate.py`` and the validation metrics take any.
+
+    Attributes:
+        layout_tokenizer: its ``attributes`` says whether layouts need perception-aware attributes.
+        unet: its ``config.sample_size`` is the latent side of a default image, ``config.in_channels`` the latents'.
+        latent_scale: image pixels a latent cell; sides divide by it.
+        test_cfg: arguments of :meth:`infer` for validation.
+    """
+
+    layout_tokenizer: object
+    unet: torch.nn.Module
+    latent_scale: int
+    test_cfg: dict
+
+    def infer(
+        self,
+        layouts: Sequence[Layout],
+        height: int | None = None,
+        width: int | None = None,
+        num_inference_steps: int = 50,
+        guidance_scale: float = 3.5,
+        generators: Sequence[torch.Generator] | None = None,
+    ) -> dict:
+        """``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` lists of the drawn objects' indices, ``prompts`` texts.
+
+        Image i depends on ``layouts[i]`` and ``generators[i]`` alone.
+        """
+
+
+def check_sides(editor: LayoutEditor, height: int | None, width: int | None) -> tuple[int, int]:
+    """Height and width in pixels; where None, the model's own.
+
+    Raises:
+        UserError: a side does not divide by the latent scale.
+    """
+    scale, side = editor.latent_scale, editor.unet.config.sample_size
+    height = side * scale if height is None else height
+    width = side * scale if width is None else width
+    if height < 1 or width < 1 or height % scale or width % scale:
+        raise UserError(f"image sides must divide by {scale}, got {height} x {width}")
+    return height, width
+
+
+def check_generators(
+    layouts: Sequence[Layout], generators: Sequence[torch.Generator] | None
+) -> list[torch.Generator]:
+    """One CPU generator a layout; where None, seeded from torch's global state.
+
+    Raises:
+        UserError: another number of generators than of layouts.
+    """
+    if generators is None:
+        return [torch.Generator().manual_seed(int(torch.randint(2**62, (1,)))) for _ in layouts]
+    if len(generators) != len(layouts):
+        raise UserError(f"{len(layouts)} layouts need as many generators, got {len(generators)}")
+    return list(generators)
+
+
+def predict_batch(editor: LayoutEditor, height: int, width: int, data_samples: Sequence) -> Sequence:
+    """Draws a validation batch: ``pred_img`` (3, H, W) in [0, 1] and ``prompted`` into every sample.
+
+    The noise depends on the layout's image id alone: equal in every validation, on any rank.
+
+    Args:
+        editor: the model.
+        height, width: of the images.
+        data_samples: each with a ``layout``.
+    """
+    layouts = [sample.layout for sample in data_samples]
+    generators = None
+    if all(layout.image_id is not None for layout in layouts):
+        generators = [torch.Generator().manual_seed(layout.image_id) for layout in layouts]
+    drawn = editor.infer(layouts, height, width, generators=generators, **editor.test_cfg)
+    for sample, image, kept in zip(data_samples, drawn["samples"], drawn["kept"]):
+        sample.set_data(dict(pred_img=image, prompted=kept))
+    return data_samples

@@ -1,0 +1,79 @@
+"""Parts from folders that other versions of transformers have written."""
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from tiny_editor import build_editor, layouts
+from tiny_folder import write_diffusers_folder
+from transformers import CLIPTokenizerFast
+
+from detdiffusion.models.editors.detdiffusion.components import build_component
+from detdiffusion.utils.compat import fit_clip_names
+from detdiffusion.utils.errors import UserError
+
+
+def text_encoder(folder):
+    spec = dict(type="CLIPTextModel", from_pretrained=str(folder), subfolder="text_encoder")
+    return build_component(spec, "text_encoder")
+
+
+def other_names(state, prefix=""):
+    """The names of before transformers 5.6 as those of after, or the other way round."""
+    inner = f"{prefix}text_model."
+    nested = any(name.startswith(inner) for name in state)
+    return {
+        (prefix + name.removeprefix(inner) if nested else inner + name.removeprefix(prefix))
+        if name.startswith(prefix)
+        else name: value
+        for name, value in state.items()
+    }
+
+
+def test_a_text_encoder_of_another_version_keeps_its_weights(tmp_path):
+    folder = write_diffusers_folder(tmp_path / "sd")
+    expected = text_encoder(folder).state_dict()
+    file = folder / "text_encoder/model.safetensors"
+    state = other_names(load_file(file))
+    save_file(state, file, metadata=dict(format="pt"))
+    loaded = text_encoder(folder).state_dict()
+    assert all(torch.equal(loaded[name], value) for name, value in expected.items())
+    state.popitem()
+    save_file(state, file, metadata=dict(format="pt"))
+    with pytest.raises(UserError, match="text_encoder: .*model.safetensors lacks 1 tensors"):
+        text_encoder(folder)
+
+
+def test_a_checkpoint_of_another_version_loads_strictly(tmp_path):
+    from detdiffusion.engine import load_strictly
+
+    editor, again = build_editor(tmp_path), build_editor(tmp_path, seed=1)
+    state = other_names(editor.state_dict(), "text_encoder.")
+    assert state.keys() != editor.state_dict().keys()
+    load_strictly(again, state, "checkpoint")
+    assert all(torch.equal(a, b) for a, b in zip(editor.state_dict().values(), again.state_dict().values()))
+    with pytest.raises(UserError, match="1 tensors missing"):
+        load_strictly(
+            again, {k: v for k, v in state.items() if "final_layer_norm.bias" not in k}, "checkpoint"
+        )
+
+
+def test_names_that_fit_stay():
+    for own in (["t.text_model.a", "unet.b"], ["t.a", "unet.b"]):
+        for names in (["t.text_model.a", "unet.b"], ["t.a", "unet.b"]):
+            state = dict.fromkeys([*names, "t.text_model.embeddings.position_ids"], 0)
+            fit_clip_names(state, own, "t.")
+            assert sorted(state) == sorted(own)
+
+
+def test_a_tokenizer_that_is_one_json_file_gives_the_same_ids(tmp_path):
+    """As transformers 5 saves it, without vocab.json and merges.txt."""
+    editor = build_editor(tmp_path)
+    folder = tmp_path / "saved/tokenizer"
+    editor.tokenizer.save_pretrained(folder)
+    CLIPTokenizerFast.from_pretrained(folder).save_pretrained(folder)
+    for name in ("vocab.json", "merges.txt"):
+        (folder / name).unlink(missing_ok=True)
+    spec = dict(type="CLIPTokenizer", from_pretrained=str(folder.parent), subfolder="tokenizer")
+    again = build_editor(tmp_path, tokenizer=spec)
+    ids = again.layout_tokenizer.encode(layouts()).input_ids
+    assert torch.equal(ids, editor.layout_tokenizer.encode(layouts()).input_ids)
