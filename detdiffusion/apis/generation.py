@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
 from detdiffusion.apis.layout_source import read_layouts, with_attributes
 from detdiffusion.engine.ranks import Ranks
@@ -118,7 +120,9 @@ def generate_dataset(
             format=image_format if image_format == "png" else f"jpeg {jpeg_quality}",
             checkpoint=None if checkpoint is None else Path(checkpoint).name,
             checkpoint_sha256=None if checkpoint is None else sha256_of(checkpoint),
-            model_sha256=_digest(inferencer.config.model.to_dict()),
+            model_sha256=_digest(_without_places(inferencer.config.model.to_dict())),
+            # a checkpoint has all weights; without one they are those that lay where the config says
+            weights_sha256=_weights_digest(inferencer.model) if checkpoint is None else None,
             annotation_files={Path(path).name: sha256_of(path) for path in layouts.ann_files},
             attributes_sha256=sha256_of(layouts.attributes) if layouts.attributes else None,
         )
@@ -325,6 +329,21 @@ def _image_size(model, height: int | None, width: int | None) -> tuple[int, int]
             raise UserError(f"--{name} {side} does not divide by {scale}, the latent scale of the model")
     default = model.unet.config.sample_size * scale
     return height or default, width or default
+
+
+def _without_places(value: object) -> object:
+    """A config without the folders that its parts come from: a model that was moved is the same model."""
+    if isinstance(value, dict):
+        return {k: _without_places(v) for k, v in value.items() if k != "from_pretrained"}
+    return [_without_places(v) for v in value] if isinstance(value, (list, tuple)) else value
+
+
+def _weights_digest(model: torch.nn.Module) -> str:
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def _digest(value: object) -> str:

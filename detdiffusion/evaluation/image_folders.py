@@ -179,12 +179,25 @@ def _read_generated(name: str, folder: Path, images: Sequence[dict]) -> ImageFol
     ids = {image["id"] for image in images}
     files: dict[int, list[Path]] = {}
     foreign = 0
+    samples: dict[tuple, str] = {}
     for image in data.images:
+        if image.get("edits"):
+            raise UserError(
+                f"{name}: {data.path}: its layouts were edited ({image['edits']}), so the annotation file is no ground "
+                "truth for its images; generate without --edit to score"
+            )
         source = image.get("source_image_id")
-        if source in ids:
-            files.setdefault(source, []).append(folder / "images" / image["file_name"])
-        else:
+        if source not in ids:
             foreign += 1
+            continue
+        sample = source, image.get("strategy"), image.get("seed"), image.get("sample_index", image["id"])
+        if sample in samples:
+            raise UserError(
+                f"{name}: {data.path}: {samples[sample]} and {image['file_name']} are the same sample of image id "
+                f"{source}; remove one of them"
+            )
+        samples[sample] = image["file_name"]
+        files.setdefault(source, []).append(folder / "images" / image["file_name"])
     if not files:
         raise UserError(
             f"{name}: {data.path}: none of its {len(data.images)} images has a source_image_id of the annotation "

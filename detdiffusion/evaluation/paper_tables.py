@@ -136,10 +136,13 @@ def _pick(place: str, table: PaperTable, source: str) -> list[MethodResult]:
 
 
 def _line(table: PaperTable, row: PaperRow, results: Sequence[MethodResult]) -> Line:
-    """The figures of one method in one file, each under the protocol that has it."""
+    """The figures of one method in one file, each under the protocol that has it: FID under the paper's, if there."""
     ours, used = {}, []
     for label, metric in table.columns:
-        for result in results:
+        ordered = results
+        if metric == "fid":
+            ordered = sorted(results, key=lambda result: not result.protocol.startswith("lama_tf"))
+        for result in ordered:
             name = metric.removeprefix("class:")
             value = (result.per_class if metric.startswith("class:") else result.metrics).get(name)
             if value is None or ("fid" != metric and value < 0):

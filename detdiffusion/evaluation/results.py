@@ -87,14 +87,12 @@ def result_file(
 
 
 def read_result_file(path: str | Path) -> list[MethodResult]:
-    """Every method of a result file; the older form with ``sets`` (name -> metrics) is read too.
+    """Every method of a result file.
 
     Raises:
         UserError: no such file, broken json, or not a result file.
     """
     data = load_json(path, "result file")
-    if isinstance(data, dict) and isinstance(data.get("sets"), dict) and "methods" not in data:
-        data = _from_sets(data)
     if (
         not isinstance(data, dict)
         or not isinstance(data.get("methods"), list)
@@ -126,34 +124,12 @@ def read_result_file(path: str | Path) -> list[MethodResult]:
                 **common,
             )
         )
-        for name, values in (entry.get("distances") or {}).items():
+        distances = entry.get("distances") or {}
+        if not isinstance(distances, dict):
+            raise UserError(f"{path}: methods[{index}]: 'distances' must name protocols, it is {distances!r}")
+        for name, values in distances.items():
             found.append(MethodResult(protocol=str(name), metrics=_numbers(values), **common))
     return found
-
-
-def _from_sets(data: dict) -> dict:
-    """The contract's form of ``{"protocol": ..., "sets": {name: metrics}}``."""
-    protocol = dict(data["protocol"]) if isinstance(data.get("protocol"), dict) else {}
-    yolo = protocol.get("name") == "YOLO score"
-    detector = _detector_name(protocol.get("detector", ""))
-    name = protocol.get("name", "prompted objects")
-    protocol["name"] = f"{name}, {detector}" if detector else name
-    rows = [(name, row) for name, row in data["sets"].items() if isinstance(row, dict)]
-    counts = {row.get("layouts") for _, row in rows}
-    dataset = str(protocol.get("ann") or protocol.get("real") or "unnamed")
-    if len(counts) == 1 and None not in counts:
-        dataset += f", {counts.pop()} layouts"
-    methods = [
-        dict(
-            method=name,
-            metrics=row,
-            per_class=row.get("bbox_mAP_per_class"),
-            distances=row.get("distances"),
-        )
-        for name, row in rows
-    ]
-    kind = data.get("kind", "yolo_score" if yolo else "fidelity")
-    return dict(kind=kind, dataset=data.get("dataset", dataset), protocol=protocol, methods=methods)
 
 
 def _detector_name(detector) -> str:

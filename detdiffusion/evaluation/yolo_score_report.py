@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 
 from detdiffusion.evaluation.names import METRIC_NAMES
+from detdiffusion.evaluation.results import result_file
 from detdiffusion.utils.files import write_atomic
 
 TITLES = dict(zip(METRIC_NAMES, ("AP", "AP50", "AP75", "APs", "APm", "APl")))
@@ -69,12 +70,34 @@ def write_report(result: dict, out: str | Path) -> list[Path]:
     writer.writerow(names)
     for name, values in result["sets"].items():
         writer.writerow([name, *(values[k] for k in names[1:])])
-    contents = {"json": json.dumps(result, indent=1) + "\n", "md": text, "csv": buffer.getvalue()}
+    contents = {
+        "json": json.dumps(_result_file(result), indent=1) + "\n",
+        "md": text,
+        "csv": buffer.getvalue(),
+    }
     files = []
     for suffix, content in contents.items():
         files.append(out / f"yolo_score.{suffix}")
         write_atomic(files[-1], content.encode())
     return files
+
+
+def _result_file(result: dict) -> dict:
+    """The contract of :mod:`~detdiffusion.evaluation.results`, with the sets as they were scored."""
+    protocol = result["protocol"]
+    methods = [
+        dict(
+            method=name,
+            metrics={k: v for k, v in values.items() if "bbox_mAP" in k and not isinstance(v, dict)},
+            counts={k: values[k] for k in COUNTS},
+            per_class=values.get("bbox_mAP_per_class", {}),
+        )
+        for name, values in result["sets"].items()
+    ]
+    name = f"{protocol['name']}, {protocol['detector']['network']}"
+    dataset = f"{protocol['ann']}, {protocol['layouts']} layouts"
+    protocol = {**protocol, "name": name}
+    return result_file("yolo_score", dataset, protocol, methods, result["notes"], sets=result["sets"])
 
 
 def print_report(result: dict) -> None:

@@ -125,19 +125,14 @@ def test_several_files_stand_below_each_other(fidelity, tmp_path):
     assert lines[1].ours == pytest.approx({"mAP": 20.0})
 
 
-def test_files_with_sets(tmp_path):
-    """The YOLO score's file: sets by name, the network named with the protocol."""
-    sets = dict(
-        real=dict(bbox_mAP=0.5, layouts=9),
-        LAMA=dict(bbox_mAP=0.13, layouts=9, bbox_mAP_per_class={"tv": 0.2}),
+@pytest.mark.parametrize("order", [("modern", "lama_tf"), ("lama_tf", "modern")])
+def test_the_papers_fid_is_that_of_its_protocol(tmp_path, order):
+    fids = dict(modern=dict(fid=5.0), lama_tf=dict(fid=20.0))
+    entry = dict(
+        method="DetDiffusion_easy", metrics=dict(bbox_mAP=0.3), distances={k: fids[k] for k in order}
     )
-    protocol = dict(name="YOLO score", detector=dict(config="c.py", network="yolov4"), ann="val.json")
-    (tmp_path / "yolo_score.json").write_text(json.dumps(dict(protocol=protocol, sets=sets, notes=[])))
-    tables, _ = collect([str(tmp_path / "yolo_score.json")])
-    line = line_of(tables, 1, "lama")
-    assert line.ours == pytest.approx({"mAP": 13})
-    assert (line.protocol, line.dataset) == ("YOLO score, yolov4", "val.json, 9 layouts")
-    assert line_of(tables, 1, "real").ours == pytest.approx({"mAP": 50})
+    tables, _ = collect([write(tmp_path / "f.json", "fidelity", [entry])])
+    assert line_of(tables, 1, "easy").ours == pytest.approx({"FID": 20.0, "mAP": 30.0})
 
 
 def test_assigned_rows(fidelity, tmp_path):

@@ -14,6 +14,7 @@ from square_detector import draw, write_detector, write_squares
 from detdiffusion.apis.darknet import from_darknet
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.image_folders import inspect_images, read_folder, read_square
+from detdiffusion.evaluation.results import read_result_file
 from detdiffusion.perception.detector import MMDetDetector
 from detdiffusion.utils.errors import UserError
 
@@ -223,6 +224,20 @@ def test_folders_of_the_generator(detector, data):
     result = evaluate(detector, root, {"hard": root / "set"})
     assert result["sets"]["hard"]["filtered_bbox_mAP"] == pytest.approx(1, abs=1e-6)
     assert "hard: 1 images of other data sets were left out" in result["notes"]
+    path = root / "set" / "annotations.json"
+    text = path.read_text()
+    changed = json.loads(text)
+    changed["images"][0]["edits"] = "drop 0.5"
+    path.write_text(json.dumps(changed))
+    with pytest.raises(UserError, match="layouts were edited"):
+        evaluate(detector, root, {"hard": root / "set"})
+    changed = json.loads(text)
+    changed["images"] += [dict(changed["images"][0], id=77, sample_index=0)]
+    changed["images"][0]["sample_index"] = 0
+    path.write_text(json.dumps(changed))
+    with pytest.raises(UserError, match="are the same sample"):
+        evaluate(detector, root, {"hard": root / "set"})
+    path.write_text(text)
     (root / "set" / "images" / "901.png").unlink()
     with pytest.raises(UserError, match="1 images of .* are missing, the first .*901.png"):
         evaluate(detector, root, {"hard": root / "set"})
@@ -258,6 +273,11 @@ def test_tool(detector, data, repo_root, monkeypatch, capsys):
     result = json.loads((root / "out" / "yolo_score.json").read_text())
     assert list(result["sets"]) == ["real", "m", "again"] and result["sets"]["m"] == result["sets"]["again"]
     assert len(result["protocol"]["detector"]["sha256"]) == 64
+    read = read_result_file(root / "out" / "yolo_score.json")
+    assert [one.method for one in read] == ["real", "m", "again"]
+    assert {one.dataset for one in read} == {f"{root / 'instances.json'}, 6 layouts"}
+    assert read[1].metrics["bbox_mAP"] == result["sets"]["m"]["bbox_mAP"]
+    assert read[1].per_class == result["sets"]["m"]["bbox_mAP_per_class"]
     with open(root / "out" / "yolo_score.csv", newline="") as file:
         lines = list(csv.DictReader(file))
     assert [line["set"] for line in lines] == ["real", "m", "again"]

@@ -184,6 +184,16 @@ def test_another_run_in_the_folder(world, tmp_path, change, message):
         draw(world, tmp_path, **change)
 
 
+def test_other_weights_at_the_same_place(world, tmp_path):
+    """Without a checkpoint the config's own weights count: here they are drawn by torch's seed."""
+    for seed in (0, 0):
+        torch.manual_seed(seed)
+        draw(world, tmp_path, checkpoint=None, limit=2)
+    torch.manual_seed(1)
+    with pytest.raises(UserError, match="another run.*weights_sha256"):
+        draw(world, tmp_path, checkpoint=None, limit=3)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
