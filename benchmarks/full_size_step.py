@@ -3,7 +3,7 @@
     python benchmarks/full_size_step.py --json benchmarks/results/full_size_step.json
 
 Forward and backward of `configs/_base_/models/detdiffusion_sd15.py` at batch 1 and 256 x 256 in float32, VAE in the
-loop; needs 14 GB of memory and no file of Stable Diffusion. The optimizer's step is left out: its moments would be
+loop; needs 10 GB of memory and no file of Stable Diffusion. The optimizer's step is left out: its moments would be
 another 8 GB.
 """
 

@@ -16,6 +16,7 @@ GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
 # a quarter of the objects hard (Faster R-CNN finds nine of ten easy at any threshold).
 SCORE_THR = 0.5
 STRATEGIES = ("easy", "origin", "hard")
+ZOO_MODELS = ("vae", "vae-decoder", "base", "layout")  # in the order of their training from nothing
 
 
 @dataclass(frozen=True)
@@ -215,13 +216,13 @@ class Demo:
         zoo, steps = self.dir / "zoo", []
         vae, decoder, base = zoo / "vae", zoo / "vae-decoder", zoo / "base"
         on_vae, on_decoder = ({"model.vae.from_pretrained": folder} for folder in (vae, decoder))
-        given = {
-            "vae": ({}, ()),
-            "vae-decoder": (on_vae, weights(vae)[:1]),
-            "base": (on_decoder, weights(decoder)[:1]),
-            "layout": ({"base_folder": base}, weights(base)),
-        }
-        for name, (options, inputs) in given.items():
+        given = (
+            ({}, ()),
+            (on_vae, weights(vae)[:1]),
+            (on_decoder, weights(decoder)[:1]),
+            ({"base_folder": base}, weights(base)),
+        )
+        for name, (options, inputs) in zip(ZOO_MODELS, given, strict=True):
             config, out = f"configs/zoo/{name}_miniscenes.py", zoo / f"{name}_training"
             options = {**options, "data_root": self.data}
             inputs = (*self.annotations("zoo"), *inputs)

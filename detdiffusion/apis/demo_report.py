@@ -8,7 +8,7 @@ from detdiffusion.visualization.curves import line_chart, read_losses
 from detdiffusion.visualization.grids import contact_sheet, side_by_side
 from detdiffusion.visualization.report import table, write_report
 
-from .demo import STRATEGIES, Demo
+from .demo import STRATEGIES, ZOO_MODELS, Demo
 from .demo_summary import percent, statements
 
 _AP = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
@@ -31,7 +31,7 @@ def write_demo_report(demo: Demo, summary: dict, layouts: int = 12) -> Path:
     folders = {"attribute detector": demo.detector, "generator": demo.generator}
     folders.update({f"detector, {name.replace('_', ' ')}": folder for name, folder in demo.arms.items()})
     if demo.full:
-        training = {f"zoo: {n}": demo.dir / "zoo" / f"{n}_training" for n in ("vae", "base", "layout")}
+        training = {f"zoo: {n}": demo.dir / "zoo" / f"{n}_training" for n in ZOO_MODELS}
         folders = {**training, **folders}
     path = demo.dir / "report.html"
     versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items() if version)

@@ -47,11 +47,12 @@ def export_diffusers(
     from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
     from detdiffusion.models.editors.detdiffusion.lora import merge_lora
     from detdiffusion.registry import MODELS
-    from detdiffusion.utils.config import load_config
+    from detdiffusion.utils.config import config_errors, load_config
 
     cfg = load_config(config, cfg_options)
     init_default_scope("detdiffusion")
-    model = MODELS.build(cfg.model)
+    with config_errors(config):
+        model = MODELS.build(cfg.model)
     stored = load_checkpoint(checkpoint)
     load_strictly(model, stored, f"checkpoint {checkpoint}, config {config}")
     model.eval()

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from detdiffusion.structures import Layout
-from detdiffusion.utils.config import load_config
+from detdiffusion.utils.config import config_errors, load_config
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 
@@ -52,7 +52,8 @@ class DetDiffusionInferencer:
             raise UserError(f"{config}: not a generator's config: it lacks 'model'")
         init_default_scope("detdiffusion")
         stored = None if checkpoint is None else load_checkpoint(checkpoint)
-        self.model = MODELS.build(self.config.model)
+        with config_errors(config):
+            self.model = MODELS.build(self.config.model)
         if not hasattr(self.model, "infer"):
             raise UserError(f"{config}: its model {self.config.model.type} cannot draw layouts")
         if stored is not None:
@@ -75,7 +76,7 @@ class DetDiffusionInferencer:
             ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` indices of the prompted objects, ``prompts``.
         """
         return self.model.infer(
-            list(layouts),
+            layouts,
             height=height,
             width=width,
             num_inference_steps=num_inference_steps,

@@ -7,6 +7,7 @@ from mmengine.registry import RUNNERS as ROOT_RUNNERS
 from mmengine.runner import Runner
 
 from ..utils import compat
+from ..utils.config import config_errors
 from ..utils.errors import UserError
 from .checkpoint import use_safe_loader
 from .runner import SafeRunner
@@ -58,7 +59,8 @@ def build_runner(cfg: Config) -> Runner:
     """Build the config's ``runner_type``, by default :class:`SafeRunner`.
 
     Raises:
-        UserError: the config lacks a part that every run needs, or names a part that is not registered.
+        UserError: the config lacks a part that every run needs, names a part that is not registered, or gives one
+            an argument that it does not have.
     """
     compat.setup()
     use_safe_loader()
@@ -66,14 +68,10 @@ def build_runner(cfg: Config) -> Runner:
     for key in ("model", "work_dir"):
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
-    try:
+    with config_errors(cfg.filename):
         if "runner_type" in cfg:
             return ROOT_RUNNERS.build(cfg)
         return SafeRunner.from_cfg(cfg)
-    except KeyError as error:
-        if "registry" in str(error):
-            raise UserError(f"config {cfg.filename}: {error.args[0]}") from error
-        raise
 
 
 def _log_mixing(cfg: Config) -> None:

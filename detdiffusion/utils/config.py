@@ -1,7 +1,9 @@
 """Reading configs for the tools: overrides from the command line, and one clear error for a broken file."""
 
+import contextlib
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,3 +106,19 @@ def _near(path: Path) -> str:
 def default_work_dir(cfg: "Config") -> str:
     """``work_dirs/<name of the config file>``."""
     return str(Path("work_dirs") / Path(cfg.filename).stem)
+
+
+@contextlib.contextmanager
+def config_errors(filename: str | Path | None) -> Iterator[None]:
+    """Around building what a config names: a part that is not registered, or an argument that it does not have or
+    lacks, becomes one UserError that names the config."""
+    try:
+        yield
+    except KeyError as error:
+        if "registry" not in str(error):
+            raise
+        raise UserError(f"config {filename}: {error.args[0]}") from error
+    except TypeError as error:
+        if not re.search(r"unexpected keyword argument|missing \d+ required", str(error)):
+            raise
+        raise UserError(f"config {filename}: {error}; check the names in the config") from error

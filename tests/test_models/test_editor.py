@@ -52,6 +52,42 @@ def test_a_training_step_moves_everything_but_the_vae(tmp_path):
     assert attributes.abs().sum() > 0
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(taps="down+up"),
+        dict(mask_head=dict(queries="layout"), perception_loss=dict(assign="fixed")),
+        dict(mask_head=dict(num_classes=3), perception_loss=dict(class_weight=0.5)),
+        dict(perception_loss=dict(use_dice=False)),
+        dict(perception_loss=dict(weight_by=None)),
+        dict(perception_on_null_text=False),
+    ],
+    ids=["down+up", "fixed", "classes", "without-dice", "without-weights", "not-on-null-text"],
+)
+def test_every_option_of_the_perception_loss_trains_the_unet(tmp_path, options):
+    head = dict(type="MaskHead", hidden=16, num_queries=6, num_heads=2, ffn=32, num_layers=2)
+    parts = dict(
+        mask_head={**head, **options.get("mask_head", {})},
+        perception_loss=dict(type="PerceptionAwareLoss", **options.get("perception_loss", {})),
+    )
+    editor = build_editor(tmp_path, null_text_prob=0.0, **{**options, **parts}).train()
+    data = editor.data_preprocessor(batch(), True)
+    for sample in data["data_samples"]:
+        sample.layout.labels = torch.arange(len(sample.layout)) % 3
+    torch.manual_seed(0)
+    loss = editor(**data, mode="loss")["loss_pa"]
+    loss.backward()
+    assert torch.isfinite(loss) and loss > 0
+    assert editor.unet.conv_in.weight.grad.abs().sum() > 0
+
+
+def test_head_and_loss_have_to_fit(tmp_path):
+    with pytest.raises(UserError, match="assign='fixed'.*queries='layout'"):
+        build_editor(tmp_path, perception_loss=dict(type="PerceptionAwareLoss", assign="fixed"))
+    with pytest.raises(UserError, match="class_weight=0.1 needs mask_head.num_classes"):
+        build_editor(tmp_path, perception_loss=dict(type="PerceptionAwareLoss", class_weight=0.1))
+
+
 def test_geodiffusion_is_the_same_code_without_attributes_and_head(tmp_path):
     editor = build_editor(
         tmp_path,

@@ -139,6 +139,7 @@ class DetDiffusion(BaseModel):
             channels = FeatureTaps(self.unet, taps).channels
             self.mask_head = MODELS.build(dict(mask_head, in_channels=channels))
             self.perception_loss = MODELS.build(perception_loss)
+            _check_head(mask_head, self.perception_loss)
         self.null_text_prob, self.perception_on_null_text = null_text_prob, perception_on_null_text
         self.noise_offset = noise_offset
         self.dtype_name = dtype
@@ -361,6 +362,17 @@ class DetDiffusion(BaseModel):
         return self.forward(**data, mode="predict")
 
     test_step = val_step
+
+
+def _check_head(mask_head: dict, loss) -> None:
+    """UserError for a mask head that cannot give what the loss wants."""
+    if getattr(loss, "assign", None) == "fixed" and mask_head.get("queries", "learned") != "layout":
+        raise UserError(
+            "perception_loss.assign='fixed' gives object j to query j, which means something only for "
+            "mask_head.queries='layout'; set both, or assign='hungarian'"
+        )
+    if getattr(loss, "class_weight", 0) and mask_head.get("num_classes") is None:
+        raise UserError(f"perception_loss.class_weight={loss.class_weight} needs mask_head.num_classes")
 
 
 def _fit_text_encoder(module, state_dict, prefix, *args) -> None:
