@@ -40,7 +40,15 @@ def fresh_layout_folder(folder):
 def quickstart(*args, **options):
     command = [sys.executable, str(ROOT / "tools/quickstart.py"), *(str(a) for a in args)]
     return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, **options
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored where tests run in the background
+        **options,
     )
 
 

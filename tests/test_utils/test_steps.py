@@ -107,7 +107,14 @@ def test_interrupted_work_is_continued_with_its_seconds(work_dir, repo_root):
         "StepRunner(Path('.'), Path('w')).run(step)\n"
     )
     env = dict(os.environ, PYTHONPATH=str(repo_root))
-    child = subprocess.Popen([sys.executable, "-c", parent], env=env, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(
+        [sys.executable, "-c", parent],
+        env=env,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(
+            signal.SIGINT, signal.SIG_DFL
+        ),  # ignored where tests run in the background
+    )
     deadline = time.monotonic() + 60
     while not (work_dir / "d/part").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
