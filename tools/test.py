@@ -37,6 +37,7 @@ def main() -> None:
     from detdiffusion.engine import launch
     from detdiffusion.utils.config import default_work_dir, load_config
     from detdiffusion.utils.errors import UserError
+    from detdiffusion.utils.files import write_atomic
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(cfg)
@@ -51,11 +52,7 @@ def main() -> None:
     # a class without objects has no AP: mmdet gives NaN, which is no json
     metrics = {k: float(v) for k, v in runner.test().items() if not math.isnan(v)}
     if args.out and runner.rank == 0:
-        out = Path(args.out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = out.with_name(f".{out.name}.part")
-        temporary.write_text(json.dumps(metrics, indent=1) + "\n")
-        os.replace(temporary, out)
+        write_atomic(args.out, (json.dumps(metrics, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":

@@ -53,10 +53,11 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
     from transformers import CLIPTextModel, CLIPTokenizer
 
     from detdiffusion.models.editors.detdiffusion.components import resolve_source
+    from detdiffusion.models.editors.detdiffusion.layout_config import NAME
     from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
 
     source, out_dir = Path(resolve_source(str(source))), Path(out_dir)
-    config_file = source / "layout_config.json"
+    config_file = source / NAME
     if not config_file.is_file():
         raise UserError(f"{config_file} is missing; {source} should be a folder that to_diffusers.py wrote")
     if out_dir.exists():
@@ -64,8 +65,8 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
     if min(bins) < 2:
         raise UserError(f"a grid of {bins[0]} x {bins[1]} locations; both sides need at least 2")
     config = json.loads(config_file.read_text())
-    names = ("template", "attributes", "max_length")
-    tokens = {name: config[name] for name in names}
+    names = ("template", "attributes", "attribute_words", "max_length")
+    tokens = {name: config[name] for name in names if name in config}
     old = LayoutTokenizer(CLIPTokenizer.from_pretrained(source / "tokenizer"), bins=config["bins"], **tokens)
     if old.added["location"] or config["template"] == "caption":
         raise UserError(f"{source} has no location tokens of a {config['bins']} grid")
@@ -85,7 +86,7 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
     shutil.copytree(source, out_dir, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
     encoder.save_pretrained(out_dir / "text_encoder")
     new.tokenizer.save_pretrained(out_dir / "tokenizer")
-    (out_dir / "layout_config.json").write_text(json.dumps({**config, "bins": list(bins)}, indent=2) + "\n")
+    (out_dir / NAME).write_text(json.dumps({**config, "bins": list(bins)}, indent=2) + "\n")
     return len(grid)
 
 

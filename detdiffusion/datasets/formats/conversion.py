@@ -16,7 +16,6 @@ from detdiffusion.utils.file_names import check_file_name
 from detdiffusion.utils.files import write_atomic
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
-PLACING = ("link", "copy", "none")
 UNREADABLE = "image that cannot be read: left out"
 _EXAMPLES = 5
 

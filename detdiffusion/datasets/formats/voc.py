@@ -13,7 +13,6 @@ from detdiffusion.utils.file_names import check_file_name
 from .conversion import IMAGE_SUFFIXES, UNREADABLE, Conversion, find_image, image_size
 
 SPLITS = ("train", "val", "trainval", "test")
-DIFFICULT = ("crowd", "keep", "drop")
 
 
 def read_voc(
