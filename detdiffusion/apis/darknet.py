@@ -67,8 +67,8 @@ def to_darknet(network: str | Path, checkpoint: str | Path, out: str | Path) -> 
     Raises:
         UserError: a file is missing, broken or does not fit.
     """
-    from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
     from detdiffusion.models.detectors.yolov4.weights import Header, write_weights
+    from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
 
     out = Path(out)
     if out.suffix != ".weights":

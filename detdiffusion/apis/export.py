@@ -43,10 +43,10 @@ def export_diffusers(
     from mmengine.registry import init_default_scope
 
     import detdiffusion.models  # noqa: F401  registers the models
-    from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
     from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
     from detdiffusion.models.editors.detdiffusion.lora import merge_lora
     from detdiffusion.registry import MODELS
+    from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
     from detdiffusion.utils.config import config_errors, load_config
 
     cfg = load_config(config, cfg_options)

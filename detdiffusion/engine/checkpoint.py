@@ -1,136 +1,15 @@
-"""Safe checkpoint loading: a file can bring tensors and plain data, never code.
+"""Checkpoints of a run: which one to go on from, and mmengine's own loads made safe."""
 
-mmengine's own loader falls back to full unpickling where the safe load fails, and its allow-list holds
-``getattr``; both let a prepared file run code. Here nothing falls back.
-"""
+from __future__ import annotations
 
 import os
-import pickle
 import re
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from ..utils.errors import UserError
+from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
 
-if TYPE_CHECKING:
-    import torch
-
-
-def _history_method(owner: type, name: str) -> Any:
-    """Stand-in for ``getattr`` in a checkpoint: mmengine's log buffers refer to their own four statistics."""
-    from mmengine.logging import HistoryBuffer
-
-    if owner is not HistoryBuffer or name not in ("min", "max", "current", "mean"):
-        raise pickle.UnpicklingError(f"getattr({owner!r}, {name!r}) is not allowed")
-    return getattr(owner, name)
-
-
-def _safe_globals() -> list:
-    """What a checkpoint of mmengine holds beside tensors: log buffers and numpy arrays of numbers."""
-    import numpy as np
-    from mmengine.logging import HistoryBuffer
-
-    core = np._core if hasattr(np, "_core") else np.core
-    dtypes = {type(np.dtype(name)) for name in ("bool", "f2", "f4", "f8", "U1", "S1")}
-    dtypes |= {type(np.dtype(f"{sign}{size}")) for sign in "iu" for size in (1, 2, 4, 8)}
-    safe = [HistoryBuffer, (_history_method, "builtins.getattr"), slice, np.ndarray, np.dtype, *dtypes]
-    for name in ("_reconstruct", "scalar"):
-        function = getattr(core.multiarray, name)
-        # Files of numpy 1 and numpy 2 name the same function differently.
-        safe += [(function, f"{module}.multiarray.{name}") for module in ("numpy.core", "numpy._core")]
-    return safe
-
-
-def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
-    """Read a checkpoint with ``weights_only=True`` and an allow-list for what mmengine stores.
-
-    Args:
-        path: a local file written by ``torch.save``.
-        map_location: as for :func:`torch.load`.
-
-    Returns:
-        The stored dict (``state_dict``, ``meta``, ``message_hub``, ``optimizer`` ...; or a plain state dict).
-
-    Raises:
-        UserError: no such file, a damaged file, a file with other objects than tensors and plain data, or
-            one that holds no dict.
-    """
-    import torch
-
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist{_siblings(path)}.")
-    try:
-        with torch.serialization.safe_globals(_safe_globals()):
-            checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
-        if isinstance(error, pickle.UnpicklingError) and re.search("global|not allowed", str(error), re.I):
-            raise UserError(
-                f"checkpoint {path} holds objects that may run code and is not loaded: {_first_line(error)} "
-                "Save its state_dict alone, on a machine that trusts the file, and load that."
-            ) from error
-        raise UserError(f"checkpoint {path} is damaged or no checkpoint: {_first_line(error)}") from error
-    if not isinstance(checkpoint, dict):
-        raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of tensors.")
-    return checkpoint
-
-
-def load_strictly(
-    model: "torch.nn.Module",
-    state: Mapping[str, Any],
-    where: str,
-    ignore: Sequence[str] = (),
-    hint: str = "Use the config it was trained with.",
-) -> None:
-    """Loads weights that must be the model's own, tensor for tensor; the same error on every rank.
-
-    Args:
-        model: changed in place (where there is an error, partly).
-        state: a state dict, or a checkpoint with one under ``state_dict``; 'module.' in front of names is
-            taken off.
-        where: what the error begins with, e.g. ``'checkpoint a.pth'``.
-        ignore: name prefixes of tensors that may be missing and are not loaded.
-        hint: what to do, the error's end.
-
-    Raises:
-        UserError: tensors missing, unknown or of another shape, with their number and the first names.
-    """
-    state = state.get("state_dict", state)
-    if not isinstance(state, Mapping):
-        raise UserError(f"{where}: its 'state_dict' is a {type(state).__name__}, not a dict of tensors.")
-    ignore, own = tuple(ignore), model.state_dict()
-    names = {name: name if name in own else str(name).removeprefix("module.") for name in state}
-    chosen = OrderedDict((names[k], v) for k, v in state.items() if not names[k].startswith(ignore))
-    shape_of = {name: getattr(value, "shape", None) for name, value in chosen.items()}
-    wrong = [name for name in own if name in chosen and own[name].shape != shape_of[name]]
-    fitting = OrderedDict((name, value) for name, value in chosen.items() if name not in wrong)
-    if hasattr(state, "_metadata"):
-        fitting._metadata = state._metadata  # versions of modules, for those that convert old files
-    try:
-        result = model.load_state_dict(fitting, strict=False)
-    except RuntimeError as error:
-        raise UserError(f"{where} does not fit the model: {' '.join(str(error).split())} {hint}") from error
-    counted = (*ignore, *wrong)
-    missing = [
-        name
-        for name in result.missing_keys
-        if not name.startswith(counted) and not name.endswith("num_batches_tracked")
-    ]
-    shapes = [f"{name} {_shape(shape_of[name])} for {tuple(own[name].shape)}" for name in wrong]
-    kinds = ((missing, "tensors missing"), (result.unexpected_keys, "unknown"), (shapes, "of another shape"))
-    faults = [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for found, what in kinds
-        if found
-    ]
-    if faults:
-        raise UserError(f"{where} does not fit the model: {'; '.join(faults)}. {hint}")
-
-
-def _shape(shape: Any) -> Any:
-    return "no tensor" if shape is None else tuple(shape)
+__all__ = ["latest_checkpoint", "load_checkpoint", "load_strictly", "use_safe_loader"]
 
 
 def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
@@ -152,23 +31,8 @@ def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
     return max(kinds, key=lambda p: p.stat().st_mtime, default=None)
 
 
-def _first_line(error: Exception) -> str:
-    """The sentence of torch's message that says what is wrong, without its advice to load unsafely."""
-    for line in str(error).splitlines():
-        line = line.strip().removeprefix("WeightsUnpickler error:").strip()
-        if line and "weights_only" not in line and "Weights only load failed" not in line:
-            return line.split(" Please use")[0].rstrip(".") + "."
-    return type(error).__name__ + "."
-
-
-def _siblings(path: Path) -> str:
-    """Names of the checkpoints that do lie in the folder, for a message."""
-    names = sorted((p.name for p in path.parent.glob("*.pth")), reverse=True) if path.parent.is_dir() else []
-    return f"; {path.parent} holds {', '.join(names[:5])}" if names else ""
-
-
 def use_safe_loader() -> None:
-    """Send every local load of mmengine's, ``init_cfg`` too, through :func:`load_checkpoint`. Idempotent."""
+    """Send every local load of mmengine's, ``init_cfg`` too, through our :func:`load_checkpoint`. Idempotent."""
     from mmengine.runner import CheckpointLoader
 
     def load_from_local(filename: str, map_location: Any) -> dict:

@@ -19,7 +19,7 @@ from .random_state import random_state, seed_all, set_random_state
 class SafeRunner(Runner):
     """The runner of ``tools/train.py`` and ``tools/test.py``.
 
-    Beyond mmengine's: a checkpoint never runs code (:mod:`detdiffusion.engine.checkpoint`); one that does not
+    Beyond mmengine's: a checkpoint never runs code (:mod:`detdiffusion.utils.checkpoint`); one that does not
     fit the model is an error with the names of the tensors, unless the config says ``strict_load = False``
     (fine-tuning on other classes); a checkpoint appears under its name only when it is whole and on the disk; and
     resuming does not stumble over what a killed run left and goes on exactly: random states of all ranks and the
@@ -43,7 +43,7 @@ class SafeRunner(Runner):
         """As mmengine's, with ``strict`` defaulting to the config's ``strict_load`` (True).
 
         Raises:
-            UserError: see :func:`detdiffusion.engine.checkpoint.load_checkpoint`, or the tensors of the file
+            UserError: see :func:`detdiffusion.utils.checkpoint.load_checkpoint`, or the tensors of the file
                 are not the model's.
         """
         strict = self.cfg.get("strict_load", True) if strict is None else strict

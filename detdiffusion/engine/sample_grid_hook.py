@@ -74,7 +74,8 @@ class SampleGridHook(Hook):
         return np.array(contact_sheet(rows))
 
     def _picture(self, pixels: np.ndarray, layout) -> Image.Image:
-        from detdiffusion.visualization.overlays import DrawnObject, class_colour, draw_objects
+        from detdiffusion.utils.colours import class_colour
+        from detdiffusion.visualization.overlays import DrawnObject, draw_objects
 
         height, width = pixels.shape[:2]
         scale = self.scale or max(1, round(128 / width))

@@ -15,10 +15,11 @@ from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.structures import ATTRIBUTES
+from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 
-from .overlays import DrawnObject, class_colour, draw_objects
+from .overlays import DrawnObject, draw_objects
 
 _GREY = (150, 150, 150)
 

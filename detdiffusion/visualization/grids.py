@@ -9,9 +9,10 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.errors import UserError
 
-from .overlays import DrawnObject, class_colour, draw_objects
+from .overlays import DrawnObject, draw_objects
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,12 +25,6 @@ class DrawnObject:
     colour: tuple[int, int, int]
     mask: np.ndarray | None = None
     mask_colour: tuple[int, int, int] | None = None
-
-
-def class_colour(index: int) -> tuple[int, int, int]:
-    """A bright RGB colour for a class; neighbouring indices differ strongly, equal ones never."""
-    red, green, blue = colorsys.hsv_to_rgb(index * 0.618034 % 1, 0.85, 1.0)
-    return round(255 * red), round(255 * green), round(255 * blue)
 
 
 def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: float = 4) -> Image.Image:

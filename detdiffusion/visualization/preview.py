@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.files import write_atomic
 
-from .overlays import DrawnObject, class_colour, draw_objects
+from .overlays import DrawnObject, draw_objects
 
 
 class LivePreview:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from detdiffusion.models.editors.autoencoder import Autoencoder, edge_distance
+from detdiffusion.utils.errors import UserError
 
 
 def build(**options):
@@ -61,3 +62,8 @@ def test_edge_distance_sees_edges_only():
     step = torch.zeros(1, 1, 4, 4)
     step[..., 2:] = 1  # one of three horizontal differences is 1
     assert edge_distance(step, torch.zeros_like(step)).item() == pytest.approx(1 / 3)
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(UserError, match="dtype must be 'fp32' or 'bf16', got 'fp16'"):
+        build(dtype="fp16")

@@ -12,9 +12,9 @@ from tiny_editor import build_editor, layouts
 from detdiffusion.apis.generation import generate_dataset
 from detdiffusion.models.editors.baselines import ControlNetEditor, GLIGENEditor, draw_layout
 from detdiffusion.structures import Layout
+from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
-from detdiffusion.visualization.overlays import class_colour
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "baselines"
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.errors import UserError
 from detdiffusion.visualization.grids import contact_sheet, side_by_side
-from detdiffusion.visualization.overlays import DrawnObject, class_colour, draw_objects
+from detdiffusion.visualization.overlays import DrawnObject, draw_objects
 
 
 def test_boxes_lie_where_they_should():

@@ -8,6 +8,7 @@ from mmengine.model import BaseModel
 from torch import Tensor
 
 from detdiffusion.registry import MODELS
+from detdiffusion.utils.errors import UserError
 
 from .detdiffusion.components import build_component
 
@@ -28,6 +29,9 @@ class Autoencoder(BaseModel):
         freeze_encoder: train the decoder alone; latents, and so every model on them, stay as they are.
         dtype: ``fp32`` or ``bf16``, the autocast of training.
         data_preprocessor: default turns uint8 images into [-1, 1].
+
+    Raises:
+        UserError: another dtype, or a part that cannot be built.
     """
 
     def __init__(
@@ -41,6 +45,8 @@ class Autoencoder(BaseModel):
     ) -> None:
         if data_preprocessor is None:
             data_preprocessor = dict(type="mmengine.ImgDataPreprocessor", mean=[127.5] * 3, std=[127.5] * 3)
+        if dtype not in ("fp32", "bf16"):
+            raise UserError(f"Autoencoder: dtype must be 'fp32' or 'bf16', got {dtype!r}")
         super().__init__(data_preprocessor=data_preprocessor)
         self.vae = build_component(vae, "vae")
         self.kl_weight, self.edge_weight, self.dtype_name = kl_weight, edge_weight, dtype

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from detdiffusion.registry import MODELS
 from detdiffusion.structures import Layout
+from detdiffusion.utils.colours import class_colour
 
 from .pipeline_editor import PipelineEditor, load_folder
 
@@ -24,8 +25,6 @@ def draw_layout(layout: Layout, height: int, width: int) -> Image.Image:
     Returns:
         RGB.
     """
-    from detdiffusion.visualization.overlays import class_colour
-
     image = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(image)
     keys = layout.category_ids

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
+from ..detdiffusion.components import build_sampling_scheduler
 from ..detdiffusion.sampler import initial_noise
 from ..interface import check_generators, check_sides, predict_batch
 
@@ -63,7 +64,7 @@ class PipelineEditor(BaseModel):
         if dtype not in _DTYPES:
             raise UserError(f"dtype must be one of {sorted(_DTYPES)}, got {dtype!r}")
         if scheduler is not None:
-            pipeline.scheduler = _scheduler(scheduler, pipeline.scheduler)
+            pipeline.scheduler = build_sampling_scheduler(scheduler, pipeline.scheduler, "scheduler")
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline, self.dtype_name, self.test_cfg = pipeline, dtype, dict(test_cfg or {})
         self.layout_tokenizer = CaptionWriter(caption)
@@ -168,14 +169,3 @@ def load_folder(class_name: str, folder: str, what: str, **kwargs):
         raise UserError(
             f"cannot load {class_name} from {str(folder)!r}: {reason}. It should be {what}"
         ) from error
-
-
-def _scheduler(spec: dict, current):
-    import diffusers
-
-    spec = dict(spec)
-    kind = spec.pop("type", None)
-    cls = getattr(diffusers, str(kind), None)
-    if cls is None:
-        raise UserError(f"scheduler: diffusers has no class {kind!r}")
-    return cls.from_config(current.config, **spec)

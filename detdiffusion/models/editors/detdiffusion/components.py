@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from pathlib import Path
 
@@ -106,6 +107,32 @@ def build_component(spec, role: str):
     if info["missing_keys"]:
         _load_renamed(model, folder, role)
     return model
+
+
+def build_sampling_scheduler(spec, like, role: str):
+    """The scheduler that images are sampled with.
+
+    Args:
+        spec: an object; a dict of :func:`build_component` with ``from_pretrained``; a dict without it, which takes
+            the betas and the prediction type of ``like``; or None, a copy of ``like``.
+        like: a diffusers scheduler, the one that the model was trained with.
+        role: for messages.
+
+    Raises:
+        UserError: diffusers has no such scheduler, or nothing to load at ``from_pretrained``.
+    """
+    if spec is None:
+        return copy.deepcopy(like)
+    if not isinstance(spec, dict) or "from_pretrained" in spec:
+        return build_component(spec, role)
+    import diffusers
+
+    options = dict(spec)
+    kind = options.pop("type", None)
+    cls = getattr(diffusers, str(kind), None)
+    if cls is None:
+        raise UserError(f"{role}: diffusers has no class {kind!r}")
+    return cls.from_config(like.config, **options)
 
 
 def _load_renamed(model: nn.Module, folder: Path, role: str) -> None:

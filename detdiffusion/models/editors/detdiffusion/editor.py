@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import random
 from collections.abc import Sequence
 
@@ -16,13 +15,16 @@ from detdiffusion.structures import Layout
 from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError
 
-from ...losses import noise_target, object_masks, sqrt_alpha_bar
+from ...losses import noise_target, sqrt_alpha_bar
 from ..interface import check_generators, check_sides, predict_batch
 from .attention_taps import AttentionTaps
-from .components import build_component, extend_text_encoder, source_folder
+from .components import build_component, build_sampling_scheduler, extend_text_encoder, source_folder
+from .feature_taps import FeatureTaps
+from .latents import decode, latent_scale, posterior, sample_latents
 from .layout_config import settle_layout_config
 from .layout_tokenizer import EncodedLayouts, LayoutTokenizer
 from .lora import add_lora
+from .perception_branch import build_branch, class_labels, masks_to_find
 from .regional_compile import compile_regions
 from .sampler import denoise, initial_noise
 
@@ -115,7 +117,7 @@ class DetDiffusion(BaseModel):
         self.text_encoder = build_component(text_encoder, "text_encoder").float()  # trained weights: float32
         self.unet = build_component(unet, "unet").float()
         self.scheduler = build_component(scheduler, "scheduler")
-        self.test_scheduler = self._build_test_scheduler(test_scheduler)
+        self.test_scheduler = build_sampling_scheduler(test_scheduler, self.scheduler, "test_scheduler")
         layout_tokenizer = settle_layout_config(layout_tokenizer or {}, source_folder(tokenizer))
         self.layout_tokenizer = LayoutTokenizer(build_component(tokenizer, "tokenizer"), **layout_tokenizer)
         extend_text_encoder(self.text_encoder, self.layout_tokenizer)
@@ -132,32 +134,15 @@ class DetDiffusion(BaseModel):
         self.grounding_loss = MODELS.build(grounding_loss) if grounding_loss else None
         self.mask_head = self.perception_loss = None
         if mask_head is not None:
-            from .feature_taps import FeatureTaps
-
-            self._taps = FeatureTaps
-            self.taps_mode = taps
             channels = FeatureTaps(self.unet, taps).channels
-            self.mask_head = MODELS.build(dict(mask_head, in_channels=channels))
-            self.perception_loss = MODELS.build(perception_loss)
-            _check_head(mask_head, self.perception_loss)
+            self.mask_head, self.perception_loss = build_branch(mask_head, perception_loss, channels)
+        self.taps_mode = taps
         self.null_text_prob, self.perception_on_null_text = null_text_prob, perception_on_null_text
         self.noise_offset = noise_offset
         self.dtype_name = dtype
         self.test_cfg = dict(test_cfg or {})
         self.cache_latents = cache_latents
         self.register_load_state_dict_pre_hook(_fit_text_encoder)
-
-    def _build_test_scheduler(self, spec):
-        if isinstance(spec, dict) and "from_pretrained" not in spec:
-            import diffusers
-
-            spec = dict(spec)
-            kind = spec.pop("type", None)
-            cls = getattr(diffusers, str(kind), None)
-            if cls is None:
-                raise UserError(f"test_scheduler: diffusers has no class {kind!r}")
-            return cls.from_config(self.scheduler.config, **spec)
-        return build_component(spec, "test_scheduler") if spec is not None else copy.deepcopy(self.scheduler)
 
     @property
     def tokenizer(self):
@@ -176,7 +161,7 @@ class DetDiffusion(BaseModel):
     @property
     def latent_scale(self) -> int:
         """Image pixels a latent cell, 8 for Stable Diffusion."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return latent_scale(self.vae)
 
     def train(self, mode: bool = True):
         super().train(mode)
@@ -191,27 +176,17 @@ class DetDiffusion(BaseModel):
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
-        with torch.autocast(images.device.type, enabled=False):  # also under the wrapper's mixed precision
-            encoded = self.vae.encode(images.to(next(self.vae.parameters()).dtype))
-        if hasattr(encoded, "latent_dist"):
-            # contiguous: random numbers are drawn in memory order, which must not depend on the kernel
-            return encoded.latent_dist.mean.contiguous(), encoded.latent_dist.std.contiguous()
-        return encoded.latents.contiguous(), torch.zeros_like(encoded.latents)
+        return posterior(self.vae, images)
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
         """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], sampled from the VAE's posterior."""
-        return self._sample(*self.posterior(images))
-
-    def _sample(self, mean: Tensor, std: Tensor) -> Tensor:
-        latents = mean + std * torch.randn_like(mean)
-        return (latents * self.vae.config.scaling_factor).float()
+        return sample_latents(self.vae, *self.posterior(images))
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
         """Images (B, 3, H, W) float32 in [0, 1] of scaled latents."""
-        latents = (latents / self.vae.config.scaling_factor).to(next(self.vae.parameters()).dtype)
-        return (self.vae.decode(latents, return_dict=False)[0].float() / 2 + 0.5).clamp(0, 1)
+        return decode(self.vae, latents)
 
     def encode_prompts(self, input_ids: Tensor) -> Tensor:
         """Text states (B, L, D) of token ids (B, L); each window of ``max_length`` tokens is a prompt of its own."""
@@ -237,7 +212,7 @@ class DetDiffusion(BaseModel):
             layouts = [sample.layout for sample in data_samples]
             if "moments" in data_samples[0]:  # from the cache, in place of the image
                 moments = torch.stack([sample.moments for sample in data_samples]).to(inputs.device)
-                return self._losses(self._sample(*moments.float().unbind(1)), layouts)
+                return self._losses(sample_latents(self.vae, *moments.float().unbind(1)), layouts)
             return self._losses(self.encode_images(inputs), layouts)
         if mode == "predict":
             return predict_batch(self, *inputs.shape[-2:], data_samples)
@@ -260,10 +235,11 @@ class DetDiffusion(BaseModel):
         null_ids = self.layout_tokenizer.null_ids(count, windows)
         input_ids = torch.where(null[:, None], null_ids, encoded.input_ids)
         layouts = [layout.select(kept) for layout, kept in zip(layouts, encoded.kept)]
-        taps = (
-            self._taps(self.unet, self.taps_mode) if self.mask_head is not None else contextlib.nullcontext()
-        )
-        attention = AttentionTaps(self.unet) if self.grounding_loss is not None else contextlib.nullcontext()
+        taps = attention = contextlib.nullcontext()
+        if self.mask_head is not None:
+            taps = FeatureTaps(self.unet, self.taps_mode)
+        if self.grounding_loss is not None:
+            attention = AttentionTaps(self.unet)
         with self._autocast(), taps, attention:
             prediction = self.unet(
                 noisy,
@@ -284,17 +260,12 @@ class DetDiffusion(BaseModel):
         return losses
 
     def _perception_loss(self, features, layouts, boxes, timesteps, null) -> Tensor:
-        labels = None
-        if all(layout.labels is not None for layout in layouts):
-            labels = [layout.labels.to(timesteps.device) for layout in layouts]
+        labels = class_labels(layouts, timesteps.device)
         with self._autocast():
             logits = self.mask_head(features, boxes, labels)
         mask_logits, class_logits = logits if isinstance(logits, tuple) else (logits, None)
-        masks = object_masks(layouts, *mask_logits.shape[-2:])
-        if not self.perception_on_null_text:
-            masks = [mask[:0] if empty else mask for mask, empty in zip(masks, null.tolist())]
-            labels = labels and [label[:0] if empty else label for label, empty in zip(labels, null.tolist())]
-        masks = [mask.to(mask_logits.device) for mask in masks]
+        skip = null & (not self.perception_on_null_text)
+        masks, labels = masks_to_find(layouts, labels, skip, mask_logits.shape[-2:])
         weights = sqrt_alpha_bar(self.scheduler, timesteps)
         return self.perception_loss(mask_logits, masks, weights, class_logits, labels)
 
@@ -362,17 +333,6 @@ class DetDiffusion(BaseModel):
         return self.forward(**data, mode="predict")
 
     test_step = val_step
-
-
-def _check_head(mask_head: dict, loss) -> None:
-    """UserError for a mask head that cannot give what the loss wants."""
-    if getattr(loss, "assign", None) == "fixed" and mask_head.get("queries", "learned") != "layout":
-        raise UserError(
-            "perception_loss.assign='fixed' gives object j to query j, which means something only for "
-            "mask_head.queries='layout'; set both, or assign='hungarian'"
-        )
-    if getattr(loss, "class_weight", 0) and mask_head.get("num_classes") is None:
-        raise UserError(f"perception_loss.class_weight={loss.class_weight} needs mask_head.num_classes")
 
 
 def _fit_text_encoder(module, state_dict, prefix, *args) -> None:
