@@ -28,16 +28,13 @@ def build(folder: str, checkpointing: bool):
     from mmengine.registry import init_default_scope
 
     import detdiffusion.models  # noqa: F401
-    from detdiffusion.models.editors.detdiffusion.single_file import SD1_CONFIGS
+    from detdiffusion.models.editors.detdiffusion.single_file import SD1_CONFIGS, sd1_part
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
     from detdiffusion.registry import MODELS
 
     write_small_tokenizer(folder, WORDS)
     model = Config.fromfile(ROOT / "configs/_base_/models/detdiffusion_sd15.py").model.to_dict()
-    kinds = {role: model[role]["type"] for role in SD1_CONFIGS}
-    parts = {role: dict(values, type=kinds[role]) for role, values in SD1_CONFIGS.items()}
-    for part in parts.values():
-        part.pop("_class_name", None)
+    parts = {role: sd1_part(role) for role in SD1_CONFIGS}
     parts["unet"]["sample_size"] = 32
     parts["tokenizer"] = dict(type="CLIPTokenizer", from_pretrained=folder)
     init_default_scope("detdiffusion")

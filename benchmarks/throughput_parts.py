@@ -38,53 +38,20 @@ def specs(size: str, folder: Path) -> dict:
         ).model.layout_tokenizer.to_dict()
         return dict(parts=parts, side=64, layout_tokenizer=recipe)
     from detdiffusion.datasets.miniscenes import STUFF, THINGS
+    from detdiffusion.models.editors.detdiffusion.single_file import sd1_part
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
 
     words = sorted(
         {word for name in (*THINGS, *STUFF) for word in name.replace("-", " ").split()} | {*SCENE_WORDS}
     )
     vocabulary = write_small_tokenizer(folder / "tokenizer", words)
-    down, up = ["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"], ["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3
+    special = dict(bos_token_id=vocabulary - 2, eos_token_id=vocabulary - 1, pad_token_id=vocabulary - 1)
     parts = dict(
-        vae=dict(
-            type="AutoencoderKL",
-            block_out_channels=[128, 256, 512, 512],
-            down_block_types=["DownEncoderBlock2D"] * 4,
-            up_block_types=["UpDecoderBlock2D"] * 4,
-            layers_per_block=2,
-            latent_channels=4,
-            sample_size=512,
-        ),
-        text_encoder=dict(
-            type="CLIPTextModel",
-            vocab_size=vocabulary,
-            hidden_size=768,
-            intermediate_size=3072,
-            num_hidden_layers=12,
-            num_attention_heads=12,
-            bos_token_id=vocabulary - 2,
-            eos_token_id=vocabulary - 1,
-            pad_token_id=vocabulary - 1,
-        ),
+        vae=sd1_part("vae"),
+        text_encoder=sd1_part("text_encoder", vocab_size=vocabulary, **special),
         tokenizer=dict(type="CLIPTokenizer", from_pretrained=str(folder), subfolder="tokenizer"),
-        unet=dict(
-            type="UNet2DConditionModel",
-            sample_size=32,
-            block_out_channels=[320, 640, 1280, 1280],
-            layers_per_block=2,
-            attention_head_dim=8,
-            cross_attention_dim=768,
-            down_block_types=down,
-            up_block_types=up,
-        ),
-        scheduler=dict(
-            type="DDPMScheduler",
-            beta_start=0.00085,
-            beta_end=0.012,
-            beta_schedule="scaled_linear",
-            clip_sample=False,
-            steps_offset=1,
-        ),
+        unet=sd1_part("unet", sample_size=32),
+        scheduler=sd1_part("scheduler"),
     )
     return dict(parts=parts, side=256, layout_tokenizer=dict(bins=(256, 256), max_length=77))
 

@@ -6,19 +6,20 @@ from detdiffusion.apis.export import _write_index
 from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
 
 
+def save_parts(editor, folder):
+    """The editor's parts, each in its subfolder; returns them by name."""
+    names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
+    parts = {name: getattr(editor, name) for name in names}
+    for name, part in parts.items():
+        part.save_pretrained(folder / name)
+    return parts
+
+
 def write_diffusers_folder(folder):
     """Parts of ``tiny_editor`` without any layout token; returns ``folder``."""
     tokenizer = dict(template="caption", max_length=48)
     editor = build_editor(folder / "parts", layout_tokenizer=tokenizer, mask_head=None, perception_loss=None)
-    parts = dict(
-        vae=editor.vae,
-        text_encoder=editor.text_encoder,
-        tokenizer=editor.tokenizer,
-        unet=editor.unet,
-        scheduler=editor.scheduler,
-    )
-    for name, part in parts.items():
-        part.save_pretrained(folder / name)
+    parts = save_parts(editor, folder)
     _write_index(parts, folder)
     write_layout_config(folder, editor.layout_tokenizer)
     return folder

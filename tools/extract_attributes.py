@@ -33,6 +33,8 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
+    from detdiffusion.utils.cli import positive_int, share
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -49,8 +51,8 @@ def parse_args() -> argparse.Namespace:
         help="images, only with a detector (default: 'images' beside the first --ann or its folder)",
     )
     parser.add_argument("--out", required=True, metavar="ATTRIBUTES.json", help="file to write")
-    parser.add_argument("--score-thr", type=_share, default=0.3, metavar="GAMMA", help="default: %(default)s")
-    parser.add_argument("--iou-thr", type=_share, default=0.5, metavar="BETA", help="default: %(default)s")
+    parser.add_argument("--score-thr", type=share, default=0.3, metavar="GAMMA", help="default: %(default)s")
+    parser.add_argument("--iou-thr", type=share, default=0.5, metavar="BETA", help="default: %(default)s")
     parser.add_argument(
         "--class-aware", action="store_true", help="only predictions of the object's own class count"
     )
@@ -84,7 +86,7 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument(
         "--batch-size",
-        type=_count,
+        type=positive_int,
         help="default: the config's test_dataloader; for ONNX the model's, else 8",
     )
     parser.add_argument("--num-workers", type=int, default=0, help="image loading processes, default: 0")
@@ -137,20 +139,6 @@ def main() -> None:
         device=args.device,
         cfg_options=args.cfg_options,
     )
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, it is {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, it is {text}")
-    return value
 
 
 if __name__ == "__main__":

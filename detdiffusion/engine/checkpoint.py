@@ -7,9 +7,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
+from detdiffusion.utils.checkpoint import find_checkpoint, load_checkpoint, load_strictly
 
-__all__ = ["latest_checkpoint", "load_checkpoint", "load_strictly", "use_safe_loader"]
+__all__ = ["find_checkpoint", "latest_checkpoint", "load_checkpoint", "load_strictly", "use_safe_loader"]
 
 
 def latest_checkpoint(folder: str | os.PathLike) -> Path | None:

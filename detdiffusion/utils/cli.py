@@ -1,5 +1,6 @@
-"""What every tool shares: a clean exit on bad input and on Ctrl-C."""
+"""What every tool shares: kinds of arguments, a clean exit on bad input and on Ctrl-C."""
 
+import argparse
 import re
 import sys
 from collections.abc import Callable
@@ -9,6 +10,22 @@ from .errors import UserError
 
 # A data loader's worker sends its whole traceback as the message, the user's own at the end.
 _WORKER_TRACEBACK = re.compile(r"^Caught UserError in .*\n[\s\S]*\n(?:[\w.]+\.)?UserError: ([\s\S]*)$")
+
+
+def positive_int(text: str) -> int:
+    """An argument's ``type``: a whole number of at least 1."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, it is {text}")
+    return value
+
+
+def share(text: str) -> float:
+    """An argument's ``type``: a number in [0, 1)."""
+    value = float(text)
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, it is {text}")
+    return value
 
 
 def user_message(error: UserError) -> str:

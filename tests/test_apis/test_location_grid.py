@@ -1,14 +1,20 @@
 """Finer grids of location tokens: positions interpolated, words and attributes untouched."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
-from tiny_editor import build_editor
+from tiny_editor import build_editor, layouts
+from tiny_folder import save_parts
 
 from detdiffusion.apis.location_grid import resize_grid, resize_location_grid
 from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
 from detdiffusion.utils.errors import UserError
+
+TOOL = Path(__file__).resolve().parents[2] / "tools/model_converters/resize_location_grid.py"
 
 
 def test_resize_grid_is_exact_on_what_is_linear_in_the_place():
@@ -21,39 +27,42 @@ def test_resize_grid_is_exact_on_what_is_linear_in_the_place():
     torch.testing.assert_close(resize_grid(plane(4, 6), (4, 6), (4, 6)), plane(4, 6))
 
 
-def test_folder_on_a_finer_grid(tmp_path):
-    editor = build_editor(tmp_path / "parts", mask_head=None, perception_loss=None)
-    parts = dict(
-        vae=editor.vae,
-        text_encoder=editor.text_encoder,
-        tokenizer=editor.tokenizer,
-        unet=editor.unet,
-        scheduler=editor.scheduler,
-    )
+@pytest.mark.parametrize("words", [None, ["easy", "medium", "hard", "background"]], ids=["paper", "levels"])
+def test_folder_on_a_finer_grid(tmp_path, words):
+    custom = {} if words is None else dict(attribute_words=words)
+    coarse = dict(bins=(4, 4), max_length=32, **custom)
+    editor = build_editor(tmp_path / "parts", layout_tokenizer=coarse, mask_head=None, perception_loss=None)
     source, out = tmp_path / "coarse", tmp_path / "fine"
-    for name, part in parts.items():
-        part.save_pretrained(source / name)
+    save_parts(editor, source)
     write_layout_config(source, editor.layout_tokenizer)
 
-    assert resize_location_grid(source, out, (7, 7)) == 49
+    command = [sys.executable, TOOL, source, out, "--bins", "7", "7"]
+    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
+    assert ran.stdout.strip() == f"{out}: 49 location tokens", ran.stderr
     fine = build_editor(
         tmp_path / "other",
         text_encoder=dict(type="CLIPTextModel", from_pretrained=str(out), subfolder="text_encoder"),
         tokenizer=dict(type="CLIPTokenizer", from_pretrained=str(out), subfolder="tokenizer"),
-        layout_tokenizer=dict(bins=(7, 7), max_length=32),
+        layout_tokenizer=dict(bins=(7, 7), max_length=32),  # the folder says which words there are
     )
     old, new = (
         {t: m.text_encoder.get_input_embeddings().weight[i] for t, i in m.tokenizer.get_vocab().items()}
         for m in (editor, fine)
     )
-    for token in [t for t in old if not t.startswith("<l")]:
+    kept = [t for t in old if not t.startswith("<l")]
+    assert set(new) - set(kept) == {f"<l{i}>" for i in range(49)}
+    for token in kept:
         assert torch.equal(old[token], new[token]), token
+    for word in words or ("easy", "hard", "background"):
+        assert f"[{word}]" in kept
     # 7 bins have those of 4 at every second place
     for y, x in ((0, 0), (1, 2), (3, 3)):
         torch.testing.assert_close(new[f"<l{2 * y * 7 + 2 * x}>"], old[f"<l{y * 4 + x}>"])
     between = (old["<l0>"] + old["<l1>"]) / 2
     torch.testing.assert_close(new["<l1>"], between)
     assert json.loads((out / "layout_config.json").read_text())["bins"] == [7, 7]
+    (prompt,) = fine.layout_tokenizer.encode(layouts()[:1]).prompts
+    assert "[easy]" in prompt
 
     with pytest.raises(UserError, match="exists"):
         resize_location_grid(source, out, (7, 7))

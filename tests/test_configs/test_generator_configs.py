@@ -12,6 +12,7 @@ import pytest
 import torch
 from tiny_folder import write_diffusers_folder
 
+from detdiffusion.models.editors.detdiffusion.single_file import sd1_part
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
@@ -33,45 +34,14 @@ ALL = [
 ]
 THINGS, STUFF = 80, 91
 
-# Stable Diffusion 1.5 as its folder's own config.json files describe it
-SD15_UNET = dict(
-    type="UNet2DConditionModel",
-    sample_size=32,
-    in_channels=4,
-    out_channels=4,
-    block_out_channels=[320, 640, 1280, 1280],
-    layers_per_block=2,
-    attention_head_dim=8,
-    cross_attention_dim=768,
-    down_block_types=["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-    up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
-)
-SD15_TEXT_ENCODER = dict(
-    type="CLIPTextModel",
-    vocab_size=49408,
-    hidden_size=768,
-    intermediate_size=3072,
-    num_hidden_layers=12,
-    num_attention_heads=12,
-    max_position_embeddings=77,
-    bos_token_id=49406,
-    eos_token_id=49407,
-    pad_token_id=49407,
-)
+SD15_UNET = sd1_part("unet", sample_size=32)
+SD15_TEXT_ENCODER, SD15_VAE = sd1_part("text_encoder"), sd1_part("vae")
 # Stable Diffusion 2.1's differences
 SD21_UNET = dict(
     SD15_UNET, attention_head_dim=[5, 10, 20, 20], cross_attention_dim=1024, use_linear_projection=True
 )
 SD21_TEXT_ENCODER = dict(
     SD15_TEXT_ENCODER, hidden_size=1024, intermediate_size=4096, num_hidden_layers=23, num_attention_heads=16
-)
-SD15_VAE = dict(
-    type="AutoencoderKL",
-    block_out_channels=[128, 256, 512, 512],
-    down_block_types=["DownEncoderBlock2D"] * 4,
-    up_block_types=["UpDecoderBlock2D"] * 4,
-    layers_per_block=2,
-    latent_channels=4,
 )
 
 

@@ -17,6 +17,8 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
+    from detdiffusion.utils.cli import positive_int
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -26,11 +28,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--attributes", metavar="FILE", help="of tools/extract_attributes.py; colours the boxes"
     )
-    parser.add_argument("--count", type=_count, default=24, help="images in all, default: %(default)s")
-    parser.add_argument("--per-sheet", type=_count, default=12, help="images a sheet, default: %(default)s")
-    parser.add_argument("--columns", type=_count, default=4, help="images a row, default: %(default)s")
+    parser.add_argument("--count", type=positive_int, default=24, help="images in all, default: %(default)s")
     parser.add_argument(
-        "--side", type=_count, default=320, help="longer side of an image, default: %(default)s pixels"
+        "--per-sheet", type=positive_int, default=12, help="images a sheet, default: %(default)s"
+    )
+    parser.add_argument("--columns", type=positive_int, default=4, help="images a row, default: %(default)s")
+    parser.add_argument(
+        "--side", type=positive_int, default=320, help="longer side of an image, default: %(default)s pixels"
     )
     parser.add_argument("--no-masks", action="store_true", help="boxes only")
     parser.add_argument("--layouts-only", action="store_true", help="boxes on grey; no image is read")
@@ -60,13 +64,6 @@ def main() -> None:
         classes=args.classes,
         seed=args.shuffle,
     )
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, it is {text}")
-    return value
 
 
 if __name__ == "__main__":

@@ -18,11 +18,13 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
+    from detdiffusion.apis.conversion import add_output_arguments
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("root", metavar="VOC_FOLDER", help="holds Annotations, JPEGImages and ImageSets")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the COCO set")
+    add_output_arguments(parser)
     parser.add_argument(
         "--annotations", default="Annotations", help="folder of the XML files, default: %(default)s"
     )
@@ -47,21 +49,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--one-based", action="store_true", help="coordinates count from 1, both ends included"
     )
-    parser.add_argument(
-        "--images",
-        choices=["link", "copy", "none"],
-        default="link",
-        help="how OUT/images is filled, default: link",
-    )
-    parser.add_argument(
-        "--no-decode", action="store_true", help="read image headers only: quick, misses cut-off files"
-    )
     return parser.parse_args()
 
 
 def main() -> None:
     args = parse_args()
 
+    from detdiffusion.apis.conversion import write_and_report
     from detdiffusion.datasets.formats.voc import read_voc
 
     converted = read_voc(
@@ -74,10 +68,7 @@ def main() -> None:
         one_based=args.one_based,
         decode=not args.no_decode,
     )
-    written = converted.write(args.out, args.images)
-    print(converted.summary())
-    for split, path in written.items():
-        print(f"written: {path} ({len(converted.splits[split])} images)")
+    write_and_report(converted, args)
 
 
 if __name__ == "__main__":

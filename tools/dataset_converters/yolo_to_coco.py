@@ -18,6 +18,8 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
+    from detdiffusion.apis.conversion import add_output_arguments
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -25,16 +27,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--image-folder", help="in place of DATA.yaml: the images; one split, 'all'")
     parser.add_argument("--label-folder", help="with --image-folder: the label files")
     parser.add_argument("--names", metavar="FILE", help="with --image-folder: class names, one a line")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the COCO set")
-    parser.add_argument(
-        "--images",
-        choices=["link", "copy", "none"],
-        default="link",
-        help="how OUT/images is filled, default: link",
-    )
-    parser.add_argument(
-        "--no-decode", action="store_true", help="read image headers only: quick, misses cut-off files"
-    )
+    add_output_arguments(parser)
     args = parser.parse_args()
     folders = (args.image_folder, args.label_folder, args.names)
     if bool(args.data) == any(folders) or (any(folders) and not all(folders)):
@@ -45,6 +38,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
 
+    from detdiffusion.apis.conversion import write_and_report
     from detdiffusion.datasets.formats.yolo import read_yolo
 
     converted = read_yolo(
@@ -54,10 +48,7 @@ def main() -> None:
         names=args.names,
         decode=not args.no_decode,
     )
-    written = converted.write(args.out, args.images)
-    print(converted.summary())
-    for split, path in written.items():
-        print(f"written: {path} ({len(converted.splits[split])} images)")
+    write_and_report(converted, args)
 
 
 if __name__ == "__main__":

@@ -68,6 +68,18 @@ SD1_CONFIGS = dict(
 )
 
 
+def sd1_part(role: str, **changes) -> dict:
+    """Config of a part of Stable Diffusion 1.x with fresh weights, for :func:`.components.build_component`.
+
+    Args:
+        role: a key of ``SD1_CONFIGS``.
+        **changes: of the configuration.
+    """
+    kinds = dict(text_encoder="CLIPTextModel", scheduler="DDPMScheduler")
+    config = dict(SD1_CONFIGS[role])
+    return dict(type=config.pop("_class_name", None) or kinds[role], **{**config, **changes})
+
+
 def is_single_file(source) -> bool:
     """Whether ``from_pretrained`` names a file of weights rather than a folder or a hub id."""
     return Path(str(source)).suffix in (".safetensors", ".ckpt", ".pt", ".pth", ".bin")

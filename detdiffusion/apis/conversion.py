@@ -1,0 +1,35 @@
+"""What the converters to COCO share: the options of their output, and the report of what was written."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from detdiffusion.datasets.formats.conversion import Conversion
+
+
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """``--out``, ``--images`` and ``--no-decode``."""
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the COCO set")
+    parser.add_argument(
+        "--images",
+        choices=["link", "copy", "none"],
+        default="link",
+        help="how OUT/images is filled, default: %(default)s",
+    )
+    parser.add_argument(
+        "--no-decode", action="store_true", help="read image headers only: quick, misses cut-off files"
+    )
+
+
+def write_and_report(converted: Conversion, args: argparse.Namespace) -> None:
+    """Writes the set by the options of :func:`add_output_arguments` and prints what it has and what was left out.
+
+    Raises:
+        UserError: nothing to write, or a place that cannot be written.
+    """
+    written = converted.write(args.out, args.images)
+    print(converted.summary())
+    for split, path in written.items():
+        print(f"written: {path} ({len(converted.splits[split])} images)")
