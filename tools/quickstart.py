@@ -71,6 +71,8 @@ def main() -> None:
             step.name: runner.run(step, f"{number}/{len(steps)}") for number, step in enumerate(steps, 1)
         }
         finish(demo, seconds, threads)
+        if args.smoke:
+            print("--smoke only tests the steps: at these sizes the scores and checks above mean nothing")
 
 
 def finish(demo, seconds: dict[str, float], threads: int) -> None:

@@ -58,3 +58,20 @@ def test_links_and_named_folders_exist(path):
     named = re.findall(r"`((?:configs|detdiffusion|tools)(?:/[\w.-]+)*/?)`", text)
     assert [p for p in links if not (Path(path.parent) / p).exists()] == []
     assert [p for p in named if not (ROOT / p).exists()] == []
+
+
+def test_the_example_in_python_draws():
+    """With the zoo's model in place of Stable Diffusion's."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/generator.md").read_text(), re.DOTALL)
+    (code,) = [block for block in blocks if "Inferencer(" in block]
+    config = ROOT / "configs/detdiffusion_miniscenes.py"
+    for theirs, ours in {
+        '"configs/detdiffusion_coco.py", "epoch_60.pth"': f'{str(config)!r}, None, device="cpu"',
+        '"person", "sky"': '"ball", "sky"',
+        "num_inference_steps=50": "num_inference_steps=2",
+    }.items():
+        assert theirs in code
+        code = code.replace(theirs, ours)
+    names = {}
+    exec(code, names)
+    assert names["images"].shape == (1, 3, 64, 64) and 0 <= names["images"].min() < names["images"].max() <= 1

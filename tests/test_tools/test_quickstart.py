@@ -141,6 +141,7 @@ def test_report_and_sheet(runs):
 def test_tables_are_printed(runs):
     out = runs[0][1][1]
     assert "Fréchet" in out and "easy - hard" in out and "real plus hard" in out and "DOES NOT HOLD" in out
+    assert out.splitlines()[-1].startswith("--smoke only tests the steps")
 
 
 def test_bad_input_is_one_message(tmp_path):

@@ -165,6 +165,13 @@ def test_time_and_memory_of_large_files():
     assert f"{read(record)['peak_memory_gb']:.1f} GB at the peak" in DOCS["generator"]
 
 
+def test_time_of_a_prompt():
+    record = ROOT / "docs" / re.search(r"\[record\]\(([^)]*tokenizer[^)]*)\)", DOCS["generator"])[1]
+    ours, slow, fast = read(record)["ms_a_prompt"]["compact"].values()
+    text = f"{ours:.3f} ms a prompt, `CLIPTokenizer` {slow:.2f}, `CLIPTokenizerFast` {fast:.2f}"
+    assert text in DOCS["generator"]
+
+
 def test_parity_of_yolov4():
     (path,) = RESULTS.glob("yolov4_parity_*.json")
     expected = [
