@@ -43,8 +43,8 @@ class DetDiffusionInferencer:
         from mmengine.registry import init_default_scope
 
         import detdiffusion.models  # noqa: F401  registers the editor
+        from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
         from detdiffusion.registry import MODELS
-        from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
 
         self.device = choose_device(device)  # before minutes of loading
         self.config = load_config(str(config), cfg_options)
