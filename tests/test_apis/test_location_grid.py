@@ -1,7 +1,7 @@
 """Finer grids of location tokens: positions interpolated, words and attributes untouched."""
 
 import json
-import subprocess
+import runpy
 import sys
 from pathlib import Path
 
@@ -28,7 +28,7 @@ def test_resize_grid_is_exact_on_what_is_linear_in_the_place():
 
 
 @pytest.mark.parametrize("words", [None, ["easy", "medium", "hard", "background"]], ids=["paper", "levels"])
-def test_folder_on_a_finer_grid(tmp_path, words):
+def test_folder_on_a_finer_grid(tmp_path, monkeypatch, capsys, words):
     custom = {} if words is None else dict(attribute_words=words)
     coarse = dict(bins=(4, 4), max_length=32, **custom)
     editor = build_editor(tmp_path / "parts", layout_tokenizer=coarse, mask_head=None, perception_loss=None)
@@ -36,9 +36,10 @@ def test_folder_on_a_finer_grid(tmp_path, words):
     save_parts(editor, source)
     write_layout_config(source, editor.layout_tokenizer)
 
-    command = [sys.executable, TOOL, source, out, "--bins", "7", "7"]
-    ran = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-    assert ran.stdout.strip() == f"{out}: 49 location tokens", ran.stderr
+    monkeypatch.setattr(sys, "argv", [str(word) for word in (TOOL, source, out, "--bins", 7, 7)])
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_path(str(TOOL), run_name="__main__")
+    assert stopped.value.code == 0 and capsys.readouterr().out == f"{out}: 49 location tokens\n"
     fine = build_editor(
         tmp_path / "other",
         text_encoder=dict(type="CLIPTextModel", from_pretrained=str(out), subfolder="text_encoder"),
