@@ -167,7 +167,7 @@ CLAIMS = (
             Comparison("sharpness of easy", "sharpness of hard"),
             Comparison("camouflage of hard", "camouflage of easy"),
         ),
-        (1, 2),
+        (1, 3),
     ),
 )
 
