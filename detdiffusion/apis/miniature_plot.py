@@ -10,7 +10,7 @@ _COLOURS = {"holds": "#2ca02c", "does not hold": "#d62728", "undecided": "#7f7f7
 def plot_differences(board: dict) -> bytes | None:
     """A PNG: a dot a seed and the mean of every comparison that decides a verdict.
 
-    Right of zero is the claimed direction. Comparisons in AP share a panel; a claim in another unit has its own.
+    Right of zero is the claimed direction. Comparisons in AP share a panel; each in another unit has its own.
 
     Args:
         board: of :func:`.miniature_report.scoreboard`.
@@ -24,10 +24,10 @@ def plot_differences(board: dict) -> bytes | None:
     groups: dict[str, list[tuple[str, dict, float]]] = {}
     for row in board["claims"]:
         factor, _ = row["unit"]
-        title = "AP, percentage points" if factor == 100 else f"{row['claim']}, in its own unit"
         for one in row["comparisons"]:
             if one["n"] and one["role"] != "note":
                 label = f"{row['claim']}  {one['higher']['quantity']} − {one['lower']['quantity']}"
+                title = "AP, percentage points" if factor == 100 else label
                 groups.setdefault(title, []).append((label, one, factor))
     if not groups:
         return None
@@ -44,7 +44,8 @@ def plot_differences(board: dict) -> bytes | None:
             panel.plot(factor * one["difference"]["mean"], height, "|", color=colour, markersize=14, mew=2.5)
         panel.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=8)
         panel.set_ylim(len(rows) - 0.4, -0.6)
-        panel.set_title(title, fontsize=9, loc="left")
+        if title != rows[0][0]:
+            panel.set_title(title, fontsize=9, loc="left")
         panel.grid(axis="x", alpha=0.3)
     figure.suptitle("Difference of each comparison, a dot a seed: right of zero as claimed", fontsize=10)
     file = BytesIO()
