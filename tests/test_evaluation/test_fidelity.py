@@ -77,7 +77,13 @@ def test_errors(data):
         .replace('"source_image_id": 1,', '"source_image_id": 77,')
         .replace('"source_image_id": 1}', '"source_image_id": 77}')
     )
-    with pytest.raises(UserError, match="source_image_id 77"):
+    _, _, notes = load(data)
+    assert notes[0] == "easy: 1 images of other data sets were left out"
+    everything = json.loads(path.read_text())
+    for image in everything["images"]:
+        image["source_image_id"] = 77
+    path.write_text(json.dumps(everything))
+    with pytest.raises(UserError, match="none of its 12 images has a source_image_id .*has 77"):
         load(data)
 
 
