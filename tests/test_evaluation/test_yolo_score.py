@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -282,6 +284,7 @@ def test_tool(detector, data, repo_root, monkeypatch, capsys):
     result = json.loads((root / "out" / "yolo_score.json").read_text())
     assert list(result["sets"]) == ["real", "m", "again"] and result["sets"]["m"] == result["sets"]["again"]
     assert len(result["protocol"]["detector"]["sha256"]) == 64
+    assert (root / "out" / "yolo_score.md").is_file() and result["from_cache"] == 1  # again is m
     read = read_result_file(root / "out" / "yolo_score.json")
     assert [one.method for one in read] == ["real", "m", "again"]
     assert {one.dataset for one in read} == {f"{root / 'instances.json'}, 6 layouts"}
@@ -292,6 +295,27 @@ def test_tool(detector, data, repo_root, monkeypatch, capsys):
     assert [line["set"] for line in lines] == ["real", "m", "again"]
     assert float(lines[1]["filtered_bbox_mAP"]) == result["sets"]["m"]["filtered_bbox_mAP"]
     assert "| real (bound) | 6 | 6 | 12 |" in (root / "out" / "yolo_score.md").read_text()
+    main()  # all three sets from the cache
+    second = json.loads((root / "out" / "yolo_score.json").read_text())
+    assert second.pop("from_cache") == 3
+    environment = dict(os.environ, PYTHONPATH=str(repo_root), OMP_NUM_THREADS="1")
+    ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
+    ranks += [str(21000 + os.getpid() % 20000), str(repo_root / "tools" / command[0]), *command[1:]]
+    done = subprocess.run(
+        [*ranks, "--cache", str(root / "other")], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("real (bound)") == 1  # one process talks
+    third = json.loads((root / "out" / "yolo_score.json").read_text())
+    for other in (second, third):
+        for key in ("sets", "methods", "notes", "protocol"):
+            assert other[key] == result[key], key
+    draw([], (64, 64)).save(
+        next((root / "m").iterdir())
+    )  # other pixels: nothing stale comes out of the cache
+    main()
+    other = json.loads((root / "out" / "yolo_score.json").read_text())
+    assert other["from_cache"] == 2 and other["sets"]["m"]["detections"] == 10
     for bad in (["--images", "real=x"], ["--images", "a=x", "a=y"], ["--samples", "0"], ["--min-area", "1"]):
         monkeypatch.setattr(sys, "argv", [*command, *bad])
         with pytest.raises(SystemExit, match="2"):
