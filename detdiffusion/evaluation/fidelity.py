@@ -74,6 +74,20 @@ def nameable_categories(categories: Sequence[Mapping], classes: Sequence[str]) -
     return ids
 
 
+def unnamed_notes(categories: Sequence[Mapping], named: Mapping[str, int]) -> list[str]:
+    """A line about the categories that the detector cannot name."""
+    unnamed = [category["name"] for category in categories if category["name"] not in named]
+    if not unnamed:
+        return []
+    listed = ", ".join(unnamed[:5]) + (", …" if len(unnamed) > 5 else "")
+    return [f"{len(unnamed)} categories that the detector cannot name are not scored: {listed}"]
+
+
+def scored_notes(scored: int, images: int) -> list[str]:
+    """A line about the images of the annotation file that no score looks at."""
+    return [f"{scored} of the annotation file's {images} images are scored"] if scored < images else []
+
+
 def load_sets(
     real: str | Path,
     real_images: str | Path,
@@ -96,10 +110,12 @@ def load_sets(
     """
     source = read_coco(real)
     images = {image["id"]: image for image in source.images}
-    categories = list(nameable_categories(source.categories, classes).values())
+    named = nameable_categories(source.categories, classes)
+    categories = list(named.values())
     truth = dict(images=source.images, annotations=source.annotations, categories=source.categories)
     truth = select_ground_truth(truth, category_ids=categories)
     sets, objects, notes = [], {}, [source.summary()] if source.report else []
+    notes += unnamed_notes(source.categories, named)
     for name, folder in synthetic.items():
         one, objects[name], more = _load_synthetic(name, Path(folder), truth, images, Path(real))
         sets.append(one)
@@ -121,6 +137,7 @@ def load_sets(
             "the sets prompt different objects of the same layouts; the real bound takes their union"
         )
     order = [i for i in images if i in common]
+    notes += scored_notes(len(order), len(images))
     check_real_images([images[i] for i in order], Path(real_images))
     bound = ImageSet(
         "real",

@@ -18,7 +18,7 @@ from detdiffusion.datasets.coco_json import load_json, read_coco
 from detdiffusion.evaluation.detection import METRIC_NAMES, evaluate_detection, select_ground_truth
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.evaluation.feature_cache import FeatureCache
-from detdiffusion.evaluation.fidelity import nameable_categories
+from detdiffusion.evaluation.fidelity import nameable_categories, scored_notes, unnamed_notes
 from detdiffusion.evaluation.image_folders import ImageFolder, note_images, read_folder
 from detdiffusion.evaluation.image_pixels import check_real_images
 from detdiffusion.perception.image_detector import ImageDetector
@@ -71,11 +71,7 @@ def evaluate(
     source = read_coco(ann)
     notes = [source.summary()] if source.report else []
     classes = nameable_categories(source.categories, detector.classes)
-    unnamed = [c["name"] for c in source.categories if c["name"] not in classes]
-    if unnamed:
-        notes.append(
-            f"{len(unnamed)} categories that the detector cannot name are not scored: {_some(unnamed)}"
-        )
+    notes += unnamed_notes(source.categories, classes)
     truth = dict(images=source.images, annotations=source.annotations, categories=source.categories)
     truth = select_ground_truth(truth, category_ids=classes.values())
     folders = [
@@ -142,9 +138,7 @@ def choose_ids(
                 notes.append(
                     f"{folder.name}: {left} layouts are not in every method's folder and were left out"
                 )
-        without = len(images) - len(common)
-        if without:
-            notes.append(f"{len(common)} of the annotation file's {len(images)} images are scored")
+        notes += scored_notes(len(common), len(images))
         return sorted(common), "layouts that every method has"
     if str(ids) == LAMA:
         chosen, how = _lama_ids(ann, stuff, real_images)
@@ -310,7 +304,3 @@ def _unlike_darknet(detector) -> list[str]:
         f"the detector is {found[0]} with threshold {found[1]} and NMS {found[3]}; papers' YOLO scores are of YOLOv4 "
         "with 0.25 and 0.45: compare with the rows of this table only"
     ]
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")
