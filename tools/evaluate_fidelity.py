@@ -16,6 +16,9 @@ EXAMPLES = """examples:
   python tools/evaluate_fidelity.py ... --fid lama_tf modern --extractor-weights pt_inception-2015-12-05-6726825d.pth
   # Fréchet and kernel distances on a detector's features
   python tools/evaluate_fidelity.py ... --fid configs/fid/faster-rcnn_coco.py
+  # distances of real images from real images, as a bound at equal numbers
+  python tools/evaluate_fidelity.py ... --real-reference data/miniscenes/train/instances.json \\
+      data/miniscenes/train/images
   torchrun --nproc_per_node 4 tools/evaluate_fidelity.py ...    # shared out, the same figures
 
 Prints a table and writes OUT/fidelity.json, OUT/consistency.json, .md and .html. With sets named easy and hard it
@@ -28,7 +31,11 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--detector", nargs=2, required=True, metavar=("CONFIG", "CHECKPOINT"), help="mmdet detector"
+        "--detector",
+        nargs=2,
+        required=True,
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="mmdet config and checkpoint, or a config of configs/onnx and an .onnx file",
     )
     parser.add_argument(
         "--real", required=True, metavar="ANN", help="COCO json of the layouts' source images"
@@ -36,6 +43,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--real-images", required=True, metavar="DIR", help="folder of the source images")
     parser.add_argument(
         "--synthetic", nargs="+", required=True, metavar="NAME=DIR", help="sets written by tools/generate.py"
+    )
+    parser.add_argument(
+        "--real-reference",
+        nargs=2,
+        metavar=("ANN", "DIR"),
+        help="other real images: the distances' bound is theirs from the real ones (default: half against half)",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
     parser.add_argument(
@@ -61,9 +74,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--resamples", type=int, default=1000, help="of the bootstraps (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstraps (default %(default)s)")
     parser.add_argument(
-        "--cache", metavar="DIR", help="what was computed of the real images (default: OUT/cache)"
+        "--cache", metavar="DIR", help="what the networks said of the images (default: OUT/cache)"
     )
     parser.add_argument("--device", help="torch device (default: CUDA where available)")
+    parser.add_argument(
+        "--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the detector's config"
+    )
     args = parser.parse_args()
     pairs = [item.split("=", 1) for item in args.synthetic]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):

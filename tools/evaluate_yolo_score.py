@@ -19,6 +19,7 @@ EXAMPLES = """examples:
   # any detector and data; the layouts that all folders have
   python tools/evaluate_yolo_score.py --detector CONFIG CHECKPOINT --ann instances.json --real-images images \\
       --images folder --out score --cfg-options model.test_cfg.score_thr=0.25
+  torchrun --nproc_per_node 4 tools/evaluate_yolo_score.py ...    # shared out, the same figures
 """
 
 
@@ -27,7 +28,11 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--detector", nargs=2, required=True, metavar=("CONFIG", "CHECKPOINT"), help="mmdet detector"
+        "--detector",
+        nargs=2,
+        required=True,
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="mmdet config and checkpoint, or a config of configs/onnx and an .onnx file",
     )
     parser.add_argument(
         "--ann", required=True, metavar="ANN.json", help="COCO instances of the layouts' images"
@@ -58,6 +63,7 @@ def parse_args() -> argparse.Namespace:
         help="share of the image for 'AP filtered' (default: %(default)s)",
     )
     parser.add_argument("--batch-size", type=int, help="default: the config's test_dataloader")
+    parser.add_argument("--cache", metavar="DIR", help="what the detector found (default: OUT/cache)")
     parser.add_argument("--device", help="torch device (default: CUDA where available)")
     parser.add_argument(
         "--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the detector's config"
@@ -79,25 +85,27 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from detdiffusion.evaluation import yolo_score
+    from detdiffusion.apis.yolo_score import score_methods
     from detdiffusion.evaluation.yolo_score_report import print_report, write_report
-    from detdiffusion.perception.detector import MMDetDetector
 
-    config, checkpoint = args.detector
-    detector = MMDetDetector(config, checkpoint, args.device, args.cfg_options)
-    result = yolo_score.evaluate(
-        detector,
+    result = score_methods(
+        args.detector,
         args.ann,
         args.real_images,
         args.images,
+        args.out,
         ids=args.ids,
         stuff=args.stuff,
         samples=args.samples,
         size=args.size,
         min_area_ratio=args.min_area,
-        checkpoint=checkpoint,
         batch_size=args.batch_size,
+        cache=args.cache,
+        device=args.device,
+        cfg_options=args.cfg_options,
     )
+    if result is None:  # not the first process
+        return
     files = write_report(result, args.out)
     print_report(result)
     print(f"written: {', '.join(map(str, files))}")

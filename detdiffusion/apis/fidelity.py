@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from detdiffusion.evaluation import consistency, fidelity
+from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.evaluation.extractors import INCEPTION, TorchFidelityExtractor
 from detdiffusion.evaluation.feature_cache import FeatureCache
-from detdiffusion.evaluation.fid import choose_samples, common_size, distances, extract_features
+from detdiffusion.evaluation.fid import (
+    SetFeatures,
+    choose_samples,
+    common_size,
+    distances,
+    extract_features,
+    format_notes,
+)
 from detdiffusion.evaluation.frechet import FeatureStatistics, frechet_distance
+from detdiffusion.evaluation.image_pixels import inspect_images
 from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_protocol
+from detdiffusion.evaluation.real_bound import SMALLEST, Reference, describe_bound, halves, read_reference
 from detdiffusion.evaluation.results import result_file
-from detdiffusion.perception.detector import MMDetDetector
+from detdiffusion.perception.image_detector import load_detector
 from detdiffusion.registry import TASK_UTILS
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
@@ -37,11 +50,13 @@ def evaluate_fidelity(
     device: str | None = None,
     cache: str | Path | None = None,
     progress: bool = True,
+    real_reference: tuple[str, str] | None = None,
+    cfg_options: Sequence[str] | None = None,
 ) -> dict | None:
     """Scores synthetic sets beside the real images of the same layouts; under torchrun the work is shared out.
 
     Args:
-        detector: (config, checkpoint) of an mmdet detector.
+        detector: (config, checkpoint) of an mmdet detector or an ONNX one, see :func:`load_detector`.
         real: COCO json of the layouts' source images.
         real_images: their folder.
         synthetic: name -> folder of ``tools/generate.py``.
@@ -52,8 +67,11 @@ def evaluate_fidelity(
         resamples, seed: of the bootstraps.
         dataset: its name in tables; default: the json's path and the number of layouts.
         device: torch device.
-        cache: folder for what was computed of the real images; default ``out/cache``.
+        cache: folder for what the networks said of the images; default ``out/cache``.
         progress: bars on stderr.
+        real_reference: (COCO json, folder) of other real images, for the bound of the distances; default: one half
+            of the real images against the other, see :mod:`~detdiffusion.evaluation.real_bound`.
+        cfg_options: ``key=value`` overrides of the detector's config.
 
     Returns:
         The content of ``fidelity.json``; None on all processes but the first.
@@ -63,27 +81,33 @@ def evaluate_fidelity(
     """
     join_ranks()
     device = rank_device(device)
-    finder = MMDetDetector(*detector, device)
+    finder = load_detector(*detector, device, cfg_options)
     plans = [_fid_plan(spec, extractor_weights, device) for spec in fid]
     names = [protocol.name for protocol, _ in plans]
     if len(set(names)) != len(names):
         raise UserError(f"--fid: every protocol once, got {', '.join(names)}")
     bound, sets, notes = fidelity.load_sets(real, real_images, synthetic, finder.classes)
     classes = {c["name"]: c["id"] for c in bound.prompted["categories"]}
+    for one in (bound, *sets):
+        notes += inspect_images(one.paths.values()).notes(one.name)
+    others = None
+    if real_reference is not None:
+        others = read_reference(*real_reference, max(len(s.layouts) for s in sets), bound.paths.values())
+        notes += inspect_images(others.paths(len(others.images))).notes("real reference")
+    notes += _bound_notes(bound, sets, others)
     store = FeatureCache(Path(out) / "cache" if cache is None else cache)
 
-    predictions, statistics, features = (
-        {},
-        {},
-        f"{Path(detector[0]).stem}: last backbone stage, mean over positions",
-    )
+    look = partial(detect_images, finder, classes=classes, cache=store, progress=progress)
+    look = partial(look, features=finder.shows_features)
+    predictions, vectors = {}, {}
     for one in (bound, *sets):
-        kept = store if one is bound else None
-        predictions[one.name], vectors = fidelity.detect(finder, one, classes, kept, progress)
-        statistics[one.name] = FeatureStatistics.fit(vectors, f"{features}, {vectors.shape[1]} values")
-    measured: dict[str, dict] = {one.name: {} for one in sets}
+        found, vectors[one.name] = look(one.prompted["images"], one.img_dir)
+        predictions[one.name] = found.to_coco_results()
+    if others is not None and finder.shows_features:
+        vectors["others"] = look(others.images, others.img_dir)[1]
+    measured: dict[str, dict] = {one.name: {} for one in (bound, *sets)}
     for protocol, extractor in plans:
-        found, more = _distances(protocol, extractor, bound, sets, store, progress)
+        found, more = _distances(protocol, extractor, bound, sets, others, store, progress)
         notes += more
         for name, values in found.items():
             measured[name][protocol.name] = values
@@ -91,16 +115,12 @@ def evaluate_fidelity(
         return None
 
     scores = {one.name: fidelity.score_set(one, predictions[one.name]) for one in (bound, *sets)}
-    reference = statistics["real"]
-    for one in sets:
-        scores[one.name]["frechet"] = frechet_distance(reference, statistics[one.name])
-        scores[one.name]["distances"] = measured[one.name]
-    smallest = min(s.count for s in statistics.values())
-    if smallest <= len(reference.mean):
-        notes.append(
-            f"Fréchet distance: only {smallest} images for {len(reference.mean)} features; compare such "
-            "values only with each other"
-        )
+    features, found, more = _detector_distances(Path(detector[0]).stem, bound, sets, vectors)
+    notes += more
+    for name, row in scores.items():
+        if name in found:
+            row["frechet"] = found[name]
+        row["distances"] = measured[name]
     protocol = {
         "name": f"prompted objects, {Path(detector[0]).stem}",
         "detector": {
@@ -108,14 +128,16 @@ def evaluate_fidelity(
             "checkpoint": str(detector[1]),
             "checkpoint_sha256": finder.describe()["sha256"],
             "classes": list(finder.classes),
+            **finder.settings(),
         },
         "real": str(real),
         "synthetic": {name: str(folder) for name, folder in synthetic.items()},
         "scored_classes": list(classes),
         "bbox_mAP": "COCO AP of the prompted objects; other objects of a real image are ignored regions",
         "bbox_mAP_full": "COCO AP against every object of the source image, boxes scaled to the image",
-        "frechet_features": reference.features,
-        "frechet_reference": f"the {reference.count} real images of the same layouts",
+        "frechet_features": features,
+        "frechet_reference": f"the {len(bound.layouts)} real images of the same layouts; in the row real "
+        + describe_bound(found.get("real"), len(bound.layouts), others, len(others.images) if others else 0),
         "fid": {
             protocol.name: dict(
                 description=protocol.describe(extractor.features),
@@ -140,7 +162,7 @@ def evaluate_fidelity(
         dataset or f"{real}, {layouts} layouts",
         protocol,
         [_method(name, row) for name, row in scores.items()],
-        notes,
+        list(dict.fromkeys(notes)),
         sets=scores,
         bootstrap=bootstrap,
         consistency=_consistency((bound, *sets), predictions, score_thr, iou_thr, resamples, seed),
@@ -173,28 +195,99 @@ def _fid_plan(spec: str, weights: str | None, device: str | None) -> tuple[FidPr
         raise UserError(f"{spec}: its extractor does not build: {error.args[0]}") from error
 
 
-def _distances(protocol: FidProtocol, extractor, bound, sets, store: FeatureCache, progress: bool):
-    """Distances of every set under one protocol, and the notes."""
-    notes, found, real_features = list(extractor.notes), {}, {}
-    for one in sets:
-        ids, more = choose_samples(one.layouts, one.samples, protocol, one.name)
-        notes += more
-        files = one.paths
-        paths = [files[i] for i in ids]
-        size = protocol.size or common_size(paths, f"synthetic set {one.name!r}")
-        common = dict(protocol=protocol, progress=progress)
-        if size not in real_features:
-            real_paths = list(bound.paths.values())
-            real_features[size] = extract_features(
-                extractor, real_paths, size=size, name="real", cache=store, **common
-            )
-            notes += real_features[size].notes
-        generated = extract_features(extractor, paths, size=size, name=one.name, generated=True, **common)
-        values, more = distances(
-            generated, real_features[size], extractor.features, protocol.kernel_metrics, extractor.distance
+def _bound_notes(bound, sets, others: Reference | None) -> list[str]:
+    """What has to be known to read the distance of real images from real images."""
+    real, largest = len(bound.layouts), max(len(one.layouts) for one in sets)
+    if others is not None:
+        count = len(others.images)
+        if count < largest:
+            return [
+                f"real: the reference has {count} images, sets have up to {largest}; a Fréchet distance grows with "
+                "1 / n as sets get smaller, so the row real is above the bound of sets of their size"
+            ]
+        return []
+    if real < SMALLEST:
+        return [f"real: {real} images are too few for two halves: the distances have no bound"]
+    return [
+        f"real: distances in this row are between halves of {real // 2} images; a Fréchet distance grows with 1 / n as "
+        "sets get smaller, so read it by that rule beside sets of more images, or take other real images in equal "
+        "number by --real-reference ANN DIR"
+    ]
+
+
+def _detector_distances(detector: str, bound, sets, vectors: Mapping[str, np.ndarray | None]):
+    """Fréchet distances on the detector's own features: their name, set -> distance, notes."""
+    if vectors["real"] is None:
+        return None, {}, ["the detector shows no features: no Fréchet distance beside its AP; use --fid"]
+    real = SetFeatures(vectors["real"], "real")
+    features = f"{detector}: last backbone stage, mean over positions, {real.vectors.shape[1]} values"
+
+    def between(a: np.ndarray, b: np.ndarray) -> float:
+        return frechet_distance(FeatureStatistics.fit(b, features), FeatureStatistics.fit(a, features))
+
+    found = {one.name: between(vectors[one.name], real.vectors) for one in sets}
+    pair = halves(real, list(bound.layouts))
+    if "others" in vectors:
+        pair = SetFeatures(vectors["others"], "real"), real
+    if pair is not None:
+        found["real"] = between(pair[0].vectors, pair[1].vectors)
+    smallest = min(len(v) for v in vectors.values())
+    notes = []
+    if smallest <= real.vectors.shape[1]:
+        notes.append(
+            f"Fréchet distance: only {smallest} images for {real.vectors.shape[1]} features; compare such values only "
+            "with each other"
         )
-        found[one.name] = values
-        notes += [*generated.notes, *(f"{protocol.name}: {line}" for line in more)]
+    return features, found, notes
+
+
+def _distances(
+    protocol: FidProtocol,
+    extractor,
+    bound,
+    sets,
+    others: Reference | None,
+    store: FeatureCache,
+    progress: bool,
+):
+    """Distances of every set and of real images from the real ones under one protocol, and the notes."""
+    notes, found, real_features = list(extractor.notes), {}, {}
+    ids, most = list(bound.layouts), 0
+    extract = partial(extract_features, extractor, protocol=protocol, cache=store, progress=progress)
+    compare = partial(
+        distances,
+        features=extractor.features,
+        kernel_metrics=protocol.kernel_metrics,
+        name=extractor.distance,
+    )
+    for one in sets:
+        chosen, more = choose_samples(one.layouts, one.samples, protocol, one.name)
+        files, most = one.paths, max(most, len(chosen))
+        paths = [files[i] for i in chosen]
+        facts = inspect_images(paths)
+        notes += more + format_notes(facts, protocol, one.name)
+        size = protocol.size or common_size(facts, f"synthetic set {one.name!r}")
+        if size not in real_features:
+            real_features[size] = extract(list(bound.paths.values()), size=size, name="real")
+        generated = extract(paths, size=size, name=one.name)
+        found[one.name], more = compare(generated, real_features[size])
+        notes += [f"{protocol.name}: {line}" for line in more]
+    size, real = next(iter(real_features.items()))
+    pair, count = halves(real, ids), 0
+    if others is not None:
+        paths = others.paths(most)
+        pair, count = (extract(paths, size=size, name="real"), real), len(paths)
+    if pair is not None:
+        values, more = compare(*pair)
+        found["real"] = dict(
+            values, bound=describe_bound(values[extractor.distance], len(ids), others, count)
+        )
+        notes += [f"{protocol.name}: {line}" for line in more]
+    if len(real_features) > 1:
+        notes.append(
+            f"{protocol.name}: sets have {len(real_features)} sizes; the row real is at {size[1]} x {size[0]} pixels, "
+            f"the size of {sets[0].name}"
+        )
     return found, notes
 
 

@@ -21,7 +21,10 @@ def fidelity_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
 
 
 def distance_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the distances, a row a protocol and set; no rows where none was asked for."""
+    """Columns and rows of the distances, a row a protocol and set; no rows where none was asked for.
+
+    The row of the real images is their distance from each other, or from other real images.
+    """
     columns = ["protocol", "set", "images", "real", "FID", "Fréchet", "KID", "precision", "recall"]
     rows = []
     for protocol in result["protocol"]["fid"]:
@@ -125,13 +128,14 @@ def write_reports(result: Mapping, out: str | Path) -> list[Path]:
 
 def print_result(result: Mapping) -> None:
     """The tables, the bootstrap, every protocol and every note."""
+    from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
 
     console = Console()
 
     def show(title, columns, rows):
-        table = Table(title=title)
+        table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)  # nine columns in a terminal of 80
         for index, column in enumerate(columns):
             table.add_column(column, justify="right" if index else "left")
         for row in rows:
@@ -156,7 +160,10 @@ def print_result(result: Mapping) -> None:
     protocol = result["protocol"]
     console.print(f"data set: {result['dataset']}", markup=False, style="dim")
     for key in ("bbox_mAP", "bbox_mAP_full", "frechet_features", "frechet_reference"):
-        console.print(f"{key}: {protocol[key]}", markup=False, style="dim")
+        if protocol[key]:
+            console.print(f"{key}: {protocol[key]}", markup=False, style="dim")
+    for name, values in result["sets"]["real"]["distances"].items():
+        console.print(f"{name}, row real: {values['bound']}", markup=False, style="dim")
     for one in protocol["fid"].values():
         console.print(f"protocol {one['description']}", markup=False, style="dim")
     for note in result["notes"]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from detdiffusion.evaluation.paper_figures import TABLES
-from detdiffusion.evaluation.paper_tables import cells_of, collect, columns_of, to_csv, to_markdown
+from detdiffusion.evaluation.paper_figures import TABLES, PaperTable
+from detdiffusion.evaluation.paper_tables import Line, cells_of, collect, columns_of, to_csv, to_markdown
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.visualization.report import table, write_report
 
@@ -25,7 +25,6 @@ def write_paper_tables(files: Sequence[str], assigned: Mapping[str, str], out: s
         UserError: a broken file or a wrong assignment.
     """
     from rich.console import Console
-    from rich.table import Table
 
     lines, notes = collect(files, assigned)
     paths = [Path(out) / f"tables.{kind}" for kind in ("md", "csv", "html")]
@@ -46,15 +45,8 @@ def write_paper_tables(files: Sequence[str], assigned: Mapping[str, str], out: s
     write_report(paths[2], "The paper's tables", intro, pages)
     console = Console()
     for t in TABLES:
-        measured = [line for line in lines[t.number] if line.ours]
-        if not measured:
-            continue
-        shown = Table(title=f"Table {t.number}. {t.title}")
-        for index, column in enumerate(columns_of(t)):
-            shown.add_column(column, justify="right" if 0 < index <= 2 * len(t.columns) else "left")
-        for line in measured:
-            shown.add_row(*cells_of(t, line))
-        console.print(shown)
+        if measured := [line for line in lines[t.number] if line.ours]:
+            _print(console, t, measured)
     empty = [str(t.number) for t in TABLES if not any(line.ours for line in lines[t.number])]
     if empty:
         console.print(f"nothing was run for table {', '.join(empty)}", markup=False)
@@ -62,3 +54,24 @@ def write_paper_tables(files: Sequence[str], assigned: Mapping[str, str], out: s
         console.print(f"note: {note}", markup=False)
     print(f"written: {', '.join(map(str, paths))}")
     return paths
+
+
+def _print(console, paper: PaperTable, lines: Sequence[Line]) -> None:
+    """A table's measured lines, narrow enough for a terminal; where ours come from stands below it."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    shown = Table(title=f"Table {paper.number}. {paper.title}: paper / ours", box=SIMPLE_HEAD)
+    shown.add_column("method")
+    for label, _ in paper.columns:
+        shown.add_column(label, justify="right")
+    shown.add_column("of")
+    sources: dict[tuple[str, str], int] = {}
+    for line in lines:
+        method, *cells = cells_of(paper, line)[:-2]
+        pairs = [f"{printed} / {ours}" for printed, ours in zip(cells[::2], cells[1::2])]
+        number = sources.setdefault((line.dataset, line.protocol), len(sources) + 1)
+        shown.add_row(method, *pairs, f"({number})")
+    console.print(shown)
+    for (dataset, protocol), number in sources.items():
+        console.print(f"({number}) {dataset}; {protocol}", markup=False, highlight=False)

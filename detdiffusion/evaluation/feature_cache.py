@@ -1,4 +1,4 @@
-"""What was computed of a real set, kept on disk: keyed by the images' content, the protocol and the weights."""
+"""What a network says of a set of images, kept on disk: keyed by the images' content, protocol and weights."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 
 from detdiffusion.utils.files import sha256_of, write_atomic
+from detdiffusion.utils.ranks import gather_in_order, is_main, rank
 
-_SCHEMA = 1  # raise it when what is computed changes
+_SCHEMA = 2  # raise it when what is computed changes
 
 
 class FeatureCache:
@@ -21,6 +22,9 @@ class FeatureCache:
 
     Args:
         folder: made when something is stored; None keeps nothing.
+
+    Attributes:
+        hits: names of the entries that were used.
     """
 
     def __init__(self, folder: str | Path | None) -> None:
@@ -36,25 +40,30 @@ class FeatureCache:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
-        """The arrays of a key, or None."""
+        """The arrays of a key, if every process of a torchrun finds them, so that all go the same way; else None."""
+        arrays = self._read(key)
+        if not all(gather_in_order([rank()], [arrays is not None])):
+            return None
+        self.hits.append(key)
+        return arrays
+
+    def store(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """The first process stores arrays, atomically: two runs at once do no harm."""
+        path = self._path(key)
+        if path is not None and is_main():
+            buffer = io.BytesIO()
+            np.savez(buffer, **arrays)
+            write_atomic(path, buffer.getvalue())
+
+    def _read(self, key: str) -> dict[str, np.ndarray] | None:
         path = self._path(key)
         if path is None or not path.is_file():
             return None
         try:
             with np.load(path, allow_pickle=False) as stored:
-                arrays = {name: stored[name] for name in stored.files}
+                return {name: stored[name] for name in stored.files}
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
             return None
-        self.hits.append(path.name)
-        return arrays
-
-    def store(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Stores arrays atomically: two runs at once do no harm."""
-        path = self._path(key)
-        if path is not None:
-            buffer = io.BytesIO()
-            np.savez(buffer, **arrays)
-            write_atomic(path, buffer.getvalue())
 
     def _path(self, key: str) -> Path | None:
         return None if self.folder is None else self.folder / f"{key}.npz"

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +16,10 @@ from tqdm import tqdm
 from detdiffusion.evaluation.extractors import import_torch_fidelity
 from detdiffusion.evaluation.feature_cache import FeatureCache
 from detdiffusion.evaluation.frechet import FeatureStatistics, frechet_distance
-from detdiffusion.evaluation.image_pixels import conversions, protocol_pixels, read_rgb
+from detdiffusion.evaluation.image_pixels import ImageFacts, protocol_pixels, read_rgb
 from detdiffusion.evaluation.protocols import FidProtocol
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices, rank
+from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices
 
 KID_SUBSETS, KID_SUBSET_SIZE, KID_SEED, NEIGHBOURS = 100, 1000, 2020, 3
 
@@ -32,40 +31,35 @@ class SetFeatures:
     Attributes:
         vectors: (N, D) float32.
         name: what the set is.
-        notes: lines for the user: conversions, deviations from the protocol.
     """
 
     vectors: np.ndarray
     name: str
-    notes: list[str] = field(default_factory=list)
 
 
-def common_size(paths: Sequence[Path], what: str) -> tuple[int, int]:
-    """(height, width) that all image files share, by their headers.
+def common_size(facts: ImageFacts, what: str) -> tuple[int, int]:
+    """(height, width) that all images of a set share.
 
     Raises:
-        UserError: they differ, or one is no image.
+        UserError: they differ.
     """
-    from PIL import Image
-
-    sizes: Counter = Counter()
-    examples: dict[tuple[int, int], Path] = {}
-    for path in paths:
-        try:
-            with Image.open(path) as image:
-                size = (image.height, image.width)
-        except (OSError, SyntaxError, ValueError):
-            read_rgb(path)  # says what is wrong with it
-            raise
-        sizes[size] += 1
-        examples.setdefault(size, path)
-    if len(sizes) > 1:
-        (first, n), (second, m) = sizes.most_common()[0], sizes.most_common()[-1]
+    ordered = sorted(facts.sizes.items(), key=lambda item: -len(item[1]))
+    (first, most), (second, fewest) = ordered[0], ordered[-1]
+    if first != second:
         raise UserError(
-            f"{what}: its images have {len(sizes)} sizes, {n} of {first[1]} x {first[0]} pixels and {m} of "
-            f"{second[1]} x {second[0]} ({examples[second]}); this protocol wants one size, or choose one that fixes it"
+            f"{what}: its images have {len(ordered)} sizes, {len(most)} of {first[0]} x {first[1]} pixels and "
+            f"{len(fewest)} of {second[0]} x {second[1]} ({fewest[0]}); this protocol wants one size, or choose one "
+            "that fixes it"
         )
-    return next(iter(sizes))
+    return first[1], first[0]
+
+
+def format_notes(facts: ImageFacts, protocol: FidProtocol, name: str) -> list[str]:
+    """A line where generated images are stored otherwise than the protocol says."""
+    wrong = {kind: count for kind, count in sorted(facts.formats.items()) if kind != protocol.file_format}
+    listed = ", ".join(f"{count} {kind}" for kind, count in wrong.items())
+    wanted = f"images where protocol {protocol.name} wants {protocol.file_format}"
+    return [f"{name}: {listed} {wanted}"] if wrong else []
 
 
 def extract_features(
@@ -76,7 +70,6 @@ def extract_features(
     name: str,
     batch_size: int = 32,
     cache: FeatureCache | None = None,
-    generated: bool = False,
     progress: bool = True,
 ) -> SetFeatures:
     """Features of image files under a protocol, shared out over the processes of a torchrun.
@@ -89,7 +82,6 @@ def extract_features(
         name: of the set, for messages.
         batch_size: images at once; part of what decides the last bits.
         cache: where to look first and to store.
-        generated: whether the files' format is checked against the protocol's.
         progress: a bar on stderr.
 
     Raises:
@@ -103,44 +95,28 @@ def extract_features(
     )
     key = cache.key(paths, identity)
     stored = cache.load(key)
-    if all(gather_in_order([rank()], [stored is not None])):  # every process goes the same way
-        return SetFeatures(stored["vectors"], name, [str(line) for line in stored["notes"]])
+    if stored is not None:
+        return SetFeatures(stored["vectors"], name)
     indices, rows = own_indices(len(paths), batch_size), []
-    counts: Counter = Counter()
     bar = tqdm(total=len(indices), desc=f"features: {name}", unit="img", disable=not (progress and is_main()))
     if not bar.disable and not sys.stderr.isatty():
         bar.mininterval = 30
 
-    def load(index: int) -> tuple[np.ndarray, Counter]:
-        seen: Counter = Counter()
-        return protocol_pixels(read_rgb(paths[index], seen), protocol, size), seen
+    def load(index: int) -> np.ndarray:
+        return protocol_pixels(read_rgb(paths[index]), protocol, size)
 
     with bar, ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         for start in range(0, len(indices), batch_size):
             batch = indices[start : start + batch_size]
-            pixels, seen = zip(*pool.map(load, batch))
-            counts = sum(seen, counts)
-            images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+            images = torch.from_numpy(np.stack(list(pool.map(load, batch)))).permute(0, 3, 1, 2)
             rows += list(extractor(images).numpy())
             bar.update(len(batch))
     vectors = np.stack(gather_in_order(indices, rows))
-    # every process owns other files: their counts add up
-    total: Counter = sum(gather_in_order([rank()], [counts]), Counter())
     if not np.isfinite(vectors).all():
         bad = int((~np.isfinite(vectors).all(axis=1)).sum())
         raise UserError(f"{name}: {bad} feature vectors hold nan or infinity ({extractor.features})")
-    notes = conversions(total, name)
-    if generated:
-        other = {k.removeprefix("format "): n for k, n in total.items() if k.startswith("format ")}
-        wrong = {k: n for k, n in other.items() if k != protocol.file_format}
-        if wrong:
-            listed = ", ".join(f"{n} {k}" for k, n in sorted(wrong.items()))
-            notes.append(
-                f"{name}: {listed} images where protocol {protocol.name} wants {protocol.file_format}"
-            )
-    if is_main():
-        cache.store(key, dict(vectors=vectors, notes=np.array(notes, dtype=np.str_)))
-    return SetFeatures(vectors, name, notes)
+    cache.store(key, dict(vectors=vectors))
+    return SetFeatures(vectors, name)
 
 
 def distances(
@@ -168,8 +144,8 @@ def distances(
     smallest, width = min(len(generated.vectors), len(real.vectors)), real.vectors.shape[1]
     if smallest <= width:
         notes.append(
-            f"{generated.name}: distance from {len(generated.vectors)} generated and {len(real.vectors)} real images "
-            f"for {width} features: with no more images than features the covariance is singular and the distance is "
+            f"{generated.name}: distance of {len(generated.vectors)} images from {len(real.vectors)} real ones for "
+            f"{width} features: with no more images than features the covariance is singular and the distance is "
             "too large by an amount that depends on the counts; compare it only with values of equal counts"
         )
     if kernel_metrics:

@@ -9,22 +9,16 @@ Ground truths, all restricted to classes that the detector can name:
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.evaluation.bootstrap import ApMatches, BootstrapResult, paired_bootstrap
 from detdiffusion.evaluation.detection import evaluate_detection, select_ground_truth
-from detdiffusion.evaluation.feature_cache import FeatureCache
-from detdiffusion.perception.detector import MMDetDetector
-from detdiffusion.perception.image_detector import check_files
-from detdiffusion.perception.predictions import Predictions
+from detdiffusion.evaluation.generated_sets import read_generated_set
+from detdiffusion.evaluation.image_pixels import check_real_images
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices, rank
 
 
 @dataclass
@@ -80,6 +74,20 @@ def nameable_categories(categories: Sequence[Mapping], classes: Sequence[str]) -
     return ids
 
 
+def unnamed_notes(categories: Sequence[Mapping], named: Mapping[str, int]) -> list[str]:
+    """A line about the categories that the detector cannot name."""
+    unnamed = [category["name"] for category in categories if category["name"] not in named]
+    if not unnamed:
+        return []
+    listed = ", ".join(unnamed[:5]) + (", …" if len(unnamed) > 5 else "")
+    return [f"{len(unnamed)} categories that the detector cannot name are not scored: {listed}"]
+
+
+def scored_notes(scored: int, images: int) -> list[str]:
+    """A line about the images of the annotation file that no score looks at."""
+    return [f"{scored} of the annotation file's {images} images are scored"] if scored < images else []
+
+
 def load_sets(
     real: str | Path,
     real_images: str | Path,
@@ -102,18 +110,21 @@ def load_sets(
     """
     source = read_coco(real)
     images = {image["id"]: image for image in source.images}
-    categories = list(nameable_categories(source.categories, classes).values())
+    named = nameable_categories(source.categories, classes)
+    categories = list(named.values())
     truth = dict(images=source.images, annotations=source.annotations, categories=source.categories)
     truth = select_ground_truth(truth, category_ids=categories)
-    sets, objects = [], {}
+    sets, objects, notes = [], {}, [source.summary()] if source.report else []
+    notes += unnamed_notes(source.categories, named)
     for name, folder in synthetic.items():
-        one, objects[name] = _load_synthetic(name, Path(folder), truth, images, Path(real))
+        one, objects[name], more = _load_synthetic(name, Path(folder), truth, images, Path(real))
         sets.append(one)
+        notes += more
 
     common = set.intersection(*(set(s.layouts.values()) for s in sets))
     if not common:
         raise UserError(f"the synthetic sets {list(synthetic)} have no layout in common")
-    notes = [
+    notes += [
         f"{s.name}: {dropped} layouts are not in every set and were left out"
         for s in sets
         if (dropped := len(set(s.layouts.values()) - common))
@@ -126,6 +137,8 @@ def load_sets(
             "the sets prompt different objects of the same layouts; the real bound takes their union"
         )
     order = [i for i in images if i in common]
+    notes += scored_notes(len(order), len(images))
+    check_real_images([images[i] for i in order], Path(real_images))
     bound = ImageSet(
         "real",
         Path(real_images),
@@ -186,58 +199,18 @@ def compare_sets(
 
 def _load_synthetic(
     name: str, folder: Path, truth: dict, images: dict[int, dict], real: Path
-) -> tuple[ImageSet, set[int]]:
-    path = folder / "annotations.json"
-    if not path.is_file():
-        raise UserError(
-            f"synthetic set {name!r}: {path} is missing; tools/generate.py --out {folder} writes it"
-        )
-    data = read_coco(path)
-    if not data.images:
-        raise UserError(f"synthetic set {name!r}: {path} has no images")
-    categories = {c["id"]: c["name"] for c in truth["categories"]}
-    layouts, samples = {}, {}
-    count: Counter = Counter()
-    seen: dict = {}
-    for image in data.images:
-        if image.get("edits"):
-            raise UserError(
-                f"{path}: its layouts were edited ({image['edits']}), so the real images show other objects at other "
-                "places and are no bound; score a set that was generated without --edit"
-            )
-        layout = image.get("source_image_id")
-        if layout not in images:
-            raise UserError(
-                f"{path}: image {image['id']} has source_image_id {layout!r}, which is not in {real}; "
-                "the set was generated from another data set"
-            )
-        layouts[image["id"]] = layout
-        samples[image["id"]] = image.get("sample_index", count[layout])
-        count[layout] += 1
-        sample = [f"{key} {image[key]}" for key in ("strategy", "seed", "sample_index") if key in image]
-        for value in (f"file {image['file_name']}", ", ".join([f"layout {layout}", *sample])):
-            if not sample and value.startswith("layout"):
-                continue
-            if value in seen:
-                raise UserError(
-                    f"{path}: images {seen[value]} and {image['id']} are both {value}: an image must count once; "
-                    "remove the doubled entry"
-                )
-            seen[value] = image["id"]
-    for category in data.categories:
-        if categories.get(category["id"], category["name"]) != category["name"]:
-            raise UserError(
-                f"{path}: category {category['id']} is {category['name']!r}, in {real} it is "
-                f"{categories[category['id']]!r}"
-            )
-    annotations = [a for a in data.annotations if a["category_id"] in categories]
-    prompted = dict(images=data.images, annotations=annotations, categories=truth["categories"])
+) -> tuple[ImageSet, set[int], list[str]]:
+    """A set with both ground truths, the ids of the source's objects that it prompts, and notes."""
+    found = read_generated_set(name, folder, list(images.values()), truth["categories"], real)
+    named = {category["id"] for category in truth["categories"]}
+    annotations = [a for a in found.file.annotations if a["category_id"] in named]
+    prompted = dict(images=found.file.images, annotations=annotations, categories=truth["categories"])
     by_image: dict[int, list] = {}
     for annotation in truth["annotations"]:
         by_image.setdefault(annotation["image_id"], []).append(annotation)
     full: list[dict] = []
-    for image in data.images:
-        source = images[layouts[image["id"]]]
+    for image in found.file.images:
+        source = images[found.layouts[image["id"]]]
         sx, sy = image["width"] / source["width"], image["height"] / source["height"]
         for a in by_image.get(source["id"], []):
             x, y, w, h = a["bbox"]
@@ -253,65 +226,6 @@ def _load_synthetic(
             )
     objects = {a["source_annotation_id"] for a in annotations if "source_annotation_id" in a}
     image_set = ImageSet(
-        name, folder / "images", layouts, prompted, {**prompted, "annotations": full}, samples
+        name, found.img_dir, found.layouts, prompted, {**prompted, "annotations": full}, found.samples
     )
-    return image_set, objects
-
-
-def detect(
-    detector: MMDetDetector,
-    image_set: ImageSet,
-    classes: Mapping[str, int],
-    cache: FeatureCache | None = None,
-    progress: bool = True,
-) -> tuple[list[dict], np.ndarray]:
-    """Predictions on a set, and the features that the detector saw on the way.
-
-    The images are shared out over the processes of a torchrun; every one of them gets the whole result.
-
-    Args:
-        detector: the trained detector.
-        image_set: what to look at.
-        classes: class name -> category id.
-        cache: where to look first and to store.
-        progress: a bar on stderr.
-
-    Returns:
-        ``(COCO results, (N, D) float32 features)``: the last backbone stage, averaged over positions.
-    """
-    images = image_set.prompted["images"]
-    check_files(images, image_set.img_dir)
-    cache = cache or FeatureCache(None)
-    shown = [(image["id"], image["width"], image["height"]) for image in images]
-    identity = dict(
-        detector=detector.identity(),
-        classes=dict(classes),
-        images=shown,
-        batch_size=detector.default_batch_size,
-    )
-    key = cache.key([image_set.img_dir / image["file_name"] for image in images], identity)
-    stored = cache.load(key)
-    if all(gather_in_order([rank()], [stored is not None])):  # every process goes the same way
-        columns = [stored[name] for name in ("image_ids", "category_ids", "boxes", "scores")]
-        return Predictions(*columns).to_coco_results(), stored["features"]
-    indices = own_indices(len(images), detector.default_batch_size)
-    with detector.pooled_features() as pooled:
-        found = detector.predict(
-            [images[i] for i in indices], image_set.img_dir, classes, progress=progress and is_main()
-        )
-    vectors = [vector.numpy() for batch in pooled for vector in batch]
-    order, rows = np.argsort(found.image_ids, kind="stable"), []
-    sorted_ids = found.image_ids[order]
-    for i, vector in zip(indices, vectors):
-        first, end = (np.searchsorted(sorted_ids, images[i]["id"], side) for side in ("left", "right"))
-        mine = order[first:end]
-        rows.append(
-            (found.image_ids[mine], found.category_ids[mine], found.boxes[mine], found.scores[mine], vector)
-        )
-    *columns, features = zip(*gather_in_order(indices, rows))
-    merged = Predictions(*(np.concatenate(column) for column in columns))
-    features = np.stack(features)
-    if is_main():
-        columns = dict(image_ids=merged.image_ids, category_ids=merged.category_ids)
-        cache.store(key, dict(columns, boxes=merged.boxes, scores=merged.scores, features=features))
-    return merged.to_coco_results(), features
+    return image_set, objects, found.notes

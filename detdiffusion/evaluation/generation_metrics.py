@@ -19,6 +19,7 @@ import detdiffusion.evaluation.extractors  # noqa: F401  registers them
 from detdiffusion.evaluation.consistency import consistency_report, match_objects
 from detdiffusion.evaluation.detection import evaluate_detection
 from detdiffusion.evaluation.fid import SetFeatures, distances
+from detdiffusion.evaluation.real_bound import describe_bound, halves
 from detdiffusion.registry import METRICS, TASK_UTILS
 from detdiffusion.utils.errors import UserError
 
@@ -80,19 +81,24 @@ class GenerationFrechetMetric(_GenerationMetric):
         if any(key not in self._real for key in keys):
             self._real.update(zip(keys, self._extractor(real).numpy()))
         for key, vector in zip(keys, self._extractor(generated).numpy()):
-            self.results.append((vector, self._real[key]))
+            self.results.append((key[0], vector, self._real[key]))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """``fid`` or ``frechet``, with ``kernel_metrics`` also ``kid``, ``precision`` and ``recall``."""
-        generated, real = (np.stack([np.asarray(row[k]) for row in results]) for k in (0, 1))
-        features = self._extractor.features
+        """``fid`` or ``frechet``, with ``kernel_metrics`` also ``kid``, ``precision`` and ``recall``.
+
+        ``real_fid`` or ``real_frechet`` is the bound: one half of the real images against the other, see
+        :mod:`.real_bound`.
+        """
+        generated, real = (np.stack([np.asarray(row[k]) for row in results]) for k in (1, 2))
+        features, name = self._extractor.features, self._extractor.distance
         sets = SetFeatures(generated, "validation"), SetFeatures(real, "real")
-        metrics, notes = distances(*sets, features, self.kernel_metrics, self._extractor.distance)
-        for line in (
-            f"Fréchet distance of the validation images: {features}",
-            *self._extractor.notes,
-            *notes,
-        ):
+        metrics, notes = distances(*sets, features, self.kernel_metrics, name)
+        lines = [f"Fréchet distance of the validation images: {features}", *self._extractor.notes, *notes]
+        if pair := halves(sets[1], [row[0] for row in results]):
+            bound, _ = distances(*pair, features, False, name)
+            metrics[f"real_{name}"] = bound[name]
+            lines.append(f"real_{name}: {describe_bound(bound[name], len(real), None, 0)}")
+        for line in lines:
             if line not in self._told:
                 self._told.add(line)
                 print_log(line, logger="current")

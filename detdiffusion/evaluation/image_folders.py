@@ -1,4 +1,4 @@
-"""Folders of generated images by any method: which file shows which layout, and pixels as RGB.
+"""Folders of generated images by any method: which file shows which layout.
 
 A file belongs to a COCO image by its stem: the stem of the image's ``file_name``, or its id, zero-padded or
 not; ``_k`` behind it is the k-th sample of the layout. A folder of ``tools/generate.py`` is read by its
@@ -8,14 +8,12 @@ not; ``_k`` behind it is the k-th sample of the layout. A folder of ``tools/gene
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
-
-from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.evaluation.generated_sets import read_generated_set
+from detdiffusion.evaluation.image_pixels import inspect_images
 from detdiffusion.utils.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -48,13 +46,20 @@ class ImageFolder:
         return ImageFolder(self.name, self.path, files, list(self.notes))
 
 
-def read_folder(name: str, folder: str | Path, images: Sequence[dict]) -> ImageFolder:
+def read_folder(
+    name: str,
+    folder: str | Path,
+    images: Sequence[dict],
+    categories: Sequence[dict] = (),
+    source: str | Path = "the annotation file",
+) -> ImageFolder:
     """Finds the images of a method.
 
     Args:
         name: of the method, for messages.
         folder: its images, or a folder that ``tools/generate.py`` wrote.
-        images: COCO image dicts of the layouts.
+        images, categories: COCO dicts of the layouts.
+        source: their annotation file, for messages.
 
     Raises:
         UserError: no such folder, no images in it, none of a layout, or two files for one sample.
@@ -63,7 +68,7 @@ def read_folder(name: str, folder: str | Path, images: Sequence[dict]) -> ImageF
     if not folder.is_dir():
         raise UserError(f"{name}: {folder}: no such image folder; check the path")
     if (folder / "annotations.json").is_file():
-        return _read_generated(name, folder, images)
+        return _read_generated(name, folder, images, categories, source)
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
         raise UserError(
@@ -100,67 +105,20 @@ def read_folder(name: str, folder: str | Path, images: Sequence[dict]) -> ImageF
     return result
 
 
-def inspect_images(folder: ImageFolder) -> None:
-    """Opens every file's header; adds notes about what is converted or of another size.
+def note_images(folder: ImageFolder) -> None:
+    """Opens every file's header; adds notes about what is converted or of another size than most.
 
     Raises:
-        UserError: files that are no images, or have more than 8 bits a channel.
+        UserError: files that are no images.
     """
-    from PIL import Image
-
-    modes, sizes = Counter(), Counter()
-    for path in (p for files in folder.files.values() for p in files):
-        try:
-            with Image.open(path) as image:
-                modes[_mode(image)] += 1
-                sizes[image.size] += 1
-                mode = image.mode
-        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise UserError(f"{folder.name}: {path}: cannot be read as an image ({error})") from None
-        if mode.startswith("I") or mode == "F":
-            raise UserError(
-                f"{folder.name}: {path}: has more than 8 bits a channel ({mode}); save it as 8-bit RGB"
-            )
-    for mode, count in sorted(modes.items()):
-        if mode != "RGB":
-            folder.notes.append(f"{folder.name}: {count} images are {mode} and were converted to RGB")
-    if len(sizes) > 1 and folder.name != "real":
-        (width, height), count = sizes.most_common(1)[0]
+    facts = inspect_images(path for files in folder.files.values() for path in files)
+    folder.notes += facts.notes(folder.name)
+    if len(facts.sizes) > 1 and folder.name != "real":
+        (width, height), files = max(facts.sizes.items(), key=lambda item: len(item[1]))
         folder.notes.append(
-            f"{folder.name}: {folder.count - count} of {folder.count} images have another size than the "
+            f"{folder.name}: {folder.count - len(files)} of {folder.count} images have another size than the "
             f"{width} x {height} of most"
         )
-
-
-def read_square(path: str | Path, size: int) -> np.ndarray:
-    """An image at ``size`` x ``size`` by PIL's bicubic ``resize``.
-
-    Grey and CMYK images are converted, transparent ones laid on white.
-
-    Returns:
-        (size, size, 3) uint8, BGR as OpenCV and mmdet have it.
-
-    Raises:
-        UserError: not an image, or a damaged one.
-    """
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            if _mode(image) == "transparent":
-                rgba = image.convert("RGBA")
-                image = Image.new("RGBA", rgba.size, "white")
-                image.alpha_composite(rgba)
-            image = image.convert("RGB").resize((size, size), Image.Resampling.BICUBIC)
-            return np.ascontiguousarray(np.asarray(image)[:, :, ::-1])
-    except (OSError, SyntaxError) as error:
-        raise UserError(f"{path}: cannot be read as an image ({error}); write it again") from None
-
-
-def _mode(image) -> str:
-    if "A" in image.mode or "transparency" in image.info:
-        return "transparent"
-    return {"L": "grayscale", "1": "grayscale", "P": "palette"}.get(image.mode, image.mode)
 
 
 def _layout_of(stem: str, by_name: dict[str, int], ids: set[int]) -> tuple[int | None, int]:
@@ -174,42 +132,12 @@ def _layout_of(stem: str, by_name: dict[str, int], ids: set[int]) -> tuple[int |
     return None, 0
 
 
-def _read_generated(name: str, folder: Path, images: Sequence[dict]) -> ImageFolder:
-    data = read_coco(folder / "annotations.json")
-    ids = {image["id"] for image in images}
+def _read_generated(name: str, folder: Path, images, categories, source: str | Path) -> ImageFolder:
+    found = read_generated_set(name, folder, images, categories, source)
     files: dict[int, list[Path]] = {}
-    foreign = 0
-    samples: dict[tuple, str] = {}
-    for image in data.images:
-        if image.get("edits"):
-            raise UserError(
-                f"{name}: {data.path}: its layouts were edited ({image['edits']}), so the annotation file is no ground "
-                "truth for its images; generate without --edit to score"
-            )
-        source = image.get("source_image_id")
-        if source not in ids:
-            foreign += 1
-            continue
-        sample = source, image.get("strategy"), image.get("seed"), image.get("sample_index", image["id"])
-        if sample in samples:
-            raise UserError(
-                f"{name}: {data.path}: {samples[sample]} and {image['file_name']} are the same sample of image id "
-                f"{source}; remove one of them"
-            )
-        samples[sample] = image["file_name"]
-        files.setdefault(source, []).append(folder / "images" / image["file_name"])
-    if not files:
-        raise UserError(
-            f"{name}: {data.path}: none of its {len(data.images)} images has a source_image_id of the annotation "
-            "file; the set was generated from another data set"
-        )
-    missing = [p for paths in files.values() for p in paths if not p.is_file()]
-    if missing:
-        raise UserError(f"{name}: {len(missing)} images of {data.path} are missing, the first {missing[0]}")
-    result = ImageFolder(name, folder, dict(sorted(files.items())))
-    if foreign:
-        result.notes.append(f"{name}: {foreign} images of other data sets were left out")
-    return result
+    for image in sorted(found.file.images, key=lambda image: found.samples[image["id"]]):
+        files.setdefault(found.layouts[image["id"]], []).append(found.img_dir / image["file_name"])
+    return ImageFolder(name, folder, dict(sorted(files.items())), found.notes)
 
 
 def _some(names: Sequence[str], limit: int = 3) -> str:

@@ -128,7 +128,9 @@ def read_result_file(path: str | Path) -> list[MethodResult]:
         if not isinstance(distances, dict):
             raise UserError(f"{path}: methods[{index}]: 'distances' must name protocols, it is {distances!r}")
         for name, values in distances.items():
-            found.append(MethodResult(protocol=str(name), metrics=_numbers(values), **common))
+            bound = values.get("bound") if isinstance(values, dict) else None  # of real images from real ones
+            name = f"{name}, {bound}" if bound else str(name)
+            found.append(MethodResult(protocol=name, metrics=_numbers(values), **common))
     return found
 
 

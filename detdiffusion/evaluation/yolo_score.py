@@ -10,20 +10,20 @@ of the image) count, all others are ignored regions, for every method and the re
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from detdiffusion.datasets.coco_json import load_json, read_coco
 from detdiffusion.evaluation.detection import METRIC_NAMES, evaluate_detection, select_ground_truth
-from detdiffusion.evaluation.fidelity import nameable_categories
-from detdiffusion.evaluation.image_folders import ImageFolder, inspect_images, read_folder, read_square
+from detdiffusion.evaluation.detections import detect_images
+from detdiffusion.evaluation.feature_cache import FeatureCache
+from detdiffusion.evaluation.fidelity import nameable_categories, scored_notes, unnamed_notes
+from detdiffusion.evaluation.image_folders import ImageFolder, note_images, read_folder
+from detdiffusion.evaluation.image_pixels import check_real_images
+from detdiffusion.perception.image_detector import ImageDetector
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import sha256_of
-
-if TYPE_CHECKING:
-    from detdiffusion.perception.detector import MMDetDetector
+from detdiffusion.utils.ranks import is_main
 
 SIZE = 512
 MIN_AREA_RATIO = 0.02
@@ -31,7 +31,7 @@ LAMA = "lama"
 
 
 def evaluate(
-    detector: MMDetDetector,
+    detector: ImageDetector,
     ann: str | Path,
     real_images: str | Path,
     methods: Mapping[str, str | Path],
@@ -41,11 +41,11 @@ def evaluate(
     samples: int | None = None,
     size: int = SIZE,
     min_area_ratio: float = MIN_AREA_RATIO,
-    checkpoint: str | Path | None = None,
     batch_size: int | None = None,
+    cache: str | Path | None = None,
     progress: bool = True,
-) -> dict:
-    """Scores methods and the real images by one detector.
+) -> dict | None:
+    """Scores methods and the real images by one detector; the processes of a torchrun share the images.
 
     Args:
         detector: whose boxes are scored, with its own threshold and NMS.
@@ -58,11 +58,12 @@ def evaluate(
         samples: images of a layout that count, the first ones; None takes all.
         size: pixels that images are resized to before the detector's own resize.
         min_area_ratio: of the filtered ground truth.
-        checkpoint: the detector's, for the record.
+        cache: folder for what the detector found; None keeps nothing.
         batch_size, progress: of the detection.
 
     Returns:
-        ``protocol``, ``sets`` (name -> metrics and counts; the first is ``real``) and ``notes``.
+        ``protocol``, ``sets`` (name -> metrics and counts; the first is ``real``), ``notes`` and ``from_cache``,
+        the number of sets that were not looked at anew; None on all processes but the first.
 
     Raises:
         UserError: an input that is missing, broken or does not belong to the rest.
@@ -70,19 +71,17 @@ def evaluate(
     source = read_coco(ann)
     notes = [source.summary()] if source.report else []
     classes = nameable_categories(source.categories, detector.classes)
-    unnamed = [c["name"] for c in source.categories if c["name"] not in classes]
-    if unnamed:
-        notes.append(
-            f"{len(unnamed)} categories that the detector cannot name are not scored: {_some(unnamed)}"
-        )
+    notes += unnamed_notes(source.categories, classes)
     truth = dict(images=source.images, annotations=source.annotations, categories=source.categories)
     truth = select_ground_truth(truth, category_ids=classes.values())
-    folders = [read_folder(name, folder, source.images) for name, folder in methods.items()]
+    folders = [
+        read_folder(name, folder, source.images, source.categories, ann) for name, folder in methods.items()
+    ]
     chosen, how = choose_ids(folders, source.images, ids, ann, stuff, real_images, notes)
     real = _real_folder(source.images, chosen, Path(real_images))
     folders = [real, *(folder.keep(chosen, samples) for folder in folders)]
     for folder in folders:
-        inspect_images(folder)
+        note_images(folder)
         notes += folder.notes
         counts = {len(files) for files in folder.files.values()}
         if len(counts) > 1:
@@ -98,16 +97,20 @@ def evaluate(
     ]
     filtered = select_ground_truth(truth, annotation_ids=prompted, ignore_others=True)
     notes += _unlike_darknet(detector)
-    sets = {}
+    sets, store = {}, FeatureCache(cache)
     for folder in folders:
-        if progress:
+        if progress and is_main():
             print(f"{folder.name}: {folder.count} images of {len(folder.files)} layouts", flush=True)
-        results, index = detect(detector, folder, truth["images"], classes, size, batch_size, progress)
-        sets[folder.name] = score(results, index, truth, filtered)
+        results, index = detect(detector, folder, truth["images"], classes, size, batch_size, store, progress)
+        if is_main():
+            sets[folder.name] = score(results, index, truth, filtered)
+    if not is_main():
+        return None
     return {
-        "protocol": _protocol(detector, ann, how, size, min_area_ratio, checkpoint, truth, prompted, samples),
+        "protocol": _protocol(detector, ann, how, size, min_area_ratio, truth, prompted, samples),
         "sets": sets,
         "notes": notes,
+        "from_cache": len(store.hits),
     }
 
 
@@ -135,9 +138,7 @@ def choose_ids(
                 notes.append(
                     f"{folder.name}: {left} layouts are not in every method's folder and were left out"
                 )
-        without = len(images) - len(common)
-        if without:
-            notes.append(f"{len(common)} of the annotation file's {len(images)} images are scored")
+        notes += scored_notes(len(common), len(images))
         return sorted(common), "layouts that every method has"
     if str(ids) == LAMA:
         chosen, how = _lama_ids(ann, stuff, real_images)
@@ -158,15 +159,16 @@ def choose_ids(
 
 
 def detect(
-    detector: MMDetDetector,
+    detector: ImageDetector,
     folder: ImageFolder,
     images: Sequence[dict],
     classes: Mapping[str, int],
     size: int = SIZE,
     batch_size: int | None = None,
+    cache: FeatureCache | None = None,
     progress: bool = True,
 ) -> tuple[list[dict], dict[int, int]]:
-    """Boxes on a method's images, in pixels of the layouts' own images.
+    """Boxes on a method's images, in pixels of the layouts' own images; see :func:`.detect_images`.
 
     Returns:
         COCO results over new image ids (one for each sample), and new id -> layout's image id.
@@ -178,14 +180,9 @@ def detect(
         for path in files:
             index[len(index) + 1] = image_id
             entries.append(dict(id=len(index), file_name=str(path.resolve()), width=size, height=size))
-    found = detector.predict(
-        entries,
-        folder.path,
-        classes,
-        batch_size=batch_size,
-        progress=progress,
-        reader=partial(read_square, size=size),
-    ).to_coco_results()
+    options = dict(size=size, batch_size=batch_size, cache=cache, progress=progress)
+    predictions, _ = detect_images(detector, entries, folder.path, classes, **options)
+    found = predictions.to_coco_results()
     for item in found:
         image = by_id[index[item["image_id"]]]
         sx, sy = image["width"] / size, image["height"] / size
@@ -223,29 +220,10 @@ def _repeat(truth: Mapping, index: Mapping[int, int]) -> dict:
     }
 
 
-def _real_folder(images: Sequence[dict], chosen: Iterable[int], folder: Path) -> ImageFolder:
+def _real_folder(images: Sequence[dict], chosen: Sequence[int], folder: Path) -> ImageFolder:
     by_id = {image["id"]: image for image in images}
-    files = {i: [folder / by_id[i]["file_name"]] for i in chosen}
-    missing = [paths[0] for paths in files.values() if not paths[0].is_file()]
-    if missing:
-        raise UserError(
-            f"real: {folder}: {len(missing)} of {len(files)} real images are missing, the first {missing[0].name}; "
-            "give their folder by --real-images: the bound is always in the table"
-        )
-    from PIL import Image
-
-    for i, (path,) in files.items():
-        try:
-            with Image.open(path) as image:
-                size = image.size
-        except OSError as error:
-            raise UserError(f"real: {path}: cannot be read as an image ({error})") from None
-        if size != (by_id[i]["width"], by_id[i]["height"]):
-            raise UserError(
-                f"real: {path}: has {size[0]} x {size[1]} pixels, but the annotation file says "
-                f"{by_id[i]['width']} x {by_id[i]['height']}; is it the folder of the real images?"
-            )
-    return ImageFolder("real", folder, files)
+    check_real_images([by_id[i] for i in chosen], folder)
+    return ImageFolder("real", folder, {i: [folder / by_id[i]["file_name"]] for i in chosen})
 
 
 def _lama_ids(ann, stuff, real_images) -> tuple[list[int], str]:
@@ -262,11 +240,13 @@ def _lama_ids(ann, stuff, real_images) -> tuple[list[int], str]:
 
 
 def _read_ids(path: str | Path) -> list[int]:
+    """Whole numbers of a json list or of a text file, each once."""
     path = Path(path)
     if path.suffix == ".json":
         ids = load_json(path, "list of image ids")
-        if isinstance(ids, dict):
-            raise UserError(f"{path}: a json list of image ids is wanted, this is an object")
+        if not isinstance(ids, list):
+            raise UserError(f"{path}: a json list of image ids is wanted, this is {_kind(ids)}")
+        wrong = [i for i in ids if isinstance(i, bool) or not isinstance(i, int)]
     else:
         try:
             ids = path.read_text(encoding="utf-8").split()
@@ -274,30 +254,31 @@ def _read_ids(path: str | Path) -> list[int]:
             raise UserError(
                 f"--ids {path}: cannot be read: {error}; give a file of image ids, or lama"
             ) from None
-    try:
-        ids = [int(i) for i in ids]
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{path}: image ids are whole numbers: {error}") from None
+        wrong = [i for i in ids if not (i.isascii() and i.isdigit())]
+    if wrong:
+        raise UserError(
+            f"{path}: image ids are whole numbers, {len(wrong)} of its {len(ids)} entries are not, the first "
+            f"{json.dumps(wrong[0])}; write them as in the annotation file's images[].id"
+        )
+    ids = [int(i) for i in ids]
     twice = len(ids) - len(set(ids))
     if twice or not ids:
         raise UserError(f"{path}: " + (f"{twice} image ids occur twice" if twice else "no image ids"))
     return ids
 
 
-def _protocol(detector, ann, how, size, min_area_ratio, checkpoint, truth, prompted, samples) -> dict:
-    test_cfg = getattr(detector.model, "test_cfg", None)
-    network = getattr(detector.model, "network_cfg", None)
-    pipeline = detector.config.test_dataloader.dataset.get("pipeline", [])
+def _kind(value) -> str:
+    return {dict: "an object", str: "a text", bool: "true or false", type(None): "null"}.get(
+        type(value), "a number"
+    )
+
+
+def _protocol(
+    detector: ImageDetector, ann, how: str, size: int, min_area_ratio: float, truth, prompted, samples
+) -> dict:
     return {
         "name": "YOLO score",
-        "detector": {
-            "config": detector.name,
-            "network": network.name if network else type(detector.model).__name__,
-            "checkpoint": str(checkpoint) if checkpoint else None,
-            "sha256": sha256_of(checkpoint) if checkpoint else None,
-            "test_cfg": _plain(test_cfg),
-            "pipeline": _plain(pipeline),
-        },
+        "detector": {**detector.describe(), **detector.settings()},
         "ann": str(ann),
         "ids": how,
         "layouts": len(truth["images"]),
@@ -314,24 +295,12 @@ def _protocol(detector, ann, how, size, min_area_ratio, checkpoint, truth, promp
 
 def _unlike_darknet(detector) -> list[str]:
     """A note where the detector is not the protocol's."""
-    cfg = getattr(detector.model, "test_cfg", None) or {}
-    nms = cfg.get("nms") or {}
-    found = (type(detector.model).__name__, cfg.get("score_thr"), nms.get("type"), nms.get("iou_threshold"))
+    settings = detector.settings()
+    nms = settings["nms"] or {}
+    found = (settings["type"], settings["score_thr"], nms.get("type"), nms.get("iou_threshold"))
     if found == ("YOLOv4", 0.25, "nms", 0.45):
         return []
     return [
         f"the detector is {found[0]} with threshold {found[1]} and NMS {found[3]}; papers' YOLO scores are of YOLOv4 "
         "with 0.25 and 0.45: compare with the rows of this table only"
     ]
-
-
-def _plain(value):
-    if isinstance(value, Mapping):
-        return {str(k): _plain(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(v) for v in value]
-    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
-
-
-def _some(names: Sequence[str], limit: int = 5) -> str:
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

@@ -37,11 +37,10 @@ def protocol_lines(result: dict) -> list[str]:
     """What the figures are of, and the notes."""
     protocol = result["protocol"]
     detector = protocol["detector"]
-    cfg = detector["test_cfg"] or {}
-    nms = cfg.get("nms") or {}
+    nms = detector["nms"] or {}
     lines = [
         f"detector: {detector['network']}, {detector['config']}, weights {detector['checkpoint']} (sha256 "
-        f"{(detector['sha256'] or '')[:12]}), threshold {cfg.get('score_thr')}, NMS {nms.get('iou_threshold')}",
+        f"{(detector['sha256'] or '')[:12]}), threshold {detector['score_thr']}, NMS {nms.get('iou_threshold')}",
         f"images: {protocol['resize']}; samples of a layout: {protocol['samples_per_layout']}",
         f"ids: {protocol['layouts']}, {protocol['ids']}",
         f"AP: {protocol['objects']} objects and {protocol['crowds']} crowds of {protocol['scored_classes']} classes; "
@@ -97,7 +96,8 @@ def _result_file(result: dict) -> dict:
     name = f"{protocol['name']}, {protocol['detector']['network']}"
     dataset = f"{protocol['ann']}, {protocol['layouts']} layouts"
     protocol = {**protocol, "name": name}
-    return result_file("yolo_score", dataset, protocol, methods, result["notes"], sets=result["sets"])
+    more = dict(sets=result["sets"], from_cache=result["from_cache"])
+    return result_file("yolo_score", dataset, protocol, methods, result["notes"], **more)
 
 
 def print_report(result: dict) -> None:

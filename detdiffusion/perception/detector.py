@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -42,6 +42,8 @@ class MMDetDetector(ImageDetector):
     Raises:
         UserError: a missing or broken config or checkpoint, weights of another model, or no class names.
     """
+
+    shows_features = True
 
     def __init__(
         self,
@@ -83,6 +85,20 @@ class MMDetDetector(ImageDetector):
         """Config, checkpoint, its checksum and the classes."""
         return dict(
             config=self.name, checkpoint=self.checkpoint, sha256=self._weights, classes=list(self.classes)
+        )
+
+    def settings(self) -> dict:
+        """See :meth:`ImageDetector.settings`; of a two-stage detector the second stage's."""
+        test_cfg = getattr(self.model, "test_cfg", None) or {}
+        final = test_cfg.get("rcnn") or test_cfg
+        network = getattr(self.model, "network_cfg", None)
+        return dict(
+            type=type(self.model).__name__,
+            network=network.name if network else type(self.model).__name__,
+            score_thr=final.get("score_thr"),
+            nms=_plain(final.get("nms")),
+            test_cfg=_plain(test_cfg),
+            pipeline=_plain(self._dataset_cfg["pipeline"]),
         )
 
     @contextlib.contextmanager
@@ -171,8 +187,10 @@ class MMDetDetector(ImageDetector):
 
         steps = self._steps()
         if from_array:
-            steps = [s for s in steps if s["type"].rpartition(".")[2] != "LoadImageFromFile"]
-            steps.insert(0, dict(type="mmdet.LoadImageFromNDArray"))
+            load = [s for s in steps if s["type"].rpartition(".")[2] == "LoadImageFromFile"]
+            floats = any(step.get("to_float32") for step in load)
+            steps = [step for step in steps if step not in load]
+            steps.insert(0, dict(type="mmdet.LoadImageFromNDArray", to_float32=floats))
         with _mmdet_scope():
             return Compose(steps)
 
@@ -190,7 +208,9 @@ class _Images(Dataset):
         image = self.images[index]
         path = self.img_dir / image["file_name"]
         if self.reader is not None:
-            return self.pipeline(dict(img=self.reader(path), img_id=image["id"]))
+            pixels = self.reader(path)
+            check_size(path, image, pixels.shape[1], pixels.shape[0])
+            return self.pipeline(dict(img=pixels, img_id=image["id"]))
         try:
             results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
         except Exception as err:
@@ -201,6 +221,15 @@ class _Images(Dataset):
         height, width = results["data_samples"].ori_shape
         check_size(path, image, width, height)
         return results
+
+
+def _plain(value):
+    """A config's value as json has it."""
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    return value if isinstance(value, (str, int, float, bool, type(None))) else str(value)
 
 
 def _mmdet_scope():

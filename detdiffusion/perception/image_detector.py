@@ -30,11 +30,13 @@ class ImageDetector:
         name: of its config, for messages.
         classes: the class names that it can give, in label order.
         default_batch_size: images at once where :meth:`predict` is not told.
+        shows_features: whether it has ``pooled_features``, see :class:`~.detector.MMDetDetector`.
     """
 
     name: str
     classes: tuple[str, ...]
     default_batch_size: int = 1
+    shows_features: bool = False
 
     def identity(self) -> dict:
         """Everything that decides what the detector finds, as json values: the key of cached predictions."""
@@ -42,6 +44,15 @@ class ImageDetector:
 
     def describe(self) -> dict:
         """How an attributes file names the detector."""
+        raise NotImplementedError
+
+    def settings(self) -> dict:
+        """What decides its boxes beside the weights, for people, as json values.
+
+        Returns:
+            ``type`` and ``network``; ``score_thr`` and ``nms`` (``type``, ``iou_threshold``), None where it has none;
+            ``pipeline``: how images become its input.
+        """
         raise NotImplementedError
 
     def detect(

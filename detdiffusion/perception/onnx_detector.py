@@ -145,6 +145,18 @@ class OnnxDetector(ImageDetector):
             config=self.name, checkpoint=self.weights, sha256=self._sha256, classes=list(self.classes)
         )
 
+    def settings(self) -> dict:
+        """See :meth:`ImageDetector.settings`."""
+        spec, nms = json.loads(self._spec), self.nms or {}
+        return dict(
+            type="ONNX",
+            network=f"{Path(self.weights).name}, {spec['output']['type']}",
+            score_thr=nms.get("score_thr"),
+            nms=dict(type="nms", iou_threshold=nms["iou_threshold"]) if nms else None,
+            test_cfg=nms,
+            pipeline=[spec["input"]],
+        )
+
     def detect(
         self,
         images: Sequence[dict],

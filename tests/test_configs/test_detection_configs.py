@@ -197,3 +197,12 @@ def test_bad_data_is_one_error(scenes, tmp_path):
     (tmp_path / "broken.json").write_text("{")
     with pytest.raises(UserError, match="broken.json: broken json at line 1"):
         build(ann_file=str(tmp_path / "broken.json"))
+
+
+def test_every_arm_logs_the_classes():
+    """The paper's table 3 needs AP by class from every training."""
+    arms = sorted((CONFIGS / "trainability").glob("*.py"))
+    assert len(arms) >= 27
+    for path in arms:
+        config = Config.fromfile(path, import_custom_modules=False)
+        assert config.val_evaluator.classwise, path.name

@@ -84,6 +84,7 @@ def test_one_process_and_two(world):
     assert one["generation/mean_score_hard"] == one["generation/mean_score"]  # every object is hard
     assert one["generation/images"] == 8 and one["generation/objects"] > 8 and one["generation/frechet"] > 0
     assert "covariance is singular" in log
+    assert one["generation/real_frechet"] > 0 and "real_frechet: one half of the real images" in log
     assert sheet.shape[1] > 2 * 128 and sheet.shape[0] > 8 * 128 and sheet.std() > 20
     two, _, _ = train(world, 2)
     assert two.keys() == one.keys()

@@ -2,7 +2,6 @@
 
 import json
 import warnings
-from collections import Counter
 
 import numpy as np
 import pytest
@@ -18,8 +17,15 @@ from detdiffusion.evaluation.extractors import (
     find_weights,
 )
 from detdiffusion.evaluation.feature_cache import FeatureCache
-from detdiffusion.evaluation.fid import SetFeatures, choose_samples, common_size, distances, extract_features
-from detdiffusion.evaluation.image_pixels import protocol_pixels, read_rgb
+from detdiffusion.evaluation.fid import (
+    SetFeatures,
+    choose_samples,
+    common_size,
+    distances,
+    extract_features,
+    format_notes,
+)
+from detdiffusion.evaluation.image_pixels import inspect_images, protocol_pixels, read_bgr, read_rgb
 from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_protocol
 from detdiffusion.utils.errors import UserError
 
@@ -83,7 +89,7 @@ torch_fidelity.register_feature_extractor("means", Means)
 
 def features_of(extractor, folder, protocol, size=None, **kwargs):
     paths = sorted(folder.iterdir())
-    size = size or protocol.size or common_size(paths, folder.name)
+    size = size or protocol.size or common_size(inspect_images(paths), folder.name)
     return extract_features(extractor, paths, protocol, size, folder.name, progress=False, **kwargs)
 
 
@@ -137,7 +143,9 @@ def test_inception_by_its_file(folders, inception, monkeypatch):
     assert real.vectors.shape == (3, 2048)
     np.testing.assert_allclose(real.vectors, expected, rtol=1e-4, atol=1e-5)
     _, notes = distances(SetFeatures(real.vectors + 1, "easy"), real, "x", False)
-    assert "3 generated and 3 real images for 2048 features" in notes[0] and "singular" in notes[0]
+    assert (
+        "easy: distance of 3 images from 3 real ones for 2048 features" in notes[0] and "singular" in notes[0]
+    )
     # found by itself in torch's hub folder, under either name
     monkeypatch.setenv("TORCH_HOME", str(inception.parent))
     folder = inception.parent / "hub" / "checkpoints"
@@ -225,25 +233,25 @@ def test_modes_become_rgb_and_are_counted(tmp_path):
     """Each mode against Pillow's or a by-hand conversion."""
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 255, (6, 8, 3), dtype=np.uint8)
-    rgb, counts = Image.fromarray(pixels), Counter()
+    rgb = Image.fromarray(pixels)
     rgb.convert("L").save(tmp_path / "gray.png")
-    assert np.array_equal(
-        np.array(read_rgb(tmp_path / "gray.png", counts))[..., 1], np.array(rgb.convert("L"))
-    )
+    assert np.array_equal(np.array(read_rgb(tmp_path / "gray.png"))[..., 1], np.array(rgb.convert("L")))
     rgb.convert("CMYK").save(tmp_path / "cmyk.jpg", quality=100)
-    assert np.abs(np.array(read_rgb(tmp_path / "cmyk.jpg", counts)).astype(int) - pixels).mean() < 12
+    assert np.abs(np.array(read_rgb(tmp_path / "cmyk.jpg")).astype(int) - pixels).mean() < 12
     alpha = np.zeros((6, 8), np.uint8)
     alpha[:, :4] = 255
     Image.fromarray(np.dstack([pixels, alpha])).save(tmp_path / "alpha.png")
-    found = np.array(read_rgb(tmp_path / "alpha.png", counts))
+    found = np.array(read_rgb(tmp_path / "alpha.png"))
     assert np.array_equal(found[:, :4], pixels[:, :4]) and (found[:, 4:] == 255).all()
     Image.fromarray((pixels[..., 0].astype(np.uint16) << 8) + 3).save(tmp_path / "deep.png")
-    assert np.array_equal(np.array(read_rgb(tmp_path / "deep.png", counts))[..., 2], pixels[..., 0])
+    assert np.array_equal(np.array(read_rgb(tmp_path / "deep.png"))[..., 2], pixels[..., 0])
     rgb.convert("P").save(tmp_path / "palette.png")
-    read_rgb(tmp_path / "palette.png", counts)
-    assert counts == {
-        "format PNG": 4,
-        "format JPEG": 1,
+    assert np.array_equal(
+        read_bgr(tmp_path / "palette.png")[..., ::-1], np.array(read_rgb(tmp_path / "palette.png"))
+    )
+    facts = inspect_images(tmp_path.iterdir())
+    assert facts.formats == {"PNG": 4, "JPEG": 1} and list(facts.sizes) == [(8, 6)]
+    assert facts.conversions == {
         "grayscale images converted to RGB": 1,
         "CMYK images converted to RGB": 1,
         "images with transparency put on white": 1,
@@ -251,7 +259,12 @@ def test_modes_become_rgb_and_are_counted(tmp_path):
         "palette images converted to RGB": 1,
     }
     (tmp_path / "torn.png").write_bytes((tmp_path / "gray.png").read_bytes()[:50])
-    for name, message in (("torn.png", "cannot be read"), ("none.png", "no such image")):
+    Image.fromarray(pixels[..., 0].astype(np.float32)).save(tmp_path / "float.tif")
+    for name, message in (
+        ("torn.png", "cannot be read"),
+        ("none.png", "no such image"),
+        ("float.tif", "holds floating-point values"),
+    ):
         with pytest.raises(UserError, match=message):
             read_rgb(tmp_path / name)
 
@@ -260,16 +273,16 @@ def test_notes_name_conversions_and_formats(folders, tmp_path):
     for i, mode in enumerate(("L", "RGB", "CMYK")):
         Image.new(mode, (40, 32)).save(tmp_path / f"{i}.jpg")
     extractor = TorchFidelityExtractor("means", device="cpu")
-    found = features_of(extractor, tmp_path, PROTOCOLS["lama_tf"], generated=True)
-    assert found.notes == [
-        f"{tmp_path.name}: 1 CMYK images converted to RGB",
-        f"{tmp_path.name}: 1 grayscale images converted to RGB",
-        f"{tmp_path.name}: 3 JPEG images where protocol lama_tf wants PNG",
+    facts = inspect_images(sorted(tmp_path.iterdir()))
+    assert [*facts.notes("easy"), *format_notes(facts, PROTOCOLS["lama_tf"], "easy")] == [
+        "easy: 1 CMYK images converted to RGB",
+        "easy: 1 grayscale images converted to RGB",
+        "easy: 3 JPEG images where protocol lama_tf wants PNG",
     ]
     with pytest.raises(UserError, match="no images"):
         extract_features(extractor, [], PROTOCOLS["modern"], (8, 8), "empty")
     with pytest.raises(UserError, match="its images have 12 sizes"):
-        common_size(sorted((folders / "real").iterdir()), "real")
+        common_size(inspect_images((folders / "real").iterdir()), "real")
 
 
 def test_samples_of_a_layout():

@@ -1,5 +1,6 @@
 """The fidelity protocol on a generator whose quality is known: it copies or spoils the real images."""
 
+import io
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ import sys
 import cv2
 import pytest
 from fidelity_world import CLASSES, write_random_detector, write_world
+from PIL import Image
 
 from detdiffusion.evaluation.fidelity import compare_sets, load_sets, score_set
 from detdiffusion.utils.errors import UserError
@@ -33,7 +35,7 @@ def as_results(truth, keep=lambda a: True):
 
 def test_bound_and_sets(data):
     bound, (easy, hard), notes = load(data)
-    assert notes == []
+    assert notes == ["1 categories that the detector cannot name are not scored: sky"]
     # whoever finds all three things of a real image has full marks by both ground truths
     every = score_set(bound, as_results(bound.full))
     assert every["bbox_mAP"] == every["bbox_mAP_full"] == pytest.approx(1)
@@ -63,7 +65,10 @@ def test_only_common_layouts_count(data):
     path.write_text(json.dumps(hard))
     bound, sets, notes = load(data)
     assert [len(s.layouts) for s in (bound, *sets)] == [5, 5, 5]
-    assert notes == ["easy: 7 layouts are not in every set and were left out"]
+    assert notes[1:] == [
+        "easy: 7 layouts are not in every set and were left out",
+        "5 of the annotation file's 12 images are scored",
+    ]
 
 
 def test_errors(data):
@@ -77,7 +82,13 @@ def test_errors(data):
         .replace('"source_image_id": 1,', '"source_image_id": 77,')
         .replace('"source_image_id": 1}', '"source_image_id": 77}')
     )
-    with pytest.raises(UserError, match="source_image_id 77"):
+    _, _, notes = load(data)
+    assert notes[1] == "easy: 1 images of other data sets were left out"
+    everything = json.loads(path.read_text())
+    for image in everything["images"]:
+        image["source_image_id"] = 77
+    path.write_text(json.dumps(everything))
+    with pytest.raises(UserError, match="none of its 12 images has a source_image_id .*has 77"):
         load(data)
 
 
@@ -141,7 +152,8 @@ def test_tool_cache_and_ranks(data, repo_root):
     sets = dict(easy=data / "easy", hard=data / "hard")
     arguments.update(fid=[str(data / "fid.py")], device="cpu", score_thr=0.01, progress=False)
     again = evaluate_fidelity(synthetic=sets, out=data / "one", **arguments)
-    assert (found[0]["from_cache"], again["from_cache"]) == (0, 2)
+    # hard has easy's pixels: its predictions and its features are at hand already in the first run
+    assert (found[0]["from_cache"], again["from_cache"]) == (2, 6)
     for result in (found[1], again):
         for key in ("sets", "bootstrap", "consistency", "methods", "notes"):
             assert json.loads(json.dumps(result[key])) == found[0][key], key
@@ -160,12 +172,75 @@ def test_tool_cache_and_ranks(data, repo_root):
     image = cv2.imread(str(data / "real" / "1.png"))
     cv2.imwrite(str(data / "real" / "1.png"), 255 - image)
     other = evaluate_fidelity(synthetic=sets, out=data / "one", **arguments)
-    assert other["from_cache"] == 0 and other["sets"]["easy"]["frechet"] != easy["frechet"]
+    assert other["from_cache"] == 4 and other["sets"]["easy"]["frechet"] != easy["frechet"]
+    real_bound(data, result, arguments)
+    modes(data, arguments)
     with pytest.raises(UserError, match="synthetic set 'hard'"):
         evaluate_fidelity(synthetic={"hard": "none"}, out=data / "one", **arguments)
     with pytest.raises(UserError, match="unknown FID protocol 'lama'.*lama_tf"):
         evaluate_fidelity(synthetic=sets, out=data / "one", **{**arguments, "fid": ["lama"]})
     bad_images(data, arguments)
+
+
+def real_bound(data, result, arguments):
+    """The row of the real images: its halves, or other real images, by the detector's features and by a protocol."""
+    from detdiffusion.apis.fidelity import evaluate_fidelity
+
+    real = result["sets"]["real"]
+    values = real["distances"]["atss"]
+    assert real["frechet"] > 0 and (values["images"], values["real_images"]) == (6, 6)
+    assert {"frechet", "kid", "precision", "recall"} <= values.keys()
+    assert values["bound"].startswith("one half of the real images against the other, 6 and 6 images")
+    assert f"about {real['frechet'] / 2:.3f} at 12" in result["protocol"]["frechet_reference"]
+    assert sum("between halves of 6 images" in note for note in result["notes"]) == 1
+    (data / "others").mkdir()
+    source = json.loads((data / "real.json").read_text())
+    for image in source["images"]:
+        pixels = cv2.imread(str(data / "real" / image["file_name"]))
+        cv2.imwrite(str(data / "others" / image["file_name"]), pixels[::-1])
+    run = dict(arguments, synthetic={"easy": data / "easy"}, out=data / "one")
+    found = evaluate_fidelity(**run, real_reference=(data / "real.json", data / "others"))
+    values = found["sets"]["real"]["distances"]["atss"]
+    assert (values["images"], values["real_images"]) == (12, 12)
+    assert values["bound"].startswith("12 other real images of ") and values["frechet"] > 0
+    assert not any("halves" in note for note in found["notes"])
+    with pytest.raises(UserError, match="12 of its 12 images are among the real images"):
+        evaluate_fidelity(**run, real_reference=(data / "real.json", data / "real"))
+    (data / "others" / "7.png").unlink()
+    with pytest.raises(UserError, match="1 of 12 real images are missing, the first 7.png.*--real-reference"):
+        evaluate_fidelity(**run, real_reference=(data / "real.json", data / "others"))
+
+
+def modes(data, arguments):
+    """Gray, CMYK and transparent files are converted and counted as for FID; AP sees what lies on white."""
+    from detdiffusion.apis.fidelity import evaluate_fidelity
+
+    folder = data / "easy" / "images"
+    kept = {name: (folder / name).read_bytes() for name in ("1001.png", "1002.png", "1003.png")}
+    found = []
+    for mode in ("RGBA", "RGB"):
+        with Image.open(io.BytesIO(kept["1001.png"])) as image:
+            rgba = image.convert("RGBA")
+        rgba.putalpha(0)
+        (rgba if mode == "RGBA" else Image.new("RGB", rgba.size, "white")).save(folder / "1001.png")
+        for name, other in (("1002.png", "L"), ("1003.png", "CMYK")):
+            with Image.open(io.BytesIO(kept[name])) as image:
+                converted = image.convert(other)
+            if mode == "RGB":
+                converted = converted.convert("RGB")
+            converted.save(folder / name, format="TIFF")
+        run = dict(arguments, synthetic={"easy": data / "easy"}, out=data / "modes", fid=[])
+        found.append(evaluate_fidelity(**run))
+    assert found[0]["sets"] == found[1]["sets"]
+    notes = [[line for line in one["notes"] if line.startswith("easy: 1 ")] for one in found]
+    assert notes[0] == [
+        "easy: 1 CMYK images converted to RGB",
+        "easy: 1 grayscale images converted to RGB",
+        "easy: 1 images with transparency put on white",
+    ]
+    assert notes[1] == []
+    for name, content in kept.items():
+        (folder / name).write_bytes(content)
 
 
 def bad_images(data, arguments):
@@ -179,12 +254,20 @@ def bad_images(data, arguments):
     with pytest.raises(UserError, match=r"1003.png \(image id 1003\): the file has 20 x 24 pixels"):
         evaluate_fidelity(**run)
     (folder / "1003.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"1003.png \(image id 1003\): cannot be read"):
+    with pytest.raises(UserError, match="1003.png: cannot be read as an image"):
         evaluate_fidelity(**run)
     (folder / "1003.png").unlink()
-    with pytest.raises(UserError, match="1 of 12 images are missing"):
+    with pytest.raises(UserError, match="hard: 1 of 12 images of .* are missing in .*, the first 1003.png"):
         evaluate_fidelity(**run)
     for path in folder.iterdir():
         path.unlink()
-    with pytest.raises(UserError, match="12 of 12 images are missing"):
+    with pytest.raises(UserError, match="hard: 12 of 12 images of .* are missing"):
+        evaluate_fidelity(**run)
+    run["synthetic"] = {"easy": data / "easy"}
+    with pytest.raises(UserError, match="real: .*12 of 12 real images are missing.*--real-images"):
+        evaluate_fidelity(**dict(run, real_images=data))
+    cv2.imwrite(str(data / "real" / "2.png"), pixels)
+    with pytest.raises(
+        UserError, match="real: .*2.png: has 32 x 24 pixels, but the annotation file says 64 x 48"
+    ):
         evaluate_fidelity(**run)

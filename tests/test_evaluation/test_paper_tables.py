@@ -24,7 +24,11 @@ def write(path, kind, methods, dataset="MiniScenes val", protocol="prompted obje
 @pytest.fixture
 def fidelity(tmp_path):
     methods = [
-        dict(method="real", metrics=dict(bbox_mAP=0.7, bbox_mAP_50=0.95, bbox_mAP_75=0.8)),
+        dict(
+            method="real",
+            metrics=dict(bbox_mAP=0.7, bbox_mAP_50=0.95, bbox_mAP_75=0.8),
+            distances=dict(lama_tf=dict(fid=12.5, images=5, bound="halves of 5 and 5 images")),
+        ),
         dict(
             method="easy",
             metrics=dict(bbox_mAP=0.3111, bbox_mAP_50=0.8, bbox_mAP_75=-1.0, frechet=1.05),
@@ -56,10 +60,13 @@ def test_methods_find_their_rows(fidelity):
     easy = line_of(tables, 1, "easy")
     assert easy.ours == pytest.approx({"FID": 19.664, "mAP": 31.11, "AP50": 80.0})
     assert (easy.dataset, easy.protocol) == ("MiniScenes val", "lama_tf; prompted objects, atss")
+    real = line_of(tables, 1, "real")  # the bound, and what it is
+    assert real.ours["FID"] == 12.5
+    assert real.protocol == "lama_tf, halves of 5 and 5 images; prompted objects, atss"
     cells = cells_of(TABLES[0], easy)
     assert cells[1:9] == ["19.66", "19.66", "31.2", "31.1", "40.2", "80.0", "35.6", NOT_RUN]
     bound = cells_of(TABLES[0], line_of(tables, 1, "real"))
-    assert bound[1:5] == ["–", NOT_RUN, "–", "70.0"]
+    assert bound[1:5] == ["–", "12.50", "–", "70.0"]
     assert len(notes) == 1 and "'my model'" in notes[0]
     for number, lines in tables.items():
         for line in lines:

@@ -2,7 +2,9 @@
 
 import csv
 import json
+import os
 import runpy
+import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +15,8 @@ from square_detector import draw, write_detector, write_squares
 
 from detdiffusion.apis.darknet import from_darknet
 from detdiffusion.evaluation import yolo_score
-from detdiffusion.evaluation.image_folders import inspect_images, read_folder, read_square
+from detdiffusion.evaluation.image_folders import note_images, read_folder
+from detdiffusion.evaluation.image_pixels import read_bgr
 from detdiffusion.evaluation.results import read_result_file
 from detdiffusion.perception.detector import MMDetDetector
 from detdiffusion.utils.errors import UserError
@@ -110,6 +113,10 @@ def test_ids(detector, data):
     assert "1 ids are not images of" in error_of("5")
     assert "1 image ids occur twice" in error_of(f"{ids[0]} {ids[0]}")
     assert "whole numbers" in error_of("a b") and "no image ids" in error_of("")
+    for wrong in ("139.0", "true", '"139"', "null", "[139]"):
+        message = error_of(f"[{ids[0]}, {wrong}]", "ids.json")
+        assert f"1 of its 2 entries are not, the first {wrong}" in message
+    assert 'the first "139.0"' in error_of(f"{ids[1]} 139.0") and "is an object" in error_of("{}", "ids.json")
     with pytest.raises(UserError, match="--stuff"):
         evaluate(detector, root, methods, ids="lama")
     with pytest.raises(UserError, match="cannot be read"):
@@ -142,21 +149,21 @@ def test_modes_are_converted_and_counted(detector, data):
         draw(cells[i], (64, 64) if mode != "L" else (96, 64)).convert(mode).save(root / "modes" / f"{i}.tif")
     result = evaluate(detector, root, {"modes": root / "modes"})
     for note in (
-        "2 images are transparent",
-        "1 images are CMYK",
-        "1 images are grayscale",
-        "1 images are palette",
+        "2 images with transparency put on white",
+        "1 CMYK images converted to RGB",
+        "1 grayscale images converted to RGB",
+        "1 palette images converted to RGB",
     ):
-        assert f"modes: {note} and were converted to RGB" in result["notes"]
+        assert f"modes: {note}" in result["notes"]
     assert "modes: 1 of 6 images have another size than the 64 x 64 of most" in result["notes"]
     # all but the grey one are read as they were
     assert result["sets"]["modes"]["filtered_bbox_mAP"] > 0.75
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     clear.save(root / "clear.png")
-    assert (read_square(root / "clear.png", 16) == 255).all()
+    assert (read_bgr(root / "clear.png", 16) == 255).all()
     blue = Image.new("RGB", (8, 4), (0, 0, 255))
     blue.save(root / "blue.png")
-    assert read_square(root / "blue.png", 16)[3, 3].tolist() == [255, 0, 0]  # BGR
+    assert read_bgr(root / "blue.png", 16)[3, 3].tolist() == [255, 0, 0]  # BGR
 
 
 def test_bad_folders(detector, data):
@@ -180,14 +187,15 @@ def test_bad_folders(detector, data):
     (root / "empty" / "0139.jpg").unlink()
     (root / "empty" / "146.png").write_text("<html>")
     with pytest.raises(UserError, match="146.png: cannot be read as an image"):
-        inspect_images(read_folder("x", root / "empty", coco["images"]))
+        note_images(read_folder("x", root / "empty", coco["images"]))
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(root / "empty" / "146.png")
-    with pytest.raises(UserError, match="146.png: has more than 8 bits"):
-        inspect_images(read_folder("x", root / "empty", coco["images"]))
+    folder = read_folder("x", root / "empty", coco["images"])
+    note_images(folder)
+    assert "x: 1 16-bit images cut to 8 bit" in folder.notes
     whole = (root / "real" / coco["images"][0]["file_name"]).read_bytes()
     (root / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="cut.png: cannot be read"):
-        read_square(root / "cut.png", 64)
+        read_bgr(root / "cut.png", 64)
     other = make(root / "other", {list(cells)[1]: []}, lambda i, k: f"{i}.png")
     one = make(root / "one", {list(cells)[0]: []}, lambda i, k: f"{i}.png")
     with pytest.raises(UserError, match="no layout in common"):
@@ -235,11 +243,14 @@ def test_folders_of_the_generator(detector, data):
     changed["images"] += [dict(changed["images"][0], id=77, sample_index=0)]
     changed["images"][0]["sample_index"] = 0
     path.write_text(json.dumps(changed))
-    with pytest.raises(UserError, match="are the same sample"):
+    with pytest.raises(
+        UserError,
+        match="images 77 and 900 are both layout 139, sample_index 0|images 900 and 77 are both file 900.png",
+    ):
         evaluate(detector, root, {"hard": root / "set"})
     path.write_text(text)
     (root / "set" / "images" / "901.png").unlink()
-    with pytest.raises(UserError, match="1 images of .* are missing, the first .*901.png"):
+    with pytest.raises(UserError, match="1 of 6 images of .* are missing in .*, the first 901.png"):
         evaluate(detector, root, {"hard": root / "set"})
 
 
@@ -273,6 +284,7 @@ def test_tool(detector, data, repo_root, monkeypatch, capsys):
     result = json.loads((root / "out" / "yolo_score.json").read_text())
     assert list(result["sets"]) == ["real", "m", "again"] and result["sets"]["m"] == result["sets"]["again"]
     assert len(result["protocol"]["detector"]["sha256"]) == 64
+    assert (root / "out" / "yolo_score.md").is_file() and result["from_cache"] == 1  # again is m
     read = read_result_file(root / "out" / "yolo_score.json")
     assert [one.method for one in read] == ["real", "m", "again"]
     assert {one.dataset for one in read} == {f"{root / 'instances.json'}, 6 layouts"}
@@ -283,6 +295,27 @@ def test_tool(detector, data, repo_root, monkeypatch, capsys):
     assert [line["set"] for line in lines] == ["real", "m", "again"]
     assert float(lines[1]["filtered_bbox_mAP"]) == result["sets"]["m"]["filtered_bbox_mAP"]
     assert "| real (bound) | 6 | 6 | 12 |" in (root / "out" / "yolo_score.md").read_text()
+    main()  # all three sets from the cache
+    second = json.loads((root / "out" / "yolo_score.json").read_text())
+    assert second.pop("from_cache") == 3
+    environment = dict(os.environ, PYTHONPATH=str(repo_root), OMP_NUM_THREADS="1")
+    ranks = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port"]
+    ranks += [str(21000 + os.getpid() % 20000), str(repo_root / "tools" / command[0]), *command[1:]]
+    done = subprocess.run(
+        [*ranks, "--cache", str(root / "other")], capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("real (bound)") == 1  # one process talks
+    third = json.loads((root / "out" / "yolo_score.json").read_text())
+    for other in (second, third):
+        for key in ("sets", "methods", "notes", "protocol"):
+            assert other[key] == result[key], key
+    draw([], (64, 64)).save(
+        next((root / "m").iterdir())
+    )  # other pixels: nothing stale comes out of the cache
+    main()
+    other = json.loads((root / "out" / "yolo_score.json").read_text())
+    assert other["from_cache"] == 2 and other["sets"]["m"]["detections"] == 10
     for bad in (["--images", "real=x"], ["--images", "a=x", "a=y"], ["--samples", "0"], ["--min-area", "1"]):
         monkeypatch.setattr(sys, "argv", [*command, *bad])
         with pytest.raises(SystemExit, match="2"):
