@@ -43,6 +43,18 @@ def _safe_globals() -> list:
     return safe
 
 
+def find_checkpoint(path: str | os.PathLike) -> Path:
+    """The path, ``~`` expanded, of a file that is there.
+
+    Raises:
+        UserError: no such file, with the checkpoints beside it.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        raise UserError(f"checkpoint {path} does not exist{_siblings(path)}.")
+    return path
+
+
 def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
     """Read a checkpoint with ``weights_only=True`` and an allow-list for what mmengine stores.
 
@@ -59,9 +71,7 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
     """
     import torch
 
-    path = Path(path).expanduser()
-    if not path.is_file():
-        raise UserError(f"checkpoint {path} does not exist{_siblings(path)}.")
+    path = find_checkpoint(path)
     try:
         with torch.serialization.safe_globals(_safe_globals()):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)

@@ -294,10 +294,8 @@ def build_strategy(
         if key in parameters:
             cfg.setdefault(key, value)
     del cfg["type"]
-    try:
-        return cls(
-            **cfg
-        )  # not by the registry, which would look in the default scope: mmdet's, after a detector
+    try:  # not by the registry, which would look in the default scope: mmdet's, after a detector
+        return cls(**cfg)
     except UserError:
         raise
     except (TypeError, AttributeError) as error:

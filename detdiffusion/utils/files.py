@@ -10,6 +10,9 @@ from pathlib import Path
 
 from .errors import UserError
 
+TEMPORARY = ".tmp-"
+"""How the names of temporary files begin."""
+
 
 def write_atomic(path: str | os.PathLike, data: bytes) -> None:
     """Writes ``data`` to ``path`` by temporary file, fsync and rename; makes missing parent folders.
@@ -21,7 +24,7 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(prefix=f".tmp-{path.name}-", dir=path.parent)
+        fd, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
