@@ -14,7 +14,7 @@ from detdiffusion.perception.extraction import nameable_ids
 from detdiffusion.perception.image_detector import load_detector
 from detdiffusion.perception.predictions import read_results
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.files import check_writable, write_atomic
 
 
 def run_quality_gate(
@@ -66,6 +66,7 @@ def run_quality_gate(
     inputs = [Path(p).resolve() for p in (source, predictions) if p is not None]
     if out.resolve() in inputs:
         raise UserError(f"{out}: --out would overwrite an input file; choose another name")
+    check_writable(out)
     file = read_coco(source)
     coco = dict(
         info=file.info,

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import TEMPORARY, write_atomic
+from detdiffusion.utils.files import TEMPORARY, check_writable, write_atomic
 
 from .manifest import lock
 
@@ -23,7 +23,7 @@ def check_run(out_dir: Path, run: Mapping) -> None:
         run: the facts that are known already.
 
     Raises:
-        UserError: the folder is a file, or holds another run or things that are no set.
+        UserError: the folder is a file, cannot be written, or holds another run or things that are no set.
     """
     if out_dir.exists() and not out_dir.is_dir():
         raise UserError(f"{out_dir}: --out is a file, but a folder is wanted")
@@ -31,6 +31,7 @@ def check_run(out_dir: Path, run: Mapping) -> None:
         _compare(out_dir, json.loads(json.dumps(run)), set(run))
     elif out_dir.exists():
         _check_empty(out_dir)
+    check_writable(out_dir)
 
 
 def open_run(out_dir: Path, run: Mapping, patience: float) -> int:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from detdiffusion.datasets.image_files import unreadable
+from detdiffusion.datasets.image_files import cut_off, unreadable
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
@@ -191,6 +191,8 @@ class _Images(Dataset):
         path = self.img_dir / image["file_name"]
         if self.reader is not None:
             return self.pipeline(dict(img=self.reader(path), img_id=image["id"]))
+        if cut_off(path):
+            raise unreadable(path, image["id"])
         try:
             results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
         except Exception as err:

@@ -42,6 +42,25 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
                 os.unlink(temporary)
 
 
+def check_writable(path: str | os.PathLike, option: str = "--out") -> None:
+    """Whether a file or folder can be made at a path: for before the work whose result goes there.
+
+    Args:
+        path: need not exist.
+        option: of the command line, for the message.
+
+    Raises:
+        UserError: a file stands where a folder is wanted, or the place is read-only.
+    """
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    if place != Path(path).absolute() and not place.is_dir():
+        raise UserError(f"{path}: {option} cannot be made: {place} is a file, no folder")
+    if not os.access(place, os.W_OK):
+        raise UserError(f"{path}: {option} cannot be written: {place} is read-only for this user")
+
+
 def sha256_of(path: str | os.PathLike) -> str:
     """SHA-256 of a file's bytes, as hexadecimal text."""
     digest = hashlib.sha256()
