@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from detdiffusion.apis.inferencer import DetDiffusionInferencer, editor_class
+from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
 from detdiffusion.apis.layout_source import LayoutSource
 from detdiffusion.engine.checkpoint import find_checkpoint
 from detdiffusion.engine.ranks import Ranks
@@ -271,8 +271,11 @@ def _without_places(value: object) -> object:
 
 
 def _weights_digest(model: torch.nn.Module) -> str:
+    """Of the weights that draw: a mask head without a checkpoint is another one in every process."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if name.startswith(TRAINING_ONLY):
+            continue
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

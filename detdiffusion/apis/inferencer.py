@@ -16,7 +16,8 @@ from detdiffusion.utils.errors import UserError
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-_TRAINING_ONLY = ("mask_head.", "perception_loss.")
+TRAINING_ONLY = ("mask_head.", "perception_loss.")
+"""Names of weights begin so that drawing does without."""
 
 
 def editor_class(cfg: Config) -> type:
@@ -82,7 +83,7 @@ class DetDiffusionInferencer:
             self.model = MODELS.build(self.config.model)
         if stored is not None:
             # the mask head only trains: drawing does without it
-            load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}", ignore=_TRAINING_ONLY)
+            load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}", ignore=TRAINING_ONLY)
         self.model.to(self.device).eval()
 
     def __call__(
