@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
+from tiny_folder import write_diffusers_folder
 from tiny_generation import draw, pixels, write_config, write_world
 
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
@@ -220,6 +221,18 @@ def test_other_weights_at_the_same_place(world, tmp_path):
     torch.manual_seed(1)
     with pytest.raises(UserError, match="another run.*weights_sha256"):
         draw(world, tmp_path, checkpoint=None, limit=3)
+
+
+def test_a_mask_head_of_another_process_is_not_another_run(world, repo_root, tmp_path):
+    """It is drawn at random where there is no checkpoint, and drawing does without it."""
+    options = [f"layout_folder={write_diffusers_folder(tmp_path / 'tiny')}", f"data_root={world}"]
+    config = str(repo_root / "configs/detdiffusion_miniscenes.py")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        counts = draw(
+            world, tmp_path / "set", config=config, checkpoint=None, cfg_options=options, limit=1 + seed
+        )
+    assert (counts["already_there"], counts["written"]) == (1, 1)
 
 
 @pytest.mark.parametrize(
