@@ -45,9 +45,7 @@ class Torchrun:
         """
         missing = [name for name in _VARIABLES if not os.environ.get(name)]
         if missing:
-            raise UserError(
-                f"torchrun's environment is wanted, but {', '.join(missing)} is not set: start with {start}"
-            )
+            raise UserError(f"torchrun's variables {', '.join(missing)} are not set: start with {start}")
 
         def whole(name: str, low: int, high: int | None = None) -> int:
             text = os.environ[name]

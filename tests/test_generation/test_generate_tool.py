@@ -262,7 +262,7 @@ def test_bad_input(world, tmp_path, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(strategy="hart"), "unknown strategy 'hart'; did you mean hard"),
+        (dict(strategy="hart"), "unknown strategy 'hart', did you mean hard"),
         (dict(strategy="mix", strategy_options=dict(ration=0.3)), "unknown option.s. ration; it takes ratio"),
         (
             dict(strategy="per-class", strategy_options=dict(attributes=dict(bal="hard"))),

@@ -29,8 +29,8 @@ def test_what_torchrun_says(environment):
 @pytest.mark.parametrize(
     ("variables", "message"),
     [
-        (dict(MASTER_PORT=None), "MASTER_PORT is not set: start with .*torchrun"),
-        (dict(MASTER_PORT="", RANK=None), "RANK, MASTER_PORT is not set"),
+        (dict(MASTER_PORT=None), "MASTER_PORT are not set: start with .*torchrun"),
+        (dict(MASTER_PORT="", RANK=None), "RANK, MASTER_PORT are not set"),
         (dict(MASTER_PORT="tcp"), "MASTER_PORT is 'tcp', but a whole number from 1 to 65535 is wanted"),
         (dict(MASTER_PORT="70000"), "MASTER_PORT is '70000'"),
         (dict(RANK="2"), "RANK is '2', but a whole number from 0 to 1"),
