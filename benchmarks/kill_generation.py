@@ -311,6 +311,11 @@ def compare(killed: Path, whole: Path) -> dict:
     )
 
 
+def settings_of(args) -> list[str]:
+    """All options but the place of the result."""
+    return [f"--{name.replace('_', '-')} {value}" for name, value in vars(args).items() if name != "out"]
+
+
 def main() -> None:
     args = parse_args()
     import torch
@@ -351,7 +356,10 @@ def main() -> None:
         kills = [one for one in killer.log if one["killed"]]
         result = dict(
             date=datetime.date.today().isoformat(),
-            command=" ".join(["python", "benchmarks/kill_generation.py", *sys.argv[1:]]),
+            command=" ".join(["python benchmarks/kill_generation.py", *settings_of(args)]),
+            how="fork: ranks forked from a process that has imported everything and built the model, so that kills "
+            "fall on the work; command: tools/generate.py or tools/dist_generate.sh, where the launcher alone may be "
+            "the victim",
             hardware=f"{platform.processor() or platform.machine()}, {os.cpu_count()} CPU cores, one thread a rank",
             wall_minutes=round((time.monotonic() - began) / 60, 1),
             kills=len(kills),

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 
-from detdiffusion.apis.inferencer import DetDiffusionInferencer
-from detdiffusion.apis.layout_source import read_layouts, with_attributes
+from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
+from detdiffusion.apis.layout_source import LayoutSource
+from detdiffusion.utils.checkpoint import find_checkpoint
 from detdiffusion.engine.ranks import Ranks
 from detdiffusion.generation.background import BackgroundWriter
 from detdiffusion.generation.disk import DiskGuard
-from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.generate import Progress, check_positive, generate
-from detdiffusion.generation.oversampling import repeat_factors, samples_of
 from detdiffusion.generation.planning import Drawing, batches_to_draw, plan
-from detdiffusion.generation.strategies import build_strategy
+from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
-from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.structures import Layout
+from detdiffusion.utils.config import load_config
+from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.visualization.preview import LivePreview
@@ -74,7 +74,8 @@ def generate_dataset(
         seed: other seeds give other ids and other noise.
         samples_per_image: images a layout.
         batch_size: images at once on each rank; part of what decides the last grey level. Halved when memory runs out.
-        limit: only the first layouts.
+        limit: draw only the first layouts. The set is the beginning of the whole one, and a later call with a larger
+            limit, or none, adds the rest.
         steps, guidance_scale: of the sampler.
         split: entry of the config's ``layout_datasets`` with the layouts ('train': else the training data).
         ann, img_dir: other COCO json files (and their images) in place of the split's.
@@ -102,13 +103,15 @@ def generate_dataset(
         )
     ranks = Ranks(launcher)
     try:
-        inferencer = DetDiffusionInferencer(config, checkpoint, ranks.device(device), cfg_options)
-        side = _image_size(inferencer.model, height, width)
-        layouts = _Layouts.read(inferencer, config, split, ann, img_dir, attributes, limit)
-        chosen = layouts.strategy(strategy, strategy_options, ranks.say)
-        editor = layouts.editor(edits)
-        samples = layouts.samples(oversample_thr, samples_per_image, seed, ranks.say)
-        drawings = plan(layouts.layouts, chosen, seed, samples, editor, SUFFIXES[image_format])
+        # Everything that may be wrong with the command is looked at before the model, which takes minutes to load.
+        device = choose_device(ranks.device(device))
+        cfg = load_config(config, cfg_options)
+        wants_attributes = editor_class(cfg).writes_attributes(cfg.model)
+        source = LayoutSource.read(cfg, config, split, ann, img_dir, attributes, wants_attributes)
+        chosen = source.strategy(strategy, strategy_options, ranks.say)
+        editor = source.editor(edits)
+        samples = source.samples(oversample_thr, samples_per_image, seed, limit, ranks.say)
+        drawings = plan(source.layouts[:limit], chosen, seed, samples, editor, SUFFIXES[image_format])
         run = dict(
             strategy=chosen.name,
             edits=editor.name if editor else None,
@@ -119,13 +122,17 @@ def generate_dataset(
             width=width,
             format=image_format if image_format == "png" else f"jpeg {jpeg_quality}",
             checkpoint=None if checkpoint is None else Path(checkpoint).name,
-            checkpoint_sha256=None if checkpoint is None else sha256_of(checkpoint),
-            model_sha256=_digest(_without_places(inferencer.config.model.to_dict())),
-            # a checkpoint has all weights; without one they are those that lay where the config says
-            weights_sha256=_weights_digest(inferencer.model) if checkpoint is None else None,
-            annotation_files={Path(path).name: sha256_of(path) for path in layouts.ann_files},
-            attributes_sha256=sha256_of(layouts.attributes) if layouts.attributes else None,
+            checkpoint_sha256=None if checkpoint is None else sha256_of(find_checkpoint(checkpoint)),
+            model_sha256=_digest(_without_places(cfg.model.to_dict())),
+            annotation_files={Path(path).name: sha256_of(path) for path in source.ann_files},
+            layouts_sha256=source.digest,
+            attributes_sha256=sha256_of(source.file.path) if source.file else None,
         )
+        check_run(Path(out), run)
+        inferencer = DetDiffusionInferencer(cfg, checkpoint, device)
+        side = _image_size(inferencer.model, height, width)
+        # a checkpoint has all weights; without one they are those that lay where the config says
+        run["weights_sha256"] = _weights_digest(inferencer.model) if checkpoint is None else None
 
         def infer(batch: Sequence[Layout], generators) -> dict:
             return inferencer(
@@ -141,7 +148,7 @@ def generate_dataset(
             return CocoWriter(
                 out,
                 run,
-                layouts.categories,
+                source.categories,
                 checksums=verify,
                 rank=ranks.rank,
                 patience=_PATIENCE,
@@ -153,9 +160,9 @@ def generate_dataset(
             session = _Session(
                 Path(out), ranks, writer, drawings, batch_size, DiskGuard(Path(out), round(min_free_mb * 1e6))
             )
-            session.introduce(chosen.name, len(layouts.layouts), seed, verify)
+            session.introduce(chosen.name, len(samples), seed, verify)
             session.disk.check_start(session.missing, side[0] * side[1], image_format, writer.mean_bytes)
-            preview = LivePreview(Path(out) / PREVIEW, layouts.categories, 0 if ranks.rank else preview_every)
+            preview = LivePreview(Path(out) / PREVIEW, source.categories, 0 if ranks.rank else preview_every)
             return session.run(infer, preview, Progress() if progress and not ranks.rank else None, verify)
     finally:
         ranks.close()
@@ -246,81 +253,6 @@ class _Session:
             )
 
 
-@dataclass
-class _Layouts:
-    """Layouts with attributes, and what may be said about them."""
-
-    layouts: list[Layout]
-    categories: list[dict]
-    classes: list[str]
-    ann_files: list[str]
-    attributes: str | None
-    file: AttributesFile | None
-    config: str
-
-    @classmethod
-    def read(cls, inferencer, config, split, ann, img_dir, attributes, limit) -> _Layouts:
-        dataset, attributes = read_layouts(inferencer.config, config, split, ann, img_dir, attributes)
-        file = None
-        if inferencer.model.layout_tokenizer.attributes:
-            if attributes is None:
-                raise UserError(
-                    f"the model of {config} wants attributes, but no file is named: give --attributes FILE "
-                    "(tools/extract_attributes.py writes it)"
-                )
-            file = AttributesFile.read(attributes)
-        return cls(
-            dataset.layouts[:limit],
-            dataset.categories,
-            dataset.classes,
-            dataset.ann_files,
-            attributes if file else None,
-            file,
-            config,
-        )
-
-    @property
-    def nameable(self) -> list[str] | None:
-        return self.file.info.get("nameable") if self.file else None
-
-    def strategy(self, strategy: str | dict, options: Mapping | None, say: Callable[[str], None]):
-        """The strategy; the layouts get the attributes that it works on."""
-        levels = dict(levels=self.file.words[:-1]) if self.file else {}
-        chosen = build_strategy(strategy, self.nameable, **levels, **(options or {}))
-        if self.file is None:
-            if chosen.name != "origin":
-                raise UserError(
-                    f"strategy {strategy!r}: the model of {self.config} writes no attributes; use 'origin'"
-                )
-            return chosen
-        if hasattr(chosen, "check_classes"):
-            chosen.check_classes(self.classes)
-        self.layouts = with_attributes(self.layouts, self.file, chosen, self.config, self.ann_files, say)
-        return chosen
-
-    def editor(self, edits: Mapping[str, float] | None) -> LayoutEdits | None:
-        """The edits, if there are any."""
-        if not edits:
-            return None
-        return LayoutEdits.from_options(
-            edits, nameable=self.nameable, categories=self.categories, layouts=self.layouts
-        )
-
-    def samples(
-        self, threshold: float | None, samples: int, seed: int, say: Callable[[str], None]
-    ) -> int | list[int]:
-        """Images a layout."""
-        if threshold is None:
-            return samples
-        counts = samples_of(self.layouts, repeat_factors(self.layouts, threshold), samples, seed)
-        more = sum(count > samples for count in counts)
-        say(
-            f"oversampling classes in less than {threshold:.3g} of the layouts: {more} of {len(counts)} layouts get "
-            f"more images, {sum(counts)} images in all instead of {samples * len(counts)}"
-        )
-        return counts
-
-
 def _image_size(model, height: int | None, width: int | None) -> tuple[int, int]:
     """Pixels of the images that the model is going to draw."""
     scale = model.latent_scale
@@ -339,8 +271,11 @@ def _without_places(value: object) -> object:
 
 
 def _weights_digest(model: torch.nn.Module) -> str:
+    """Of the weights that draw: a mask head without a checkpoint is another one in every process."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
+        if name.startswith(TRAINING_ONLY):
+            continue
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,14 +13,43 @@ from detdiffusion.utils.config import config_errors, load_config
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 
-_TRAINING_ONLY = ("mask_head.", "perception_loss.")
+if TYPE_CHECKING:
+    from mmengine.config import Config
+
+TRAINING_ONLY = ("mask_head.", "perception_loss.")
+"""Names of weights begin so that drawing does without."""
+
+
+def editor_class(cfg: Config) -> type:
+    """The class of a generator's config, for questions that need no weights.
+
+    Raises:
+        UserError: the config has no model, or none that draws layouts.
+    """
+    from mmengine.registry import init_default_scope
+
+    import detdiffusion.models  # noqa: F401  registers the editor
+    from detdiffusion.registry import MODELS
+
+    if "model" not in cfg:
+        raise UserError(f"{cfg.filename}: not a generator's config: it lacks 'model'")
+    init_default_scope("detdiffusion")
+    kind = cfg.model.get("type")
+    cls = kind if isinstance(kind, type) else MODELS.get(str(kind))
+    if cls is None:
+        raise UserError(
+            f"{cfg.filename}: no model {kind!r} is registered; correct model.type, or import it by custom_imports"
+        )
+    if not hasattr(cls, "infer"):
+        raise UserError(f"{cfg.filename}: its model {cls.__name__} cannot draw layouts")
+    return cls
 
 
 class DetDiffusionInferencer:
     """Builds the editor of a config and draws layouts with it.
 
     Args:
-        config: path (or ``package::file.py``) of a generator's config.
+        config: path (or ``package::file.py``) of a generator's config, or the parsed config.
         checkpoint: what ``tools/train.py`` saved (its ``state_dict`` holds the averaged weights where the
             config averages), or None to use the weights that the config itself names by ``from_pretrained``.
         device: torch device; None takes CUDA where it is available.
@@ -35,30 +65,25 @@ class DetDiffusionInferencer:
 
     def __init__(
         self,
-        config: str | Path,
+        config: str | Path | Config,
         checkpoint: str | Path | None,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         cfg_options: Sequence[str] | None = None,
     ) -> None:
-        from mmengine.registry import init_default_scope
-
-        import detdiffusion.models  # noqa: F401  registers the editor
-        from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
+        from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
         from detdiffusion.registry import MODELS
 
         self.device = choose_device(device)  # before minutes of loading
-        self.config = load_config(str(config), cfg_options)
-        if "model" not in self.config:
-            raise UserError(f"{config}: not a generator's config: it lacks 'model'")
-        init_default_scope("detdiffusion")
+        parsed = not isinstance(config, (str, Path))
+        self.config = config if parsed else load_config(str(config), cfg_options)
+        config = self.config.filename
+        editor_class(self.config)
         stored = None if checkpoint is None else load_checkpoint(checkpoint)
         with config_errors(config):
             self.model = MODELS.build(self.config.model)
-        if not hasattr(self.model, "infer"):
-            raise UserError(f"{config}: its model {self.config.model.type} cannot draw layouts")
         if stored is not None:
             # the mask head only trains: drawing does without it
-            load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}", ignore=_TRAINING_ONLY)
+            load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}", ignore=TRAINING_ONLY)
         self.model.to(self.device).eval()
 
     def __call__(

@@ -2,17 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+
 from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.generation.edits import LayoutEdits
+from detdiffusion.generation.oversampling import repeat_factors, samples_of
+from detdiffusion.generation.strategies import build_strategy
 from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
 
 _SAME_BOX = 0.01  # pixels: boxes pass through float32 on the way
+
+
+@dataclass
+class LayoutSource:
+    """All layouts of a set with their attributes, and what may be said about them.
+
+    Class frequencies, for ``swap`` and for oversampling, are those of all layouts, however few of them are drawn.
+
+    Attributes:
+        layouts: of all images that the data set's filter leaves.
+        categories: COCO category dicts.
+        classes: class names.
+        ann_files: COCO jsons of the layouts.
+        file: their attributes; None for a model that writes none.
+        config: path of the generator's config, for messages.
+        digest: SHA-256 of which objects the layouts hold: it tells another filter.
+    """
+
+    layouts: Sequence[Layout]
+    categories: list[dict]
+    classes: list[str]
+    ann_files: list[str]
+    file: AttributesFile | None
+    config: str
+    digest: str
+
+    @classmethod
+    def read(
+        cls, cfg, config: str, split: str, ann, img_dir, attributes: str | None, with_attributes: bool
+    ) -> LayoutSource:
+        """See :func:`read_layouts`; ``with_attributes`` says whether the model writes attributes.
+
+        Raises:
+            UserError: as there, or no attributes file where one is needed.
+        """
+        dataset, attributes = read_layouts(cfg, config, split, ann, img_dir, attributes)
+        if with_attributes and attributes is None:
+            raise UserError(
+                f"the model of {config} wants attributes, but no file is named: give --attributes FILE "
+                "(tools/extract_attributes.py writes it)"
+            )
+        index = dataset.layouts
+        digest = hashlib.sha256()
+        for column in (index.image_ids, index.first, index.ids):
+            digest.update(np.ascontiguousarray(column, "<i8").tobytes())
+        return cls(
+            layouts=index,
+            categories=dataset.categories,
+            classes=dataset.classes,
+            ann_files=dataset.ann_files,
+            file=AttributesFile.read(attributes) if with_attributes else None,
+            config=config,
+            digest=digest.hexdigest(),
+        )
+
+    @property
+    def nameable(self) -> list[str] | None:
+        """Class names that the attribute detector can name, where the file says."""
+        return self.file.info.get("nameable") if self.file else None
+
+    def strategy(self, strategy: str | dict, options: Mapping | None, say: Callable[[str], None]):
+        """The strategy; the layouts get the attributes that it works on."""
+        levels = dict(levels=self.file.words[:-1]) if self.file else {}
+        chosen = build_strategy(strategy, self.nameable, **levels, **(options or {}))
+        if self.file is None:
+            if chosen.name != "origin":
+                raise UserError(
+                    f"strategy {strategy!r}: the model of {self.config} writes no attributes; use 'origin'"
+                )
+            return chosen
+        if hasattr(chosen, "check_classes"):
+            chosen.check_classes(self.classes)
+        self.layouts = with_attributes(self.layouts, self.file, chosen, self.config, self.ann_files, say)
+        return chosen
+
+    def editor(self, edits: Mapping[str, float] | None) -> LayoutEdits | None:
+        """The edits, if there are any."""
+        if not edits:
+            return None
+        return LayoutEdits.from_options(
+            edits, nameable=self.nameable, categories=self.categories, layouts=self.layouts
+        )
+
+    def samples(
+        self, threshold: float | None, samples: int, seed: int, limit: int | None, say: Callable[[str], None]
+    ) -> list[int]:
+        """Images of each of the first ``limit`` layouts."""
+        if threshold is None:
+            return [samples] * len(self.layouts[:limit])
+        factors = repeat_factors(self.layouts, threshold)
+        counts = samples_of(self.layouts[:limit], factors, samples, seed)
+        more = sum(count > samples for count in counts)
+        say(
+            f"oversampling classes in less than {threshold:.3g} of the layouts: {more} of {len(counts)} layouts get "
+            f"more images, {sum(counts)} images in all instead of {samples * len(counts)}"
+        )
+        return counts
 
 
 def read_layouts(cfg, config: str, split: str, ann, img_dir, attributes: str | None):

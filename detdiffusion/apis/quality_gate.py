@@ -14,7 +14,7 @@ from detdiffusion.perception.extraction import nameable_ids
 from detdiffusion.perception.image_detector import load_detector
 from detdiffusion.perception.predictions import read_results
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.files import check_writable, write_atomic
 
 
 def run_quality_gate(
@@ -66,6 +66,7 @@ def run_quality_gate(
     inputs = [Path(p).resolve() for p in (source, predictions) if p is not None]
     if out.resolve() in inputs:
         raise UserError(f"{out}: --out would overwrite an input file; choose another name")
+    check_writable(out)
     file = read_coco(source)
     coco = dict(
         info=file.info,
@@ -80,6 +81,7 @@ def run_quality_gate(
         nameable = nameable_ids(found, detector_classes, ids_of_name, predictions)
         detector = dict(predictions=str(predictions))
     else:
+        _check_images(file.images, Path(folder) / "images")
         model = load_detector(config, checkpoint, device, cfg_options)
         nameable = {ids_of_name[name] for name in model.classes if name in ids_of_name}
         if not nameable:
@@ -127,6 +129,16 @@ def run_quality_gate(
     print(format_report(report))
     print(f"written: {out} ({len(gated['images'])} images), {report_path}")
     return report
+
+
+def _check_images(images: Sequence[Mapping], folder: Path) -> None:
+    """UserError where images of the set are missing, before the detector is loaded."""
+    missing = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
+    if missing:
+        raise UserError(
+            f"{folder}: {len(missing)} of the set's {len(images)} images are missing, the first {missing[0]}; run "
+            "tools/generate.py again to complete the set"
+        )
 
 
 def format_report(report: Mapping) -> str:

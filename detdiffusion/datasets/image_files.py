@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
+
+_JPEG_START, _JPEG_END, _TAIL = b"\xff\xd8", b"\xff\xd9", 64
 
 
 def image_folder(img_dir: str | Path | None, ann_file: str | Path) -> Path:
@@ -19,6 +22,30 @@ def image_folder(img_dir: str | Path | None, ann_file: str | Path) -> Path:
         if folder.is_dir():
             return folder
     raise UserError(f"{tried[0]}: no such folder; say by --img-dir where the images are")
+
+
+def cut_off(path: str | Path) -> bool:
+    """Whether a JPEG file ends before its image does; OpenCV fills the rest with grey and goes on.
+
+    Other formats that end too early OpenCV refuses. A file that is not there is not cut off.
+    """
+    try:
+        with open(path, "rb") as file:
+            if file.read(2) != _JPEG_START:
+                return False
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
+            if _JPEG_END in file.read():
+                return False
+    except OSError:
+        return False
+    from PIL import Image
+
+    try:  # cameras write other things behind the image: only decoding tells
+        with Image.open(path) as image:
+            image.load()
+    except (OSError, SyntaxError, ValueError):
+        return True
+    return False
 
 
 def unreadable(path: str | Path, image_id: int) -> UserError | None:
@@ -37,22 +64,28 @@ def unreadable(path: str | Path, image_id: int) -> UserError | None:
         return UserError(
             f"{where}: cannot be read as an image; repair it or remove it from the annotation file"
         )
+    if cut_off(path):
+        return UserError(
+            f"{where}: is cut off, a part of the image is missing; fetch it again or remove it from the annotation file"
+        )
     return None
 
 
 class NamesUnreadableImages:
-    """Put before an mmdet data set: a fault in preparing an image that cannot be read is a UserError."""
+    """Put before an mmdet data set: an image that cannot be read, or is cut off, is a UserError."""
 
     def prepare_data(self, idx: int):
         """mmengine's, with the image's path and id in the error.
 
         Raises:
-            UserError: the image is missing or cannot be read.
+            UserError: the image is missing, cannot be read or is cut off.
         """
+        info = self.get_data_info(idx)
+        if not self.backend_args and cut_off(info["img_path"]):
+            raise unreadable(info["img_path"], info["img_id"])
         try:
             return super().prepare_data(idx)
         except Exception as error:
-            info = self.get_data_info(idx)
             reason = None if self.backend_args else unreadable(info["img_path"], info["img_id"])
             if reason is None:
                 raise

@@ -1,7 +1,7 @@
-"""The paper's trainability subset, "images with 3 to 8 objects", in the four ways that it can be read.
+"""The paper's trainability subset, "images with 3 to 8 objects", in the six ways that it can be read.
 
-The paper (4.1) gives 47,429 images with 210,893 objects of COCO 2017 train, and neither says whether stuff counts
-as objects nor whether small ones do.
+The paper (4.1) gives 47,429 images with 210,893 objects of COCO 2017 train, and says neither whether stuff counts
+as objects nor whether small ones do, nor whether they are left out before or after the objects are counted.
 """
 
 from __future__ import annotations
@@ -26,20 +26,23 @@ class Reading:
 
     Attributes:
         stuff: whether stuff regions count as objects.
-        min_area_ratio: objects up to this share of the image's area do not count.
+        min_area_ratio: objects up to this share of the image's area are left out.
         images, objects: what is left.
+        counted_first: images are chosen by their objects of any size, and small objects left out after that.
     """
 
     stuff: bool
     min_area_ratio: float
     images: int
     objects: int
+    counted_first: bool = False
 
     @property
     def name(self) -> str:
         """In words."""
         size = f"above {self.min_area_ratio:.0%} of the image" if self.min_area_ratio else "of any size"
-        return f"{'things and stuff' if self.stuff else 'things'} {size}"
+        after = ", left out after counting" if self.counted_first else ""
+        return f"{'things and stuff' if self.stuff else 'things'} {size}{after}"
 
 
 def count_readings(
@@ -77,11 +80,15 @@ def count_readings(
     owner, ratio, is_thing = (np.array(column) for column in zip(*kept)) if kept else (np.zeros(0),) * 3
     readings = []
     for with_stuff in (False, True) if stuff is not None else (False,):
-        for limit in (min_area_ratio, 0.0):
-            counted = (ratio > limit) & (is_thing.astype(bool) | with_stuff)
-            per_image = np.bincount(owner[counted].astype(np.int64), minlength=len(images))
-            chosen = per_image[(per_image >= MIN_OBJECTS) & (per_image <= MAX_OBJECTS)]
-            readings.append(Reading(with_stuff, limit, len(chosen), int(chosen.sum())))
+        of_kind = is_thing.astype(bool) | with_stuff
+        per_image = {
+            limit: np.bincount(owner[of_kind & (ratio > limit)].astype(np.int64), minlength=len(images))
+            for limit in (min_area_ratio, 0.0)
+        }
+        for limit, counted in ((min_area_ratio, min_area_ratio), (0.0, 0.0), (min_area_ratio, 0.0)):
+            chosen = (per_image[counted] >= MIN_OBJECTS) & (per_image[counted] <= MAX_OBJECTS)
+            left = per_image[limit][chosen & (per_image[limit] > 0)]
+            readings.append(Reading(with_stuff, limit, len(left), int(left.sum()), counted != limit))
     return readings, files
 
 

@@ -1,6 +1,6 @@
 """What mmengine lacks: safe checkpoints, a runner that resumes exactly, CPU ranks, caches, reports; registers them."""
 
-from .checkpoint import latest_checkpoint, load_checkpoint, load_strictly, use_safe_loader
+from .checkpoint import latest_checkpoint, use_safe_loader
 from .latent_cache_hook import LatentCacheHook
 from .launch import build_runner, prepare_ranks
 from .loops import ResumableEpochLoop
@@ -20,8 +20,6 @@ __all__ = [
     "ShardedOptimWrapper",
     "build_runner",
     "latest_checkpoint",
-    "load_checkpoint",
-    "load_strictly",
     "prepare_ranks",
     "use_safe_loader",
 ]

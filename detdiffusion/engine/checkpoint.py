@@ -7,9 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from detdiffusion.utils.checkpoint import find_checkpoint, load_checkpoint, load_strictly
-
-__all__ = ["find_checkpoint", "latest_checkpoint", "load_checkpoint", "load_strictly", "use_safe_loader"]
+from detdiffusion.utils.checkpoint import load_checkpoint
 
 
 def latest_checkpoint(folder: str | os.PathLike) -> Path | None:

@@ -1,7 +1,5 @@
 """From a config to a runner, on one process or many, with or without a GPU."""
 
-import os
-
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS as ROOT_RUNNERS
 from mmengine.runner import Runner
@@ -9,6 +7,7 @@ from mmengine.runner import Runner
 from ..utils import compat
 from ..utils.config import config_errors
 from ..utils.errors import UserError
+from ..utils.ranks import Torchrun, warn_if_not_joined
 from .checkpoint import use_safe_loader
 from .runner import SafeRunner
 
@@ -30,14 +29,9 @@ def prepare_ranks(cfg: Config, launcher: str) -> None:
 
     cfg.launcher = launcher
     if launcher == "none":
-        return
+        return warn_if_not_joined()
     if launcher == "pytorch":
-        missing = [n for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR") if n not in os.environ]
-        if missing:
-            raise UserError(
-                f"--launcher pytorch needs torchrun's environment ({', '.join(missing)} not set): "
-                "start with `tools/dist_train.sh CONFIG GPUS` or `torchrun`."
-            )
+        Torchrun.from_environment("`bash tools/dist_train.sh CONFIG GPUS` or `torchrun`")
     if torch.cuda.is_available() or launcher != "pytorch":
         return
     if not torch.distributed.is_initialized():

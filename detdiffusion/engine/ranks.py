@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from ..utils.errors import UserError
+from ..utils.ranks import Torchrun, own_gpu, warn_if_not_joined
 
 _T = TypeVar("_T")
 
@@ -32,16 +33,12 @@ class Ranks:
         self.rank, self.local_rank, self.size = 0, 0, 1
         self._group = self._parent = None
         if launcher == "none":
-            return
-        missing = [n for n in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR") if n not in os.environ]
-        if missing:
-            raise UserError(
-                f"--launcher pytorch needs torchrun's environment ({', '.join(missing)} not set): start with "
-                "`tools/dist_generate.sh CONFIG CHECKPOINT GPUS` or `torchrun`."
-            )
-        self.rank, self.size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        self.local_rank = int(os.environ["LOCAL_RANK"])
-        self._group = self._meet(_join)
+            return warn_if_not_joined()
+        found = Torchrun.from_environment(
+            "`bash tools/dist_generate.sh CONFIG CHECKPOINT GPUS` or `torchrun`"
+        )
+        self.rank, self.local_rank, self.size = found.rank, found.local_rank, found.world_size
+        self._group = self._meet(lambda: _join(found))
         self._parent = os.getppid()
 
     def say(self, text: str) -> None:
@@ -51,12 +48,7 @@ class Ranks:
 
     def device(self, name: str | None) -> str | None:
         """The device that the user names, or this rank's own GPU where there are any."""
-        if name is None and self._group is not None:
-            import torch
-
-            if count := torch.cuda.device_count():
-                return f"cuda:{self.local_rank % count}"
-        return name
+        return own_gpu(self.local_rank) if name is None and self._group is not None else name
 
     def first_then_others(self, work: Callable[[], _T]) -> _T:
         """``work()`` on rank 0, then on the others; returns when all are done.
@@ -129,7 +121,7 @@ class Ranks:
             ) from error
 
 
-def _join():
+def _join(found: Torchrun):
     """The group of all ranks.
 
     Without a launcher there is nobody to meet, so the ranks give up soon. Once they have met, one waits for the
@@ -138,12 +130,11 @@ def _join():
     import torch.distributed as dist
 
     if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":  # torchrun listens before it starts a rank
-        address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         try:
-            socket.create_connection(address, timeout=30).close()
+            socket.create_connection((found.address, found.port), timeout=30).close()
         except OSError as error:
             raise UserError(
-                f"the launcher at {address[0]}:{address[1]} is gone ({error}); run again"
+                f"the launcher at {found.address}:{found.port} is gone ({error}); run again"
             ) from error
     dist.init_process_group("gloo", timeout=timedelta(minutes=5))
     return dist.new_group(backend="gloo", timeout=timedelta(days=7))

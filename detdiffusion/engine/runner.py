@@ -10,8 +10,9 @@ from mmengine.runner import Runner
 from mmengine.runner.checkpoint import _load_checkpoint
 
 from ..registry import RUNNERS
+from ..utils.checkpoint import load_strictly
 from ..utils.errors import UserError
-from .checkpoint import latest_checkpoint, load_strictly, use_safe_loader
+from .checkpoint import latest_checkpoint, use_safe_loader
 from .random_state import random_state, seed_all, set_random_state
 
 

@@ -95,11 +95,11 @@ def read_run(work_dir: str | Path) -> TrainingRun:
 
 
 def _entries(log: Path):
-    for line in log.read_text().splitlines():
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
         try:
             entry = json.loads(line)
         except json.JSONDecodeError:
-            continue  # a run that was killed leaves a torn last line
+            continue  # a run that was killed leaves a torn last line, a full disk zeros
         if isinstance(entry, dict):
             yield entry
 

@@ -272,7 +272,7 @@ def build_strategy(
         elif cfg not in STRATEGIES and TASK_UTILS.get(cfg) is None:
             near = difflib.get_close_matches(cfg, STRATEGIES, n=2)
             raise UserError(
-                f"unknown strategy {cfg!r}{'; did you mean ' + ' or '.join(near) + '?' if near else ''}; known: "
+                f"unknown strategy {cfg!r}{', did you mean ' + ' or '.join(near) if near else ''}; known: "
                 f"{', '.join(STRATEGIES)}, or a class registered in TASK_UTILS (custom_imports of the config)"
             )
         else:
@@ -294,10 +294,8 @@ def build_strategy(
         if key in parameters:
             cfg.setdefault(key, value)
     del cfg["type"]
-    try:
-        return cls(
-            **cfg
-        )  # not by the registry, which would look in the default scope: mmdet's, after a detector
+    try:  # not by the registry, which would look in the default scope: mmdet's, after a detector
+        return cls(**cfg)
     except UserError:
         raise
     except (TypeError, AttributeError) as error:

@@ -2,13 +2,13 @@
 
 On disk::
 
-    DIR/run.json            what the set is made of: strategy, seed, checkpoint, ...; written once
+    DIR/run.json            what the set is made of, see :mod:`.run_file`; written once
     DIR/images/NAME.png     one file an image: temporary file, fsync, rename
     DIR/manifest.jsonl      one line an image, see :mod:`.manifest`
     DIR/annotations.json    built from the manifest by finish(), atomically
 
 A process killed at any moment leaves whole images and whole lines, but for at most one temporary file, one
-image without a line and one torn last line; the next start clears all three.
+image without a line and one torn last line of its own; the next start clears all three, of every rank.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from PIL import Image
 from detdiffusion.generation.identity import check_unique
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.file_names import check_file_name
-from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.files import TEMPORARY, write_atomic
 
 from .manifest import (
     MANIFEST,
@@ -38,13 +38,12 @@ from .manifest import (
     find_parts,
     image_key,
     latest,
-    lock,
     part_path,
     read_entries,
 )
+from .run_file import open_run
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
-_TEMP = ".tmp-"
 _AGAIN = "; the images that are finished are safe, run the same command again to continue"
 _REPORT = ("resumed", "torn_lines", "missing_files", "damaged_files", "superseded_lines", "stray_files")
 
@@ -216,7 +215,7 @@ class CocoWriter:
 
     def _open(self, checksums: bool) -> None:
         self.out_dir.mkdir(parents=True, exist_ok=True)
-        self._take_run()
+        self._closers.callback(os.close, open_run(self.out_dir, self.run, self._patience))
         self.images_dir.mkdir(exist_ok=True)
         self._read_manifest(checksums)
         self._remove_strays()
@@ -243,39 +242,6 @@ class CocoWriter:
         if self._manifest is not None:  # it was opened before and is another file now
             self._manifest.close()
             self._manifest = ManifestFile(self.manifest_path, self._patience)
-
-    def _take_run(self) -> None:
-        """Writes or compares run.json, and locks it: it is the lock of the whole set."""
-        path = self.out_dir / "run.json"
-        if not path.exists():
-            foreign = sorted(p.name for p in self.out_dir.iterdir() if not p.name.startswith(_TEMP))
-            if foreign:
-                raise UserError(
-                    f"{self.out_dir}: holds {foreign[0]!r} ({len(foreign)} entries) but no run.json, so it "
-                    "is not a set to continue; choose another --out"
-                )
-            write_atomic(path, json.dumps(self.run, indent=2).encode())
-        fd = os.open(path, os.O_RDWR)
-        self._closers.callback(os.close, fd)
-        lock(fd, self.out_dir, self._patience)
-        if not os.path.samestat(os.fstat(fd), os.stat(path)):  # two first starts at once: the other one won
-            raise UserError(f"{self.out_dir}: another process is generating into this folder")
-        try:
-            earlier = json.loads(path.read_text())
-        except ValueError:
-            earlier = None
-        if not isinstance(earlier, dict):
-            raise UserError(f"{path}: broken json; remove the folder or choose another --out")
-        differing = [
-            f"{key}: {earlier.get(key)!r} there, {self.run.get(key)!r} now"
-            for key in sorted({*earlier, *self.run})
-            if earlier.get(key) != self.run.get(key)
-        ]
-        if differing:
-            raise UserError(
-                f"{self.out_dir}: holds another run ({'; '.join(differing)}); continue it with the same "
-                "settings or choose another --out"
-            )
 
     def _read_manifest(self, checksums: bool) -> None:
         lines: list[dict] = []
@@ -332,11 +298,11 @@ class CocoWriter:
 
     def _remove_strays(self) -> None:
         known = {entry["image"]["file_name"] for entry in self._entries.values()}
-        strays = [p for p in self.out_dir.iterdir() if p.name.startswith(_TEMP)]
+        strays = [p for p in self.out_dir.iterdir() if p.name.startswith(TEMPORARY)]
         strays += [
             p
             for p in self.images_dir.iterdir()
-            if p.name.startswith(_TEMP) or (p.suffix in SUFFIXES.values() and p.name not in known)
+            if p.name.startswith(TEMPORARY) or (p.suffix in SUFFIXES.values() and p.name not in known)
         ]
         for path in strays:
             path.unlink()

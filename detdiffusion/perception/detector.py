@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from detdiffusion.datasets.image_files import unreadable
+from detdiffusion.datasets.image_files import cut_off, unreadable
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
@@ -53,7 +53,7 @@ class MMDetDetector(ImageDetector):
         cfg_options: Sequence[str] | None = None,
     ) -> None:
         compat.setup()
-        from detdiffusion.engine.checkpoint import load_checkpoint, load_strictly
+        from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
 
         self.name, self.checkpoint = str(config), str(checkpoint)
         self.config = load_config(self.name, cfg_options)
@@ -211,6 +211,8 @@ class _Images(Dataset):
             pixels = self.reader(path)
             check_size(path, image, pixels.shape[1], pixels.shape[0])
             return self.pipeline(dict(img=pixels, img_id=image["id"]))
+        if cut_off(path):
+            raise unreadable(path, image["id"])
         try:
             results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
         except Exception as err:

@@ -10,7 +10,7 @@ from pathlib import Path
 from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import sha256_of, write_atomic
+from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
 
 from .attributes import IOU_THR, SCORE_THR, perception_attributes
 from .attributes_file import AttributesFile
@@ -145,6 +145,8 @@ def _check_paths(annotation_files, out, checkpoint, predictions, save_prediction
     for option, target in targets.items():
         if target is not None and any(Path(target).resolve() == Path(path).resolve() for path in inputs):
             raise UserError(f"{target}: {option} would overwrite an input file; choose another name")
+        if target is not None:
+            check_writable(target, option)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint; check the path")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.datasets.image_files import unreadable
+from detdiffusion.datasets.image_files import cut_off, unreadable
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
@@ -232,7 +232,7 @@ def _read(path: Path) -> np.ndarray | None:
     import cv2
 
     # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
-    return cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    return None if cut_off(path) else cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def _read_spec(config: str, cfg_options: Sequence[str] | None) -> dict:

@@ -10,6 +10,9 @@ from pathlib import Path
 
 from .errors import UserError
 
+TEMPORARY = ".tmp-"
+"""How the names of temporary files begin."""
+
 
 def write_atomic(path: str | os.PathLike, data: bytes) -> None:
     """Writes ``data`` to ``path`` by temporary file, fsync and rename; makes missing parent folders.
@@ -21,7 +24,7 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(prefix=f".tmp-{path.name}-", dir=path.parent)
+        fd, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent)
         with os.fdopen(fd, "wb") as file:
             file.write(data)
             file.flush()
@@ -37,6 +40,25 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
+
+
+def check_writable(path: str | os.PathLike, option: str = "--out") -> None:
+    """Whether a file or folder can be made at a path: for before the work whose result goes there.
+
+    Args:
+        path: need not exist.
+        option: of the command line, for the message.
+
+    Raises:
+        UserError: a file stands where a folder is wanted, or the place is read-only.
+    """
+    place = Path(path).absolute()
+    while not place.exists():
+        place = place.parent
+    if place != Path(path).absolute() and not place.is_dir():
+        raise UserError(f"{path}: {option} cannot be made: {place} is a file, no folder")
+    if not os.access(place, os.W_OK):
+        raise UserError(f"{path}: {option} cannot be written: {place} is read-only for this user")
 
 
 def sha256_of(path: str | os.PathLike) -> str:

@@ -1,4 +1,4 @@
-"""Evaluation on several processes of one ``torchrun``: whole batches are dealt out, results come back in order.
+"""The processes of one ``torchrun``: their environment, checked; and whole batches dealt out among them.
 
 A batch is never cut, so what a model computes for an image does not depend on the number of processes.
 """
@@ -6,10 +6,81 @@ A batch is never cut, so what a model computes for an image does not depend on t
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from .errors import UserError
+
+_VARIABLES = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@dataclass(frozen=True)
+class Torchrun:
+    """What torchrun tells a process by its environment variables.
+
+    Attributes:
+        rank: number of this process, from 0 to ``world_size`` - 1.
+        local_rank: its number on this machine.
+        world_size: number of processes on all machines.
+        address, port: where the processes meet.
+    """
+
+    rank: int
+    local_rank: int
+    world_size: int
+    address: str
+    port: int
+
+    @classmethod
+    def from_environment(cls, start: str) -> Torchrun:
+        """Reads and checks the variables.
+
+        Args:
+            start: how a user starts this tool on several processes, for messages.
+
+        Raises:
+            UserError: a variable is not set, is no whole number, or is out of range.
+        """
+        missing = [name for name in _VARIABLES if not os.environ.get(name)]
+        if missing:
+            raise UserError(f"torchrun's variables {', '.join(missing)} are not set: start with {start}")
+
+        def whole(name: str, low: int, high: int | None = None) -> int:
+            text = os.environ[name]
+            try:
+                value = int(text)
+            except ValueError:
+                value = None
+            if value is None or value < low or (high is not None and value > high):
+                limits = f"of at least {low}" if high is None else f"from {low} to {high}"
+                raise UserError(
+                    f"the environment variable {name} is {text!r}, but a whole number {limits} is wanted: unset it and "
+                    f"start with {start}"
+                )
+            return value
+
+        world_size = whole("WORLD_SIZE", 1)
+        return cls(
+            rank=whole("RANK", 0, world_size - 1),
+            local_rank=whole("LOCAL_RANK", 0, world_size - 1),
+            world_size=world_size,
+            address=os.environ["MASTER_ADDR"],
+            port=whole("MASTER_PORT", 1, 65535),
+        )
+
+
+def warn_if_not_joined() -> None:
+    """A line on stderr where torchrun started several processes of a tool that was not told of it."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size.isdigit() and int(size) > 1 and os.environ.get("RANK", "0") == "0":
+        print(
+            f"warning: WORLD_SIZE is {size}, but --launcher is none: each of these {size} processes does all of the "
+            "work by itself, into the same folder. Give --launcher pytorch to share it, or unset WORLD_SIZE",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def join_ranks() -> tuple[int, int]:
@@ -21,14 +92,11 @@ def join_ranks() -> tuple[int, int]:
         (rank, number of processes).
 
     Raises:
-        UserError: the environment names several processes, but not how to reach them.
+        UserError: the environment names several processes, but not how to reach them, see :class:`Torchrun`.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
+    if (os.environ.get("WORLD_SIZE") or "1") == "1":
         return 0, 1
-    missing = [n for n in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if n not in os.environ]
-    if missing:
-        raise UserError(f"WORLD_SIZE is {world}, but {', '.join(missing)} is not set: start with torchrun")
+    Torchrun.from_environment("`torchrun --nproc_per_node N`")
     import torch.distributed as dist
 
     if not dist.is_initialized():
@@ -38,12 +106,17 @@ def join_ranks() -> tuple[int, int]:
 
 def rank_device(name: str | None) -> str | None:
     """The device of this process: ``name``, or its own GPU where torchrun started one process a GPU."""
-    if name is not None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+    if name is not None or _rank_and_world()[1] == 1:
         return name
+    return own_gpu(int(os.environ["LOCAL_RANK"]))
+
+
+def own_gpu(local_rank: int) -> str | None:
+    """The GPU of a process by its number on this machine; None where torch sees no GPU."""
     import torch
 
     count = torch.cuda.device_count()
-    return f"cuda:{int(os.environ['LOCAL_RANK']) % count}" if count else None
+    return f"cuda:{local_rank % count}" if count else None
 
 
 def own_indices(count: int, batch_size: int) -> list[int]:

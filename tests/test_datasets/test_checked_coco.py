@@ -86,6 +86,12 @@ def test_an_image_that_cannot_be_read_is_named(root, kind, test_mode):
     own = dict(synthetic=[dict(data_root=str(root))]) if kind.startswith("Synthetic") else {}
     dataset = build(root, kind, test_mode=test_mode, **own)
     assert dataset[2]["img_id"] == 3
+    Image.fromarray(np.zeros((20, 30, 3), np.uint8)).save(root / "images/1.png", format="jpeg")
+    jpeg = (root / "images/1.png").read_bytes()
+    assert dataset[0]["img_id"] == 1
+    (root / "images/1.png").write_bytes(jpeg[:-8])
+    with pytest.raises(UserError, match=r"1.png \(image id 1\): is cut off"):
+        dataset[0]
     (root / "images/2.png").write_bytes(b"no image")
     (root / "images/3.png").unlink()
     with pytest.raises(UserError, match=r"2.png \(image id 2\): cannot be read as an image"):

@@ -1,4 +1,4 @@
-"""The four readings of the paper's subset, against the layout data set's own filter and against pycocotools."""
+"""The six readings of the paper's subset, against the layout data set's own filter and against pycocotools."""
 
 import json
 import runpy
@@ -44,33 +44,44 @@ def files(tmp_path_factory):
 
 def test_counts_are_those_of_the_layout_data_set(files):
     readings, _ = count_readings(files / "things.json", files / "stuff.json")
-    assert [(r.stuff, r.min_area_ratio) for r in readings] == [
-        (False, 0.02),
-        (False, 0),
-        (True, 0.02),
-        (True, 0),
-    ]
+    kinds = [(0.02, False), (0, False), (0.02, True)]
+    expected = [(stuff, *kind) for stuff in (False, True) for kind in kinds]
+    assert [(r.stuff, r.min_area_ratio, r.counted_first) for r in readings] == expected
+
+    def layouts(stuff, **limits):
+        names = ["things.json", "stuff.json"] if stuff else ["things.json"]
+        return LayoutCocoDataset(
+            ann_files=[str(files / name) for name in names], img_dir=str(files), filter_cfg=limits
+        ).layouts
+
     for reading in readings:
-        dataset = LayoutCocoDataset(
-            ann_files=[str(files / "things.json")] + [str(files / "stuff.json")] * reading.stuff,
-            img_dir=str(files),
-            filter_cfg=dict(min_area_ratio=reading.min_area_ratio, min_objects=3, max_objects=8),
-        )
-        assert (reading.images, reading.objects) == (len(dataset), sum(map(len, dataset.layouts)))
-    assert len({(r.images, r.objects) for r in readings}) == 4
+        if reading.counted_first:
+            chosen = {
+                x.image_id for x in layouts(reading.stuff, min_area_ratio=0, min_objects=3, max_objects=8)
+            }
+            large = layouts(
+                reading.stuff, min_area_ratio=reading.min_area_ratio, min_objects=1, max_objects=10**6
+            )
+            left = [x for x in large if x.image_id in chosen]
+        else:
+            left = layouts(reading.stuff, min_area_ratio=reading.min_area_ratio, min_objects=3, max_objects=8)
+        assert (reading.images, reading.objects) == (len(left), sum(map(len, left)))
+    assert len({(r.images, r.objects) for r in readings}) == 6
 
 
 def test_real_annotations_against_pycocotools(shared_dir):
     path = shared_dir / "data/coco_cc/instances.json"
-    coco, expected = COCO(str(path)), []
-    for limit in (0.02, 0.0):
-        counts = []
-        for image in coco.imgs.values():
-            own = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]], iscrowd=False))
-            size = image["width"] * image["height"]
-            counts.append(sum(a["bbox"][2] * a["bbox"][3] > limit * size for a in own))
-        kept = [n for n in counts if 3 <= n <= 8]
-        expected.append((len(kept), sum(kept)))
+    coco, counts = COCO(str(path)), []
+    for image in coco.imgs.values():
+        own = coco.loadAnns(coco.getAnnIds(imgIds=[image["id"]], iscrowd=False))
+        size = image["width"] * image["height"]
+        counts.append((len(own), sum(a["bbox"][2] * a["bbox"][3] > 0.02 * size for a in own)))
+    kept = (
+        [large for _, large in counts if 3 <= large <= 8],
+        [count for count, _ in counts if 3 <= count <= 8],
+        [large for count, large in counts if 3 <= count <= 8 and large],
+    )
+    expected = [(len(one), sum(one)) for one in kept]
     readings, _ = count_readings(path)
     assert [(r.images, r.objects) for r in readings] == expected
 
@@ -84,7 +95,11 @@ def test_the_tool_prints_the_papers_counts_beside(files, repo_root, monkeypatch,
         runpy.run_path(str(tool), run_name="__main__")
     out = capsys.readouterr().out
     assert not end.value.code and f"{PAPER[0]:,}" in out and f"{PAPER[1]:,}" in out
-    assert out.count("things and stuff") == 2 and "(used by the configs)" in out
+    assert (
+        out.count("things and stuff") == 3
+        and out.count("left out after counting") == 2
+        and "(used by the configs)" in out
+    )
 
 
 def test_the_coco_config_draws_the_first_reading(repo_root):

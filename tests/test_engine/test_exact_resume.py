@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from detdiffusion.engine import load_checkpoint
+from detdiffusion.utils.checkpoint import load_checkpoint
 from detdiffusion.engine.random_state import random_state, seed_all, set_random_state
 
 CASES = ("iterations", "epochs")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detdiffusion.engine import load_checkpoint
+from detdiffusion.utils.checkpoint import load_checkpoint
 from detdiffusion.utils.config import load_config
 
 TESTS = Path(__file__).resolve().parents[1]

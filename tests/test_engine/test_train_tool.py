@@ -47,7 +47,7 @@ def trained(tmp_path_factory):
 
 
 def test_checkpoints_load_safely_and_appear_whole(trained):
-    from detdiffusion.engine import load_checkpoint
+    from detdiffusion.utils.checkpoint import load_checkpoint
 
     assert (trained / "last_checkpoint").read_text().strip().endswith("iter_4.pth")
     assert sorted(p.name for p in trained.glob("*.pth")) == ["iter_2.pth", "iter_4.pth"]

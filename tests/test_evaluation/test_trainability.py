@@ -169,6 +169,12 @@ def test_errors(tmp_path):
         read_run(tmp_path / "none")
     with pytest.raises(UserError, match="no validation"):
         read_run(tmp_path)
+    log = write_run(tmp_path / "a", 0.3) / "20260101_000000/vis_data/scalars.json"
+    log.write_bytes(b"\0\xff\xfe" + log.read_bytes())  # a disk that was full
+    assert read_run(tmp_path / "a").metrics["bbox_mAP"] == 0.3
+    log.write_bytes(b"\xff\xfe binary")
+    with pytest.raises(UserError, match="no validation"):
+        read_run(tmp_path / "a")
 
 
 def test_tool(tmp_path, repo_root):
@@ -184,6 +190,7 @@ def test_tool(tmp_path, repo_root):
     table = list(csv.DictReader((tmp_path / "out" / "comparison.csv").open()))
     assert table[1]["name"] == "hard" and float(table[1]["difference"]) == pytest.approx(0.05)
     assert "| hard | 1 | 300 | **35.0** |" in (tmp_path / "out" / "comparison.md").read_text()
+    assert (tmp_path / "out" / "comparison.md").read_text() in done.stdout  # a log has lines of any length
     bad = subprocess.run(
         [*tool, str(tmp_path / "none"), "--out", "x"], capture_output=True, text=True, env=env
     )

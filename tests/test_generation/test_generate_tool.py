@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
+from tiny_folder import write_diffusers_folder
 from tiny_generation import draw, pixels, write_config, write_world
 
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
@@ -128,6 +129,34 @@ def test_a_continued_run_has_the_pixels_of_an_undisturbed_one(world, tmp_path):
     assert draw(world, tmp_path / "parts", limit=8)["written"] == 2  # a larger limit adds to the set
 
 
+def test_a_raised_limit_gives_the_set_of_a_run_without(world, tmp_path):
+    """Which classes are rare is a matter of the whole set, however little of it is drawn."""
+    settings = dict(edits=dict(swap=0.5, jitter=0.1), oversample_thr=1.0, seed=3)
+    first = draw(world, tmp_path / "grown", limit=3, **settings)
+    small = json.loads((tmp_path / "grown/annotations.json").read_text())
+    assert first["written"] > 3
+    second = draw(world, tmp_path / "grown", limit=None, **settings)
+    assert second["already_there"] == first["written"] and second["written"] > 0
+    draw(world, tmp_path / "whole", limit=None, **settings)
+    grown, whole = tmp_path / "grown", tmp_path / "whole"
+    for name in ("annotations.json", "run.json"):
+        assert (grown / name).read_bytes() == (whole / name).read_bytes()
+    complete = json.loads((whole / "annotations.json").read_text())
+    for key in ("images", "annotations"):
+        assert all(one in complete[key] for one in small[key])
+    assert any("source_category_id" in a for a in small["annotations"])
+    a, b = pixels(grown), pixels(whole)
+    assert a.keys() == b.keys() and max(np.abs(a[k] - b[k]).max() for k in a) <= 1
+
+
+def test_another_filter_is_another_run(world, tmp_path):
+    draw(world, tmp_path / "set", limit=1)
+    text = (world / "config.py").read_text()
+    (world / "filter.py").write_text(text.replace("min_objects=1", "min_objects=1, min_area_ratio=0.1"))
+    with pytest.raises(UserError, match="another run.*layouts_sha256"):
+        draw(world, tmp_path / "set", limit=1, config=str(world / "filter.py"))
+
+
 def test_attributes_of_another_split_name_the_classes(world, tmp_path, capsys):
     data = json.loads((world / "attributes.json").read_text())
     other = tmp_path / "other.json"
@@ -194,6 +223,18 @@ def test_other_weights_at_the_same_place(world, tmp_path):
         draw(world, tmp_path, checkpoint=None, limit=3)
 
 
+def test_a_mask_head_of_another_process_is_not_another_run(world, repo_root, tmp_path):
+    """It is drawn at random where there is no checkpoint, and drawing does without it."""
+    options = [f"layout_folder={write_diffusers_folder(tmp_path / 'tiny')}", f"data_root={world}"]
+    config = str(repo_root / "configs/detdiffusion_miniscenes.py")
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        counts = draw(
+            world, tmp_path / "set", config=config, checkpoint=None, cfg_options=options, limit=1 + seed
+        )
+    assert (counts["already_there"], counts["written"]) == (1, 1)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -216,6 +257,38 @@ def test_bad_input(world, tmp_path, change, message):
     with pytest.raises(UserError, match=message):
         draw(world, tmp_path / "set", **change)
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (dict(strategy="hart"), "unknown strategy 'hart', did you mean hard"),
+        (dict(strategy="mix", strategy_options=dict(ration=0.3)), "unknown option.s. ration; it takes ratio"),
+        (
+            dict(strategy="per-class", strategy_options=dict(attributes=dict(bal="hard"))),
+            "'bal' is none.*near matches: ball",
+        ),
+        (dict(edits=dict(flipp=0.5)), "unknown flipp; known: jitter, drop, flip, swap"),
+        (dict(edits=dict(jitter=0.9)), "jitter=0.9: must be a number in"),
+        (dict(oversample_thr=2.0), "--oversample-thr must be in"),
+        (dict(attributes=None), "no file is named"),
+        (dict(checkpoint="nowhere.pth"), "nowhere.pth does not exist"),
+        (dict(seed=7), "another run .*seed: 0 there, 7 now"),
+        (dict(out="foreign"), "holds 'holiday.txt' .* no run.json"),
+        (dict(out="foreign/holiday.txt"), "--out is a file, but a folder is wanted"),
+    ],
+)
+def test_a_bad_command_is_refused_before_the_model_is_built(world, tmp_path, monkeypatch, change, message):
+    (tmp_path / "foreign").mkdir()
+    (tmp_path / "foreign/holiday.txt").write_text("")
+    if "seed" in change:
+        draw(world, tmp_path / "set", limit=1)
+    monkeypatch.setattr(
+        "detdiffusion.apis.generation.DetDiffusionInferencer", lambda *_: pytest.fail("built")
+    )
+    change = dict(change, out=tmp_path / change.get("out", "set"))
+    with pytest.raises(UserError, match=message):
+        draw(world, **change)
 
 
 def test_attributes_of_other_files_with_equal_ids(world, tmp_path):

@@ -236,6 +236,8 @@ def test_bad_input(on_disk):
         run_quality_gate(folder, on_disk / "x.json", predictions=results, moved_iou=0.6)
     with pytest.raises(UserError, match="no such COCO json"):
         run_quality_gate(on_disk / "none", on_disk / "x.json", predictions=results)
+    with pytest.raises(UserError, match="images are missing, the first .*run tools/generate.py again"):
+        run_quality_gate(folder, on_disk / "x.json", config="none.py", checkpoint="none.pth")
     scene_without_sky = scene()
     scene_without_sky["images"] = scene_without_sky["images"][:1]
     scene_without_sky["annotations"] = scene_without_sky["annotations"][:4]

@@ -142,7 +142,7 @@ def test_a_part_that_is_still_written_is_refused(whole, tmp_path):
 
 def test_ranks_want_torchrun(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(UserError, match="needs torchrun's environment .*dist_generate.sh"):
+    with pytest.raises(UserError, match="RANK.* are not set: start with .*dist_generate.sh"):
         Ranks("pytorch")
     alone = Ranks()
     assert (alone.rank, alone.size, alone.device(None), alone.total(dict(a=2))) == (0, 1, None, dict(a=2))

@@ -89,7 +89,7 @@ def test_names_tell_strategies_apart():
         (("mix",), dict(attribute="medium"), "option attribute: must be .*, got 'medium'"),
         (("mix",), dict(by="box"), "by must be 'object' or 'image'"),
         (("per-class",), {}, "name the classes, e.g. --strategy-options"),
-        (("hrad",), {}, "unknown strategy 'hrad'; did you mean hard"),
+        (("hrad",), {}, "unknown strategy 'hrad', did you mean hard"),
         (("easy",), dict(ratio=1), "strategy UniformStrategy: unknown option"),
     ],
 )

@@ -89,7 +89,7 @@ def test_mmagic_scope_trains_and_its_checkpoint_loads_in_ours(tmp_path, repo_roo
 
     from tiny_editor import build_editor
 
-    from detdiffusion.engine import load_checkpoint
+    from detdiffusion.utils.checkpoint import load_checkpoint
 
     state = load_checkpoint(tmp_path / "work" / "iter_2.pth")["state_dict"]
     editor = build_editor(tmp_path)

@@ -44,7 +44,7 @@ def test_a_text_encoder_of_another_version_keeps_its_weights(tmp_path):
 
 
 def test_a_checkpoint_of_another_version_loads_strictly(tmp_path):
-    from detdiffusion.engine import load_strictly
+    from detdiffusion.utils.checkpoint import load_strictly
 
     editor, again = build_editor(tmp_path), build_editor(tmp_path, seed=1)
     state = other_names(editor.state_dict(), "text_encoder.")

@@ -61,7 +61,7 @@ def test_merged_weights_draw_the_same_in_plain_modules(tmp_path):
 
 
 def test_its_checkpoint_loads_strictly(tmp_path):
-    from detdiffusion.engine import load_checkpoint, load_strictly
+    from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
 
     editor = build_editor(tmp_path, lora=dict(r=2))
     train(editor)

@@ -144,6 +144,12 @@ def test_bad_images_are_named(detector, detector_files, tmp_path):
     (tmp_path / "1.png").write_text("not an image")
     with pytest.raises(UserError, match=r"1.png \(image id 10\): cannot be read as an image"):
         predict(detector, images[:1], tmp_path)
+    jpeg = cv2.imencode(".jpg", cv2.imread(str(detector_files / "images/1.png")))[1].tobytes()
+    (tmp_path / "1.png").write_bytes(jpeg)  # what a file is its content says
+    predict(detector, images[:1], tmp_path)
+    (tmp_path / "1.png").write_bytes(jpeg[: len(jpeg) // 2])
+    with pytest.raises(UserError, match=r"1.png \(image id 10\): is cut off"):
+        predict(detector, images[:1], tmp_path)
 
 
 def test_bad_checkpoints_and_configs(detector, detector_files, tmp_path):

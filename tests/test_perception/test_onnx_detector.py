@@ -161,6 +161,16 @@ def test_a_weaker_detector_finds_fewer(found, world, tmp_path):
     assert 0.15 * len(weak) < easy < 0.95 * sum(strong[str(key)] == "easy" for key in weak)
 
 
+def test_a_photograph_that_is_cut_off_is_named(world, tmp_path):
+    data = json.loads((world / "data/coco_cc/instances.json").read_text())
+    image = data["images"][0]
+    content = (world / "data/coco_cc/images" / image["file_name"]).read_bytes()
+    (tmp_path / image["file_name"]).write_bytes(content[: len(content) // 2])
+    detector = load_detector(CONFIGS / "yolox_nano.py", world / "weights" / YOLOX, device="cpu")
+    with pytest.raises(UserError, match=r"\(image id \d+\): is cut off"):
+        detector.predict([image], tmp_path, {"person": 1}, progress=False)
+
+
 def test_ap_equals_pycocotools_on_the_same_results(found, world):
     path = world / "data/coco_cc/instances.json"
     results = json.loads((found / "results.json").read_text())

@@ -1,4 +1,4 @@
-"""Count the paper's trainability subset (COCO images with 3 to 8 objects) in the four ways it can be read."""
+"""Count the paper's trainability subset (COCO images with 3 to 8 objects) in the six ways it can be read."""
 
 import argparse
 import sys
@@ -32,7 +32,7 @@ def main() -> None:
     for file in files:
         print(file.summary())
     if args.stuff is None:
-        print("without --stuff: the two readings in which stuff counts are left out")
+        print("without --stuff: the three readings in which stuff counts are left out")
     print("\n" + format_readings(readings))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
+from detdiffusion.datasets.image_files import cut_off, unreadable
 from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import Layout
@@ -45,9 +45,8 @@ class LoadLayoutImage:
     def _load(self, path: str, layout: Layout) -> np.ndarray:
         # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
         image = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image is None:
-            what = "cannot be read as an image" if Path(path).is_file() else "does not exist"
-            raise UserError(f"image {path} {what}; repair it or remove it from the annotation file")
+        if image is None or cut_off(path):
+            raise unreadable(path, layout.image_id)
         if layout.height and image.shape[:2] != (layout.height, layout.width):
             raise UserError(
                 f"image {path} has {image.shape[1]} x {image.shape[0]} pixels, its annotation file says "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import torch
@@ -15,7 +15,8 @@ class LayoutEditor(Protocol):
     """A registered model that draws layouts; ``tools/generate.py`` and the validation metrics take any.
 
     Attributes:
-        layout_tokenizer: its ``attributes`` says whether layouts need perception-aware attributes.
+        layout_tokenizer: its ``attributes`` says whether layouts need perception-aware attributes, as
+            :meth:`writes_attributes` does.
         unet: its ``config.sample_size`` is the latent side of a default image, ``config.in_channels`` the latents'.
         latent_scale: image pixels a latent cell; sides divide by it.
         test_cfg: arguments of :meth:`infer` for validation.
@@ -25,6 +26,10 @@ class LayoutEditor(Protocol):
     unet: torch.nn.Module
     latent_scale: int
     test_cfg: dict
+
+    @staticmethod
+    def writes_attributes(cfg: Mapping) -> bool:
+        """Whether a model of this config wants layouts with attributes; told without building it."""
 
     def infer(
         self,

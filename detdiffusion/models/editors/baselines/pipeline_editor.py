@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -71,6 +71,11 @@ class PipelineEditor(BaseModel):
         for name, part in pipeline.components.items():
             if isinstance(part, nn.Module):  # the same objects: moving the editor moves the pipeline
                 setattr(self, name, part.to(_DTYPES[dtype]).requires_grad_(False).eval())
+
+    @staticmethod
+    def writes_attributes(cfg: Mapping) -> bool:
+        """No: :attr:`CaptionWriter.attributes`."""
+        return CaptionWriter.attributes
 
     @property
     def latent_scale(self) -> int:

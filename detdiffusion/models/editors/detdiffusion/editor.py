@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -148,6 +148,12 @@ class DetDiffusion(BaseModel):
     def tokenizer(self):
         """The CLIP tokenizer with the added tokens."""
         return self.layout_tokenizer.tokenizer
+
+    @staticmethod
+    def writes_attributes(cfg: Mapping) -> bool:
+        """Whether prompts of a model of this config have attribute tokens; told without building it."""
+        settled = settle_layout_config(cfg.get("layout_tokenizer") or {}, source_folder(cfg.get("tokenizer")))
+        return LayoutTokenizer.with_attributes(settled)
 
     @property
     def dtype(self) -> torch.dtype:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 
@@ -120,7 +120,8 @@ class LayoutTokenizer:
             )
         self.tokenizer, self.template, self.overflow = tokenizer, template, overflow
         self.attribute_position = attribute_position
-        self.bins, self.attributes = tuple(bins), attributes and template != "caption"
+        self.bins = tuple(bins)
+        self.attributes = self.with_attributes(dict(attributes=attributes, template=template))
         self.attribute_words = check_attribute_words(attribute_words, "layout_tokenizer.attribute_words")
         self.max_length, self.shuffle, self.prefix = max_length, shuffle, prefix
         self.dropped: Counter = Counter()
@@ -135,6 +136,11 @@ class LayoutTokenizer:
         self._bos, self._eos = tokenizer.bos_token_id, tokenizer.eos_token_id
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._eos
         self._empty = [self._bos, self._eos, *[self._pad] * (max_length - 2)]
+
+    @staticmethod
+    def with_attributes(arguments: Mapping) -> bool:
+        """:attr:`attributes` of a tokenizer that is given these arguments."""
+        return bool(arguments.get("attributes", True)) and arguments.get("template") != "caption"
 
     def _add_tokens(self) -> dict[str, list[int]]:
         """Add what the vocabulary lacks; returns the ids of the new ``location`` and ``attribute`` tokens."""

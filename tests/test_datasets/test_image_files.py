@@ -1,0 +1,75 @@
+"""JPEG files that end too early: OpenCV paints the rest grey in silence, here they are named."""
+
+import io
+
+import cv2
+import numpy as np
+import pytest
+from PIL import Image
+
+from detdiffusion.datasets.image_files import cut_off, unreadable
+from detdiffusion.datasets.transforms import LoadLayoutImage
+from detdiffusion.structures import Layout
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import check_writable
+
+
+def encoded(kind="jpeg", **options):
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, format=kind, **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def thumbnail():
+    """A JPEG whose EXIF part holds a small JPEG with an end of its own."""
+    exif = b"Exif\0\0" + encoded(quality=5)
+    return encoded(exif=exif), len(exif)
+
+
+def test_where_an_image_ends(tmp_path, thumbnail):
+    path, whole = tmp_path / "a.jpg", encoded()
+    for progressive in (False, True):
+        data = encoded(progressive=progressive)
+        for share in (0.3, 0.6, 0.95):
+            path.write_bytes(data[: int(share * len(data))])
+            assert cv2.imread(str(path)) is not None  # what it is about
+            assert cut_off(path) and "is cut off" in str(unreadable(path, 7))
+    for data in (
+        whole,
+        whole + b"\0" * 300,
+        whole + b"camera's own notes" * 50,
+        thumbnail[0],
+        encoded("png"),
+    ):
+        path.write_bytes(data)
+        assert not cut_off(path) and unreadable(path, 7) is None
+    path.write_bytes(thumbnail[0][: thumbnail[1] + 200])  # behind the thumbnail's end
+    assert cut_off(path)
+    path.write_bytes(b"")
+    assert not cut_off(path) and not cut_off(tmp_path / "none.jpg")
+    assert "cannot be read" in str(unreadable(path, 7))
+
+
+def test_the_generators_images(tmp_path):
+    data = encoded()
+    (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
+    layout = Layout([[0, 0, 1, 1]], ["ball"], image_id=7, width=80, height=60)
+    load = LoadLayoutImage(size=(32, 32))
+    with pytest.raises(UserError, match=r"a.jpg \(image id 7\): is cut off"):
+        load(dict(img_path=str(tmp_path / "a.jpg"), layout=layout))
+    with pytest.raises(UserError, match=r"b.jpg \(image id 7\): no such file"):
+        load(dict(img_path=str(tmp_path / "b.jpg"), layout=layout))
+    (tmp_path / "a.jpg").write_bytes(data)
+    assert load(dict(img_path=str(tmp_path / "a.jpg"), layout=layout))["img"].shape == (32, 32, 3)
+
+
+def test_a_place_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    check_writable(tmp_path / "new/folder/a.json")
+    check_writable(tmp_path / "file")
+    with pytest.raises(UserError, match="file/new/a.json: --out cannot be made: .*file is a file, no folder"):
+        check_writable(tmp_path / "file/new/a.json")
+    with pytest.raises(UserError, match="--save-predictions cannot be written: .* is read-only"):
+        check_writable("/proc/sys/kernel/ostype", "--save-predictions")
