@@ -12,7 +12,6 @@ import torch
 
 from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
 from detdiffusion.apis.layout_source import LayoutSource
-from detdiffusion.utils.checkpoint import find_checkpoint
 from detdiffusion.engine.ranks import Ranks
 from detdiffusion.generation.background import BackgroundWriter
 from detdiffusion.generation.disk import DiskGuard
@@ -21,6 +20,7 @@ from detdiffusion.generation.planning import Drawing, batches_to_draw, plan
 from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
 from detdiffusion.structures import Layout
+from detdiffusion.utils.checkpoint import find_checkpoint
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError

@@ -70,8 +70,8 @@ class DetDiffusionInferencer:
         device: str | torch.device | None = None,
         cfg_options: Sequence[str] | None = None,
     ) -> None:
-        from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
         from detdiffusion.registry import MODELS
+        from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
 
         self.device = choose_device(device)  # before minutes of loading
         parsed = not isinstance(config, (str, Path))

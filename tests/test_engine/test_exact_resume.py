@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from detdiffusion.utils.checkpoint import load_checkpoint
 from detdiffusion.engine.random_state import random_state, seed_all, set_random_state
+from detdiffusion.utils.checkpoint import load_checkpoint
 
 CASES = ("iterations", "epochs")
 
