@@ -14,12 +14,13 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
 from ..registry import HOOKS
+from ..structures import FLIPS
 from ..utils.errors import UserError
 
 
 @HOOKS.register_module()
 class LatentCacheHook(Hook):
-    """For a model with ``cache_latents``: the frozen VAE sees every image, and its mirror image, once and for all.
+    """For a model with ``cache_latents``: the frozen VAE sees every image, and its mirror images, once and for all.
 
     The data set then gives the posterior's mean and deviation in place of the image, which is not read again, and
     masks without decoding polygons. Latents are still sampled anew in every step.
@@ -88,7 +89,8 @@ class LatentCacheHook(Hook):
         moments, masks = [], []
         for batch in source:
             inputs = model.data_preprocessor(dict(inputs=[image for image, _ in batch]), False)["inputs"]
-            pairs = [torch.stack(model.posterior(x), dim=1) for x in (inputs, inputs.flip(-1))]
+            versions = [inputs, *(inputs.flip(FLIPS[flip]) for flip in cache.flips)]
+            pairs = [torch.stack(model.posterior(x), dim=1) for x in versions]
             moments.append(torch.stack(pairs, dim=1).half().cpu())
             masks += [mask for _, mask in batch]
         cache.write(shard, torch.cat(moments), masks)
@@ -97,7 +99,7 @@ class LatentCacheHook(Hook):
     @staticmethod
     def _check_room(cache, model) -> None:
         scale, (height, width) = model.latent_scale, cache.size
-        needed = cache.count * 8 * model.unet.config.in_channels * (height // scale) * (width // scale)
+        needed = cache.count * 4 * (1 + len(cache.flips)) * model.unet.config.in_channels * (height // scale) * (width // scale)
         needed = needed * len(cache.missing()) // len(cache.shards())
         folder = cache.folder
         while not folder.is_dir():
