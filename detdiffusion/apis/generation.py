@@ -21,6 +21,7 @@ from detdiffusion.generation.oversampling import repeat_factors, samples_of
 from detdiffusion.generation.planning import Drawing, batches_to_draw, plan
 from detdiffusion.generation.strategies import build_strategy
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
+from detdiffusion.models.editors.interface import check_sides, own_sides
 from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
@@ -103,7 +104,13 @@ def generate_dataset(
     ranks = Ranks(launcher)
     try:
         inferencer = DetDiffusionInferencer(config, checkpoint, ranks.device(device), cfg_options)
-        side = _image_size(inferencer.model, height, width)
+        side = check_sides(inferencer.model, height, width)
+        own = own_sides(inferencer.model)
+        if side != own:
+            ranks.say(
+                f"note: drawing {side[0]} x {side[1]} (height x width), the model's own size is {own[0]} x {own[1]}; "
+                "a size that it was not trained at costs quality, and another shape stretches the objects"
+            )
         layouts = _Layouts.read(inferencer, config, split, ann, img_dir, attributes, limit)
         chosen = layouts.strategy(strategy, strategy_options, ranks.say)
         editor = layouts.editor(edits)
@@ -319,16 +326,6 @@ class _Layouts:
             f"more images, {sum(counts)} images in all instead of {samples * len(counts)}"
         )
         return counts
-
-
-def _image_size(model, height: int | None, width: int | None) -> tuple[int, int]:
-    """Pixels of the images that the model is going to draw."""
-    scale = model.latent_scale
-    for name, side in (("height", height), ("width", width)):
-        if side is not None and side % scale:
-            raise UserError(f"--{name} {side} does not divide by {scale}, the latent scale of the model")
-    default = model.unet.config.sample_size * scale
-    return height or default, width or default
 
 
 def _without_places(value: object) -> object:

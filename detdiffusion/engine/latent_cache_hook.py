@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -27,12 +29,13 @@ class LatentCacheHook(Hook):
 
     Args:
         batch_size: images encoded at a time.
+        say_every: seconds between lines on how far a part is.
     """
 
     priority = "LOWEST"
 
-    def __init__(self, batch_size: int = 16) -> None:
-        self.batch_size = batch_size
+    def __init__(self, batch_size: int = 16, say_every: float = 15.0) -> None:
+        self.batch_size, self.say_every = batch_size, say_every
 
     def before_train(self, runner) -> None:
         """Makes what is missing and hands the cache to the training data set.
@@ -87,12 +90,18 @@ class LatentCacheHook(Hook):
             generator=torch.Generator(),  # its own: the global random state stays as it is
         )
         moments, masks = [], []
+        start = said = time.monotonic()
         for batch in source:
             inputs = model.data_preprocessor(dict(inputs=[image for image, _ in batch]), False)["inputs"]
             versions = [inputs, *(inputs.flip(FLIPS[flip]) for flip in cache.flips)]
             pairs = [torch.stack(model.posterior(x), dim=1) for x in versions]
             moments.append(torch.stack(pairs, dim=1).half().cpu())
             masks += [mask for _, mask in batch]
+            now, done = time.monotonic(), len(masks)
+            if now - said > self.say_every and done < len(images):
+                said, left = now, timedelta(seconds=round((now - start) / done * (len(images) - done)))
+                part = f"part {shard + 1} of {len(cache.shards())}"
+                print_log(f"latents: {part}, {done} of {len(images)} images, {left} left", logger="current")
         cache.write(shard, torch.cat(moments), masks)
         print_log(f"latents: part {shard + 1} of {len(cache.shards())} written", logger="current")
 

@@ -206,7 +206,7 @@ def test_other_weights_at_the_same_place(world, tmp_path):
         (dict(img_dir="x"), "--img-dir goes with --ann"),
         (dict(batch_size=0), "--batch-size must be at least 1"),
         (dict(height=0), "--height must be at least 1, it is 0"),
-        (dict(width=33), "--width 33 does not divide by 2"),
+        (dict(width=33), "height and width must divide by 2, got 32 x 33"),
         (dict(device="cudo"), "--device cudo: no such device; this machine has cpu"),
         (dict(device="cuda:99"), "--device cuda:99: no such device"),
         (dict(strategy="medium"), "unknown strategy 'medium'"),
