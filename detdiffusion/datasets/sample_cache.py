@@ -1,8 +1,9 @@
 """What never changes about a training sample, made once: the VAE's posterior of its image and its masks.
 
-A cache is a folder of shards, each of :data:`SHARD` images: ``latents_00000.npy``, (n, 1 + F, 2, C, h, w) float16 (plain
-and F mirror images; mean and deviation), memory-mapped, and ``masks_00000.npz``, run lengths at the training size. A shard is
-written by one process, by temporary file and rename, so a cache that was interrupted goes on at the next start.
+A cache is a folder of shards, each of :data:`SHARD` images: ``latents_00000.npy``, (n, 1 + F, 2, C, h, w) float16
+(plain and F mirror images; mean and deviation), memory-mapped, and ``masks_00000.npz``, run lengths at the training
+size. A shard is written by one process, by temporary file and rename, so a cache that was interrupted goes on at the
+next start.
 """
 
 from __future__ import annotations

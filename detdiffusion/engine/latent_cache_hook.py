@@ -108,8 +108,10 @@ class LatentCacheHook(Hook):
     @staticmethod
     def _check_room(cache, model) -> None:
         scale, (height, width) = model.latent_scale, cache.size
-        needed = cache.count * 4 * (1 + len(cache.flips)) * model.unet.config.in_channels * (height // scale) * (width // scale)
-        needed = needed * len(cache.missing()) // len(cache.shards())
+        image = (
+            4 * (1 + len(cache.flips)) * model.unet.config.in_channels * (height // scale) * (width // scale)
+        )
+        needed = cache.count * image * len(cache.missing()) // len(cache.shards())
         folder = cache.folder
         while not folder.is_dir():
             folder = folder.parent

@@ -47,8 +47,8 @@ def propagate(values: Any, variables: Mapping[str, tuple[str, str]]) -> Any:
 
 def propagate_overrides(config, overrides: Mapping[str, Any]) -> None:
     """Call it before ``config.merge_from_dict(overrides)``: top-level path variables among the overrides are
-    propagated through the config, and ``max_iters`` and ``max_epochs`` to the loop, the schedulers that end with it, and
-    validations and checkpoints that wait for its end.
+    propagated through the config, and ``max_iters`` and ``max_epochs`` to the loop, the schedulers that end with it,
+    and validations and checkpoints that wait for its end.
 
     Args:
         config: ``mmengine.config.Config``, changed in place.

@@ -1,6 +1,7 @@
 """Latents and masks from the cache are those of the images; the cache is found again, and made anew when it must be."""
 
 import pickle
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from tiny_editor import build_editor
 from detdiffusion.datasets import LayoutCocoDataset, sample_cache
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.datasets.samplers import SeededIndex
-from detdiffusion.engine import LatentCacheHook
+from detdiffusion.engine import LatentCacheHook, latent_cache_hook
 from detdiffusion.utils.errors import UserError
 
 
@@ -79,6 +80,18 @@ def test_latents_and_masks_are_those_of_the_images(editor, scenes, tmp_path, siz
     again = pickle.loads(pickle.dumps(cached))  # as spawned workers get it
     left, right = again[3]["data_samples"], cached[3]["data_samples"]
     assert left.layout.masks.equal(right.layout.masks) or left.flip_direction != right.flip_direction
+
+
+def test_it_says_how_far_it_is(editor, scenes, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(latent_cache_hook, "print_log", lambda text, **kwargs: said.append(text))
+    loader = torch.utils.data.DataLoader(dataset(scenes))
+    runner = SimpleNamespace(
+        model=editor, train_loop=SimpleNamespace(dataloader=loader), work_dir=str(tmp_path)
+    )
+    LatentCacheHook(batch_size=2, say_every=0).before_train(runner)
+    assert re.fullmatch(r"latents: part 1 of 3, 2 of 4 images, \d+:\d\d:\d\d left", said[1])
+    assert sum("written" in text for text in said) == 3
 
 
 def test_losses_are_those_without_the_cache(editor, scenes, tmp_path):

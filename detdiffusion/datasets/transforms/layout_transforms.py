@@ -105,13 +105,15 @@ class RandomFlipLayout:
             Cells and aerial photographs have no upper side: ``prob=0.75`` with all three is four times the data.
 
     Raises:
-        UserError: another direction, or twice the same, or ``prob`` out of range, or a pipeline with two of these steps.
+        UserError: another direction, or twice the same, or ``prob`` out of range, or two of these steps in a pipeline.
     """
 
     def __init__(self, prob: float = 0.5, direction: str | Sequence[str] = "horizontal") -> None:
         self.directions = (direction,) if isinstance(direction, str) else tuple(direction)
         if not self.directions or not set(self.directions) <= FLIPS.keys():
-            raise UserError(f"RandomFlipLayout: direction is one or more of {', '.join(FLIPS)}, got {direction!r}")
+            raise UserError(
+                f"RandomFlipLayout: direction is one or more of {', '.join(FLIPS)}, got {direction!r}"
+            )
         if len(set(self.directions)) < len(self.directions) or not 0 <= prob <= 1:
             raise UserError(
                 f"RandomFlipLayout: prob is in [0, 1] and each direction is named once, got {prob}, {direction!r}"
