@@ -34,7 +34,7 @@ model = dict(
     scheduler=dict(
         # From nothing, epsilon is slow where layout and colour are settled. After 90 steps the error of the clean
         # latents of 16 held-out photographs, over their variance, is 1.12 (v) and 10.1 (epsilon) at t = 999, 1.01 and
-        # 2.03 at 800, 0.79 and 0.99 at 600, 0.37 and 0.41 at 300.
+        # 2.03 at 800, 0.79 and 0.99 at 600, 0.37 and 0.41 at 300 (both with debiased weights).
         prediction_type="v_prediction",
     ),
     # A bin is 4 px of the image; attributes in front: see detdiffusion/zoo/README.md
