@@ -6,9 +6,10 @@ _base_ = [
 ]
 model = dict(bbox_head=dict(num_classes=3))
 
-max_iters = 600
+max_iters = 600  # some 7 minutes of one busy CPU core; shorter: --cfg-options max_iters=200
 train_cfg = dict(max_iters=max_iters, val_interval=100)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=50),
     dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
 ]
+default_hooks = dict(checkpoint=dict(interval=100))  # to continue from, by --resume

@@ -7,54 +7,31 @@ structure at a small width. Needs the VAE and tokenizer in `detdiffusion/zoo/min
 _base_ = [
     "../_base_/default_runtime.py",
     "../_base_/datasets/miniscenes_layout.py",
+    "../_base_/models/generator_scratch.py",
     "../_base_/schedules/generator_miniscenes.py",
 ]
 
 base_folder = "zoo://miniscenes_base"
 model = dict(
-    type="DetDiffusion",
     vae=dict(type="AutoencoderKL", from_pretrained=base_folder, subfolder="vae"),
     tokenizer=dict(type="CLIPTokenizer", from_pretrained=base_folder, subfolder="tokenizer"),
     text_encoder=dict(
-        type="CLIPTextModel",
         vocab_size=581,
-        hidden_size=128,
-        intermediate_size=256,
-        num_hidden_layers=2,
-        num_attention_heads=4,
         max_position_embeddings=48,
         bos_token_id=579,
         eos_token_id=580,
         pad_token_id=580,
-        embedding_std=0.5,
     ),
     unet=dict(
-        type="UNet2DConditionModel",
         sample_size=8,
         in_channels=16,
         out_channels=16,
         block_out_channels=[64, 96, 64],
-        layers_per_block=1,
-        attention_head_dim=4,
-        cross_attention_dim=128,
-        norm_num_groups=16,
         down_block_types=["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
         up_block_types=["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
     ),
-    scheduler=dict(
-        type="DDPMScheduler",
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        num_train_timesteps=1000,
-        prediction_type="epsilon",
-        clip_sample=False,
-        steps_offset=1,
-    ),
-    test_scheduler=dict(type="DPMSolverMultistepScheduler"),
     layout_tokenizer=dict(template="caption", max_length=48),
     noise_loss=dict(type="NoiseLoss", foreground=False, snr_gamma=5.0),
-    cache_latents=True,
 )
 train_dataloader = dict(
     batch_size=32,

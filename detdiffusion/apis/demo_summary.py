@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.machine import machine_facts, package_versions
 
@@ -98,10 +99,9 @@ def _checks(fidelity: dict, difference: dict) -> list[dict]:
 
 def print_summary(summary: dict) -> None:
     """The results as tables on the terminal."""
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = table_console()
     table = Table(title="Detector AP on the prompted objects of held-out layouts (percent)")
     for column in ("images", "layouts", "AP", "AP50", "AP75", "Fréchet"):
         table.add_column(column, justify="left" if column == "images" else "right")

@@ -6,7 +6,10 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.files import write_atomic
+
+_ENOUGH_OBJECTS = 10  # of a class on the real images, below which its share found says little
 
 
 def fidelity_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
@@ -68,8 +71,31 @@ def consistency_tables(report: Mapping) -> list[dict]:
         notes = []
         if key == "by_size":
             notes = [f"small: below {edges[0]:.0%} of the image's area; large: from {edges[1]:.0%}"]
+        if key == "by_class":
+            notes = lost_classes(report)
         tables.append(table(title, [key[3:], *columns[:6]], rows, notes=notes))
     return tables
+
+
+def lost_classes(report: Mapping) -> list[str]:
+    """A line for each class that the detector finds on real images, and less than half as often on generated ones."""
+    sets = report["sets"]
+    real = sets.get("real", {}).get("by_class", {})
+    lines = []
+    for name, bound in real.items():
+        lost = [
+            f"{percent(one['by_class'][name]['found'])} % on {key}"
+            for key, one in sets.items()
+            if key != "real"
+            and name in one["by_class"]
+            and one["by_class"][name]["found"] < bound["found"] / 2
+        ]
+        if lost and bound["objects"] >= _ENOUGH_OBJECTS:
+            lines.append(
+                f"{name}: the detector finds {percent(bound['found'])} % on real images, but only {', '.join(lost)}: "
+                "the generator hardly draws this class"
+            )
+    return lines
 
 
 def _cells(row: Mapping) -> list[str]:
@@ -129,10 +155,9 @@ def write_reports(result: Mapping, out: str | Path) -> list[Path]:
 def print_result(result: Mapping) -> None:
     """The tables, the bootstrap, every protocol and every note."""
     from rich.box import SIMPLE_HEAD
-    from rich.console import Console
     from rich.table import Table
 
-    console = Console()
+    console = table_console()
 
     def show(title, columns, rows):
         table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)  # nine columns in a terminal of 80
@@ -153,9 +178,9 @@ def print_result(result: Mapping) -> None:
             f"(paired bootstrap, {row['layouts']} layouts, {row['resamples']} resamples, seed {row['seed']})",
             markup=False,
         )
-    first = consistency_tables(result["consistency"])[0]
+    first, *_, classes = consistency_tables(result["consistency"])
     show(first["title"], first["columns"], first["rows"])
-    for line in first["notes"]:
+    for line in [*first["notes"], *classes["notes"]]:
         console.print(line, markup=False)
     protocol = result["protocol"]
     console.print(f"data set: {result['dataset']}", markup=False, style="dim")

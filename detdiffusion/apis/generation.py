@@ -19,6 +19,7 @@ from detdiffusion.generation.generate import Progress, check_positive, generate
 from detdiffusion.generation.planning import Drawing, batches_to_draw, plan
 from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
+from detdiffusion.models.editors.interface import check_sides, own_sides
 from detdiffusion.structures import Layout
 from detdiffusion.utils.checkpoint import find_checkpoint
 from detdiffusion.utils.config import load_config
@@ -130,7 +131,12 @@ def generate_dataset(
         )
         check_run(Path(out), run)
         inferencer = DetDiffusionInferencer(cfg, checkpoint, device)
-        side = _image_size(inferencer.model, height, width)
+        side, own = check_sides(inferencer.model, height, width), own_sides(inferencer.model)
+        if side != own:
+            ranks.say(
+                f"note: drawing {side[0]} x {side[1]} (height x width), the model's own size is {own[0]} x {own[1]}; "
+                "a size that it was not trained at costs quality, and another shape stretches the objects"
+            )
         # a checkpoint has all weights; without one they are those that lay where the config says
         run["weights_sha256"] = _weights_digest(inferencer.model) if checkpoint is None else None
 
@@ -251,16 +257,6 @@ class _Session:
                 f"repaired {counts['repaired']} files (drawn anew, checksums rewritten)"
                 + (f"; {lost} are beyond --limit and --samples-per-image of this command" if lost else "")
             )
-
-
-def _image_size(model, height: int | None, width: int | None) -> tuple[int, int]:
-    """Pixels of the images that the model is going to draw."""
-    scale = model.latent_scale
-    for name, side in (("height", height), ("width", width)):
-        if side is not None and side % scale:
-            raise UserError(f"--{name} {side} does not divide by {scale}, the latent scale of the model")
-    default = model.unet.config.sample_size * scale
-    return height or default, width or default
 
 
 def _without_places(value: object) -> object:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detdiffusion.evaluation.paper_figures import TABLES, PaperTable
 from detdiffusion.evaluation.paper_tables import Line, cells_of, collect, columns_of, to_csv, to_markdown
+from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.visualization.report import table, write_report
 
@@ -24,7 +25,6 @@ def write_paper_tables(files: Sequence[str], assigned: Mapping[str, str], out: s
     Raises:
         UserError: a broken file or a wrong assignment.
     """
-    from rich.console import Console
 
     lines, notes = collect(files, assigned)
     paths = [Path(out) / f"tables.{kind}" for kind in ("md", "csv", "html")]
@@ -43,7 +43,7 @@ def write_paper_tables(files: Sequence[str], assigned: Mapping[str, str], out: s
         "Figures of the paper beside measured ones. Compare only where data set and protocol are the paper's."
     ]
     write_report(paths[2], "The paper's tables", intro, pages)
-    console = Console()
+    console = table_console()
     for t in TABLES:
         if measured := [line for line in lines[t.number] if line.ours]:
             _print(console, t, measured)

@@ -166,7 +166,7 @@ class LayoutCocoDataset(Dataset):
         if names[annotation["category_id"]] not in label_of:
             return "objects of other classes"
         if w * h <= self.filter_cfg["min_area_ratio"] * image["width"] * image["height"]:
-            return f"objects up to {self.filter_cfg['min_area_ratio']:.0%} of the image"
+            return f"objects up to {100 * self.filter_cfg['min_area_ratio']:g}% of the image"
         return None
 
     def summary(self) -> str:
@@ -226,8 +226,9 @@ class LayoutCocoDataset(Dataset):
         size, with_masks = self.pipeline[0].size, "LoadLayoutMasks" in kinds
         masks = index_key(self.ann_files, {}).encode() + self.layouts.ids.tobytes() if with_masks else b""
         images = [self.img_dir / name for name in self.layouts.file_names]
-        key = cache_key(vae, images, masks, dict(size=size))
-        return SampleCache(Path(folder) / key, len(self), size, with_masks)
+        flips = [d for step in self.pipeline for d in getattr(step, "directions", ()) if step.prob]
+        key = cache_key(vae, images, masks, dict(size=size, flips=flips))
+        return SampleCache(Path(folder) / key, len(self), size, with_masks, flips)
 
     def use_sample_cache(self, cache: SampleCache) -> None:
         """From now on images are not read and polygons not decoded; call it before workers are started."""

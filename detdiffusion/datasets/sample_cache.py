@@ -1,8 +1,9 @@
 """What never changes about a training sample, made once: the VAE's posterior of its image and its masks.
 
-A cache is a folder of shards, each of :data:`SHARD` images: ``latents_00000.npy``, (n, 2, 2, C, h, w) float16 (plain
-and mirrored; mean and deviation), memory-mapped, and ``masks_00000.npz``, run lengths at the training size. A shard is
-written by one process, by temporary file and rename, so a cache that was interrupted goes on at the next start.
+A cache is a folder of shards, each of :data:`SHARD` images: ``latents_00000.npy``, (n, 1 + F, 2, C, h, w) float16
+(plain and F mirror images; mean and deviation), memory-mapped, and ``masks_00000.npz``, run lengths at the training
+size. A shard is written by one process, by temporary file and rename, so a cache that was interrupted goes on at the
+next start.
 """
 
 from __future__ import annotations
@@ -33,9 +34,13 @@ class SampleCache:
         count: images.
         size: (height, width) of the training images in pixels.
         masks: whether masks are kept too.
+        flips: directions of the mirror images that are kept, see :data:`~detdiffusion.structures.FLIPS`.
     """
 
-    def __init__(self, folder: Path, count: int, size: tuple[int, int], masks: bool) -> None:
+    def __init__(
+        self, folder: Path, count: int, size: tuple[int, int], masks: bool, flips: Sequence[str]
+    ) -> None:
+        self.flips = tuple(flips)
         self.folder, self.count, self.size, self.with_masks = Path(folder), count, tuple(size), masks
         self._latents: list[np.ndarray] = []
         self._runs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
@@ -57,7 +62,7 @@ class SampleCache:
 
         Args:
             shard: its number.
-            moments: (n, 2, 2, C, h, w).
+            moments: (n, 1 + F, 2, C, h, w).
             masks: n arrays (N_i, H, W) bool, or None.
 
         Raises:
@@ -86,9 +91,10 @@ class SampleCache:
                 with np.load(path, allow_pickle=False) as stored:
                     self._runs.append((stored["runs"], stored["ends"], stored["first"]))
 
-    def moments(self, index: int, flip: bool) -> Tensor:
-        """(2, C, h, w) float16: mean and deviation of the posterior of an image or its mirror image."""
-        return torch.from_numpy(self._latents[index // SHARD][index % SHARD, int(flip)].copy())
+    def moments(self, index: int, flip: str | None) -> Tensor:
+        """(2, C, h, w) float16: mean and deviation of the posterior of an image or one of its mirror images."""
+        version = 0 if flip is None else 1 + self.flips.index(flip)
+        return torch.from_numpy(self._latents[index // SHARD][index % SHARD, version].copy())
 
     def masks(self, index: int) -> Tensor:
         """(N, H, W) bool, not mirrored."""

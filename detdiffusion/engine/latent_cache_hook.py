@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -14,24 +16,26 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 
 from ..registry import HOOKS
+from ..structures import FLIPS
 from ..utils.errors import UserError
 
 
 @HOOKS.register_module()
 class LatentCacheHook(Hook):
-    """For a model with ``cache_latents``: the frozen VAE sees every image, and its mirror image, once and for all.
+    """For a model with ``cache_latents``: the frozen VAE sees every image, and its mirror images, once and for all.
 
     The data set then gives the posterior's mean and deviation in place of the image, which is not read again, and
     masks without decoding polygons. Latents are still sampled anew in every step.
 
     Args:
         batch_size: images encoded at a time.
+        say_every: seconds between lines on how far a part is.
     """
 
     priority = "LOWEST"
 
-    def __init__(self, batch_size: int = 16) -> None:
-        self.batch_size = batch_size
+    def __init__(self, batch_size: int = 16, say_every: float = 15.0) -> None:
+        self.batch_size, self.say_every = batch_size, say_every
 
     def before_train(self, runner) -> None:
         """Makes what is missing and hands the cache to the training data set.
@@ -86,19 +90,28 @@ class LatentCacheHook(Hook):
             generator=torch.Generator(),  # its own: the global random state stays as it is
         )
         moments, masks = [], []
+        start = said = time.monotonic()
         for batch in source:
             inputs = model.data_preprocessor(dict(inputs=[image for image, _ in batch]), False)["inputs"]
-            pairs = [torch.stack(model.posterior(x), dim=1) for x in (inputs, inputs.flip(-1))]
+            versions = [inputs, *(inputs.flip(FLIPS[flip]) for flip in cache.flips)]
+            pairs = [torch.stack(model.posterior(x), dim=1) for x in versions]
             moments.append(torch.stack(pairs, dim=1).half().cpu())
             masks += [mask for _, mask in batch]
+            now, done = time.monotonic(), len(masks)
+            if now - said > self.say_every and done < len(images):
+                said, left = now, timedelta(seconds=round((now - start) / done * (len(images) - done)))
+                part = f"part {shard + 1} of {len(cache.shards())}"
+                print_log(f"latents: {part}, {done} of {len(images)} images, {left} left", logger="current")
         cache.write(shard, torch.cat(moments), masks)
         print_log(f"latents: part {shard + 1} of {len(cache.shards())} written", logger="current")
 
     @staticmethod
     def _check_room(cache, model) -> None:
         scale, (height, width) = model.latent_scale, cache.size
-        needed = cache.count * 8 * model.unet.config.in_channels * (height // scale) * (width // scale)
-        needed = needed * len(cache.missing()) // len(cache.shards())
+        image = (
+            4 * (1 + len(cache.flips)) * model.unet.config.in_channels * (height // scale) * (width // scale)
+        )
+        needed = cache.count * image * len(cache.missing()) // len(cache.shards())
         folder = cache.folder
         while not folder.is_dir():
             folder = folder.parent

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from detdiffusion.evaluation.names import METRIC_NAMES
 from detdiffusion.evaluation.results import result_file
+from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.files import write_atomic
 
 TITLES = dict(zip(METRIC_NAMES, ("AP", "AP50", "AP75", "APs", "APm", "APl")))
@@ -102,7 +103,6 @@ def _result_file(result: dict) -> dict:
 
 def print_report(result: dict) -> None:
     """The table and the protocol on the terminal."""
-    from rich.console import Console
     from rich.table import Table
 
     header, *lines = rows(result)
@@ -112,7 +112,7 @@ def print_report(result: dict) -> None:
         table.add_column(column, justify="left" if first else "right", no_wrap=first)
     for line in lines:
         table.add_row(*(line[header.index(column)] for column in SHORT))
-    console = Console()
+    console = table_console()
     console.print(table)
     for line in protocol_lines(result):
         console.print(line, markup=False, highlight=False)

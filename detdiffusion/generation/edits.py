@@ -112,7 +112,7 @@ class LayoutEdits:
         layout = self._jittered(layout, rng, log)
         layout = self._swapped(layout, rng, log)
         if rng.random() < self.flip:
-            layout, log.flipped = layout.hflip(), True
+            layout, log.flipped = layout.flip(), True
         return layout, log
 
     def _free(self, layout: Layout) -> list[bool]:

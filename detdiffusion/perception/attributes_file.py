@@ -40,6 +40,8 @@ class AttributesFile:
             UserError: no such file, broken json, or not an attributes file.
         """
         path = Path(path)
+        if not path.exists():
+            raise UserError(f"{path}: no such attributes file; tools/extract_attributes.py writes it")
         data = load_json(path, "attributes file")
         if not isinstance(data, dict) or not isinstance(data.get("attributes"), dict):
             raise UserError(

@@ -1,5 +1,5 @@
 """`detdiffusion.structures`: the types between the rooms."""
 
-from .layout import ATTRIBUTES, Layout, check_attribute_words
+from .layout import ATTRIBUTES, FLIPS, Layout, check_attribute_words
 
-__all__ = ["ATTRIBUTES", "Layout", "check_attribute_words"]
+__all__ = ["ATTRIBUTES", "FLIPS", "Layout", "check_attribute_words"]

@@ -15,6 +15,9 @@ ATTRIBUTES = ("easy", "hard", "background")
 """The paper's perception-aware attributes. An attributes file may have more levels of difficulty in front of
 ``background``; a generator is told of them by ``layout_tokenizer.attribute_words``."""
 
+FLIPS = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
+"""Names of mirrorings as in mmdet's ``RandomFlip``, and the axes of (..., H, W) arrays that they turn round."""
+
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_-]*")
 
 
@@ -110,11 +113,16 @@ class Layout:
             category_ids=pick(self.category_ids),
         )
 
-    def hflip(self) -> Layout:
-        """Mirrored left to right: boxes and masks together."""
+    def flip(self, direction: str = "horizontal") -> Layout:
+        """Mirrored, boxes and masks together; ``direction`` is a key of :data:`FLIPS`."""
+        axes = FLIPS[direction]
         x1, y1, x2, y2 = self.boxes.unbind(1)
-        boxes = torch.stack((1 - x2, y1, 1 - x1, y2), dim=1)
-        return replace(self, boxes=boxes, masks=None if self.masks is None else self.masks.flip(-1))
+        if -1 in axes:
+            x1, x2 = 1 - x2, 1 - x1
+        if -2 in axes:
+            y1, y2 = 1 - y2, 1 - y1
+        boxes = torch.stack((x1, y1, x2, y2), dim=1)
+        return replace(self, boxes=boxes, masks=None if self.masks is None else self.masks.flip(axes))
 
     def with_attributes(self, attributes: Sequence[str]) -> Layout:
         """A copy with other perception-aware attributes, one an object."""

@@ -4,9 +4,12 @@ import argparse
 import re
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from .errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 # A data loader's worker sends its whole traceback as the message, the user's own at the end.
 _WORKER_TRACEBACK = re.compile(r"^Caught UserError in .*\n[\s\S]*\n(?:[\w.]+\.)?UserError: ([\s\S]*)$")
@@ -33,6 +36,14 @@ def user_message(error: UserError) -> str:
     message = str(error)
     worker = _WORKER_TRACEBACK.match(message)
     return (worker.group(1) if worker else message).strip()
+
+
+def table_console() -> "Console":
+    """Where tables are printed: as wide as the terminal, and wide enough for ours in a log file, where rich would cut
+    columns at 80 characters."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:

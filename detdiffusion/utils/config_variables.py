@@ -10,6 +10,10 @@ import copy
 from collections.abc import Mapping
 from typing import Any
 
+_LENGTHS = ("max_iters", "max_epochs")
+_SECTIONS = ("train_cfg", "param_scheduler", "default_hooks")
+_ENDS = ("max_iters", "max_epochs", "end", "T_max", "interval", "val_interval")
+
 
 def propagate(values: Any, variables: Mapping[str, tuple[str, str]]) -> Any:
     """Replaces paths below an old value by the same paths below the new one.
@@ -43,7 +47,8 @@ def propagate(values: Any, variables: Mapping[str, tuple[str, str]]) -> Any:
 
 def propagate_overrides(config, overrides: Mapping[str, Any]) -> None:
     """Call it before ``config.merge_from_dict(overrides)``: top-level path variables among the overrides are
-    propagated through the config.
+    propagated through the config, and ``max_iters`` and ``max_epochs`` to the loop, the schedulers that end with it,
+    and validations and checkpoints that wait for its end.
 
     Args:
         config: ``mmengine.config.Config``, changed in place.
@@ -56,6 +61,11 @@ def propagate_overrides(config, overrides: Mapping[str, Any]) -> None:
     }
     if variables:
         propagate(config._cfg_dict, variables)
+    for name in _LENGTHS:
+        old, new = config.get(name), overrides.get(name)
+        if isinstance(old, int) and isinstance(new, int):
+            for section in _SECTIONS:
+                _end_at(config._cfg_dict.get(section), old, new)
 
 
 def propagate_inherited(config, filename: str) -> None:
@@ -101,6 +111,15 @@ def _take_inherited(values: Any, plain: Any, resolved: Any) -> Any:
     elif isinstance(values, str) and values == plain:
         return resolved
     return values
+
+
+def _end_at(values: Any, old: int, new: int) -> None:
+    """Whatever ends at ``old`` ends at ``new``, in nested dicts and lists, in place."""
+    for key, value in values.items() if isinstance(values, dict) else ():
+        if key in _ENDS and value == old:
+            values[key] = new
+    for value in values.values() if isinstance(values, dict) else values if isinstance(values, list) else ():
+        _end_at(value, old, new)
 
 
 def _within(path: str, folder: str) -> bool:

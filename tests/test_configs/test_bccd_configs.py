@@ -73,7 +73,7 @@ def test_generator(cells, repo_root):
     config.model.tokenizer.from_pretrained = str(cells / "tokenizer")
     dataset = DATASETS.build(config.train_dataloader.dataset)
     assert len(dataset) >= 203 and max(map(len, dataset.layouts)) <= 30
-    assert dataset.report.get("objects up to 0% of the image", 0) == 0
+    assert dataset.report.get("objects up to 0.1% of the image", 0) == 0
     torch.manual_seed(0)
     model = MODELS.build(config.model)
     items = [dataset[i] for i in range(2)]

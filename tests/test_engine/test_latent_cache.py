@@ -1,6 +1,7 @@
 """Latents and masks from the cache are those of the images; the cache is found again, and made anew when it must be."""
 
 import pickle
+import re
 import shutil
 from types import SimpleNamespace
 
@@ -12,7 +13,7 @@ from tiny_editor import build_editor
 from detdiffusion.datasets import LayoutCocoDataset, sample_cache
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.datasets.samplers import SeededIndex
-from detdiffusion.engine import LatentCacheHook
+from detdiffusion.engine import LatentCacheHook, latent_cache_hook
 from detdiffusion.utils.errors import UserError
 
 
@@ -29,9 +30,12 @@ def scenes(tmp_path, monkeypatch):
     return write_miniscenes(tmp_path / "data", "train", 10, size=64)
 
 
-def dataset(folder, size=(64, 64), extra=(), masks=True):
+ALL = dict(prob=0.75, direction=["horizontal", "vertical", "diagonal"])
+
+
+def dataset(folder, size=(64, 64), extra=(), masks=True, flip=None):
     steps = [dict(type="LoadLayoutImage", size=size), *([dict(type="LoadLayoutMasks")] if masks else [])]
-    steps += [*extra, dict(type="RandomFlipLayout"), dict(type="PackLayoutInputs")]
+    steps += [*extra, dict(type="RandomFlipLayout", **flip or {}), dict(type="PackLayoutInputs")]
     return LayoutCocoDataset(
         ["instances.json", "stuff.json"], "images", folder, steps, filter_cfg=dict(min_objects=1)
     )
@@ -49,12 +53,12 @@ def fill(editor, data, work_dir, workers=0):
 
 def indices(count):
     """Every sample, mirrored and not: flips follow the seed."""
-    return [SeededIndex(i, seed) for i in range(count) for seed in range(4)]
+    return [SeededIndex(i, 4 * i + seed) for i in range(count) for seed in range(4)]
 
 
-@pytest.mark.parametrize("size, workers", [((64, 64), 0), ((40, 56), 2)])
-def test_latents_and_masks_are_those_of_the_images(editor, scenes, tmp_path, size, workers):
-    plain, cached = dataset(scenes, size), dataset(scenes, size)
+@pytest.mark.parametrize("size, workers, flip", [((64, 64), 0, None), ((40, 56), 2, ALL)])
+def test_latents_and_masks_are_those_of_the_images(editor, scenes, tmp_path, size, workers, flip):
+    plain, cached = dataset(scenes, size, flip=flip), dataset(scenes, size, flip=flip)
     expected = [plain[i] for i in indices(len(plain))]
     before = torch.get_rng_state()
     fill(editor, cached, tmp_path, workers)
@@ -63,8 +67,8 @@ def test_latents_and_masks_are_those_of_the_images(editor, scenes, tmp_path, siz
     flips = set()
     for index, item in zip(indices(len(plain)), expected):
         found, sample = cached[index], item["data_samples"]
-        flips.add(sample.flip)
-        assert found["data_samples"].flip == sample.flip
+        flips.add(sample.flip_direction)
+        assert found["data_samples"].flip == sample.flip == bool(sample.flip_direction)
         image = editor.data_preprocessor(dict(inputs=[item["inputs"]]), False)["inputs"]
         with torch.no_grad():
             moments = torch.cat(editor.posterior(image))
@@ -72,10 +76,22 @@ def test_latents_and_masks_are_those_of_the_images(editor, scenes, tmp_path, siz
         torch.testing.assert_close(found["data_samples"].moments.float(), moments, rtol=2e-3, atol=1e-4)
         for field in ("boxes", "masks", "labels"):
             assert torch.equal(getattr(found["data_samples"].layout, field), getattr(sample.layout, field))
-    assert flips == {True, False}
+    assert flips == {None, *(flip or dict(direction=["horizontal"]))["direction"]}
     again = pickle.loads(pickle.dumps(cached))  # as spawned workers get it
     left, right = again[3]["data_samples"], cached[3]["data_samples"]
-    assert left.layout.masks.equal(right.layout.masks) or left.flip != right.flip
+    assert left.layout.masks.equal(right.layout.masks) or left.flip_direction != right.flip_direction
+
+
+def test_it_says_how_far_it_is(editor, scenes, tmp_path, monkeypatch):
+    said = []
+    monkeypatch.setattr(latent_cache_hook, "print_log", lambda text, **kwargs: said.append(text))
+    loader = torch.utils.data.DataLoader(dataset(scenes))
+    runner = SimpleNamespace(
+        model=editor, train_loop=SimpleNamespace(dataloader=loader), work_dir=str(tmp_path)
+    )
+    LatentCacheHook(batch_size=2, say_every=0).before_train(runner)
+    assert re.fullmatch(r"latents: part 1 of 3, 2 of 4 images, \d+:\d\d:\d\d left", said[1])
+    assert sum("written" in text for text in said) == 3
 
 
 def test_losses_are_those_without_the_cache(editor, scenes, tmp_path):
@@ -115,6 +131,7 @@ def test_other_weights_images_sizes_and_masks_have_their_own(editor, scenes, tmp
     folders = {fill(editor, dataset(scenes), tmp_path)}
     folders.add(fill(editor, dataset(scenes, (32, 32)), tmp_path))
     folders.add(fill(editor, dataset(scenes, masks=False), tmp_path))
+    folders.add(fill(editor, dataset(scenes, flip=ALL), tmp_path))
     path = next((scenes / "images").iterdir())
     cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     folders.add(fill(editor, dataset(scenes), tmp_path))
@@ -122,7 +139,7 @@ def test_other_weights_images_sizes_and_masks_have_their_own(editor, scenes, tmp
     weight.data += 1e-3
     folders.add(fill(editor, dataset(scenes), tmp_path))
     weight.data -= 1e-3
-    assert len(folders) == 5
+    assert len(folders) == 6
 
 
 def test_what_cannot_be_cached_is_said(editor, scenes, tmp_path, monkeypatch):

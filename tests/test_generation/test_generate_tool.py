@@ -63,6 +63,18 @@ def test_boxes_are_in_the_generated_images_pixels(world, tmp_path):
     assert {(i["width"], i["height"]) for i in coco.dataset["images"]} == {(64, 32)}
 
 
+def test_a_models_own_size_is_drawn_and_another_one_noted(world, tmp_path, capsys):
+    wide = ["model.unet.sample_size=[8,12]"]  # rows and columns of the latents, 2 px each
+    draw(world, tmp_path / "own", limit=2, cfg_options=wide)
+    assert {image.shape for image in pixels(tmp_path / "own").values()} == {(16, 24, 3)}
+    assert "note:" not in capsys.readouterr().out
+    draw(world, tmp_path / "turned", limit=2, cfg_options=wide, height=24, width=16)
+    assert {image.shape for image in pixels(tmp_path / "turned").values()} == {(24, 16, 3)}
+    assert (
+        "note: drawing 24 x 16 (height x width), the model's own size is 16 x 24" in capsys.readouterr().out
+    )
+
+
 def test_objects_without_room_in_the_prompt_are_not_annotated(world, tmp_path):
     config = write_config(world, "short.py", max_length=40)
     counts = draw(world, tmp_path / "short", config=config, checkpoint=None)
@@ -247,7 +259,7 @@ def test_a_mask_head_of_another_process_is_not_another_run(world, repo_root, tmp
         (dict(img_dir="x"), "--img-dir goes with --ann"),
         (dict(batch_size=0), "--batch-size must be at least 1"),
         (dict(height=0), "--height must be at least 1, it is 0"),
-        (dict(width=33), "--width 33 does not divide by 2"),
+        (dict(width=33), "height and width must divide by 2, got 32 x 33"),
         (dict(device="cudo"), "--device cudo: no such device; this machine has cpu"),
         (dict(device="cuda:99"), "--device cuda:99: no such device"),
         (dict(strategy="medium"), "unknown strategy 'medium'"),

@@ -113,7 +113,7 @@ def test_flip_mirrors_with_its_probability():
     flipped = sum(log.flipped for _, log in results)
     assert flipped / 1500 == pytest.approx(0.25, abs=3 * (0.25 * 0.75 / 1500) ** 0.5)
     for source, (result, log) in zip(layouts, results):
-        assert torch.equal(result.boxes, source.hflip().boxes if log.flipped else source.boxes)
+        assert torch.equal(result.boxes, source.flip().boxes if log.flipped else source.boxes)
         assert log.of_object(result.ids[2]) == ("flip" if log.flipped else "")  # stuff is mirrored too
 
 

@@ -54,3 +54,18 @@ def test_an_option_leaves_what_lies_there_already(folder):
     (folder / "own.py").write_text("_base_ = 'base.py'\nextra = 'data/coco/mini/x.json'\n")
     config = load_config(str(folder / "own.py"), ["data_root=data/coco/mini"])
     assert config.extra == "data/coco/mini/x.json" and config.dataset.to_dict() == moved("data/coco/mini")
+
+
+def test_a_shorter_run_is_one_option(repo_root):
+    path = str(repo_root / "configs/bccd/atss_bccd.py")
+    plain, short = load_config(path), load_config(path, ["max_iters=70"])
+    assert short.train_cfg.max_iters == short.param_scheduler[1].end == 70
+    assert short.param_scheduler[0] == plain.param_scheduler[0] and short.param_scheduler[1].begin == 50
+    assert short.train_cfg.val_interval == plain.train_cfg.val_interval == 100
+    path = str(repo_root / "configs/detectors/atss_miniscenes.py")  # validates and saves at its end
+    short = load_config(path, ["max_iters=70"])
+    assert short.train_cfg.val_interval == short.default_hooks.checkpoint.interval == 70
+    path = str(repo_root / "configs/detdiffusion_coco.py")
+    longer = load_config(path, ["max_epochs=90"])
+    assert longer.train_cfg.max_epochs == longer.param_scheduler[1].end == 90
+    assert load_config(path, ["train_cfg.max_epochs=90"]).param_scheduler[1].end == 60

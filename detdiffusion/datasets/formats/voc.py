@@ -50,7 +50,10 @@ def read_voc(
     xml_dir, image_dir = root / annotations, root / images
     for folder in (xml_dir, image_dir):
         if not folder.is_dir():
-            raise UserError(f"{folder}: no such folder; a VOC set has 'Annotations' and 'JPEGImages'")
+            raise UserError(
+                f"{folder}: no such folder; a VOC set has {annotations!r} and {images!r} in it"
+                + _did_you_mean(root, annotations, images)
+            )
     files = {path.stem: path for path in sorted(xml_dir.glob("*.xml"))}
     if not files:
         raise UserError(f"{xml_dir}: no .xml file in it")
@@ -80,6 +83,14 @@ def read_voc(
             set_of.count("image without an annotation file: left out", path.name)
     set_of.splits = {split: [ids[n] for n in names if n in ids] for split, names in wanted.items()}
     return set_of
+
+
+def _did_you_mean(root: Path, *needed: str) -> str:
+    """The folders around ``root``, or those in it, that have what was missing."""
+    inside = root if root.is_dir() else root.parent
+    around = [root.parent, *(sorted(inside.iterdir()) if inside.is_dir() else ())]
+    found = [str(folder) for folder in around if all((folder / name).is_dir() for name in needed)]
+    return f"; did you mean {' or '.join(found[:3])}?" if found else ""
 
 
 def _splits(

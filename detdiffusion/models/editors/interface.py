@@ -17,7 +17,8 @@ class LayoutEditor(Protocol):
     Attributes:
         layout_tokenizer: its ``attributes`` says whether layouts need perception-aware attributes, as
             :meth:`writes_attributes` does.
-        unet: its ``config.sample_size`` is the latent side of a default image, ``config.in_channels`` the latents'.
+        unet: its ``config.sample_size`` is the latent side of a default image, or (rows, columns);
+            ``config.in_channels`` the latents'.
         latent_scale: image pixels a latent cell; sides divide by it.
         test_cfg: arguments of :meth:`infer` for validation.
     """
@@ -46,17 +47,24 @@ class LayoutEditor(Protocol):
         """
 
 
+def own_sides(editor: LayoutEditor) -> tuple[int, int]:
+    """Height and width in pixels of the images that the model draws unless it is told otherwise."""
+    size = editor.unet.config.sample_size
+    rows, columns = (size, size) if isinstance(size, int) else size
+    return rows * editor.latent_scale, columns * editor.latent_scale
+
+
 def check_sides(editor: LayoutEditor, height: int | None, width: int | None) -> tuple[int, int]:
     """Height and width in pixels; where None, the model's own.
 
     Raises:
         UserError: a side does not divide by the latent scale.
     """
-    scale, side = editor.latent_scale, editor.unet.config.sample_size
-    height = side * scale if height is None else height
-    width = side * scale if width is None else width
+    scale, (own_height, own_width) = editor.latent_scale, own_sides(editor)
+    height = own_height if height is None else height
+    width = own_width if width is None else width
     if height < 1 or width < 1 or height % scale or width % scale:
-        raise UserError(f"image sides must divide by {scale}, got {height} x {width}")
+        raise UserError(f"height and width must divide by {scale}, got {height} x {width}")
     return height, width
 
 

@@ -226,7 +226,9 @@ def test_copies_and_reruns(voc, tmp_path):
 def test_errors_of_the_tool(voc, repo_root, tmp_path, monkeypatch, capsys):
     root = voc({"a": GOOD})
     for args, part in (
-        ((tmp_path / "none", "--out", tmp_path / "o"), "no such folder"),
+        ((tmp_path / "none", "--out", tmp_path / "o"), f"did you mean {root}?"),
+        ((root / "JPEGImages", "--out", tmp_path / "o"), f"did you mean {root}?"),
+        ((tmp_path, "--out", tmp_path / "o"), "Annotations: no such folder; a VOC set has 'Annotations' and"),
         ((root, "--out", tmp_path / "o", "--splits", "nope"), "cannot read this list"),
         ((root, "--out", tmp_path / "o", "--splits", "../x"), "leaves its folder"),
         ((root, "--out", root / "Annotations/a.xml"), "a.xml"),

@@ -64,7 +64,7 @@ class DetDiffusion(BaseModel):
         dtype: ``fp32``, ``bf16`` or ``fp16``: autocast of UNet and text encoder in training and sampling;
             trained weights stay float32. ``fp16`` gradients need loss scaling: tools/train.py --amp.
         gradient_checkpointing: recompute UNet activations in the backward pass.
-        cache_latents: True or a folder: the VAE sees every training image, and its mirror image, once, before the
+        cache_latents: True or a folder: the VAE sees every training image, and its mirror images, once, before the
             first step (:class:`detdiffusion.engine.LatentCacheHook`); True keeps them in the work dir. For
             pipelines without other random transforms than ``RandomFlipLayout``.
         channels_last: keep convolutions' weights and features in that memory format.
