@@ -43,13 +43,16 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
 
-    from rich.markdown import Markdown
-
     from detdiffusion.apis.trainability import compare_trainability
-    from detdiffusion.utils.cli import table_console
 
     result = compare_trainability(args.work_dirs, args.out, args.ann, max(0, args.rarest), args.classes)
-    table_console().print(Markdown(result["markdown"]))
+    if sys.stdout.isatty():
+        from rich.console import Console
+        from rich.markdown import Markdown
+
+        Console().print(Markdown(result["markdown"]))
+    else:  # a log has lines of any length
+        print(result["markdown"])
     files = ["comparison.md", "comparison.csv", "comparison.json", *["classes.csv"] * bool(result["classes"])]
     print(f"written to {args.out}: {', '.join([*files, 'curves.png'])}")
 

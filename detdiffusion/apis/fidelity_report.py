@@ -83,6 +83,8 @@ def lost_classes(report: Mapping) -> list[str]:
     real = sets.get("real", {}).get("by_class", {})
     lines = []
     for name, bound in real.items():
+        if bound["objects"] < _ENOUGH_OBJECTS:
+            continue
         lost = [
             f"{percent(one['by_class'][name]['found'])} % on {key}"
             for key, one in sets.items()
@@ -90,7 +92,7 @@ def lost_classes(report: Mapping) -> list[str]:
             and name in one["by_class"]
             and one["by_class"][name]["found"] < bound["found"] / 2
         ]
-        if lost and bound["objects"] >= _ENOUGH_OBJECTS:
+        if lost:
             lines.append(
                 f"{name}: the detector finds {percent(bound['found'])} % on real images, but only {', '.join(lost)}: "
                 "the generator hardly draws this class"

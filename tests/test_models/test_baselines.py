@@ -181,7 +181,7 @@ def test_errors(folders, tmp_path):
         GLIGENEditor(str(folders / "sd"))
     with pytest.raises(UserError, match="cannot load ControlNetModel"):
         ControlNetEditor(str(folders / "sd"), str(tmp_path))
-    with pytest.raises(UserError, match="sides must divide by 4"):
+    with pytest.raises(UserError, match="height and width must divide by 4, got 33 x 32"):
         editor.infer(layouts(masks=False), 33, 32)
     with pytest.raises(UserError, match="has no objects"):
         editor.infer([Layout(torch.zeros(0, 4), [], image_id=3)])

@@ -126,5 +126,5 @@ def test_bad_requests_are_one_message(tmp_path):
         editor.infer([])
     with pytest.raises(UserError, match="2 layouts need as many generators, got 1"):
         editor.infer(layouts(), generators=generators(1))
-    with pytest.raises(UserError, match="sides must divide by 4, got 30 x 32"):
+    with pytest.raises(UserError, match="height and width must divide by 4, got 30 x 32"):
         editor.infer(layouts(), height=30, width=32)
