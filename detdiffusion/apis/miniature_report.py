@@ -24,7 +24,9 @@ RULE = (
     f"p < {LEVEL}; it does not hold if the mean is zero or negative; else it is undecided. A claim of several "
     f"comparisons holds if each does, and does not if one does not. “≥” asks of the means alone. Below "
     f"{MIN_SEEDS} complete seeds everything is undecided. With n = 3 the t test has two degrees of freedom, and "
-    "the exact Wilcoxon test cannot go below p = 0.125 (n = 5: 0.031)."
+    "the exact Wilcoxon test cannot go below p = 0.125 (n = 5: 0.031). Verdicts are not corrected for their "
+    f"number: of {len(CLAIMS)} claims without any effect at least one would hold by chance in up to "
+    f"{1 - (1 - LEVEL) ** len(CLAIMS):.0%} of all scoreboards."
 )
 
 
@@ -34,12 +36,12 @@ def scoreboard(jobs: Sequence[Job], results: ResultFolder, command: str) -> dict
     Args:
         jobs: every job of every seed.
         results: their folder.
-        command: that continues the work, with ``{claims}`` where ``--only`` takes its claims.
+        command: that does the work, with ``--only {claims}`` for a part of it.
 
     Returns:
         ``claims`` (see :func:`detdiffusion.evaluation.claims.judge`; those that want seeds with their command,
-        ``continue``), ``continue`` for all of these together, ``values`` seed -> quantity -> value, ``cost``,
-        ``machines``, ``settings``, ``notes``.
+        ``continue``), ``continue`` for all of these together, ``command`` that does it all, ``values`` seed ->
+        quantity -> value, ``cost``, ``machines``, ``settings``, ``notes``.
     """
     found: dict[int, dict[str, dict]] = {job.seed: {} for job in jobs}
     for job in jobs:
@@ -60,6 +62,7 @@ def scoreboard(jobs: Sequence[Job], results: ResultFolder, command: str) -> dict
         rule=RULE,
         claims=claims,
         **{"continue": command.format(claims=",".join(row["claim"] for row in missing)) if missing else None},
+        command=command.replace(" --only {claims}", ""),
         values=values,
         results=len(every),
         jobs=len(jobs),
@@ -142,6 +145,10 @@ def _notes(found: Mapping[int, Mapping[str, dict]], results: ResultFolder) -> li
             listed = ", ".join(f"{name} {100 * value:.2f}" for name, value in bounds.items())
             notes.append(
                 f"seed {seed}: arms were scored by detectors that differ (AP on real images: {listed})"
+            )
+        if len({result.get("code") for result in done.values()}) > 1:
+            notes.append(
+                f"seed {seed}: not all results are of the same state of the code (`code` in the files)"
             )
     for path in sorted(results.stale):
         notes.append(f"{path.parent.name}/{path.name} was made with other settings and is left out")
@@ -228,7 +235,9 @@ def markdown(board: dict) -> str:
     for machine in board["machines"]:
         gpus = ", ".join(machine["gpus"]) or "no GPU"
         lines += ["", f"Machine: {machine['processor']}, {machine['cores']} cores, {gpus}, "]
-        lines[-1] += f"{machine['threads']} threads a job."
+        lines[-1] += (
+            f"{machine['threads']} thread{'s' * (machine['threads'] != 1)} a job. Command: `{board['command']}`"
+        )
     settings = ", ".join(f"{key} {_short(value)}" for key, value in board["settings"].items())
     lines += ["", f"Settings, the same for all arms: {settings}."] if settings else []
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ from test_readme import README, ROOT
 from detdiffusion.apis.miniature import SCALES
 from detdiffusion.apis.miniature_claims import quantities
 from detdiffusion.apis.miniature_jobs import ARMS
+from detdiffusion.evaluation.claims import MIN_SEEDS
 
 RESULTS = ROOT / "benchmarks/results"
 DOCS = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}
@@ -88,7 +89,7 @@ def miniature(seed):
 
 
 def test_the_miniatures_seeds():
-    header, rows = table(README, "| seed |")
+    header, rows = table(DOCS["paper_in_miniature"], "| seed |")
     columns = {"real": "real images"}
     columns |= {name: name for name in ("easy", "origin", "hard", "GeoDiffusion")}
     columns |= {f"Fréchet: {name}": f"{name}'s distance" for name in ("origin", "GeoDiffusion")}
@@ -103,16 +104,20 @@ def test_the_miniatures_seeds():
 
 
 def test_the_miniatures_scoreboard():
-    """The scoreboard's values are the result files', and every p that the README names is one of its."""
+    """The scoreboard's values are the result files', and the README's verdicts are the scoreboard's."""
     board = read(RESULTS / "miniature/scoreboard.json")
     assert {int(seed): values for seed, values in board["values"].items()} == {
         seed: pytest.approx(miniature(seed)) for seed in board["seeds"]
     }
-    section = re.search(r"## Do the paper's claims hold\?(.*?)\n## ", README, re.DOTALL)[1]
-    named = re.findall(r"\(p = ([\d.]+)(?: and ([\d.]+))?\)", section)
-    known = [one["p"] for claim in board["claims"] for one in claim["comparisons"] if one["p"] is not None]
-    named = [p for pair in named for p in pair if p]
-    assert named and all(any(f"{p:.{len(n) - 2}f}" == n for p in known) for n in named)
+    _, rows = table(README, "| claim |")
+    expected = [
+        [row["claim"], str(row["n"]), "–" if row["p"] is None else f"{row['p']:.3f}", row["verdict"]]
+        for row in board["claims"]
+    ]
+    assert [[row[0].split()[0], *row[-3:]] for row in rows] == [
+        [claim, n, p, verdict if int(n) >= MIN_SEEDS else f"undecided, n = {n}"]
+        for claim, n, p, verdict in expected
+    ]
 
 
 SIZES = {
