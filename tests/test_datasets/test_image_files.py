@@ -126,3 +126,14 @@ def test_a_place_that_cannot_be_written(tmp_path):
         check_writable(tmp_path / "file/new/a.json")
     with pytest.raises(UserError, match="--save-predictions cannot be written: .* is read-only"):
         check_writable("/proc/sys/kernel/ostype", "--save-predictions")
+    with pytest.raises(UserError, match="--out cannot be made: File name too long"):
+        check_writable(tmp_path / ("a" * 300))
+
+
+def test_a_file_is_replaced_by_whom_its_folder_belongs_to(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "file").chmod(0o400)
+    asked = []
+    monkeypatch.setattr("os.access", lambda place, mode: asked.append(place) or True)
+    check_writable(tmp_path / "file")
+    assert asked == [tmp_path]
