@@ -4,6 +4,14 @@ _base_ = "mmdet::faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py"
 custom_imports = dict(imports=["detdiffusion.datasets.checked_coco"])
 data_root = "data/coco/"
 
+# Regions of unknown content, the crowds of real COCO and the objects that no prompt named, are nobody's negatives.
+model = dict(
+    train_cfg=dict(
+        rpn=dict(assigner=dict(ignore_iof_thr=0.5)),
+        rcnn=dict(assigner=dict(ignore_iof_thr=0.5)),
+    )
+)
+
 train_cfg = dict(max_epochs=6)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.001, by_epoch=False, begin=0, end=500),

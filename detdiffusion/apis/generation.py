@@ -18,6 +18,7 @@ from detdiffusion.generation.disk import DiskGuard
 from detdiffusion.generation.generate import Progress, check_positive, generate
 from detdiffusion.generation.planning import Drawing, batches_to_draw, plan
 from detdiffusion.generation.run_file import check_run
+from detdiffusion.generation.strategies import Strategy
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
 from detdiffusion.models.editors.interface import check_sides, own_sides
 from detdiffusion.structures import Layout
@@ -104,17 +105,18 @@ def generate_dataset(
         )
     ranks = Ranks(launcher)
     try:
-        # Everything that may be wrong with the command is looked at before the model, which takes minutes to load.
+        # What can be checked without the model is checked before it: it may take minutes to load.
         device = choose_device(ranks.device(device))
         cfg = load_config(config, cfg_options)
         wants_attributes = editor_class(cfg).writes_attributes(cfg.model)
-        source = LayoutSource.read(cfg, config, split, ann, img_dir, attributes, wants_attributes)
+        source = LayoutSource.read(cfg, config, split, ann, img_dir, attributes, wants_attributes, ranks.say)
         chosen = source.strategy(strategy, strategy_options, ranks.say)
         editor = source.editor(edits)
         samples = source.samples(oversample_thr, samples_per_image, seed, limit, ranks.say)
         drawings = plan(source.layouts[:limit], chosen, seed, samples, editor, SUFFIXES[image_format])
         run = dict(
             strategy=chosen.name,
+            strategy_options=_own_options(chosen, strategy, strategy_options),
             edits=editor.name if editor else None,
             seed=seed,
             num_inference_steps=steps,
@@ -125,7 +127,7 @@ def generate_dataset(
             checkpoint=None if checkpoint is None else Path(checkpoint).name,
             checkpoint_sha256=None if checkpoint is None else sha256_of(find_checkpoint(checkpoint)),
             model_sha256=_digest(_without_places(cfg.model.to_dict())),
-            annotation_files={Path(path).name: sha256_of(path) for path in source.ann_files},
+            annotation_files=_checksums(source.ann_files),
             layouts_sha256=source.digest,
             attributes_sha256=sha256_of(source.file.path) if source.file else None,
         )
@@ -257,6 +259,25 @@ class _Session:
                 f"repaired {counts['repaired']} files (drawn anew, checksums rewritten)"
                 + (f"; {lost} are beyond --limit and --samples-per-image of this command" if lost else "")
             )
+
+
+def _checksums(paths: Sequence[str]) -> dict[str, str]:
+    """SHA-256 by file name, in the files' order; a name that came before gets a number."""
+    sums: dict[str, str] = {}
+    for path in paths:
+        name = Path(path).name
+        seen = sum(Path(other).name == name for other in paths[: len(sums)])
+        sums[f"{name} ({seen + 1})" if seen else name] = sha256_of(path)
+    return sums
+
+
+def _own_options(chosen: object, strategy: str | dict, options: Mapping | None) -> dict | None:
+    """Arguments of a user's own strategy; the names of the library's own strategies say theirs."""
+    if type(chosen).__module__ == Strategy.__module__:
+        return None
+    given = {**(strategy if isinstance(strategy, Mapping) else {}), **(options or {})}
+    given.pop("type", None)
+    return json.loads(json.dumps(given, sort_keys=True, default=str)) or None
 
 
 def _without_places(value: object) -> object:

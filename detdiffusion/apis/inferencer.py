@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,14 +34,20 @@ def editor_class(cfg: Config) -> type:
     if "model" not in cfg:
         raise UserError(f"{cfg.filename}: not a generator's config: it lacks 'model'")
     init_default_scope("detdiffusion")
+    if not isinstance(cfg.model, Mapping):
+        raise UserError(f"{cfg.filename}: model must be a dict with a type, got {cfg.model!r}")
     kind = cfg.model.get("type")
     cls = kind if isinstance(kind, type) else MODELS.get(str(kind))
     if cls is None:
         raise UserError(
             f"{cfg.filename}: no model {kind!r} is registered; correct model.type, or import it by custom_imports"
         )
-    if not hasattr(cls, "infer"):
-        raise UserError(f"{cfg.filename}: its model {cls.__name__} cannot draw layouts")
+    lacking = [name for name in ("infer", "writes_attributes") if not hasattr(cls, name)]
+    if lacking:
+        raise UserError(
+            f"{cfg.filename}: its model {cls.__name__} cannot draw layouts: it lacks {' and '.join(lacking)} "
+            "(detdiffusion.models.editors.interface says what it needs)"
+        )
     return cls
 
 
@@ -53,14 +59,15 @@ class DetDiffusionInferencer:
         checkpoint: what ``tools/train.py`` saved (its ``state_dict`` holds the averaged weights where the
             config averages), or None to use the weights that the config itself names by ``from_pretrained``.
         device: torch device; None takes CUDA where it is available.
-        cfg_options: ``key=value`` overrides of the config.
+        cfg_options: ``key=value`` overrides of the config that ``config`` is the path of.
 
     Attributes:
         config: the parsed config.
         model: the editor, in evaluation mode.
 
     Raises:
-        UserError: a missing or broken config or checkpoint, or weights of another model.
+        UserError: a missing or broken config or checkpoint, weights of another model, or ``cfg_options`` for a config
+            that is parsed already.
     """
 
     def __init__(
@@ -75,6 +82,8 @@ class DetDiffusionInferencer:
 
         self.device = choose_device(device)  # before minutes of loading
         parsed = not isinstance(config, (str, Path))
+        if parsed and cfg_options:
+            raise UserError("cfg_options go with a config's path; merge them into the parsed config yourself")
         self.config = config if parsed else load_config(str(config), cfg_options)
         config = self.config.filename
         editor_class(self.config)

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.oversampling import repeat_factors, samples_of
 from detdiffusion.generation.strategies import build_strategy
@@ -47,31 +48,48 @@ class LayoutSource:
 
     @classmethod
     def read(
-        cls, cfg, config: str, split: str, ann, img_dir, attributes: str | None, with_attributes: bool
+        cls,
+        cfg,
+        config: str,
+        split: str,
+        ann,
+        img_dir,
+        attributes: str | None,
+        with_attributes: bool,
+        say: Callable[[str], None] = print,
     ) -> LayoutSource:
         """See :func:`read_layouts`; ``with_attributes`` says whether the model writes attributes.
 
+        A data set of the user's own needs ``layouts`` (a sequence), ``categories`` and ``classes``, and ``ann_files``
+        where it has any.
+
         Raises:
-            UserError: as there, or no attributes file where one is needed.
+            UserError: as there, no attributes file where one is needed, or a data set without what drawing needs.
         """
+        if attributes is not None and not with_attributes:
+            if not Path(attributes).is_file():
+                raise UserError(f"{attributes}: no such attributes file")
+            say(f"note: the model of {config} writes no attributes; {attributes} is not used")
         dataset, attributes = read_layouts(cfg, config, split, ann, img_dir, attributes)
         if with_attributes and attributes is None:
             raise UserError(
                 f"the model of {config} wants attributes, but no file is named: give --attributes FILE "
                 "(tools/extract_attributes.py writes it)"
             )
-        index = dataset.layouts
-        digest = hashlib.sha256()
-        for column in (index.image_ids, index.first, index.ids):
-            digest.update(np.ascontiguousarray(column, "<i8").tobytes())
+        lacking = [name for name in ("layouts", "categories", "classes") if not hasattr(dataset, name)]
+        if lacking:
+            raise UserError(
+                f"{config}: its data set {type(dataset).__name__} has no {' and no '.join(lacking)}; see "
+                "LayoutCocoDataset"
+            )
         return cls(
-            layouts=index,
+            layouts=dataset.layouts,
             categories=dataset.categories,
             classes=dataset.classes,
-            ann_files=dataset.ann_files,
+            ann_files=list(getattr(dataset, "ann_files", ())),
             file=AttributesFile.read(attributes) if with_attributes else None,
             config=config,
-            digest=digest.hexdigest(),
+            digest=_digest(dataset.layouts),
         )
 
     @property
@@ -116,6 +134,23 @@ class LayoutSource:
             f"more images, {sum(counts)} images in all instead of {samples * len(counts)}"
         )
         return counts
+
+
+def _digest(layouts: Sequence[Layout]) -> str:
+    """Of the images' ids, where each one's objects begin and end, and the objects' ids."""
+    if isinstance(layouts, LayoutIndex):
+        columns = (layouts.image_ids, layouts.first, layouts.ids)
+    else:
+        counts = [len(layout) for layout in layouts]
+        columns = (
+            [layout.image_id for layout in layouts],
+            np.cumsum([0, *counts]),
+            [i for layout in layouts for i in layout.ids],
+        )
+    digest = hashlib.sha256()
+    for column in columns:
+        digest.update(np.ascontiguousarray(column, "<i8").tobytes())
+    return digest.hexdigest()
 
 
 def read_layouts(cfg, config: str, split: str, ann, img_dir, attributes: str | None):

@@ -28,7 +28,9 @@ class EqualLengthSampler(Sampler):
     Args:
         dataset: the real images.
         synthetic_root: folder(s) of ``tools/generate.py`` of the arm to compare with; or
-        num_synthetic: the number of its images.
+        num_synthetic: the number of its images. To be given where that arm does not use all images of
+            ``annotations.json``: a gated json, ``fraction`` below 1, a ``filter_cfg``. Its log says the number:
+            "synthetic images used".
         seed: of the shuffling; None: mmengine's, the same on all ranks.
         round_up: repeat a few images so that all ranks have as many.
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+import io
 import os
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
 
 _JPEG_START, _JPEG_END, _TAIL = b"\xff\xd8", b"\xff\xd9", 64
+_FILLER = b"\xaa\x55" * 2048  # for any bits that a decoder still waits for
 
 
 def image_folder(img_dir: str | Path | None, ann_file: str | Path) -> Path:
@@ -27,7 +30,8 @@ def image_folder(img_dir: str | Path | None, ann_file: str | Path) -> Path:
 def cut_off(path: str | Path) -> bool:
     """Whether a JPEG file ends before its image does; OpenCV fills the rest with grey and goes on.
 
-    Other formats that end too early OpenCV refuses. A file that is not there is not cut off.
+    A file without its end marker whose pixels are all there is not cut off. Other formats that end too early OpenCV
+    refuses. A file that is not there is not cut off.
     """
     try:
         with open(path, "rb") as file:
@@ -36,16 +40,38 @@ def cut_off(path: str | Path) -> bool:
             file.seek(max(0, file.seek(0, os.SEEK_END) - _TAIL))
             if _JPEG_END in file.read():
                 return False
+            stat = os.fstat(file.fileno())
+        return _lacks_pixels(str(path), stat.st_size, stat.st_mtime_ns)
     except OSError:
         return False
+
+
+@functools.lru_cache(maxsize=1 << 16)
+def _lacks_pixels(path: str, size: int, mtime_ns: int) -> bool:
+    """By decoding, once a process for every state of a file: cameras write other things behind the image."""
     from PIL import Image
 
-    try:  # cameras write other things behind the image: only decoding tells
-        with Image.open(path) as image:
-            image.load()
+    data = Path(path).read_bytes()
+    body = data.rstrip(b"\xff")  # half an end marker
+    try:
+        if _decoded(data) is not None:
+            return False
+        # In the place of pixels that are missing a decoder takes what comes; behind a whole image it skips it.
+        ends = [_decoded(body + filler + _JPEG_END) for filler in (b"", _FILLER)]
+    except Image.DecompressionBombError:  # OpenCV decodes larger images than Pillow dares to
+        return False
+    return ends[0] is None or ends[0] != ends[1]
+
+
+def _decoded(data: bytes) -> bytes | None:
+    """The pixels by Pillow, or None where it refuses the file."""
+    from PIL import Image
+
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            return image.tobytes()
     except (OSError, SyntaxError, ValueError):
-        return True
-    return False
+        return None
 
 
 def unreadable(path: str | Path, image_id: int) -> UserError | None:
@@ -71,6 +97,14 @@ def unreadable(path: str | Path, image_id: int) -> UserError | None:
     return None
 
 
+def refusal(path: str | Path, image_id: int) -> UserError:
+    """Why an image could not be read, also where it can be now: see :func:`unreadable`."""
+    return unreadable(path, image_id) or UserError(
+        f"{path} (image id {image_id}): could not be read, a moment later it could; the file was being written or its "
+        "disk is unsteady: run again"
+    )
+
+
 class NamesUnreadableImages:
     """Put before an mmdet data set: an image that cannot be read, or is cut off, is a UserError."""
 
@@ -82,7 +116,7 @@ class NamesUnreadableImages:
         """
         info = self.get_data_info(idx)
         if not self.backend_args and cut_off(info["img_path"]):
-            raise unreadable(info["img_path"], info["img_id"])
+            raise refusal(info["img_path"], info["img_id"])
         try:
             return super().prepare_data(idx)
         except Exception as error:

@@ -54,6 +54,8 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
 
     Attributes:
         report: counts of what was read, used and left out.
+        num_real, num_synthetic, num_ignored: images of either kind, and ignored regions in them (crowds of real
+            images, objects that were not prompted, what the quality gate gave up).
 
     Raises:
         UserError: a missing or broken json, a class that a json lacks, classes in another order than the real
@@ -81,7 +83,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         self.mode, self.fraction, self.fraction_seed = mode, fraction, fraction_seed
         self.ignore_not_prompted = ignore_not_prompted
         self.report: Counter = Counter()
-        self.num_real = self.num_synthetic = 0
+        self.num_real = self.num_synthetic = self.num_ignored = 0
         super().__init__(*args, **kwargs)
 
     # mmdet's loading, a part at a time
@@ -238,6 +240,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         strategies = Counter(info["strategy"] or "unnamed" for info in self.data_list if info["synthetic"])
         self.num_synthetic = sum(flags)
         self.num_real = len(flags) - self.num_synthetic
+        self.num_ignored = sum(one["ignore_flag"] for info in self.data_list for one in info["instances"])
         self._real_first = flags == sorted(flags)
         self._synthetic_ids = {info["img_id"] for info in self.data_list if info["synthetic"]}
         if serialize:

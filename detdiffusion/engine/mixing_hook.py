@@ -13,6 +13,8 @@ from ..utils.errors import UserError
 class MixingRatioHook(Hook):
     """Counts the real and synthetic images that a detector was shown and logs their ratio.
 
+    Before the first it says so where the data has ignored regions and the detector takes them for background.
+
     The scalar ``synthetic_share`` (of this epoch so far, this rank's) goes with the loss into the log; a line with
     the counts of all ranks ends every epoch. :func:`.launch.build_runner` adds the hook wherever a
     ``SyntheticAugmentedCocoDataset`` is trained on.
@@ -26,7 +28,7 @@ class MixingRatioHook(Hook):
         self._ids: set[int] = set()
 
     def before_train(self, runner) -> None:
-        """Finds the data set.
+        """Finds the data set; warns where its ignored regions would not be ignored.
 
         Raises:
             UserError: the training data has no synthetic part.
@@ -37,6 +39,11 @@ class MixingRatioHook(Hook):
                 "MixingRatioHook: train_dataloader has no SyntheticAugmentedCocoDataset; leave the hook out"
             )
         self._ids = set().union(*(dataset.synthetic_ids() for dataset in found))
+        regions = sum(dataset.num_ignored for dataset in found)
+        if regions and (reason := _why_not_ignored(runner.model)):
+            runner.logger.warning(
+                f"{regions} ignored regions (crowds, objects that were not prompted) count as background: {reason}"
+            )
 
     def before_train_epoch(self, runner) -> None:
         self.real = self.synthetic = 0
@@ -61,6 +68,19 @@ class MixingRatioHook(Hook):
             f"images shown: {real} real, {synthetic} synthetic "
             f"({synthetic / max(1, real + synthetic):.1%} synthetic)"
         )
+
+
+def _why_not_ignored(model) -> str:
+    """Why a detector's targets take ignored regions for background; '' where none of them does."""
+    assigners = []
+    for module in model.modules():
+        for name in ("assigner", "bbox_assigner"):  # of dense heads and mmdet's RoI heads
+            found = getattr(module, name, None)
+            assigners += found if isinstance(found, (list, tuple)) else [found] if found is not None else []
+    if not assigners:
+        return "this detector has no assigner that could leave them out"
+    off = {type(one).__name__ for one in assigners if getattr(one, "ignore_iof_thr", -1) <= 0}
+    return f"set ignore_iof_thr=0.5 in the config of {' and '.join(sorted(off))}" if off else ""
 
 
 def _with_synthetic(dataset) -> list:

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TypeVar
 
 from ..utils.errors import UserError
-from ..utils.ranks import Torchrun, own_gpu, warn_if_not_joined
+from ..utils.ranks import Torchrun, device_of_rank, warn_if_not_joined
 
 _T = TypeVar("_T")
 
@@ -33,7 +33,8 @@ class Ranks:
         self.rank, self.local_rank, self.size = 0, 0, 1
         self._group = self._parent = None
         if launcher == "none":
-            return warn_if_not_joined()
+            warn_if_not_joined()
+            return
         found = Torchrun.from_environment(
             "`bash tools/dist_generate.sh CONFIG CHECKPOINT GPUS` or `torchrun`"
         )
@@ -47,8 +48,8 @@ class Ranks:
             print(text, flush=True)
 
     def device(self, name: str | None) -> str | None:
-        """The device that the user names, or this rank's own GPU where there are any."""
-        return own_gpu(self.local_rank) if name is None and self._group is not None else name
+        """The device that the user names, or this rank's own GPU, see :func:`..utils.ranks.device_of_rank`."""
+        return device_of_rank(name, None if self._group is None else self.local_rank)
 
     def first_then_others(self, work: Callable[[], _T]) -> _T:
         """``work()`` on rank 0, then on the others; returns when all are done.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from detdiffusion.structures import Layout
+from detdiffusion.utils.errors import UserError
 
 from .edits import EditLog, LayoutEdits
 from .identity import (
@@ -57,7 +58,7 @@ def plan(
         suffix: of the file names: '.png' or '.jpg'.
 
     Raises:
-        UserError: two images or two annotations would share an id.
+        UserError: the strategy fails at a layout, or two images or two annotations would share an id.
     """
     counts = [samples_per_image] * len(layouts) if isinstance(samples_per_image, int) else samples_per_image
     variant = f"{strategy.name}_{edits.name}" if edits else strategy.name
@@ -71,7 +72,7 @@ def plan(
                 layout, log = edits(layout, rng_of("edit", source, sample, seed))
             drawings.append(
                 Drawing(
-                    layout=strategy(layout, rng_of("strategy", source, sample, seed)),
+                    layout=_attributed(strategy, layout, rng_of("strategy", source, sample, seed)),
                     image_id=synthetic_image_id(source, variant, sample, seed),
                     file_name=synthetic_file_name(source, variant, sample, seed, suffix),
                     noise_seed=noise_seed(source, sample, seed),
@@ -87,6 +88,25 @@ def plan(
         (synthetic_annotation_id(d.image_id, i) for d in drawings for i in d.layout.ids), "annotation"
     )
     return drawings
+
+
+def _attributed(strategy: Callable[..., Layout], layout: Layout, rng) -> Layout:
+    """The strategy's layout; whatever a user's own strategy raises is one error."""
+    where = f"strategy {strategy.name!r} at the layout of image {layout.image_id}"
+    try:
+        result = strategy(layout, rng)
+    except UserError:
+        raise
+    except Exception as error:
+        hint = (
+            "; the layout has no attributes: a strategy that reads them sets reads_attributes = True"
+            if layout.attributes is None
+            else ""
+        )
+        raise UserError(f"{where}: {type(error).__name__}: {error}{hint}") from error
+    if not isinstance(result, Layout):
+        raise UserError(f"{where}: gives a {type(result).__name__}, but a Layout is wanted")
+    return result
 
 
 def record_of(drawing: Drawing, kept: Sequence[int], prompt: str, width: int, height: int) -> dict:

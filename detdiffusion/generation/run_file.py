@@ -13,6 +13,7 @@ from detdiffusion.utils.files import TEMPORARY, check_writable, write_atomic
 from .manifest import lock
 
 RUN = "run.json"
+_FOR_THE_READER = {"checkpoint"}  # a file name: a renamed copy has the same checksum
 
 
 def check_run(out_dir: Path, run: Mapping) -> None:
@@ -85,7 +86,7 @@ def _compare(out_dir: Path, run: Mapping, keys: set[str] | None = None) -> None:
         raise UserError(f"{out_dir / RUN}: broken json; remove the folder or choose another --out")
     differing = [
         f"{key}: {earlier.get(key)!r} there, {run.get(key)!r} now"
-        for key in sorted(keys or {*earlier, *run})
+        for key in sorted((keys or {*earlier, *run}) - _FOR_THE_READER)
         if earlier.get(key) != run.get(key)
     ]
     if differing:

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from detdiffusion.datasets.image_files import cut_off, unreadable
+from detdiffusion.datasets.image_files import cut_off, refusal, unreadable
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
@@ -212,7 +212,7 @@ class _Images(Dataset):
             check_size(path, image, pixels.shape[1], pixels.shape[0])
             return self.pipeline(dict(img=pixels, img_id=image["id"]))
         if cut_off(path):
-            raise unreadable(path, image["id"])
+            raise refusal(path, image["id"])
         try:
             results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
         except Exception as err:

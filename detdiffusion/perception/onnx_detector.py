@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.datasets.image_files import cut_off, unreadable
+from detdiffusion.datasets.image_files import cut_off, refusal
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
@@ -184,7 +184,7 @@ class OnnxDetector(ImageDetector):
         path = img_dir / image["file_name"]
         pixels = reader(path)
         if pixels is None:
-            raise unreadable(path, image["id"])
+            raise refusal(path, image["id"])
         check_size(path, image, pixels.shape[1], pixels.shape[0])
         return self.input.prepare(pixels)
 

@@ -52,13 +52,18 @@ def check_writable(path: str | os.PathLike, option: str = "--out") -> None:
     Raises:
         UserError: a file stands where a folder is wanted, or the place is read-only.
     """
-    place = Path(path).absolute()
-    while not place.exists():
-        place = place.parent
-    if place != Path(path).absolute() and not place.is_dir():
-        raise UserError(f"{path}: {option} cannot be made: {place} is a file, no folder")
-    if not os.access(place, os.W_OK):
-        raise UserError(f"{path}: {option} cannot be written: {place} is read-only for this user")
+    wanted = place = Path(path).absolute()
+    try:
+        while not place.exists():
+            place = place.parent
+        if place != wanted and not place.is_dir():
+            raise UserError(f"{path}: {option} cannot be made: {place} is a file, no folder")
+        if not place.is_dir():  # a new file takes its place
+            place = place.parent
+        if not os.access(place, os.W_OK):
+            raise UserError(f"{path}: {option} cannot be written: {place} is read-only for this user")
+    except OSError as err:
+        raise UserError(f"{path}: {option} cannot be made: {err.strerror or err}") from None
 
 
 def sha256_of(path: str | os.PathLike) -> str:

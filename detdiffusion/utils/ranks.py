@@ -105,18 +105,26 @@ def join_ranks() -> tuple[int, int]:
 
 
 def rank_device(name: str | None) -> str | None:
-    """The device of this process: ``name``, or its own GPU where torchrun started one process a GPU."""
-    if name is not None or _rank_and_world()[1] == 1:
+    """The device of this process of :func:`join_ranks`, see :func:`device_of_rank`."""
+    return device_of_rank(name, None if _rank_and_world()[1] == 1 else int(os.environ["LOCAL_RANK"]))
+
+
+def device_of_rank(name: str | None, local_rank: int | None) -> str | None:
+    """The device of a process: each of several has a GPU of its own unless one is named by its number.
+
+    Args:
+        name: as ``--device`` gives it; None and 'cuda' leave the number of the GPU open.
+        local_rank: the number of the process on this machine; None for a process alone.
+
+    Returns:
+        ``name``, or the process's GPU where there are any.
+    """
+    if local_rank is None or name not in (None, "cuda"):
         return name
-    return own_gpu(int(os.environ["LOCAL_RANK"]))
-
-
-def own_gpu(local_rank: int) -> str | None:
-    """The GPU of a process by its number on this machine; None where torch sees no GPU."""
     import torch
 
     count = torch.cuda.device_count()
-    return f"cuda:{local_rank % count}" if count else None
+    return f"cuda:{local_rank % count}" if count else name
 
 
 def own_indices(count: int, batch_size: int) -> list[int]:

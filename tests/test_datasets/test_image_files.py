@@ -1,13 +1,14 @@
 """JPEG files that end too early: OpenCV paints the rest grey in silence, here they are named."""
 
 import io
+import os
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from detdiffusion.datasets.image_files import cut_off, unreadable
+from detdiffusion.datasets.image_files import cut_off, refusal, unreadable
 from detdiffusion.datasets.transforms import LoadLayoutImage
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
@@ -52,6 +53,58 @@ def test_where_an_image_ends(tmp_path, thumbnail):
     assert "cannot be read" in str(unreadable(path, 7))
 
 
+@pytest.mark.parametrize("options", [{}, dict(progressive=True), dict(subsampling=0, quality=30)])
+def test_only_missing_pixels_count(tmp_path, options):
+    """The end marker alone may be missing; a few bytes more are pixels."""
+    path, data = tmp_path / "a.jpg", encoded(**options)
+    path.write_bytes(data)
+    whole = cv2.imread(str(path))
+    for lost in (1, 2):
+        path.write_bytes(data[:-lost])
+        assert np.array_equal(cv2.imread(str(path)), whole)
+        assert not cut_off(path) and unreadable(path, 7) is None
+    for lost in range(4, 40):
+        path.write_bytes(data[:-lost])
+        if not np.array_equal(cv2.imread(str(path)), whole):
+            assert cut_off(path), lost
+
+
+def test_a_file_is_decoded_once(tmp_path, monkeypatch):
+    path, data = tmp_path / "a.jpg", encoded()
+    path.write_bytes(data + b"\0" * 300)
+    assert not cut_off(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Image, "open", None)
+        assert not cut_off(path)
+    path.write_bytes(data[:2000])
+    assert cut_off(path)
+
+
+def test_an_image_too_large_for_pillow_is_left_to_opencv(tmp_path, monkeypatch):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded() + b"\0" * 300)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)
+    assert not cut_off(path)
+
+
+def test_the_extension_says_nothing(tmp_path):
+    path = tmp_path / "a.jpg"
+    layout = Layout([[0, 0, 1, 1]], ["ball"], image_id=7, width=80, height=60)
+    path.write_bytes(encoded("png"))
+    assert LoadLayoutImage(size=(32, 32))(dict(img_path=str(path), layout=layout))["img"].shape == (32, 32, 3)
+    path.write_text("no image")
+    with pytest.raises(UserError, match=r"a.jpg \(image id 7\): cannot be read as an image"):
+        LoadLayoutImage(size=(32, 32))(dict(img_path=str(path), layout=layout))
+
+
+def test_a_second_look_that_succeeds_is_an_error_too(tmp_path):
+    path = tmp_path / "a.jpg"
+    path.write_bytes(encoded())
+    assert "a moment later" in str(refusal(path, 7))
+    os.remove(path)
+    assert "no such file" in str(refusal(path, 7))
+
+
 def test_the_generators_images(tmp_path):
     data = encoded()
     (tmp_path / "a.jpg").write_bytes(data[: len(data) // 2])
@@ -73,3 +126,14 @@ def test_a_place_that_cannot_be_written(tmp_path):
         check_writable(tmp_path / "file/new/a.json")
     with pytest.raises(UserError, match="--save-predictions cannot be written: .* is read-only"):
         check_writable("/proc/sys/kernel/ostype", "--save-predictions")
+    with pytest.raises(UserError, match="--out cannot be made: File name too long"):
+        check_writable(tmp_path / ("a" * 300))
+
+
+def test_a_file_is_replaced_by_whom_its_folder_belongs_to(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    (tmp_path / "file").chmod(0o400)
+    asked = []
+    monkeypatch.setattr("os.access", lambda place, mode: asked.append(place) or True)
+    check_writable(tmp_path / "file")
+    assert asked == [tmp_path]

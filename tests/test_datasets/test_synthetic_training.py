@@ -144,6 +144,52 @@ def test_the_realised_share_is_logged(data, repo_root, monkeypatch, tmp_path):
     text = next((tmp_path / "work").rglob("*.log")).read_text()
     assert re.search(r"images shown: 8 real, 8 synthetic \(50.0% synthetic\)", text)
     assert "real:synthetic = 12:6" in text
+    assert "1 ignored regions" in text and "set ignore_iof_thr=0.5 in the config of ATSSAssigner" in text
+
+
+@pytest.mark.parametrize(
+    ("detector", "parts"), [("atss", ("assigner",)), ("faster-rcnn", ("rpn.assigner", "rcnn.assigner"))]
+)
+def test_what_lies_in_an_ignored_region_is_no_negative(detector, parts, repo_root):
+    """mmdet's own assigners with the settings of the COCO configs."""
+    compat.setup()
+    from mmdet.registry import TASK_UTILS
+    from mmdet.utils import register_all_modules
+    from mmengine.structures import InstanceData
+
+    register_all_modules(init_default_scope=False)
+    priors = torch.tensor([[0, 0, 32, 32], [60, 60, 92, 92], [70, 70, 102, 102], [200, 200, 232, 232.0]])
+    truth = InstanceData(bboxes=torch.tensor([[0, 0, 32, 32.0]]), labels=torch.tensor([3]))
+    region = InstanceData(bboxes=torch.tensor([[50, 50, 110, 110.0]]))
+    for arm in ("real", "hard", "real-equal-iters"):
+        config = load_config(str(repo_root / f"configs/trainability/{detector}_r50_fpn_{arm}_coco.py"))
+        for part in parts:
+            assigner = TASK_UTILS.build(
+                dict(config.model.train_cfg[part.split(".")[0]].assigner, _scope_="mmdet")
+                if "." in part
+                else dict(config.model.train_cfg[part], _scope_="mmdet")
+            )
+            levels = ([4],) if detector == "atss" else ()
+            found = assigner.assign(InstanceData(priors=priors), *levels, truth, region)
+            assert found.gt_inds.tolist() == [1, -1, -1, 0], (arm, part)
+
+
+@pytest.mark.parametrize(
+    ("detector", "said"),
+    [("atss", ""), ("faster-rcnn", ""), ("fcos", "this detector has no assigner that could leave them out")],
+)
+def test_ignored_regions_that_count_as_background_are_said(detector, said, repo_root):
+    compat.setup()
+    from mmdet.registry import MODELS
+    from mmdet.utils import register_all_modules
+    from mmengine.registry import DefaultScope
+
+    from detdiffusion.engine.mixing_hook import _why_not_ignored
+
+    register_all_modules(init_default_scope=False)
+    config = load_config(str(repo_root / f"configs/trainability/{detector}_r50_fpn_hard_coco.py"))
+    with DefaultScope.overwrite_default_scope("mmdet"):
+        assert _why_not_ignored(MODELS.build(config.model)) == said
 
 
 def test_the_hook_wants_a_synthetic_part(data, repo_root, monkeypatch):

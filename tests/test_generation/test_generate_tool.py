@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,9 @@ from tiny_generation import draw, pixels, write_config, write_world
 
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
 from detdiffusion.generation.identity import noise_seed, synthetic_image_id
+from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import sha256_of
 
 
 @pytest.fixture(scope="module")
@@ -336,6 +339,107 @@ def test_averaged_weights_are_the_ones_used(world, tmp_path):
     torch.save(checkpoint, tmp_path / "ema.pth")
     loaded = DetDiffusionInferencer(str(world / "config.py"), tmp_path / "ema.pth", device="cpu").model
     assert torch.equal(loaded.unet.conv_in.bias, model.unet.conv_in.bias)
+
+
+def test_a_strategy_of_the_users_own(world, tmp_path, repo_root):
+    """The one that docs/generation.md shows."""
+    text = (repo_root / "docs/generation.md").read_text()
+    names: dict = {}
+    exec(next(part for part in text.split("```python\n") if "SmallIsHard" in part).split("```")[0], names)
+    draw(world, tmp_path / "set", "SmallIsHard", limit=2)
+    coco = json.loads((tmp_path / "set/annotations.json").read_text())
+    assert {a["attribute"] for a in coco["annotations"]} == {"easy", "hard", "background"}
+    data = json.loads((world / "attributes.json").read_text())
+    data["attributes"] = {"10000000": "easy"}
+    (tmp_path / "foreign.json").write_text(json.dumps(data))
+    with pytest.raises(UserError, match="foreign.json"):
+        draw(world, tmp_path / "other", "SmallIsHard", attributes=str(tmp_path / "foreign.json"))
+
+    class Careless(names["SmallIsHard"]):
+        reads_attributes = False
+        name = "careless"
+
+        def __init__(self, threshold: float = 0.1):
+            super().__init__()
+
+    with pytest.raises(
+        UserError, match="strategy 'careless' at the layout of image .*TypeError: .*reads_attributes = True"
+    ):
+        draw(
+            world, tmp_path / "other", dict(type=Careless), attributes=str(tmp_path / "foreign.json"), limit=1
+        )
+    draw(world, tmp_path / "careless", dict(type=Careless, threshold=0.1), limit=1)
+    draw(world, tmp_path / "careless", dict(type=Careless), strategy_options=dict(threshold=0.1), limit=1)
+    with pytest.raises(
+        UserError, match="another run.*strategy_options: {'threshold': 0.1} there, {'threshold': 0.2}"
+    ):
+        draw(world, tmp_path / "careless", dict(type=Careless, threshold=0.2), limit=1)
+
+
+def test_what_makes_a_run(world, tmp_path):
+    """A renamed checkpoint is the same one; of equally named annotation files each counts."""
+    for name, file in (("a", "instances"), ("b", "stuff")):
+        (tmp_path / name).mkdir()
+        shutil.copy(world / f"train/{file}.json", tmp_path / name / "objects.json")
+    ann = [str(tmp_path / name / "objects.json") for name in "ab"]
+    draw(world, tmp_path / "set", ann=ann, limit=1)
+    run = json.loads((tmp_path / "set/run.json").read_text())
+    sums = [sha256_of(world / f"train/{file}.json") for file in ("instances", "stuff")]
+    assert list(run["annotation_files"].items()) == list(zip(("objects.json", "objects.json (2)"), sums))
+    shutil.copy(world / "weights.pth", tmp_path / "renamed.pth")
+    counts = draw(world, tmp_path / "set", ann=ann, limit=1, checkpoint=str(tmp_path / "renamed.pth"))
+    assert (counts["written"], counts["already_there"]) == (0, 1)
+
+
+def test_attributes_that_no_model_wants(world, tmp_path, capsys):
+    write_config(world, "plain.py", attributes=False)
+    plain = dict(config=str(world / "plain.py"), checkpoint=None, strategy="origin", limit=1)
+    draw(world, tmp_path / "set", **plain)
+    assert "attributes.json is not used" in capsys.readouterr().out
+    with pytest.raises(UserError, match="nowhere.json: no such attributes file"):
+        draw(world, tmp_path / "set", attributes="nowhere.json", **plain)
+
+
+def test_layouts_of_a_data_set_of_the_users_own(world, tmp_path):
+    """Plain layouts in a list are the same run as the library's own set of them."""
+    from detdiffusion.datasets import LayoutCocoDataset
+    from detdiffusion.registry import DATASETS
+
+    @DATASETS.register_module(force=True)
+    class PlainLayouts:
+        def __init__(self, **spec):
+            one = LayoutCocoDataset(**spec)
+            self.layouts, self.categories, self.classes = one.layouts[:], one.categories, one.classes
+            self.ann_files = one.ann_files
+
+    draw(world, tmp_path / "set", limit=1)
+    plain = ["layout_datasets.train.type=PlainLayouts"]
+    assert draw(world, tmp_path / "set", limit=2, cfg_options=plain)["already_there"] == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        ("3", "model must be a dict"),
+        ("dict(type='HalfAnEditor')", "HalfAnEditor cannot.*lacks writes_attributes"),
+    ],
+)
+def test_a_model_that_is_no_editor(world, tmp_path, model, message):
+    from detdiffusion.registry import MODELS
+
+    @MODELS.register_module(force=True)
+    class HalfAnEditor(torch.nn.Module):
+        def infer(self):
+            pass
+
+    (tmp_path / "config.py").write_text(f"model = {model}\n")
+    with pytest.raises(UserError, match=message):
+        draw(world, tmp_path / "set", config=str(tmp_path / "config.py"))
+
+
+def test_options_of_a_parsed_config(world):
+    with pytest.raises(UserError, match="cfg_options go with a config's path"):
+        DetDiffusionInferencer(load_config(str(world / "config.py")), None, "cpu", ["a=1"])
 
 
 def test_mask_head_weights_are_ignored(world, tmp_path):

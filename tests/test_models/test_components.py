@@ -7,7 +7,7 @@ from tiny_editor import build_editor, layouts
 from tiny_folder import write_diffusers_folder
 from transformers import CLIPTokenizerFast
 
-from detdiffusion.models.editors.detdiffusion.components import build_component
+from detdiffusion.models.editors.detdiffusion.components import build_component, build_sampling_scheduler
 from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError
 
@@ -77,3 +77,17 @@ def test_a_tokenizer_that_is_one_json_file_gives_the_same_ids(tmp_path):
     again = build_editor(tmp_path, tokenizer=spec)
     ids = again.layout_tokenizer.encode(layouts()).input_ids
     assert torch.equal(ids, editor.layout_tokenizer.encode(layouts()).input_ids)
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("AutoencoderKL", "AutoencoderKL is no scheduler"),
+        ("logging", "logging is no sch"),
+        ("DPM", "no class 'DPM'"),
+    ],
+)
+def test_what_is_no_sampling_scheduler(kind, message):
+    like = build_component(dict(type="DDPMScheduler"), "scheduler")
+    with pytest.raises(UserError, match=f"test_scheduler: .*{message}"):
+        build_sampling_scheduler(dict(type=kind), like, "test_scheduler")

@@ -5,7 +5,7 @@ from mmengine.config import Config
 
 from detdiffusion.engine.launch import prepare_ranks
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.ranks import Torchrun, join_ranks, warn_if_not_joined
+from detdiffusion.utils.ranks import Torchrun, device_of_rank, join_ranks, warn_if_not_joined
 
 GOOD = dict(RANK="1", LOCAL_RANK="0", WORLD_SIZE="2", MASTER_ADDR="10.0.0.1", MASTER_PORT="29500")
 
@@ -60,3 +60,13 @@ def test_torchrun_without_launcher_is_told_once(environment, capsys, size, rank,
     environment(WORLD_SIZE=size, RANK=rank)
     warn_if_not_joined()
     assert capsys.readouterr().err.count("Give --launcher pytorch") == said
+
+
+@pytest.mark.parametrize("name", [None, "cuda"])
+def test_every_rank_has_a_gpu_of_its_own(name, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 4)
+    assert [device_of_rank(name, rank) for rank in (0, 3, 5)] == ["cuda:0", "cuda:3", "cuda:1"]
+    assert device_of_rank(name, None) == name
+    assert device_of_rank("cuda:2", 0) == "cuda:2" and device_of_rank("cpu", 1) == "cpu"
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert device_of_rank(name, 1) == name

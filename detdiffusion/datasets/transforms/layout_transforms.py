@@ -12,7 +12,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
-from detdiffusion.datasets.image_files import cut_off, unreadable
+from detdiffusion.datasets.image_files import cut_off, refusal
 from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import FLIPS, Layout
@@ -47,7 +47,7 @@ class LoadLayoutImage:
         # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
         image = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
         if image is None or cut_off(path):
-            raise unreadable(path, layout.image_id)
+            raise refusal(path, layout.image_id)
         if layout.height and image.shape[:2] != (layout.height, layout.width):
             raise UserError(
                 f"image {path} has {image.shape[1]} x {image.shape[0]} pixels, its annotation file says "

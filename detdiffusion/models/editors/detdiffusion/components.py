@@ -132,6 +132,10 @@ def build_sampling_scheduler(spec, like, role: str):
     cls = getattr(diffusers, str(kind), None)
     if cls is None:
         raise UserError(f"{role}: diffusers has no class {kind!r}")
+    if not (isinstance(cls, type) and issubclass(cls, diffusers.SchedulerMixin)):
+        raise UserError(
+            f"{role}: diffusers' {kind} is no scheduler; take one like DPMSolverMultistepScheduler"
+        )
     return cls.from_config(like.config, **options)
 
 
