@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,19 @@ class GeneratedSet:
     layouts: dict[int, int]
     samples: dict[int, int]
     notes: list[str] = field(default_factory=list)
+
+
+def check_names(names: Iterable[str], option: str) -> None:
+    """Refuses what the row of the real images is called.
+
+    Args:
+        names: of the compared sets.
+        option: that gives them, for the message.
+    """
+    if "real" in names:
+        raise UserError(
+            f"{option}: no set may be named 'real', which is the row of the real images; rename it"
+        )
 
 
 def read_generated_set(

@@ -14,6 +14,7 @@ from PIL import Image
 from square_detector import draw, write_detector, write_squares
 
 from detdiffusion.apis.darknet import from_darknet
+from detdiffusion.apis.yolo_score import score_methods
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.image_folders import note_images, read_folder
 from detdiffusion.evaluation.image_pixels import read_bgr
@@ -200,6 +201,8 @@ def test_bad_folders(detector, data):
     one = make(root / "one", {list(cells)[0]: []}, lambda i, k: f"{i}.png")
     with pytest.raises(UserError, match="no layout in common"):
         evaluate(detector, root, {"a": other, "b": one})
+    with pytest.raises(UserError, match="--images: no set may be named 'real'"):
+        score_methods(("none", "none"), root / "instances.json", root / "real", {"real": one}, root / "out")
 
 
 def test_bad_real_images_and_categories(detector, data):
