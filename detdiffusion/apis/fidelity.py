@@ -103,11 +103,11 @@ def evaluate_fidelity(
     look = partial(look, features=finder.shows_features)
     predictions, vectors = {}, {}
     for one in (bound, *sets):
-        found, vectors[one.name] = look(one.prompted["images"], one.img_dir)
+        found, vectors[one.name] = look(one.prompted["images"], one.img_dir, name=one.name)
         predictions[one.name] = found.to_coco_results()
     other_vectors = None
     if others is not None and finder.shows_features:
-        other_vectors = look(others.images, others.img_dir)[1]
+        other_vectors = look(others.images, others.img_dir, name="real reference")[1]
     measured: dict[str, dict] = {one.name: {} for one in (bound, *sets)}
     for protocol, extractor in plans:
         found, more = _distances(protocol, extractor, bound, sets, others, store, progress)
