@@ -85,8 +85,8 @@ def parse_args() -> argparse.Namespace:
     if any(len(pair) != 2 or not all(pair) for pair in pairs):
         parser.error(f"--synthetic takes NAME=DIR, got {' '.join(args.synthetic)}")
     args.synthetic = dict(pairs)
-    if len(args.synthetic) != len(pairs) or "real" in args.synthetic:
-        parser.error("--synthetic: every name once, and none of them 'real'")
+    if len(args.synthetic) != len(pairs):
+        parser.error("--synthetic: every name once")
     if args.resamples < 1:
         parser.error("--resamples must be at least 1")
     for name in ("score_thr", "iou_thr"):

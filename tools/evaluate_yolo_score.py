@@ -73,8 +73,8 @@ def parse_args() -> argparse.Namespace:
     if not all(name and folder for name, folder in pairs):
         parser.error(f"--images takes DIR or NAME=DIR, got {' '.join(args.images)}")
     args.images = dict(pairs)
-    if len(args.images) != len(pairs) or "real" in args.images:
-        parser.error("--images: every name once, and none of them 'real'; give names by NAME=DIR")
+    if len(args.images) != len(pairs):
+        parser.error("--images: every name once; give names by NAME=DIR")
     for name in ("samples", "size", "batch_size"):
         if getattr(args, name) is not None and getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} must be at least 1")

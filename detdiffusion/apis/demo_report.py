@@ -9,7 +9,7 @@ from detdiffusion.visualization.grids import contact_sheet, side_by_side
 from detdiffusion.visualization.report import table, write_report
 
 from .demo import STRATEGIES, ZOO_MODELS, Demo
-from .demo_summary import percent, statements
+from .demo_summary import distance, percent, statements
 
 _AP = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
 
@@ -62,7 +62,7 @@ def _without_sum(losses: dict) -> dict:
 def _tables(summary: dict) -> list[dict]:
     fidelity = [
         [name, row["layouts"], row["objects"], *(percent(row[key]) for key in _AP)]
-        + [percent(row["bbox_mAP_full"]), f"{row['frechet']:.3f}" if "frechet" in row else "–"]
+        + [percent(row["bbox_mAP_full"]), distance(name, row)]
         for name, row in summary["fidelity"].items()
     ]
     trainability = [

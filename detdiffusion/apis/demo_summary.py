@@ -106,9 +106,8 @@ def print_summary(summary: dict) -> None:
     for column in ("images", "layouts", "AP", "AP50", "AP75", "Fréchet"):
         table.add_column(column, justify="left" if column == "images" else "right")
     for name, row in summary["fidelity"].items():
-        distance = f"{row['frechet']:.3f}" if "frechet" in row else "–"
         scores = [percent(row[key]) for key in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")]
-        table.add_row(name, str(row["layouts"]), *scores, distance)
+        table.add_row(name, str(row["layouts"]), *scores, distance(name, row))
     console.print(table)
     for line in statements(summary):
         console.print(line, markup=False, highlight=False)
@@ -142,6 +141,11 @@ def statements(summary: dict) -> list[str]:
 def percent(value: float | None) -> str:
     """AP in percent; – where COCO's protocol gives none."""
     return "–" if value is None or value < 0 else f"{100 * value:.1f}"
+
+
+def distance(name: str, row: dict) -> str:
+    """A set's Fréchet distance. – for the real images: theirs is between halves, which no other row is."""
+    return "–" if name == "real" or "frechet" not in row else f"{row['frechet']:.3f}"
 
 
 def _read(path: Path) -> dict:

@@ -22,6 +22,7 @@ from detdiffusion.evaluation.fid import (
     format_notes,
 )
 from detdiffusion.evaluation.frechet import FeatureStatistics, frechet_distance
+from detdiffusion.evaluation.generated_sets import check_names
 from detdiffusion.evaluation.image_pixels import inspect_images
 from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_protocol
 from detdiffusion.evaluation.real_bound import SMALLEST, Reference, describe_bound, halves, read_reference
@@ -79,6 +80,7 @@ def evaluate_fidelity(
     Raises:
         UserError: anything wrong with the input, see the parts.
     """
+    check_names(synthetic, "--synthetic")
     join_ranks()
     device = rank_device(device)
     finder = load_detector(*detector, device, cfg_options)
@@ -101,10 +103,11 @@ def evaluate_fidelity(
     look = partial(look, features=finder.shows_features)
     predictions, vectors = {}, {}
     for one in (bound, *sets):
-        found, vectors[one.name] = look(one.prompted["images"], one.img_dir)
+        found, vectors[one.name] = look(one.prompted["images"], one.img_dir, name=one.name)
         predictions[one.name] = found.to_coco_results()
+    other_vectors = None
     if others is not None and finder.shows_features:
-        vectors["others"] = look(others.images, others.img_dir)[1]
+        other_vectors = look(others.images, others.img_dir, name="real reference")[1]
     measured: dict[str, dict] = {one.name: {} for one in (bound, *sets)}
     for protocol, extractor in plans:
         found, more = _distances(protocol, extractor, bound, sets, others, store, progress)
@@ -115,14 +118,15 @@ def evaluate_fidelity(
         return None
 
     scores = {one.name: fidelity.score_set(one, predictions[one.name]) for one in (bound, *sets)}
-    features, found, more = _detector_distances(Path(detector[0]).stem, bound, sets, vectors)
+    label = Path(detector[0]).stem
+    features, found, real_row, more = _detector_distances(label, bound, sets, vectors, others, other_vectors)
     notes += more
     for name, row in scores.items():
         if name in found:
             row["frechet"] = found[name]
         row["distances"] = measured[name]
     protocol = {
-        "name": f"prompted objects, {Path(detector[0]).stem}",
+        "name": f"prompted objects, {label}",
         "detector": {
             "config": str(detector[0]),
             "checkpoint": str(detector[1]),
@@ -136,8 +140,8 @@ def evaluate_fidelity(
         "bbox_mAP": "COCO AP of the prompted objects; other objects of a real image are ignored regions",
         "bbox_mAP_full": "COCO AP against every object of the source image, boxes scaled to the image",
         "frechet_features": features,
-        "frechet_reference": f"the {len(bound.layouts)} real images of the same layouts; in the row real "
-        + describe_bound(found.get("real"), len(bound.layouts), others, len(others.images) if others else 0),
+        "frechet_reference": features and f"the {len(bound.layouts)} real images of the same layouts",
+        "frechet_bound": real_row,
         "fid": {
             protocol.name: dict(
                 description=protocol.describe(extractor.features),
@@ -202,43 +206,58 @@ def _bound_notes(bound, sets, others: Reference | None) -> list[str]:
         count = len(others.images)
         if count < largest:
             return [
-                f"real: the reference has {count} images, sets have up to {largest}; a Fréchet distance grows with "
-                "1 / n as sets get smaller, so the row real is above the bound of sets of their size"
+                f"real: the reference has {count} images, sets have up to {largest}; a Fréchet distance grows as "
+                "sets get smaller, so the row real is above the bound of sets of their size"
             ]
         return []
     if real < SMALLEST:
         return [f"real: {real} images are too few for two halves: the distances have no bound"]
     return [
-        f"real: distances in this row are between halves of {real // 2} images; a Fréchet distance grows with 1 / n as "
-        "sets get smaller, so read it by that rule beside sets of more images, or take other real images in equal "
-        "number by --real-reference ANN DIR"
+        f"real: its distances are between halves of {real // 2} images; a Fréchet distance grows as sets get smaller, "
+        "so they are above the bound of sets of more images; take other real images in equal number by "
+        "--real-reference ANN DIR"
     ]
 
 
-def _detector_distances(detector: str, bound, sets, vectors: Mapping[str, np.ndarray | None]):
-    """Fréchet distances on the detector's own features: their name, set -> distance, notes."""
+def _detector_distances(
+    detector: str,
+    bound,
+    sets,
+    vectors: Mapping[str, np.ndarray | None],
+    others: Reference | None,
+    other_vectors: np.ndarray | None,
+):
+    """Fréchet distances on the detector's own features: their name, set -> distance, what the row real is, notes."""
     if vectors["real"] is None:
-        return None, {}, ["the detector shows no features: no Fréchet distance beside its AP; use --fid"]
+        return (
+            None,
+            {},
+            None,
+            ["the detector shows no features: no Fréchet distance beside its AP; use --fid"],
+        )
     real = SetFeatures(vectors["real"], "real")
-    features = f"{detector}: last backbone stage, mean over positions, {real.vectors.shape[1]} values"
+    width = real.vectors.shape[1]
+    features = f"{detector}: last backbone stage, mean over positions, {width} values"
 
     def between(a: np.ndarray, b: np.ndarray) -> float:
         return frechet_distance(FeatureStatistics.fit(b, features), FeatureStatistics.fit(a, features))
 
     found = {one.name: between(vectors[one.name], real.vectors) for one in sets}
-    pair = halves(real, list(bound.layouts))
-    if "others" in vectors:
-        pair = SetFeatures(vectors["others"], "real"), real
+    pair, used, real_row = halves(real, list(bound.layouts)), 0, None
+    if others is not None:
+        pair, used = (SetFeatures(other_vectors, "real"), real), len(others.images)
+    counts = [len(v) for v in vectors.values()]
     if pair is not None:
         found["real"] = between(pair[0].vectors, pair[1].vectors)
-    smallest = min(len(v) for v in vectors.values())
+        real_row = describe_bound(found["real"], len(real.vectors), width, others, used)
+        counts += [len(one.vectors) for one in pair]
     notes = []
-    if smallest <= real.vectors.shape[1]:
+    if min(counts) <= width:
         notes.append(
-            f"Fréchet distance: only {smallest} images for {real.vectors.shape[1]} features; compare such values only "
-            "with each other"
+            f"Fréchet distance: only {min(counts)} images for {width} features; compare such values only with those "
+            "of equal counts"
         )
-    return features, found, notes
+    return features, found, real_row, notes
 
 
 def _distances(
@@ -279,8 +298,9 @@ def _distances(
         pair, count = (extract(paths, size=size, name="real"), real), len(paths)
     if pair is not None:
         values, more = compare(*pair)
+        width = real.vectors.shape[1]
         found["real"] = dict(
-            values, bound=describe_bound(values[extractor.distance], len(ids), others, count)
+            values, bound=describe_bound(values[extractor.distance], len(ids), width, others, count)
         )
         notes += [f"{protocol.name}: {line}" for line in more]
     if len(real_features) > 1:

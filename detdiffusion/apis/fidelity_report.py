@@ -186,7 +186,7 @@ def print_result(result: Mapping) -> None:
         console.print(line, markup=False)
     protocol = result["protocol"]
     console.print(f"data set: {result['dataset']}", markup=False, style="dim")
-    for key in ("bbox_mAP", "bbox_mAP_full", "frechet_features", "frechet_reference"):
+    for key in ("bbox_mAP", "bbox_mAP_full", "frechet_features", "frechet_reference", "frechet_bound"):
         if protocol[key]:
             console.print(f"{key}: {protocol[key]}", markup=False, style="dim")
     for name, values in result["sets"]["real"]["distances"].items():

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detdiffusion.evaluation import yolo_score
+from detdiffusion.evaluation.generated_sets import check_names
 from detdiffusion.perception.image_detector import load_detector
 from detdiffusion.utils.ranks import join_ranks, rank_device
 
@@ -37,6 +38,7 @@ def score_methods(
     Raises:
         UserError: anything wrong with the input.
     """
+    check_names(methods, "--images")
     join_ranks()
     model = load_detector(*detector, rank_device(device), cfg_options)
     cache = Path(out) / "cache" if cache is None else cache

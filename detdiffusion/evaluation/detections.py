@@ -28,6 +28,7 @@ def detect_images(
     batch_size: int | None = None,
     cache: FeatureCache | None = None,
     progress: bool = True,
+    name: str = "",
 ) -> tuple[Predictions, np.ndarray | None]:
     """Predictions on image files, in the order of the images; every process gets all of them.
 
@@ -44,6 +45,7 @@ def detect_images(
         batch_size: default: the detector's.
         cache: where to look first and to store.
         progress: a bar on stderr.
+        name: of the set, for the bar.
 
     Returns:
         ``(predictions, (N, D) float32 features or None)``: the last backbone stage, averaged over positions.
@@ -67,7 +69,7 @@ def detect_images(
     indices = own_indices(len(images), batch_size)
     own = [images[i] for i in indices]
     settings = dict(
-        batch_size=batch_size, progress=progress and is_main(), reader=partial(read_bgr, size=size)
+        batch_size=batch_size, progress=progress and is_main(), reader=partial(read_bgr, size=size), name=name
     )
     if features:
         with detector.pooled_features() as pooled:

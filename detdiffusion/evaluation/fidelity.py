@@ -18,7 +18,7 @@ from detdiffusion.evaluation.bootstrap import ApMatches, BootstrapResult, paired
 from detdiffusion.evaluation.detection import evaluate_detection, select_ground_truth
 from detdiffusion.evaluation.generated_sets import read_generated_set
 from detdiffusion.evaluation.image_pixels import check_real_images
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 
 
 @dataclass
@@ -79,8 +79,7 @@ def unnamed_notes(categories: Sequence[Mapping], named: Mapping[str, int]) -> li
     unnamed = [category["name"] for category in categories if category["name"] not in named]
     if not unnamed:
         return []
-    listed = ", ".join(unnamed[:5]) + (", …" if len(unnamed) > 5 else "")
-    return [f"{len(unnamed)} categories that the detector cannot name are not scored: {listed}"]
+    return [f"{len(unnamed)} categories that the detector cannot name are not scored: {some(unnamed, 5)}"]
 
 
 def scored_notes(scored: int, images: int) -> list[str]:

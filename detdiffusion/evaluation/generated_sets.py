@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import CocoFile, read_coco
 from detdiffusion.utils.errors import UserError
+
+ANNOTATIONS = "annotations.json"
 
 
 @dataclass
@@ -30,6 +32,19 @@ class GeneratedSet:
     notes: list[str] = field(default_factory=list)
 
 
+def check_names(names: Iterable[str], option: str) -> None:
+    """Refuses what the row of the real images is called.
+
+    Args:
+        names: of the compared sets.
+        option: that gives them, for the message.
+    """
+    if "real" in names:
+        raise UserError(
+            f"{option}: no set may be named 'real', which is the row of the real images; rename it"
+        )
+
+
 def read_generated_set(
     name: str, folder: Path, images: Sequence[dict], categories: Sequence[dict], source: str | Path
 ) -> GeneratedSet:
@@ -42,10 +57,10 @@ def read_generated_set(
         source: the data set's annotation file, for messages.
 
     Raises:
-        UserError: no such file, no images, other categories, edited layouts, an image that counts twice, no image
-            of the data set, or image files that are missing.
+        UserError: no such file, no images, other categories, edited layouts, a layout or sample that is no whole
+            number, an image that counts twice, no image of the data set, or image files that are missing.
     """
-    path = folder / "annotations.json"
+    path = folder / ANNOTATIONS
     if not path.is_file():
         raise UserError(
             f"synthetic set {name!r}: {path} is missing; tools/generate.py --out {folder} writes it"
@@ -70,6 +85,12 @@ def read_generated_set(
                 f"{path}: its layouts were edited ({image['edits']}), so the real images show other objects at other "
                 "places and are no bound; score a set that was generated without --edit"
             )
+        for key in ("source_image_id", "sample_index"):
+            if type(image.get(key, 0)) is not int:
+                raise UserError(
+                    f"{path}: image {image['id']}: {key} must be a whole number, it is {str(image[key])[:60]!r}; "
+                    "correct the file or generate the set again"
+                )
         layout = image.get("source_image_id")
         if layout not in known:
             continue

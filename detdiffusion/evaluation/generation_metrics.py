@@ -95,9 +95,12 @@ class GenerationFrechetMetric(_GenerationMetric):
         metrics, notes = distances(*sets, features, self.kernel_metrics, name)
         lines = [f"Fréchet distance of the validation images: {features}", *self._extractor.notes, *notes]
         if pair := halves(sets[1], [row[0] for row in results]):
-            bound, _ = distances(*pair, features, False, name)
+            bound, notes = distances(*pair, features, False, name)
             metrics[f"real_{name}"] = bound[name]
-            lines.append(f"real_{name}: {describe_bound(bound[name], len(real), None, 0)}")
+            lines += [
+                f"real_{name}: {describe_bound(bound[name], len(real), real.shape[1], None, 0)}",
+                *notes,
+            ]
         for line in lines:
             if line not in self._told:
                 self._told.add(line)

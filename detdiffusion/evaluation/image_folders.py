@@ -2,7 +2,7 @@
 
 A file belongs to a COCO image by its stem: the stem of the image's ``file_name``, or its id, zero-padded or
 not; ``_k`` behind it is the k-th sample of the layout. A folder of ``tools/generate.py`` is read by its
-``annotations.json``.
+``annotations.json``, which names the layouts (``source_image_id``); any other such file is left alone.
 """
 
 from __future__ import annotations
@@ -12,9 +12,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detdiffusion.evaluation.generated_sets import read_generated_set
+from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.evaluation.generated_sets import ANNOTATIONS, read_generated_set
 from detdiffusion.evaluation.image_pixels import inspect_images
-from detdiffusion.utils.errors import UserError
+from detdiffusion.generation.manifest import MANIFEST
+from detdiffusion.utils.errors import UserError, some
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SAMPLE = re.compile(r"(.+)_(\d+)")
@@ -50,8 +52,8 @@ def read_folder(
     name: str,
     folder: str | Path,
     images: Sequence[dict],
-    categories: Sequence[dict] = (),
-    source: str | Path = "the annotation file",
+    categories: Sequence[dict],
+    source: str | Path,
 ) -> ImageFolder:
     """Finds the images of a method.
 
@@ -67,7 +69,7 @@ def read_folder(
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{name}: {folder}: no such image folder; check the path")
-    if (folder / "annotations.json").is_file():
+    if _is_generated(folder):
         return _read_generated(name, folder, images, categories, source)
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
@@ -93,14 +95,18 @@ def read_folder(
         samples[sample] = path
     if not found:
         raise UserError(
-            f"{name}: {folder}: none of its {len(paths)} images belongs to the annotation file: files are named "
-            f"{_some(unknown)}, layouts {_some(list(by_name))}; a name is a layout's file stem or id, with _k "
+            f"{name}: {folder}: none of its {len(paths)} images belongs to {source}: files are named "
+            f"{some(unknown)}, layouts {some(by_name)}; a name is a layout's file stem or id, with _k "
             "behind it for the k-th sample"
         )
     result = ImageFolder(name, folder, {i: [s[k] for k in sorted(s)] for i, s in sorted(found.items())})
+    if (folder / ANNOTATIONS).is_file():
+        result.notes.append(
+            f"{name}: its {ANNOTATIONS} names no layouts; the images were read by their file names"
+        )
     if unknown:
         result.notes.append(
-            f"{name}: {len(unknown)} files belong to no layout and were left out ({_some(unknown)})"
+            f"{name}: {len(unknown)} files belong to no layout and were left out ({some(unknown)})"
         )
     return result
 
@@ -132,13 +138,19 @@ def _layout_of(stem: str, by_name: dict[str, int], ids: set[int]) -> tuple[int |
     return None, 0
 
 
+def _is_generated(folder: Path) -> bool:
+    """Whether ``tools/generate.py`` wrote the folder; images may lie beside their own annotation file as well."""
+    if (folder / MANIFEST).is_file():
+        return True
+    path = folder / ANNOTATIONS
+    content = load_json(path, "annotation file") if path.is_file() else None
+    images = content.get("images") if isinstance(content, dict) else None
+    return isinstance(images, list) and any(isinstance(i, dict) and "source_image_id" in i for i in images)
+
+
 def _read_generated(name: str, folder: Path, images, categories, source: str | Path) -> ImageFolder:
     found = read_generated_set(name, folder, images, categories, source)
     files: dict[int, list[Path]] = {}
     for image in sorted(found.file.images, key=lambda image: found.samples[image["id"]]):
         files.setdefault(found.layouts[image["id"]], []).append(found.img_dir / image["file_name"])
     return ImageFolder(name, folder, dict(sorted(files.items())), found.notes)
-
-
-def _some(names: Sequence[str], limit: int = 3) -> str:
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

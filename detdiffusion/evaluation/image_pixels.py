@@ -20,6 +20,8 @@ _FILTERS = {
 _WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _MODES = {"L": "grayscale", "1": "grayscale", "CMYK": "CMYK", "P": "palette"}
 
+_SIXTEEN_BITS = ("PNG", "PPM")  # formats without 32-bit values: their mode I (older Pillow) holds 16 bits
+
 
 @dataclass(frozen=True)
 class ImageFacts:
@@ -44,7 +46,7 @@ def inspect_images(paths: Iterable[str | Path]) -> ImageFacts:
     """Opens the header of every file.
 
     Raises:
-        UserError: no such file, not an image, or one of floating-point values.
+        UserError: no such file, not an image, or one of floating-point or 32-bit values.
     """
     conversions, formats = Counter(), Counter()
     sizes: dict[tuple[int, int], list[Path]] = {}
@@ -65,7 +67,7 @@ def read_rgb(path: str | Path) -> Image.Image:
     :func:`inspect_images` counts all that.
 
     Raises:
-        UserError: no such file, not an image, a damaged one, or one of floating-point values.
+        UserError: no such file, not an image, a damaged one, or one of floating-point or 32-bit values.
     """
     path = Path(path)
     with _opened(path) as file:
@@ -168,6 +170,8 @@ def _conversion(image: Image.Image, path: Path) -> str | None:
         raise UserError(
             f"{path}: holds floating-point values, whose range nobody knows; save it as 8-bit RGB"
         )
+    if image.mode == "I" and image.format not in _SIXTEEN_BITS:
+        raise UserError(f"{path}: holds 32-bit values, whose range nobody knows; save it as 8-bit RGB")
     if _is_transparent(image):
         return "images with transparency put on white"
     if image.mode == "RGB":

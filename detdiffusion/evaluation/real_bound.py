@@ -2,8 +2,9 @@
 
 Two halves of the real set by default, which are the same in every run: images in the order of the SHA-256 of their
 ids, first half against second. Or other real images, named by the user, against the whole set. A Fréchet distance
-grows with 1 / n as its sets get smaller (Bińkowski et al. 2018; Chong and Forsyth 2020), so the halves' distance is
-an upper estimate of the bound.
+grows as its sets get smaller, so the halves' distance is an upper estimate of the bound. With many more images than
+features the growth is about 1 / n (Bińkowski et al. 2018; Chong and Forsyth 2020); with few it is slower, and with no
+more images than features no rule is known.
 """
 
 from __future__ import annotations
@@ -83,15 +84,16 @@ def read_reference(ann: str | Path, img_dir: str | Path, count: int, real: Itera
     return Reference(ann, img_dir, images)
 
 
-def describe_bound(distance: float | None, real: int, reference: Reference | None, used: int) -> str:
+def describe_bound(distance: float, real: int, width: int, reference: Reference | None, used: int) -> str:
     """What the row of the real images is, in words.
 
-    Of halves it also says what the distance would be at the full number: that of two samples of one distribution
-    is all bias, so it falls with 1 / n.
+    Of halves with more images than features it also says about what the distance would be at the full number: that
+    of two samples of one distribution is all bias, so it falls with 1 / n, the better the more images there are.
 
     Args:
-        distance: the Fréchet distance in the row; None where there is none.
+        distance: the Fréchet distance in the row.
         real: number of real images.
+        width: number of features.
         reference: other real images, or None for halves.
         used: images of the reference that count.
     """
@@ -99,7 +101,9 @@ def describe_bound(distance: float | None, real: int, reference: Reference | Non
         return f"{used} other real images of {reference.ann} against the {real} real images"
     half = real // 2
     text = f"one half of the real images against the other, {half} and {half} images"
-    return text if distance is None else f"{text} (by 1 / n about {distance * half / real:.3f} at {real})"
+    if half <= width:
+        return f"{text} (no more images than features: {half} for {width}, no rule applies)"
+    return f"{text} (by 1 / n about {distance * half / real:.3f} at {real})"
 
 
 def halves(real: SetFeatures, ids: Sequence[int]) -> tuple[SetFeatures, SetFeatures] | None:

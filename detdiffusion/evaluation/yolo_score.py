@@ -180,7 +180,7 @@ def detect(
         for path in files:
             index[len(index) + 1] = image_id
             entries.append(dict(id=len(index), file_name=str(path.resolve()), width=size, height=size))
-    options = dict(size=size, batch_size=batch_size, cache=cache, progress=progress)
+    options = dict(size=size, batch_size=batch_size, cache=cache, progress=progress, name=folder.name)
     predictions, _ = detect_images(detector, entries, folder.path, classes, **options)
     found = predictions.to_coco_results()
     for item in found:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from detdiffusion.datasets.coco_json import load_json
 from detdiffusion.structures.layout import ATTRIBUTES, check_attribute_words
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import sha256_of, write_atomic
 
 
@@ -125,12 +125,11 @@ class AttributesFile:
         absent = [i for i in ids if i not in self.attributes]
         if not absent:
             return
-        named = ", ".join(map(str, absent[:5])) + (", …" if len(absent) > 5 else "")
         sources = [entry.get("path") for entry in self._sources()]
         made_from = f", made from {', '.join(map(str, sources))}" if sources else ""
         raise UserError(
             f"{self.path}: no attribute for {len(absent)} of the {len(ids)} annotations of {where} "
-            f"(ids {named}); the file has {len(self.attributes)} attributes{made_from}. It belongs to "
+            f"(ids {some(absent, 5)}); the file has {len(self.attributes)} attributes{made_from}. It belongs to "
             "another data set or version: make it anew by tools/extract_attributes.py from the files in use"
         )
 

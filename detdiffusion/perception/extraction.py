@@ -9,7 +9,7 @@ from pathlib import Path
 
 from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
 
 from .attributes import IOU_THR, SCORE_THR, perception_attributes
@@ -85,8 +85,8 @@ def extract(
         nameable = {ids_of_name[name] for name in model.classes if name in ids_of_name}
         if not nameable:
             raise UserError(
-                f"{checkpoint}: none of the detector's {len(model.classes)} classes ({_some(model.classes)}) "
-                f"is a category of {_names(files)} ({_some(ids_of_name)}); every object would be 'background'"
+                f"{checkpoint}: none of the detector's {len(model.classes)} classes ({some(model.classes, 5)}) "
+                f"is a category of {_names(files)} ({some(ids_of_name, 5)}); every object would be 'background'"
             )
         found = model.predict(
             list(images.values()),
@@ -168,14 +168,14 @@ def nameable_ids(
     for name in detector_classes:
         if name not in ids_of_name:
             near = difflib.get_close_matches(name, ids_of_name, n=3)
-            hint = f"near matches: {', '.join(near)}" if near else f"it has {_some(ids_of_name)}"
+            hint = f"near matches: {', '.join(near)}" if near else f"it has {some(ids_of_name, 5)}"
             raise UserError(f"--detector-classes: no category {name!r} in the annotation files; {hint}")
     nameable = {ids_of_name[name] for name in detector_classes}
     names = {key: name for name, key in ids_of_name.items()}
     extra = sorted(names[key] for key in set(found.category_ids.tolist()) - nameable)
     if extra:
         raise UserError(
-            f"{path}: has predictions of {_some(extra)}, which --detector-classes leaves out; add the name(s)"
+            f"{path}: has predictions of {some(extra, 5)}, which --detector-classes leaves out; add the name(s)"
         )
     return nameable
 
@@ -210,8 +210,3 @@ def _report(found: Predictions, images: dict, skipped: dict[str, int], backgroun
 
 def _names(files: Sequence[CocoFile]) -> str:
     return ", ".join(str(file.path) for file in files)
-
-
-def _some(names, limit: int = 5) -> str:
-    names = list(names)
-    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 
 from .prediction_cache import PredictionCache
 from .predictions import UNKNOWN_CATEGORY, Predictions
@@ -77,6 +77,7 @@ class ImageDetector:
         progress: bool = True,
         cache: str | Path | None = None,
         reader: Reader | None = None,
+        name: str = "",
     ) -> Predictions:
         """Detects on images of a COCO file.
 
@@ -92,6 +93,7 @@ class ImageDetector:
                 on the same images and detector reads them instead of detecting. None keeps nothing.
             reader: reads the files in the detector's place; the sizes of ``images`` are those that it gives. Not
                 together with ``cache``.
+            name: what the images are, for the bar.
 
         Raises:
             UserError: images that are missing, cannot be read or have another size than the file says; a cache
@@ -105,7 +107,13 @@ class ImageDetector:
         check_files(images, img_dir)
         store = PredictionCache(cache, self.identity(), images, img_dir)
         # The bar has the remaining time; a log file gets a line every half minute.
-        bar = tqdm(total=len(images), desc="detecting", unit="img", disable=not progress, mininterval=0.5)
+        bar = tqdm(
+            total=len(images),
+            desc=f"detecting {name}".rstrip(),
+            unit="img",
+            disable=not progress,
+            mininterval=0.5,
+        )
         if not bar.disable and not bar.fp.isatty():
             bar.mininterval = 30
         chunks = {number: store.load(number) for number in range(len(store))}
@@ -153,13 +161,13 @@ class ImageDetector:
 def check_files(images: Sequence[dict], img_dir: Path) -> None:
     """Raises UserError where images are missing, before hours of detecting."""
     if not img_dir.is_dir():
-        raise UserError(f"{img_dir}: no such image folder; give it by --img-dir")
+        raise UserError(f"{img_dir}: no such image folder; correct the path")
     missing = [image for image in images if not (img_dir / image["file_name"]).is_file()]
     if missing:
-        names = ", ".join(image["file_name"] for image in missing[:3]) + (", …" if len(missing) > 3 else "")
+        names = some(image["file_name"] for image in missing)
         raise UserError(
-            f"{img_dir}: {len(missing)} of {len(images)} images are missing ({names}); give "
-            "their folder by --img-dir"
+            f"{img_dir}: {len(missing)} of {len(images)} images are missing ({names}); correct the image folder "
+            "or put them there"
         )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from detdiffusion.datasets.coco_json import load_json
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 
 UNKNOWN_CATEGORY = -1
 
@@ -133,9 +133,8 @@ def _describe_fault(entry: object, category_ids: set[int]) -> str:
         return f"'score' must be a number from 0 to 1, it is {score!r}"
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)) or min(bbox[2:]) < 0:
         return f"'bbox' must be four finite numbers [x, y, width, height], it is {str(bbox)[:60]}"
-    known = ", ".join(map(str, sorted(category_ids)[:10])) + (", …" if len(category_ids) > 10 else "")
     return (
-        f"unknown category id {entry['category_id']}; the annotation files have {known}; "
+        f"unknown category id {entry['category_id']}; the annotation files have {some(sorted(category_ids), 10)}; "
         "use the results of a detector on this data set, or name every annotation file by --ann"
     )
 

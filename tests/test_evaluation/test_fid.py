@@ -260,7 +260,12 @@ def test_modes_become_rgb_and_are_counted(tmp_path):
     }
     (tmp_path / "torn.png").write_bytes((tmp_path / "gray.png").read_bytes()[:50])
     Image.fromarray(pixels[..., 0].astype(np.float32)).save(tmp_path / "float.tif")
+    # 32 bits: nobody knows which of them count, and values below 256 would be black
+    Image.fromarray(pixels[..., 0].astype(np.int32)).save(tmp_path / "wide.tif")
+    with pytest.raises(UserError, match="wide.tif: holds 32-bit values"):
+        inspect_images([tmp_path / "wide.tif"])
     for name, message in (
+        ("wide.tif", "holds 32-bit values"),
         ("torn.png", "cannot be read"),
         ("none.png", "no such image"),
         ("float.tif", "holds floating-point values"),

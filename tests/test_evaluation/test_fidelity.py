@@ -191,7 +191,11 @@ def real_bound(data, result, arguments):
     assert real["frechet"] > 0 and (values["images"], values["real_images"]) == (6, 6)
     assert {"frechet", "kid", "precision", "recall"} <= values.keys()
     assert values["bound"].startswith("one half of the real images against the other, 6 and 6 images")
-    assert f"about {real['frechet'] / 2:.3f} at 12" in result["protocol"]["frechet_reference"]
+    # 6 images for the detector's features: nothing says what 12 would give
+    assert "about" not in result["protocol"]["frechet_bound"] and "about" not in values["bound"]
+    assert "no more images than features: 6 for" in result["protocol"]["frechet_bound"]
+    assert any("only 6 images for" in note for note in result["notes"])
+    assert result["protocol"]["frechet_reference"] == "the 12 real images of the same layouts"
     assert sum("between halves of 6 images" in note for note in result["notes"]) == 1
     (data / "others").mkdir()
     source = json.loads((data / "real.json").read_text())
@@ -204,6 +208,15 @@ def real_bound(data, result, arguments):
     assert (values["images"], values["real_images"]) == (12, 12)
     assert values["bound"].startswith("12 other real images of ") and values["frechet"] > 0
     assert not any("halves" in note for note in found["notes"])
+    # whatever a set is called, the bound is the reference's
+    named = evaluate_fidelity(
+        **{**run, "synthetic": {"others": data / "easy"}},
+        real_reference=(data / "real.json", data / "others"),
+    )
+    assert named["sets"]["real"] == found["sets"]["real"] and named["sets"]["others"] == found["sets"]["easy"]
+    assert named["sets"]["real"]["frechet"] != named["sets"]["others"]["frechet"]
+    with pytest.raises(UserError, match="--synthetic: no set may be named 'real'"):
+        evaluate_fidelity(**{**run, "synthetic": {"real": data / "easy"}})
     with pytest.raises(UserError, match="12 of its 12 images are among the real images"):
         evaluate_fidelity(**run, real_reference=(data / "real.json", data / "real"))
     (data / "others" / "7.png").unlink()

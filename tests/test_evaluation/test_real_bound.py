@@ -39,4 +39,9 @@ def test_the_rule_of_one_over_n(count):
         scaled.append(between(pair[0].vectors, pair[1].vectors) / 2)
     samples = [between(rng.normal(size=(count, 12)) @ mixing, two) for _ in range(20)]
     assert np.mean(scaled) == pytest.approx(np.mean(samples), rel=0.15)
-    assert describe_bound(4.0, count, None, 0).endswith(f"(by 1 / n about 2.000 at {count})")
+    assert describe_bound(4.0, count, 12, None, 0).endswith(f"(by 1 / n about 2.000 at {count})")
+
+
+def test_no_rule_without_more_images_than_features():
+    assert "no more images than features: 20 for 20, no rule applies" in describe_bound(4.0, 40, 20, None, 0)
+    assert "by 1 / n" in describe_bound(4.0, 42, 20, None, 0)

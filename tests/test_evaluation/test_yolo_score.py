@@ -14,6 +14,7 @@ from PIL import Image
 from square_detector import draw, write_detector, write_squares
 
 from detdiffusion.apis.darknet import from_darknet
+from detdiffusion.apis.yolo_score import score_methods
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.image_folders import note_images, read_folder
 from detdiffusion.evaluation.image_pixels import read_bgr
@@ -169,27 +170,31 @@ def test_modes_are_converted_and_counted(detector, data):
 def test_bad_folders(detector, data):
     root, coco, cells = data
     (root / "empty").mkdir()
+
+    def read(name):
+        return read_folder("x", root / name, coco["images"], coco["categories"], root / "instances.json")
+
     with pytest.raises(UserError, match="x: .*empty: no images in this folder"):
-        read_folder("x", root / "empty", coco["images"])
+        read("empty")
     with pytest.raises(UserError, match="no such image folder"):
-        read_folder("x", root / "none", coco["images"])
+        read("none")
     draw([], (8, 8)).save(root / "empty" / "sample.png")
     with pytest.raises(
         UserError, match="none of its 1 images belongs .* files are named sample.png, layouts COCO_"
     ):
-        read_folder("x", root / "empty", coco["images"])
+        read("empty")
     draw([], (8, 8)).save(root / "empty" / "139.png")
-    folder = read_folder("x", root / "empty", coco["images"])
+    folder = read("empty")
     assert folder.notes == ["x: 1 files belong to no layout and were left out (sample.png)"]
     draw([], (8, 8)).save(root / "empty" / "0139.jpg")
     with pytest.raises(UserError, match="0139.jpg and 139.png are both sample 0 of image id 139"):
-        read_folder("x", root / "empty", coco["images"])
+        read("empty")
     (root / "empty" / "0139.jpg").unlink()
     (root / "empty" / "146.png").write_text("<html>")
     with pytest.raises(UserError, match="146.png: cannot be read as an image"):
-        note_images(read_folder("x", root / "empty", coco["images"]))
+        note_images(read("empty"))
     Image.fromarray(np.zeros((8, 8), np.uint16)).save(root / "empty" / "146.png")
-    folder = read_folder("x", root / "empty", coco["images"])
+    folder = read("empty")
     note_images(folder)
     assert "x: 1 16-bit images cut to 8 bit" in folder.notes
     whole = (root / "real" / coco["images"][0]["file_name"]).read_bytes()
@@ -200,6 +205,8 @@ def test_bad_folders(detector, data):
     one = make(root / "one", {list(cells)[0]: []}, lambda i, k: f"{i}.png")
     with pytest.raises(UserError, match="no layout in common"):
         evaluate(detector, root, {"a": other, "b": one})
+    with pytest.raises(UserError, match="--images: no set may be named 'real'"):
+        score_methods(("none", "none"), root / "instances.json", root / "real", {"real": one}, root / "out")
 
 
 def test_bad_real_images_and_categories(detector, data):
@@ -252,6 +259,55 @@ def test_folders_of_the_generator(detector, data):
     (root / "set" / "images" / "901.png").unlink()
     with pytest.raises(UserError, match="1 of 6 images of .* are missing in .*, the first 901.png"):
         evaluate(detector, root, {"hard": root / "set"})
+
+
+def test_images_beside_their_own_annotations(detector, data):
+    """A method's folder may hold a COCO file of its own: the images are read by name, as without it."""
+    root, coco, cells = data
+    make(root / "m", cells, lambda i, k: f"{i}.png")
+    plain = evaluate(detector, root, {"m": root / "m"})
+    own = dict(
+        images=[dict(id=k, file_name=f"{i}.png", width=64, height=64) for k, i in enumerate(cells)],
+        annotations=[],
+        categories=[dict(id=77, name="thing")],
+    )
+    for content in (own, [1, 2]):
+        (root / "m" / "annotations.json").write_text(json.dumps(content))
+        result = evaluate(detector, root, {"m": root / "m"})
+        assert result["sets"] == plain["sets"]
+        assert (
+            "m: its annotations.json names no layouts; the images were read by their file names"
+            in result["notes"]
+        )
+
+
+@pytest.mark.parametrize("key", ["source_image_id", "sample_index"])
+@pytest.mark.parametrize("value", [[1], "1", 1.5, True])
+def test_layouts_and_samples_are_whole_numbers(data, key, value):
+    root, coco, cells = data
+    make(root / "set", {}, None)
+    make(root / "set" / "images", cells, lambda i, k: f"{900 + k}.png")
+    images = [
+        dict(id=900 + k, file_name=f"{900 + k}.png", width=64, height=64, source_image_id=i, sample_index=0)
+        for k, i in enumerate(cells)
+    ]
+    images[1][key] = value
+    (root / "set" / "annotations.json").write_text(
+        json.dumps(dict(images=images, annotations=[], categories=coco["categories"]))
+    )
+    with pytest.raises(UserError, match=f"image 901: {key} must be a whole number"):
+        read_folder("x", root / "set", coco["images"], coco["categories"], root / "instances.json")
+
+
+def test_bars_and_messages_name_the_set(detector, data, capsys):
+    root, coco, cells = data
+    make(root / "m", cells, lambda i, k: f"{i}.png")
+    evaluate(detector, root, {"m": root / "m"}, progress=True)
+    err = capsys.readouterr().err
+    assert "detecting real:" in err and "detecting m:" in err
+    with pytest.raises(UserError) as caught:
+        detector.predict([dict(id=1, file_name="no.png", width=1, height=1)], root, {})
+    assert "1 of 1 images are missing (no.png)" in str(caught.value) and "--" not in str(caught.value)
 
 
 def test_tool(detector, data, repo_root, monkeypatch, capsys):
@@ -316,7 +372,7 @@ def test_tool(detector, data, repo_root, monkeypatch, capsys):
     main()
     other = json.loads((root / "out" / "yolo_score.json").read_text())
     assert other["from_cache"] == 2 and other["sets"]["m"]["detections"] == 10
-    for bad in (["--images", "real=x"], ["--images", "a=x", "a=y"], ["--samples", "0"], ["--min-area", "1"]):
+    for bad in (["--images", "a=x", "a=y"], ["--samples", "0"], ["--min-area", "1"]):
         monkeypatch.setattr(sys, "argv", [*command, *bad])
         with pytest.raises(SystemExit, match="2"):
             main()
