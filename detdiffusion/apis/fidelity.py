@@ -193,6 +193,8 @@ def _fid_plan(spec: str, weights: str | None, device: str | None) -> tuple[FidPr
     if extractor.get("type", "").endswith("TorchFidelityExtractor") and weights is not None:
         extractor["weights"] = weights
     extractor.setdefault("device", device)
+    if "." not in (kind := str(extractor.get("type"))):  # ours, whichever scope a detector left behind
+        extractor["type"] = f"detdiffusion.{kind}"
     try:
         return protocol, TASK_UTILS.build(extractor)
     except (KeyError, TypeError) as error:

@@ -192,6 +192,10 @@ def choose_samples(
         more += max(0, len(ids) - protocol.images_per_layout)
         chosen += ids[: protocol.images_per_layout]
     notes = []
+    if protocol.layouts is not None and len(by_layout) != protocol.layouts:
+        notes.append(
+            f"{name}: DEVIATES from protocol {protocol.name}: {len(by_layout)} layouts, it has {protocol.layouts}"
+        )
     if fewer:
         notes.append(
             f"{name}: DEVIATES from protocol {protocol.name}: {fewer} of {len(by_layout)} layouts have fewer than "

@@ -141,7 +141,7 @@ def _line(table: PaperTable, row: PaperRow, results: Sequence[MethodResult]) -> 
     for label, metric in table.columns:
         ordered = results
         if metric == "fid":
-            ordered = sorted(results, key=lambda result: not result.protocol.startswith("lama_tf"))
+            ordered = sorted(results, key=lambda result: result.protocol.split(", ")[0] != "lama_tf")
         for result in ordered:
             name = metric.removeprefix("class:")
             value = (result.per_class if metric.startswith("class:") else result.metrics).get(name)

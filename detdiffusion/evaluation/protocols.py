@@ -25,6 +25,7 @@ class FidProtocol:
         extractor_size: (height, width) that the images are then brought to by the same filter, or None: the
             extractor resizes by itself (torch-fidelity: TensorFlow 1's bilinear filter, not antialiased).
         file_format: Pillow's name of the format that generated images should be stored in.
+        layouts: how many layouts it is made of, or None for any number; another number is noted as deviating.
         kernel_metrics: whether KID, precision and recall are computed beside the Fréchet distance.
     """
 
@@ -35,6 +36,7 @@ class FidProtocol:
     extractor_size: tuple[int, int] | None = None
     file_format: str = "PNG"
     kernel_metrics: bool = False
+    layouts: int | None = None
 
     def __post_init__(self) -> None:
         if self.resample not in RESAMPLES:
@@ -77,7 +79,9 @@ class FidProtocol:
 
 PROTOCOLS = {
     # GeoDiffusion's and LAMA's reports: the same images at 256 x 256, 5 generated a layout, TF 2015 Inception
-    "lama_tf": FidProtocol("lama_tf", images_per_layout=5, size=(256, 256), resample="bilinear"),
+    "lama_tf": FidProtocol(
+        "lama_tf", images_per_layout=5, size=(256, 256), resample="bilinear", layouts=3097
+    ),
     # antialiased all the way (Parmar et al., On Aliased Resizing, CVPR 2022), with KID, precision and recall
     "modern": FidProtocol("modern", resample="bicubic", extractor_size=(299, 299), kernel_metrics=True),
 }

@@ -300,6 +300,17 @@ def test_samples_of_a_layout():
     )
 
 
+def test_a_protocols_own_layouts():
+    """LAMA's report has 3,097: another number computes the figure, but not under the name alone."""
+    lama = PROTOCOLS["lama_tf"]
+    layouts = {5 * n + k: n for n in range(lama.layouts) for k in range(5)}
+    samples = {i: i % 5 for i in layouts}
+    assert choose_samples(layouts, samples, lama, "easy") == (sorted(layouts), [])
+    fewer = {i: n for i, n in layouts.items() if n}
+    _, notes = choose_samples(fewer, samples, lama, "easy")
+    assert notes == ["easy: DEVIATES from protocol lama_tf: 3096 layouts, it has 3097"]
+
+
 def test_protocols():
     lama, modern = PROTOCOLS["lama_tf"], PROTOCOLS["modern"]
     assert (lama.images_per_layout, lama.size, lama.extractor_size) == (5, (256, 256), None)
