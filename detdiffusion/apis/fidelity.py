@@ -11,7 +11,7 @@ import numpy as np
 
 from detdiffusion.evaluation import consistency, fidelity
 from detdiffusion.evaluation.detections import detect_images
-from detdiffusion.evaluation.extractors import INCEPTION, TorchFidelityExtractor
+from detdiffusion.evaluation.extractors import INCEPTION, TorchFidelityExtractor, build_extractor
 from detdiffusion.evaluation.feature_cache import FeatureCache
 from detdiffusion.evaluation.fid import (
     SetFeatures,
@@ -28,7 +28,6 @@ from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_prot
 from detdiffusion.evaluation.real_bound import SMALLEST, Reference, describe_bound, halves, read_reference
 from detdiffusion.evaluation.results import result_file
 from detdiffusion.perception.image_detector import load_detector
-from detdiffusion.registry import TASK_UTILS
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
@@ -192,11 +191,8 @@ def _fid_plan(spec: str, weights: str | None, device: str | None) -> tuple[FidPr
     extractor = dict(settings.get("extractor") or dict(type="TorchFidelityExtractor"))
     if extractor.get("type", "").endswith("TorchFidelityExtractor") and weights is not None:
         extractor["weights"] = weights
-    extractor.setdefault("device", device)
-    if "." not in (kind := str(extractor.get("type"))):  # ours, whichever scope a detector left behind
-        extractor["type"] = f"detdiffusion.{kind}"
     try:
-        return protocol, TASK_UTILS.build(extractor)
+        return protocol, build_extractor(extractor, device)
     except (KeyError, TypeError) as error:
         raise UserError(f"{spec}: its extractor does not build: {error.args[0]}") from error
 

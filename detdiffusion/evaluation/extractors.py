@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -46,6 +47,23 @@ def import_torch_fidelity():
             "torch-fidelity is not installed; FID, KID, precision and recall need it: pip install torch-fidelity"
         ) from None
     return torch_fidelity
+
+
+def build_extractor(cfg: Mapping, device: str | None = None):
+    """A registered extractor.
+
+    Args:
+        cfg: ``type`` and its arguments. A type without a scope is ours, whichever scope a detector left behind.
+        device: torch device, unless ``cfg`` names one.
+
+    Raises:
+        KeyError, TypeError: no such type, or other arguments than it takes.
+        UserError: the extractor's own.
+    """
+    cfg = {"device": device, **cfg}
+    if "." not in (kind := str(cfg.get("type"))):
+        cfg["type"] = f"detdiffusion.{kind}"
+    return TASK_UTILS.build(cfg)
 
 
 @TASK_UTILS.register_module()

@@ -18,9 +18,10 @@ from torch import Tensor
 import detdiffusion.evaluation.extractors  # noqa: F401  registers them
 from detdiffusion.evaluation.consistency import consistency_report, match_objects
 from detdiffusion.evaluation.detection import evaluate_detection
+from detdiffusion.evaluation.extractors import build_extractor
 from detdiffusion.evaluation.fid import SetFeatures, distances
 from detdiffusion.evaluation.real_bound import describe_bound, halves
-from detdiffusion.registry import METRICS, TASK_UTILS
+from detdiffusion.registry import METRICS
 from detdiffusion.utils.errors import UserError
 
 
@@ -76,7 +77,7 @@ class GenerationFrechetMetric(_GenerationMetric):
         generated, real = self._images(data_batch, data_samples)
         if self._extractor is None:
             device = str(data_samples[0]["pred_img"].device)
-            self._extractor = TASK_UTILS.build(dict(device=device, **self.extractor_cfg))
+            self._extractor = build_extractor(self.extractor_cfg, device)
         keys = [(sample["layout"].image_id, sample.get("flip", False)) for sample in data_samples]
         if any(key not in self._real for key in keys):
             self._real.update(zip(keys, self._extractor(real).numpy()))
