@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .errors import UserError
+from .errors import UserError, some
 
 if TYPE_CHECKING:
     import torch
@@ -130,11 +130,7 @@ def load_strictly(
     ]
     shapes = [f"{name} {_shape(shape_of[name])} for {tuple(own[name].shape)}" for name in wrong]
     kinds = ((missing, "tensors missing"), (result.unexpected_keys, "unknown"), (shapes, "of another shape"))
-    faults = [
-        f"{len(found)} {what} ({', '.join(found[:3])}{', ...' if len(found) > 3 else ''})"
-        for found, what in kinds
-        if found
-    ]
+    faults = [f"{len(found)} {what} ({some(found)})" for found, what in kinds if found]
     if faults:
         raise UserError(f"{where} does not fit the model: {'; '.join(faults)}. {hint}")
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from detdiffusion.utils.compat import fit_clip_names
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 
 from .layout_tokenizer import LayoutTokenizer, sincos_grid
 from .single_file import is_single_file, load_single_file, tokenizer_source
@@ -152,7 +152,7 @@ def _load_renamed(model: nn.Module, folder: Path, role: str) -> None:
     fit_clip_names(state, own)
     missing = [name for name in own if name not in state]
     if missing:
-        raise UserError(f"{role}: {file} lacks {len(missing)} tensors ({', '.join(missing[:3])}, ...)")
+        raise UserError(f"{role}: {file} lacks {len(missing)} tensors ({some(missing)})")
     model.load_state_dict(state)
 
 

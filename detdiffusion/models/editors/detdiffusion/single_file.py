@@ -13,7 +13,7 @@ from pathlib import Path
 from torch import nn
 
 from detdiffusion.utils.compat import fit_clip_names
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 
 TOKENIZER = "openai/clip-vit-large-patch14"
 _TEXT = "cond_stage_model.transformer."
@@ -169,7 +169,7 @@ def _diffusers_part(
         ) from error
     missing = [name for name, value in part.state_dict().items() if value.is_meta]
     if missing:
-        raise UserError(f"{role}: {path} lacks {len(missing)} tensors ({', '.join(missing[:3])}, ...)")
+        raise UserError(f"{role}: {path} lacks {len(missing)} tensors ({some(missing)})")
     return part
 
 
