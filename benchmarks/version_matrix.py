@@ -68,11 +68,15 @@ def uv(*args: object, **options) -> subprocess.CompletedProcess:
 
 
 def interpreter(version: str) -> str | None:
-    """The path of this Python, or None where the machine has none."""
-    try:
-        return uv("python", "find", "--no-python-downloads", version).stdout.strip()
-    except SystemExit:
-        return None
+    """The path of this Python, on PATH or among pyenv's, or None where the machine has none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    found = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True)]
+    for path in filter(None, found):
+        code = "import sys; print(sys.executable, '%d.%d' % sys.version_info[:2])"
+        result = subprocess.run([str(path), "-c", code], capture_output=True, text=True)
+        if result.returncode == 0 and result.stdout.split()[-1] == version:
+            return result.stdout.split()[0]
+    return None
 
 
 def resolve(version: str, end: str) -> str:
