@@ -194,7 +194,9 @@ def check_detected(
         )
     if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
         wrong = scores.min() if scores.min() < 0 else scores.max()
-        raise UserError(f"{name}: {item}: the detector gives a score of {wrong:.6g}; scores must lie in [0, 1]")
+        raise UserError(
+            f"{name}: {item}: the detector gives a score of {wrong:.6g}; scores must lie in [0, 1]"
+        )
     if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UserError(

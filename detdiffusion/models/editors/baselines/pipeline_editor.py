@@ -76,7 +76,9 @@ class PipelineEditor(BaseModel):
             if isinstance(part, nn.Module):  # the same objects: moving the editor moves the pipeline
                 setattr(self, name, part.to(_DTYPES[dtype]).requires_grad_(False).eval())
                 where = f"{name} of {getattr(part.config, '_name_or_path', '') or 'the pipeline'} as {dtype}"
-                check_finite(part.state_dict(), where, "Take other weights, or dtype='fp32' if they overflow.")
+                check_finite(
+                    part.state_dict(), where, "Take other weights, or dtype='fp32' if they overflow."
+                )
 
     @staticmethod
     def writes_attributes(cfg: Mapping) -> bool:

@@ -76,13 +76,17 @@ def build_component(spec, role: str):
     part = _load_part(cls, kind, role, source, spec)
     if isinstance(part, nn.Module):
         where = source if is_single_file(source) else Path(source) / spec.get("subfolder", "")
-        hint = "Take other weights: these come from a training that diverged, or a damaged or overflowed copy."
+        hint = (
+            "Take other weights: these come from a training that diverged, or a damaged or overflowed copy."
+        )
         check_finite(part.state_dict(), f"{role}: {where}", hint)
     return part
 
 
 def _load_part(cls, kind: str, role: str, source: str, spec: dict):
     """What :func:`build_component` loads from a folder, a hub id or a single file."""
+    import transformers
+
     if is_single_file(source):
         spec = {k: v for k, v in spec.items() if k != "subfolder"}
         if role != "tokenizer":
