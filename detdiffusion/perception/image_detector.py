@@ -200,7 +200,7 @@ def check_detected(
     if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UserError(
-            f"{name}: {item}: the detector gives label {wrong}, but has {classes} class names; its classes do not "
+            f"{name}: {item}: the detector gives label {wrong}, but has only {classes} class names; its classes do not "
             "belong to its weights"
         )
 
