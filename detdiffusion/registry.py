@@ -15,6 +15,7 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
 
 
 MODELS = _child("model", _root.MODELS, "models")
+BACKBONES = Registry("backbone", scope=_SCOPE, locations=["detdiffusion.models"])  # families of base models
 DATASETS = _child("dataset", _root.DATASETS, "datasets")
 TRANSFORMS = _child("transform", _root.TRANSFORMS, "datasets.transforms")
 DATA_SAMPLERS = _child("data sampler", _root.DATA_SAMPLERS, "datasets")

@@ -42,7 +42,7 @@ def editor_class(cfg: Config) -> type:
         raise UserError(
             f"{cfg.filename}: no model {kind!r} is registered; correct model.type, or import it by custom_imports"
         )
-    lacking = [name for name in ("infer", "writes_attributes") if not hasattr(cls, name)]
+    lacking = [name for name in ("infer", "needs_attributes") if not hasattr(cls, name)]
     if lacking:
         raise UserError(
             f"{cfg.filename}: its model {cls.__name__} cannot draw layouts: it lacks {' and '.join(lacking)} "
