@@ -1,12 +1,16 @@
 """What every tool shares: kinds of arguments, a clean exit on bad input and on Ctrl-C."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from .compat import after_import
 from .errors import UserError
+from .library_messages import silence
+from .threads import choose_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,6 +50,14 @@ def table_console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
+def prepare_process() -> None:
+    """Before anything heavy is imported: threads, chosen here and said once torch is there, and quiet libraries."""
+    threads = choose_threads()
+    if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":
+        after_import("torch", lambda _: print(f"threads: {threads}", file=sys.stderr, flush=True))
+    silence()
+
+
 def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool's ``main`` and exit with its status.
 
@@ -55,6 +67,7 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     A :class:`UserError` becomes ``error: ...`` on stderr and status 2, Ctrl-C one line and status 130;
     any other exception is a bug and keeps its traceback.
     """
+    prepare_process()
     try:
         status = main()
     except UserError as error:
