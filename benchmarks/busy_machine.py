@@ -22,7 +22,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 CONFIG = ROOT / "configs" / "detdiffusion_miniscenes.py"
-BUSY = "x = 1\nwhile True:\n    x = x * 3 % 1000003"
+BUSY = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:  # none is left behind
+    sum(range(10**6))
+"""
 GOAL = 2.0  # times the fair share
 
 

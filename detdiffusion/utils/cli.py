@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NoReturn
 from .compat import after_import
 from .errors import UserError
 from .library_messages import silence
+from .opencv import installed_opencv, mend_opencv, warn_of_two_opencvs
 from .threads import choose_threads
 
 if TYPE_CHECKING:
@@ -51,11 +52,21 @@ def table_console() -> "Console":
 
 
 def prepare_process() -> None:
-    """Before anything heavy is imported: threads, chosen here and said once torch is there, and quiet libraries."""
+    """Before anything heavy is imported: chooses the threads and leaves out libraries' messages.
+
+    The first rank says which threads once torch is there, and which cv2 where several lie over each other.
+    """
     threads = choose_threads()
-    if "torch" not in sys.modules and os.environ.get("RANK", "0") == "0":
-        after_import("torch", lambda _: print(f"threads: {threads}", file=sys.stderr, flush=True))
     silence()
+    if os.environ.get("RANK", "0") == "0":
+        line = f"threads: {threads}"
+        _once_imported("torch", lambda _: print(line, file=sys.stderr, flush=True))
+        _once_imported("cv2", warn_of_two_opencvs)
+
+
+def _once_imported(name: str, then: Callable) -> None:
+    if name not in sys.modules:
+        after_import(name, then)
 
 
 def run_main(main: Callable[[], int | None]) -> NoReturn:
@@ -73,6 +84,12 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     except UserError as error:
         sys.stdout.flush()
         print(f"error: {user_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        found = installed_opencv()  # removing one of two distributions takes the files of the other along
+        print(f"error: OpenCV's module cv2 is missing; run {mend_opencv(found)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stdout.flush()

@@ -7,7 +7,9 @@ the screen goes into its log file alone.
 
 import functools
 import logging
+import re
 import sys
+import warnings
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -19,12 +21,12 @@ class Message:
     """One message that is left out.
 
     Attributes:
-        source: the logger's name; ``"mmengine"`` for its ``print_log``.
+        source: the logger's name; ``"mmengine"`` for its ``print_log``; the category of a Python warning.
         start: how the text begins, exactly.
         why: why nothing can be done, and when the entry can go.
     """
 
-    source: str
+    source: str | type[Warning]
     start: str
     why: str
 
@@ -45,6 +47,11 @@ MESSAGES = (
         "Could not import OneDL.",
         "mmdet tells at debug level, and on the terminal, that a data set of its vendor is not installed; goes when "
         "mmengine's print_log minds the level where it has no logger",
+    ),
+    Message(
+        UserWarning,
+        "DeprecationWarning: `num_anchors` is deprecated",
+        "mmdet's ATSS head asks its own base class; goes when mmdet asks for num_base_priors",
     ),
     Message(
         "diffusers.configuration_utils",
@@ -70,8 +77,11 @@ FILE_ONLY = (
 def silence() -> None:
     """Leaves out :data:`MESSAGES` in this process, :data:`FILE_ONLY` on the terminal, and
     transformers' progress bar for a loading that takes no time. Idempotent."""
-    for source in {message.source for message in MESSAGES} - {"mmengine"}:
-        logging.getLogger(source).addFilter(_wanted_record)
+    for message in MESSAGES:
+        if isinstance(message.source, type):
+            warnings.filterwarnings("ignore", re.escape(message.start), message.source)
+        elif message.source != "mmengine":
+            logging.getLogger(message.source).addFilter(_wanted_record)
     _once("mmengine.logging", _quiet_mmengine)
     _once("transformers.utils.logging", _no_progress_bars)
 

@@ -115,4 +115,5 @@ def _read(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(rank_threads(int(sys.argv[1])))
+    # torchrun also takes "auto", "gpu" and "cpu", and one thread is what it sets itself
+    print(rank_threads(int(sys.argv[1])) if sys.argv[1].isdigit() else 1)
