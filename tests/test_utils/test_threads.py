@@ -56,7 +56,11 @@ def test_affinity_is_a_limit():
     "files, own, quota",
     [
         ({"job/cpu.max": "150000 100000", "cpu.max": "max 100000"}, "0::/job", 1.5),
-        ({"a/b/cpu.max": "400000 100000", "a/cpu.max": "50000 100000"}, "0::/a/b", 0.5),  # the outer group counts
+        (
+            {"a/b/cpu.max": "400000 100000", "a/cpu.max": "50000 100000"},
+            "0::/a/b",
+            0.5,
+        ),  # the outer group counts
         ({"job/cpu.max": "max 100000"}, "0::/job", float("inf")),
         ({}, "0::/", float("inf")),
         (
