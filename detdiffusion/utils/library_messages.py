@@ -54,6 +54,12 @@ MESSAGES = (
         "mmdet's ATSS head asks its own base class; goes when mmdet asks for num_base_priors",
     ),
     Message(
+        UserWarning,
+        "Detected call of `scheduler.step()` before `optimizer.step()`.",
+        "mmengine's schedules count batches, so under gradient accumulation they come first; goes when mmengine's "
+        "copy of torch's check minds accumulation",
+    ),
+    Message(
         "diffusers.configuration_utils",
         "The config attributes {'block_out_channels': ",
         "AutoencoderTiny saves this entry beside those that it takes; goes when diffusers loads what it saves",

@@ -43,7 +43,7 @@ def test_the_screen_says_what_matters(run):
     assert found["schedule"] == "4 iterations, CosineAnnealingLR, checkpoint every 2 iterations"
     assert found["device"] == "cpu, 1 thread on the CPU" and found["seed"] == "0"
     assert found["starts"] == "from the beginning"
-    start = terminal[: terminal.index("Iter(train)")]
+    start = terminal[: terminal.index("(train)")]
     assert len(start.splitlines()) <= 40 and "System environment" not in terminal
     assert not re.search("warn|deprecat", start, re.IGNORECASE)
 
