@@ -11,7 +11,7 @@ from ..registry import HOOKS
 
 @HOOKS.register_module()
 class StartReportHook(Hook):
-    """Logs it. :func:`.launch.build_runner` gives the hook to every runner.
+    """Logs it before the first step. :func:`.launch.build_runner` gives the hook to every runner.
 
     The whole config, the environment and the order of the hooks are in the log file, whose folder is named here.
     """
@@ -43,8 +43,9 @@ def _data(loader) -> str:
 
 def _batch(runner) -> str:
     """Samples of a step of the optimizer."""
-    size, ranks = runner.train_dataloader.batch_size, get_world_size()
-    if size is None:  # a batch sampler of the user's
+    loader, ranks = runner.train_dataloader, get_world_size()
+    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
+    if size is None:  # a batch sampler that does not say
         return ""
     steps = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
     factors = [f" on each of {ranks} ranks"] * (ranks > 1) + [f", {steps} batches a step"] * (steps > 1)

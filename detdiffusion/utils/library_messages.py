@@ -81,8 +81,9 @@ FILE_ONLY = (
 
 
 def silence() -> None:
-    """Leaves out :data:`MESSAGES` in this process, :data:`FILE_ONLY` on the terminal, and
-    transformers' progress bar for a loading that takes no time. Idempotent."""
+    """Leaves out :data:`MESSAGES` in this process, :data:`FILE_ONLY` on the terminal, and transformers' progress bar
+    for a loading that takes no time. Idempotent.
+    """
     for message in MESSAGES:
         if isinstance(message.source, type):
             warnings.filterwarnings("ignore", re.escape(message.start), message.source)
