@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
-from ..detdiffusion.components import build_sampling_scheduler, loading_options
+from ..detdiffusion.components import build_sampling_scheduler
 from ..detdiffusion.sampler import initial_noise
 from ..interface import check_generators, check_sides, predict_batch
 
@@ -168,9 +168,7 @@ def load_folder(class_name: str, folder: str, what: str, **kwargs):
             f"no folder {str(folder)!r}; it should be {what}. Nothing is downloaded: fetch it first"
         )
     try:
-        cls = getattr(diffusers, class_name)
-        options = {**loading_options(cls), **kwargs}
-        return cls.from_pretrained(str(folder), local_files_only=True, **options)
+        return getattr(diffusers, class_name).from_pretrained(str(folder), local_files_only=True, **kwargs)
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
 import re
 from pathlib import Path
 
@@ -97,7 +96,6 @@ def build_component(spec, role: str):
         raise UserError(f"{role}: no folder {str(folder)!r}; it should be {expected}")
     try:
         if not issubclass(cls, transformers.PreTrainedModel):
-            spec = {**loading_options(cls), **spec}
             return cls.from_pretrained(source, **spec)
         model, info = cls.from_pretrained(source, output_loading_info=True, **spec)
     except (OSError, ValueError) as error:
@@ -111,21 +109,6 @@ def build_component(spec, role: str):
     if info["missing_keys"]:
         _load_renamed(model, folder, role)
     return model
-
-
-def loading_options(cls: type) -> dict:
-    """Arguments of ``from_pretrained``: weights go through memory twice where accelerate, which avoids it, is not
-    installed. diffusers does the same, after a warning on every start.
-
-    Args:
-        cls: a diffusers class.
-    """
-    import diffusers
-
-    loads_weights = issubclass(cls, (diffusers.ModelMixin, diffusers.DiffusionPipeline))
-    if not loads_weights or importlib.util.find_spec("accelerate"):
-        return {}
-    return dict(low_cpu_mem_usage=False)
 
 
 def build_sampling_scheduler(spec, like, role: str):
