@@ -179,8 +179,11 @@ def test_images_without_an_annotation_file_and_two_files_for_one_image(voc):
     twice = {"a": GOOD, "b": GOOD}  # both say a.png
     found = read_voc(voc(twice, images=["a.png", "b.png", "lonely.jpg"]), progress=False)
     assert [image["file_name"] for image in found.images] == ["a.png"]
-    assert "image of another annotation file already: this one is left out (b.xml: a.png)" in found.summary()
-    assert "image without an annotation file: left out (lonely.jpg)" in found.summary()
+    assert (
+        "annotation file whose image has another already: left out (Annotations/b.xml: JPEGImages/a.png)"
+        in found.summary()
+    )
+    assert "image without an annotation file: left out (JPEGImages/lonely.jpg)" in found.summary()
 
 
 def test_an_image_is_read_as_what_it_is_whatever_its_suffix(voc):
