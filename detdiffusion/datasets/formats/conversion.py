@@ -7,7 +7,8 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -166,22 +167,31 @@ def image_size(path: Path, decode: bool = True, huge_images: bool = False) -> tu
 
     if not path.is_file():
         return "no such file"
+    try:
+        with pixel_limit(huge_images), Image.open(path) as image:
+            if image.getexif().get(0x0112, 1) not in (0, 1):
+                return "turned by an EXIF tag: save it as it is shown"
+            if decode:
+                image.load()
+            return image.size
+    except Image.DecompressionBombError:
+        return f"above {2 * Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels: --huge-images reads it"
+    except (OSError, SyntaxError, ValueError) as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+@contextmanager
+def pixel_limit(huge_images: bool) -> Iterator[None]:
+    """Pillow's limit against decompression bombs, or none, while images are opened; without its warning below it."""
+    from PIL import Image
+
     limit = Image.MAX_IMAGE_PIXELS
     try:
         if huge_images:
             Image.MAX_IMAGE_PIXELS = None
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                if image.getexif().get(0x0112, 1) not in (0, 1):
-                    return "turned by an EXIF tag: save it as it is shown"
-                if decode:
-                    image.load()
-                return image.size
-    except Image.DecompressionBombError:
-        return f"above {2 * limit / 1e6:.0f} megapixels: --huge-images reads it"
-    except (OSError, SyntaxError, ValueError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+            yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
 

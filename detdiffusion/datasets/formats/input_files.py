@@ -16,6 +16,7 @@ IMAGES, LABELS, COMPANIONS = "images", "label files", "companions that were read
 HIDDEN = "hidden file: left out"
 NO_FILE = "link to nothing, or no ordinary file: left out"
 LOOP = "link to a folder around it: not followed"
+NO_ACCESS = "folder that cannot be looked into: left out"
 NO_UTF8 = "file name that is not UTF-8: left out"
 COMPANION = "companion that holds no objects (README, classes.txt, …): not read"
 OTHER_KIND = "file of another kind: left out"
@@ -77,6 +78,9 @@ class InputFiles:
                     continue
                 if real in around:
                     self.leave_out(path, LOOP)
+                    continue
+                if not os.access(path, os.R_OK | os.X_OK):
+                    self.leave_out(path, NO_ACCESS)
                     continue
                 yield from self._visit(path, covert, (*around, real))
             elif not entry.is_file():

@@ -17,6 +17,7 @@ from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import write_atomic
 
+from .conversion import pixel_limit
 from .input_files import LABELS, InputFiles, fold, stem_of, suffix_of
 
 _NO_IMAGE = "maps of no image: left out"
@@ -67,22 +68,33 @@ def regions(labels: np.ndarray, wanted: Iterable[int]) -> list[dict]:
     return found
 
 
-def read_map(path: Path) -> np.ndarray:
+def read_map(path: Path, image: dict) -> np.ndarray:
     """The class numbers of a pixel map: grey values or palette indices as the file holds them, of 1 to 16 bits.
+
+    Args:
+        path: of the map.
+        image: COCO dict of its image.
 
     Returns:
         (H, W) uint8 or uint16.
 
     Raises:
-        UserError: no PNG, cut off, or with colours or transparency.
+        UserError: no PNG, cut off, of another size than the image, or with colours or transparency.
     """
     from PIL import Image
 
     try:
-        with Image.open(path) as image:
-            kind, mode = image.format, image.mode
-            values = np.asarray(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        with pixel_limit(huge_images=True), Image.open(path) as map_image:
+            kind, mode, size = map_image.format, map_image.mode, map_image.size
+            if size != (image["width"], image["height"]):
+                raise UserError(
+                    f"{path}: has {size[0]} x {size[1]} pixels, the json says {image['width']} x {image['height']} for "
+                    f"image id {image['id']}; these maps belong to other images"
+                )
+            values = np.asarray(map_image)
+    except UserError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
         raise UserError(f"{path}: cannot be read as an image ({error}); pixel maps are PNG files") from None
     if kind != "PNG":
         raise UserError(
@@ -94,7 +106,8 @@ def read_map(path: Path) -> np.ndarray:
             "one channel or a palette"
         )
     if mode == "L":  # Pillow stretches 2 and 4 bits to 8
-        depth = path.read_bytes()[24]
+        with path.open("rb") as file:
+            depth = file.read(25)[24]
         values = values // (255 // (2**depth - 1))
     return values.astype(np.uint16 if mode.startswith("I") else np.uint8)
 
@@ -146,13 +159,7 @@ def _read(
     image, path = work
     if path is None:
         return None
-    labels = read_map(path)
-    if labels.shape != (image["height"], image["width"]):
-        raise UserError(
-            f"{path}: has {labels.shape[1]} x {labels.shape[0]} pixels, the json says {image['width']} x "
-            f"{image['height']} for image id {image['id']}; these maps belong to other images"
-        )
-    labels = labels.astype(np.int32) + offset
+    labels = read_map(path, image).astype(np.int32) + offset
     return regions(labels, wanted), int((~np.isin(labels, list(wanted))).sum())
 
 

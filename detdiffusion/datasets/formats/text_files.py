@@ -11,6 +11,8 @@ from detdiffusion.utils.errors import UserError
 
 from .input_files import fold
 
+BY_END = "path in a list that is not here: found by its end"
+
 # The longer marks first: UTF-32's begins as UTF-16's does.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -58,22 +60,22 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
-def tails(name: str, base: str) -> Iterator[str]:
+def tails(name: str, *bases: str) -> Iterator[str]:
     """A path of another machine as the relative paths that it can be here, from the longest on.
 
     ``C:\\me\\set\\images\\0.jpg`` lies here as ``images/0.jpg``. The bare name is among them only where no folder is
-    lost by it that tells equal names apart: the path is absolute, or the folder before the name is ``base`` itself.
+    lost by it that tells equal names apart: the path is absolute, or the folder before the name is one of ``bases``.
 
     Args:
         name: with ``/`` or ``\\``, relative, absolute or with a drive.
-        base: name of the folder that the results are looked for in.
+        bases: names of the folders that the results are looked for in.
     """
     plain = name.strip().replace("\\", "/")
     parts = [part for part in re.sub(r"^[A-Za-z]:", "", plain).split("/") if part not in ("", ".")]
-    foreign = bool(re.match(r"[A-Za-z]:|/", plain)) or ".." in parts
+    absolute = bool(re.match(r"[A-Za-z]:|/", plain))
     while ".." in parts:
         parts = parts[parts.index("..") + 1 :]
     for start in range(len(parts)):
         bare = start == len(parts) - 1
-        if not bare or start == 0 or foreign or fold(parts[start - 1]) == fold(base):
+        if not bare or start == 0 or absolute or fold(parts[start - 1]) in map(fold, bases):
             yield "/".join(parts[start:])

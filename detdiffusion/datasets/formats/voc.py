@@ -68,7 +68,7 @@ def read_voc(
                 set_of.leave_out(path, "annotation file of a name that is there already: left out")
     if not xml_files:
         raise UserError(f"{xml_dir}: no .xml file in it or below it")
-    wanted = read_lists(set_of, root, splits, list(xml_files), xml_dir.name)
+    wanted = read_lists(set_of, root, splits, list(xml_files), (xml_dir.name, image_dir.name))
     used = {name for names in wanted.values() for name in names}
     parsed = {}
     for name, path in xml_files.items():
@@ -217,6 +217,8 @@ def _add_objects(
     set_of: Conversion, image_id: int, xml: str, tree: Element, difficult: str, one_based: bool
 ) -> None:
     labels = {name: k for k, name in enumerate(set_of.classes)}
+    if tree.find(".//object") is None:
+        set_of.count("annotation file without <object>: taken as an image without objects", xml)
     for index, one in enumerate(tree.iter("object"), 1):
         where, name = f"{xml}, object {index}", text_of(one, "name")
         if name not in labels:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError, some
@@ -10,14 +10,14 @@ from detdiffusion.utils.file_names import check_file_name
 
 from .conversion import Conversion
 from .input_files import COMPANIONS, IMAGE_SUFFIXES, fold, stem_of, suffix_of
-from .text_files import read_lines, tails
+from .text_files import BY_END, read_lines, tails
 
 SPLITS = ("train", "val", "trainval", "test")
 _FLAGS = ("-1", "0", "1")  # of lists of one class: absent, difficult, present
 
 
 def read_lists(
-    set_of: Conversion, root: Path, splits: Sequence[str] | None, names: Sequence[str], base: str
+    set_of: Conversion, root: Path, splits: Sequence[str] | None, names: Sequence[str], bases: tuple[str, ...]
 ) -> dict[str, list[str]]:
     """The names of every split.
 
@@ -26,7 +26,7 @@ def read_lists(
         root: of the set.
         splits: names of lists; None: those of :data:`SPLITS` that are there, without any all names as ``all``.
         names: annotation files below their folder, without suffix.
-        base: name of the folder of the annotation files.
+        bases: names of the folders of annotation files and images, which lists may write.
 
     Raises:
         UserError: no such list, or a line that fits several files.
@@ -36,7 +36,7 @@ def read_lists(
         splits = [name for split in SPLITS for name in lists if fold(name) == split]
         if not splits:
             return {"all": list(names)}
-    index, wanted = _Names(names, base), {}
+    index, wanted = _Names(names, bases), {}
     for split in splits:
         path = lists.get(check_file_name(split, "--splits"))
         if path is None:
@@ -45,7 +45,8 @@ def read_lists(
                 f"lists that are there: {some(lists, 10) or 'none'}"
             )
         set_of.files.use(path, COMPANIONS)
-        wanted[split.lower() if fold(split) in SPLITS else split] = _read_list(set_of, path, index)
+        plain = split.lower()
+        wanted[plain if plain in SPLITS and plain not in wanted else split] = _read_list(set_of, path, index)
     return wanted
 
 
@@ -66,7 +67,7 @@ def _read_list(set_of: Conversion, path: Path, index: _Names) -> list[str]:
     found: dict[str, None] = {}
     for number, line in read_lines(path):
         where = f"{path.name}, line {number}: {line}"
-        fitting = index.fitting(line)
+        fitting, by_end = index.fitting(line)
         if len(fitting) > 1:
             raise UserError(
                 f"{path}, line {number}: {line!r} fits several annotation files: {some(fitting)}; write the name with "
@@ -74,48 +75,45 @@ def _read_list(set_of: Conversion, path: Path, index: _Names) -> list[str]:
             )
         if not fitting:
             set_of.count("name in a list without an annotation file: left out", where)
-        elif fitting[0] in found:
+            continue
+        if by_end:
+            set_of.count(BY_END, where)
+        if fitting[0] in found:
             set_of.count("name twice in a list: taken once", where)
-        else:
-            found[fitting[0]] = None
+        found[fitting[0]] = None
     return list(found)
 
 
 class _Names:
     """Names of annotation files by all the ways that lists write them."""
 
-    def __init__(self, names: Sequence[str], base: str):
-        self._exact = set(names)
-        self._base = base
+    def __init__(self, names: Sequence[str], bases: tuple[str, ...]):
+        self._bases = bases
+        self._exact = {name: [name] for name in names}
         self._folded: dict[str, list[str]] = {}
         self._bare: dict[str, list[str]] = {}
         for name in names:
             self._folded.setdefault(fold(name), []).append(name)
             self._bare.setdefault(fold(name.rpartition("/")[2]), []).append(name)
 
-    def fitting(self, line: str) -> list[str]:
-        """The names that a line may mean: none, one, or several that it does not tell apart."""
+    def fitting(self, line: str) -> tuple[list[str], bool]:
+        """The names that a line may mean (none, one, or several that it does not tell apart), and whether only the
+        end of its path is that of the name."""
         fields = line.split()
-        whole = self._fitting(line)
-        flagged = (
-            self._fitting(line[: line.rindex(fields[-1])]) if fields[-1] in _FLAGS and fields[1:] else []
-        )
+        found, by_end = self._fitting(line)
+        if fields[-1] in _FLAGS and fields[1:]:
+            flagged, flagged_by_end = self._fitting(line[: line.rindex(fields[-1])])
+            found, by_end = list(dict.fromkeys(found + flagged)), by_end or flagged_by_end
         # Lists of pairs name the image, then the annotation file.
-        return list(dict.fromkeys(whole + flagged)) or self._fitting(fields[0])
+        return (found, by_end) if found else self._fitting(fields[0])
 
-    def _fitting(self, text: str) -> list[str]:
-        for name in _spellings(text, self._base):
-            if name in self._exact:
-                return [name]
-        for name in _spellings(text, self._base):
-            if fold(name) in self._folded:
-                return self._folded[fold(name)]
-        bare = [name for name in _spellings(text, self._base) if "/" not in name]
-        return next((self._bare[fold(name)] for name in bare if fold(name) in self._bare), [])
-
-
-def _spellings(text: str, base: str) -> Iterator[str]:
-    for tail in tails(text, base):
-        yield tail
-        if suffix_of(tail) in (*IMAGE_SUFFIXES, ".xml"):
-            yield stem_of(tail)
+    def _fitting(self, text: str) -> tuple[list[str], bool]:
+        for index, tail in enumerate(tails(text, *self._bases)):
+            spellings = [tail, stem_of(tail)] if suffix_of(tail) in (*IMAGE_SUFFIXES, ".xml") else [tail]
+            for known, key in ((self._exact, str), (self._folded, fold), (self._bare, fold)):
+                if known is self._bare and (index or "/" in tail):
+                    continue
+                for spelling in spellings:
+                    if key(spelling) in known:
+                        return known[key(spelling)], index > 0
+        return [], False

@@ -9,7 +9,7 @@ from pathlib import Path
 from detdiffusion.utils.errors import UserError, some
 
 from .conversion import UNREADABLE, Conversion, image_size
-from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, is_companion, suffix_of
+from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, is_companion, stem_of, suffix_of
 from .text_files import read_lines
 from .yolo_data import YoloData, label_places, read_folder, read_yaml
 from .yolo_rows import FOUR_POINTS, TASKS, Survey, numbers, read_row
@@ -103,7 +103,7 @@ def _label_files(
     images_of: dict[Path, list[Path]] = {}
     for image in found.images():
         places = places_of(image)
-        folders.update(dict.fromkeys(place.parent for place in places))
+        folders.update(dict.fromkeys(files.find(place.parent) or place.parent for place in places))
         hits = next(filter(None, (files.with_stem(place, (".txt",)) for place in places)), [])
         if len(hits) > 1:
             for path in (image, *hits):
@@ -115,7 +115,10 @@ def _label_files(
         if hits:
             images_of.setdefault(hits[0], []).append(image)
     for label, images in images_of.items():
-        if len(images) > 1:
+        exact = [image for image in images if stem_of(image.name) == stem_of(label.name)]
+        if len(exact) == 1:  # the others' names differ by case
+            label_of.update({image: None for image in images if image != exact[0]})
+        elif len(images) > 1:
             for path in (label, *images):
                 set_of.leave_out(path, _SHARED, some(map(files.name, (label, *images))))
                 label_of.pop(path, None)

@@ -10,12 +10,11 @@ from detdiffusion.utils.errors import UserError, some
 
 from .conversion import Conversion
 from .input_files import COMPANIONS, IMAGE_SUFFIXES, InputFiles, fold, stem_of, suffix_of
-from .text_files import read_lines, read_text, tails
+from .text_files import BY_END, read_lines, read_text, tails
 from .yolo_rows import key_point_columns
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 _MISSING = "listed image that is not there: left out"
-_BY_END = "path in a list that is not here: found by its end"
 _NO_PATH = "'path' that is no folder here: that of the yaml file is taken"
 
 
@@ -46,9 +45,10 @@ def read_yaml(path: Path, set_of: Conversion) -> YoloData:
     """
     import yaml
 
+    text = read_text(path)
     try:
-        data = yaml.safe_load(read_text(path))
-    except yaml.YAMLError as error:
+        data = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: what looks like a date and is none
         raise UserError(f"{path}: broken yaml: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict) or "names" not in data:
         raise UserError(f"{path}: not a YOLO data file: it lacks 'names'")
@@ -134,7 +134,7 @@ def _class_names(data: dict, path: Path) -> list[str]:
         raise UserError(f"{path}: 'names' must be a list of texts, it is {names!r}")
     if len(set(names)) < len(names):
         raise UserError(f"{path}: 'names' has the same name twice: {', '.join(names)}")
-    if "nc" in data and data["nc"] != len(names):
+    if data.get("nc") not in (None, len(names)):
         raise UserError(
             f"{path}: 'nc' says {data['nc']!r} classes, 'names' has {len(names)}; correct one of them"
         )
@@ -165,7 +165,7 @@ def _read_list(set_of: Conversion, place: Path, root: Path) -> list[Path]:
             continue
         path, by_end = image
         if by_end:
-            set_of.count(_BY_END, where)
+            set_of.count(BY_END, where)
         found.append(path)
     if not found:
         missing = some((line for _, line in lines), 3) or "it is empty"

@@ -120,6 +120,8 @@ class Survey:
             return
         self.first = self.first or where
         self.polygons[count] += 1
+        if len(self.polygons) > 1:  # told already
+            return
         self.rivals += _is_box_with_more(values)
         self.upright += count == 9 and _is_parallelogram(values[1:])
 
@@ -165,19 +167,20 @@ def _shares(values: Sequence[float]) -> bool:
 
 def _is_box_with_more(values: Sequence[float]) -> bool:
     cx, cy, w, h = values[1:_BOX]
-    low, high = np.array([cx - w / 2, cy - h / 2]), np.array([cx + w / 2, cy + h / 2])
-    if w <= 0 or h <= 0 or (low < -_TOLERANCE).any() or (high > 1 + _TOLERANCE).any():
+    low, high = (cx - w / 2, cy - h / 2), (cx + w / 2, cy + h / 2)
+    if w <= 0 or h <= 0 or not _shares((*low, *high)):
         return False
     more = np.array(values[_BOX:])
     if len(more) == 2 and float(more[1]).is_integer():  # confidence and track id
         return True
     margin = _MARGIN * np.array([w, h])
+    low, high = low - margin, high + margin
     for size in (2, 3):
         if len(more) % size:
             continue
         points = more.reshape(-1, size)
         unlabelled = (points[:, :2] == 0).all(1)
-        inside = ((points[:, :2] >= low - margin) & (points[:, :2] <= high + margin)).all(1)
+        inside = ((points[:, :2] >= low) & (points[:, :2] <= high)).all(1)
         if (unlabelled | inside).all() and (size == 2 or np.isin(points[:, 2], (0, 1, 2)).all()):
             return True
     return False
