@@ -9,7 +9,7 @@ from pathlib import Path
 from detdiffusion.utils.errors import UserError, some
 
 from .conversion import UNREADABLE, Conversion, image_size
-from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, is_companion, stem_of, suffix_of
+from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, fold, is_companion, stem_of, suffix_of
 from .text_files import read_lines
 from .yolo_data import YoloData, label_places, read_folder, read_yaml
 from .yolo_rows import FOUR_POINTS, TASKS, Survey, numbers, read_row
@@ -233,6 +233,8 @@ def _reason(path: Path, labelled: set[Path], folders: Iterable[Path]) -> str | N
         return "image in none of the splits: left out"
     if path in labelled:
         return "label file of an image that is left out: left out"
-    if suffix_of(path) == ".txt" and not is_companion(path) and any(path.is_relative_to(f) for f in folders):
+    if suffix_of(path) != ".txt" or is_companion(path):
+        return None
+    if "labels" in map(fold, path.parts) or any(path.is_relative_to(folder) for folder in folders):
         return "label file without an image in a split: left out"
-    return None
+    return "text file that is neither a label file nor the list of a split: not read"
