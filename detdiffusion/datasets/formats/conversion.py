@@ -59,10 +59,11 @@ class Conversion:
     def leave_out(self, path: Path, reason: str, detail: str = "") -> None:
         """Leaves out a file of the input; :meth:`close` counts it."""
         self.files.leave_out(path, reason)
-        self._details.setdefault(path, detail)
+        self._details.setdefault(self.files.first(path), detail)
 
     def close(self, reason_of: Callable[[Path], str | None]) -> None:
-        """Gives every file its place: those that nothing has used are left out, all that are left out are counted.
+        """Gives every file its place: those that nothing has used are left out, all that are left out are counted,
+        as are splits without any object.
 
         Args:
             reason_of: why a file was not used, or None for a reason by its kind alone.
@@ -72,6 +73,10 @@ class Conversion:
             for path in paths:
                 detail = self._details.get(path, "")
                 self.count(reason, self.files.name(path) + (f": {detail}" if detail else ""))
+        with_objects = {annotation["image_id"] for annotation in self.annotations}
+        for split, ids in self.splits.items():
+            if with_objects.isdisjoint(ids):
+                self.count("split without any object", f"{split}, {len(ids)} images")
 
     def add_image(self, source: Path, file_name: str, size: tuple[int, int]) -> int:
         """An image with ``size`` (width, height); returns its id.

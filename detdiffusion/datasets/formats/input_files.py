@@ -72,7 +72,7 @@ class InputFiles:
         for entry in _entries(folder):
             path = folder / entry.name
             covert = hidden or entry.name.startswith(".") or entry.name.lower() in _HIDDEN_NAMES
-            if entry.is_dir():
+            if _answers(entry.is_dir):
                 real = os.path.realpath(path)
                 if real == self._without:
                     continue
@@ -83,7 +83,7 @@ class InputFiles:
                     self.leave_out(path, NO_ACCESS)
                     continue
                 yield from self._visit(path, covert, (*around, real))
-            elif not entry.is_file():
+            elif not _answers(entry.is_file):
                 self.leave_out(path, NO_FILE)
             elif covert:
                 self.leave_out(path, HIDDEN)
@@ -229,6 +229,14 @@ def _is_utf8(name: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def _answers(question: Callable[[], bool]) -> bool:
+    """Whether a file is of a kind; a link to itself is of none."""
+    try:
+        return question()
+    except OSError:
+        return False
 
 
 def _entries(folder: Path) -> list[os.DirEntry]:

@@ -12,12 +12,9 @@ from detdiffusion.utils.errors import UserError, some
 
 from .conversion import UNREADABLE, Conversion, image_size
 from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, fold, stem_of, suffix_of
-from .text_files import tails
+from .voc_images import VocImages
 from .voc_lists import read_lists
 from .voc_xml import NotVoc, corners_of, is_difficult, not_converted, number_of, read_xml, text_of
-
-_BY_END = "path in an XML that is not here: found by its end"
-_OWN_NAME = "no image of the name in the XML: the XML's own name is used"
 
 
 def read_voc(
@@ -82,13 +79,11 @@ def read_voc(
     set_of.classes = _classes(set_of, parsed.values(), classes)
     set_of.looked = f"<object> with <bndbox> was looked for in {len(parsed)} XML files below {xml_dir}"
 
-    images_of: dict[str, list[Path]] = {}
-    for path in seen:
-        if suffix_of(path) in IMAGE_SUFFIXES and path.is_relative_to(image_dir):
-            images_of.setdefault(fold(path.name), []).append(path)
+    pictures = [path for path in seen if suffix_of(path) in IMAGE_SUFFIXES and path.is_relative_to(image_dir)]
+    pictures = VocImages(files, image_dir, pictures, xml_files)
     ids: dict[str, int] = {}
     for name, tree in tqdm(parsed.items(), desc="images", unit="img", disable=not progress):
-        path = _find_image(set_of, xml_files[name], tree, xml_dir, image_dir, images_of)
+        path = _image_of(set_of, name, xml_files[name], tree, pictures)
         image_id = path and _add_image(set_of, xml_files[name], tree, path, image_dir, decode, huge_images)
         if image_id is not None:
             ids[name] = image_id
@@ -151,42 +146,15 @@ def _near(name: str, known: Sequence[str]) -> str:
     )
 
 
-def _find_image(
-    set_of: Conversion,
-    xml: Path,
-    tree: Element,
-    xml_dir: Path,
-    image_dir: Path,
-    images_of: dict[str, list[Path]],
-) -> Path | None:
-    """The image of an annotation file: by the name in it, else by its own."""
-    files, below = set_of.files, xml.parent.relative_to(xml_dir)
-    where, named = files.name(xml), text_of(tree, "filename")
-    folders = [image_dir / below] * bool(below.parts)
-    folders += [image_dir / tail for tail in tails(text_of(tree, "folder"), "")][-1:] + [image_dir]
-    for tail in tails(named, image_dir.name):
-        for folder in folders:
-            found = files.find(folder / tail)
-            found = [found] if found and found.is_file() else files.with_stem(folder / tail, IMAGE_SUFFIXES)
-            if len(found) == 1:
-                if tail != named.replace("\\", "/"):
-                    set_of.count(_BY_END, f"{where}: {named}")
-                return found[0]
-    own = [files.with_stem(folder / xml.stem, IMAGE_SUFFIXES) for folder in folders]
-    found = next(filter(None, own), [])
-    if not found:  # images in sub-folders that the annotation files do not have
-        found = images_of.get(fold(named.replace("\\", "/").rpartition("/")[2]), [])
-    elif named:
-        set_of.count(_OWN_NAME, f"{where}: {named}")
-    if len(found) == 1:
-        return found[0]
-    reason = (
-        "annotation file that fits several images: left out"
-        if found
-        else "annotation file without an image: left out"
-    )
-    set_of.leave_out(xml, reason, some(map(files.name, found)))
-    return None
+def _image_of(set_of: Conversion, name: str, xml: Path, tree: Element, pictures: VocImages) -> Path | None:
+    found, remark = pictures.of(name, tree)
+    if len(found) != 1:
+        reason = "annotation file that fits several images" if found else "annotation file without an image"
+        set_of.leave_out(xml, f"{reason}: left out", some(map(set_of.files.name, found)))
+        return None
+    if remark:
+        set_of.count(remark, f"{set_of.files.name(xml)}: {text_of(tree, 'filename')}")
+    return found[0]
 
 
 def _add_image(

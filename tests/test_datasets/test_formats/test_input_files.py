@@ -63,13 +63,14 @@ def test_the_sum_holds_whatever_becomes_of_files(tmp_path):
 def test_what_is_no_input_is_counted_at_once(tmp_path):
     touch(tmp_path, "a.jpg", "._a.jpg", ".DS_Store", "__MACOSX/b.jpg", ".git/c.jpg", "Thumbs.db", "out/d.jpg")
     (tmp_path / "dead.jpg").symlink_to(tmp_path / "nowhere.jpg")
+    (tmp_path / "self.jpg").symlink_to(tmp_path / "self.jpg")
     os.mkfifo(tmp_path / "pipe.jpg")
     (tmp_path / "round").symlink_to(tmp_path)
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jpg")).write_text("")
     files = InputFiles(without=tmp_path / "out")
     assert [path.name for path in files.scan(tmp_path)] == ["a.jpg"]
     counts = {reason: len(paths) for reason, paths in files.left_out().items()}
-    assert counts == {HIDDEN: 5, NO_FILE: 2, LOOP: 1, NO_UTF8: 1}
+    assert counts == {HIDDEN: 5, NO_FILE: 3, LOOP: 1, NO_UTF8: 1}
     names = [files.name(path) for paths in files.left_out().values() for path in paths]
     assert all(name.encode() for name in names)  # can be printed
 

@@ -48,6 +48,14 @@ LAYOUTS = {
         {"Annotations/deep/a.xml": xml("a.png", 1), "JPEGImages/a.png": SIZE},
         {"a.png": 1},
     ),
+    "no name in the XML, image in a sub-folder": (
+        {"Annotations/a.xml": xml("", 1), "JPEGImages/deep/a.png": SIZE},
+        {"deep/a.png": 1},
+    ),
+    "another suffix, image in a sub-folder": (
+        {"Annotations/a.xml": xml("a.bmp", 1), "JPEGImages/deep/a.png": SIZE},
+        {"deep/a.png": 1},
+    ),
     "Windows path": (
         {"Annotations/a.xml": xml("C:\\me\\JPEGImages\\s\\b 1.png", 1), "JPEGImages/s/b 1.png": SIZE},
         {"s/b 1.png": 1},
@@ -71,6 +79,18 @@ def test_layouts(case, make_set, check_account):
     files, expected = LAYOUTS[case]
     found = read(make_set(files))
     assert lefts(found) == expected, found.summary()
+    check_account(found)
+
+
+@pytest.mark.parametrize("named", ["a.png", "", "C:\\x\\a.png"])
+def test_the_image_of_another_annotation_file_is_never_taken(named, make_set, check_account):
+    """s1 and A lack their image: those of the folder itself and of s2 are no stand-ins."""
+    files = {f"Annotations/{name}.xml": xml(named) for name in ("a", "A/a", "s1/a", "s2/a")}
+    found = read(
+        make_set(files | {"JPEGImages/a.png": SIZE, "JPEGImages/s2/a.png": SIZE, "JPEGImages/s3/a.png": SIZE})
+    )
+    assert sorted(lefts(found)) == ["a.png", "s2/a.png"]
+    assert found.report["annotation file without an image: left out"] == 2
     check_account(found)
 
 
