@@ -50,7 +50,8 @@ class InputFiles:
         self._paths: dict[str, Path] = {}
         self._used: dict[str, str] = {}
         self._left_out: dict[str, str] = {}
-        self._real: dict[Path, str] = {}
+        self._real: dict[str, str] = {}
+        self._folders: dict[str, Path | None] = {}
         self._names: dict[Path, dict[str, list[str]]] = {}
         self._stems: dict[Path, dict[str, list[str]]] = {}
 
@@ -108,6 +109,14 @@ class InputFiles:
         names = self._listing(parent)[0].get(fold(path.name), [])
         return parent / names[0] if len(names) == 1 else None
 
+    def find_folder(self, path: Path) -> Path | None:
+        """:meth:`find` for folders, which are remembered."""
+        key = str(path)
+        if key not in self._folders:
+            found = self.find(path)
+            self._folders[key] = found if found is not None and found.is_dir() else None
+        return self._folders[key]
+
     def with_stem(self, path: Path, suffixes: Sequence[str]) -> list[Path]:
         """The files in the folder of ``path`` whose name is that of ``path`` and one of some suffixes, in any case.
 
@@ -115,8 +124,8 @@ class InputFiles:
             path: ends in a name without suffix; dots in it are a part of the name.
             suffixes: in small letters.
         """
-        folder = self.find(path.parent)
-        if folder is None or not folder.is_dir():
+        folder = self.find_folder(path.parent)
+        if folder is None:
             return []
         names = [n for n in self._listing(folder)[1].get(fold(path.name), []) if suffix_of(n) in suffixes]
         same = [name for name in names if stem_of(name) == path.name]
@@ -188,9 +197,10 @@ class InputFiles:
 
     def _key(self, path: Path) -> str:
         """One text for a file, by whatever folder links it is reached."""
-        if path.parent not in self._real:
-            self._real[path.parent] = os.path.realpath(path.parent)
-        return os.path.join(self._real[path.parent], path.name)
+        folder, name = os.path.split(path)
+        if folder not in self._real:
+            self._real[folder] = os.path.realpath(folder)
+        return os.path.join(self._real[folder], name)
 
 
 def fold(name: str) -> str:

@@ -98,8 +98,8 @@ def _folders(files: InputFiles, root: Path, annotations: str, images: str) -> tu
     root = files.find(root) or root
     found = []
     for name in (annotations, images):
-        folder = files.find(root / name)
-        if folder is None or not folder.is_dir():
+        folder = files.find_folder(root / name)
+        if folder is None:
             raise UserError(
                 f"{root / name}: no such folder; a VOC set has {annotations!r} and {images!r} in it"
                 + _did_you_mean(files, root, annotations, images)

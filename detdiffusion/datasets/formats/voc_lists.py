@@ -52,12 +52,8 @@ def read_lists(
 
 def _lists_of(set_of: Conversion, root: Path) -> list[Path]:
     for place in ("ImageSets/Main", "ImageSets"):
-        folder = set_of.files.find(root / place)
-        found = (
-            sorted(p for p in folder.iterdir() if suffix_of(p) == ".txt")
-            if folder and folder.is_dir()
-            else []
-        )
+        folder = set_of.files.find_folder(root / place)
+        found = sorted(p for p in folder.iterdir() if suffix_of(p) == ".txt") if folder else []
         if found:
             return [path for path in found if path.is_file() and not path.name.startswith(".")]
     return []

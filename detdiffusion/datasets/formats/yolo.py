@@ -103,7 +103,7 @@ def _label_files(
     images_of: dict[Path, list[Path]] = {}
     for image in found.images():
         places = places_of(image)
-        folders.update(dict.fromkeys(files.find(place.parent) or place.parent for place in places))
+        folders.update(dict.fromkeys(files.find_folder(place.parent) or place.parent for place in places))
         hits = next(filter(None, (files.with_stem(place, (".txt",)) for place in places)), [])
         if len(hits) > 1:
             for path in (image, *hits):
