@@ -186,6 +186,13 @@ def three_images(tmp_path):
     return convert
 
 
+def test_a_map_is_never_that_of_two_images(three_images, tmp_path):
+    path = tmp_path / "instances.json"
+    path.write_text(path.read_text().replace("y/a.jpg", "x/a.png"))
+    with pytest.raises(UserError, match=r"a.png: the map of x/a.png \(image id 1\) is that of another image"):
+        three_images(["x/a.png", "b.png"])
+
+
 @pytest.mark.parametrize("case", MAPS)
 def test_every_image_has_its_own_map(case, three_images, tmp_path):
     counts = three_images(MAPS[case])

@@ -144,6 +144,11 @@ class _Maps:
                 f"{image['file_name']} (image id {image['id']}): several maps have its name: "
                 f"{some(map(self.files.name, found))}; put the map into the image's folder {self._folder / name}.png"
             )
+        if found and self.files.is_used(found[0]):
+            raise UserError(
+                f"{found[0]}: the map of {image['file_name']} (image id {image['id']}) is that of another image of the "
+                "json already; give each image its own name"
+            )
         if found:
             self.files.use(found[0], LABELS)
         return found[0] if found else None

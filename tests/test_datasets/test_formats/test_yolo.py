@@ -137,6 +137,7 @@ def test_bad_images_and_label_files_are_counted(yolo):
         "label file of an image that is left out: left out": 2,
         "label file that is no text: left out, its image too": 2,
         "file of another kind: left out": 1,
+        "split without any object": 1,
     }
     assert (
         "d.heic" in found.summary() and "10 files seen = 1 images + 1 label files + 1 comp" in found.summary()
