@@ -33,6 +33,7 @@ def sigmoid(x):
 def test_yolox_cells_of_all_strides_in_turn():
     rng = np.random.default_rng(0)
     raw = rng.uniform(-1, 1, (16 * 8 + 8 * 4, 5 + 3)).astype(np.float32)  # 128 x 64 at strides 8 and 16
+    raw[:, 4:] = np.abs(raw[:, 4:])
     boxes, scores = YOLOXOutput(strides=(8, 16))([raw], (128, 64))
     row = 0
     for stride in (8, 16):
