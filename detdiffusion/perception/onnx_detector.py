@@ -273,20 +273,20 @@ def _build_output(spec: Mapping, classes: int, config: str) -> OutputLayout:
 def _nms(spec: Mapping, layout: OutputLayout, config: str) -> dict | None:
     """The suppression that the config declares, or the layout's: none where it is inside the graph."""
     nms = spec.get("nms", None if layout.nms_inside else {})
-    if nms is None and not layout.nms_inside:
+    if nms is None and layout.nms_inside:
+        return None
+    if nms is None:
         raise UserError(
             f"{config}: onnx_detector.nms=None, but {type(layout).__name__} is the layout of a graph without NMS: give "
             "nms=dict(iou_threshold=...) (1.0 keeps every box), or the layout of a graph with NMS inside "
             "(EndToEndOutput, DetsLabelsOutput, ...)"
         )
     known = dict(iou_threshold=0.65, score_thr=0.01, max_per_image=100)
-    if nms is not None and not set(nms) <= set(known):
-        unknown = ", ".join(sorted(set(nms) - set(known)))
+    unknown = sorted(set(nms) - set(known))
+    if unknown:
         raise UserError(
-            f"{config}: onnx_detector.nms has unknown entries {unknown}; it takes {', '.join(known)}"
+            f"{config}: onnx_detector.nms has unknown entries {', '.join(unknown)}; it takes {', '.join(known)}"
         )
-    if nms is None:
-        return None
     nms = {**known, **nms}
     if not (0 < nms["iou_threshold"] <= 1 and 0 <= nms["score_thr"] < 1 and nms["max_per_image"] >= 1):
         raise UserError(
