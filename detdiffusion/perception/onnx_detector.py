@@ -42,6 +42,9 @@ class OnnxDetector(ImageDetector):
         device: 'cpu', 'cuda' or 'cuda:N'; None takes CUDA where onnxruntime has it.
         cfg_options: ``key=value`` overrides of the config.
 
+    Attributes:
+        graph: the opened :class:`.onnx_graph.OnnxGraph`.
+
     Raises:
         UserError: onnxruntime is not installed; no such file or no ONNX model; a config that lacks an entry or
             does not fit the model.
@@ -61,20 +64,20 @@ class OnnxDetector(ImageDetector):
         self._layout = _build_output(spec["output"], len(self.classes), self.name)
         self.nms = _nms(spec, self._layout, self.name)
         declared = _build(InputSpec, spec["input"], f"{config}: onnx_detector.input")
-        self._graph = OnnxGraph(weights, device)
-        self._input = settle_input(declared, self._graph, self.name)
-        self._outputs = self._asking(self._layout.names, [port.name for port in self._graph.outputs])
+        self.graph = OnnxGraph(weights, device)
+        self._input = settle_input(declared, self.graph, self.name)
+        self._outputs = self._asking(self._layout.names, [port.name for port in self.graph.outputs])
         self.default_batch_size = self._input.batch or 8
         self._batches: bool | None = True if self._input.batch else None
 
     def identity(self) -> dict:
         """Weights and declaration."""
-        return dict(kind="onnx", spec=self._spec, weights=self._graph.sha256)
+        return dict(kind="onnx", spec=self._spec, weights=self.graph.sha256)
 
     def describe(self) -> dict:
         """Config, file, its checksum and the classes."""
         return dict(
-            config=self.name, checkpoint=self.weights, sha256=self._graph.sha256, classes=list(self.classes)
+            config=self.name, checkpoint=self.weights, sha256=self.graph.sha256, classes=list(self.classes)
         )
 
     def settings(self) -> dict:
@@ -145,7 +148,7 @@ class OnnxDetector(ImageDetector):
 
     def _run(self, inputs: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         fed = self._input.pack(inputs)
-        arrays = self._graph.run(fed, self._outputs)
+        arrays = self.graph.run(fed, self._outputs)
         images = self._layout.split(arrays, len(fed))
         if images is None:
             given = ", ".join(f"{name} {list(array.shape)}" for name, array in zip(self._outputs, arrays))
