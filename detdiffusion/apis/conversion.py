@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--out``, ``--images`` and ``--no-decode``."""
+    """``--out``, ``--images``, ``--no-decode`` and ``--huge-images``."""
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the COCO set")
     parser.add_argument(
         "--images",
@@ -20,6 +21,9 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--no-decode", action="store_true", help="read image headers only: quick, misses cut-off files"
+    )
+    parser.add_argument(
+        "--huge-images", action="store_true", help="read images above 179 megapixels too: wants memory"
     )
 
 
@@ -31,5 +35,7 @@ def write_and_report(converted: Conversion, args: argparse.Namespace) -> None:
     """
     written = converted.write(args.out, args.images)
     print(converted.summary())
+    objects = Counter(annotation["image_id"] for annotation in converted.annotations)
     for split, path in written.items():
-        print(f"written: {path} ({len(converted.splits[split])} images)")
+        ids = converted.splits[split]
+        print(f"written: {path} ({len(ids)} images, {sum(objects[i] for i in ids)} objects)")

@@ -208,5 +208,7 @@ def _create(cls: type, name: str, feature: str, weights: Path | None) -> torch.n
         ) from None
     except OSError as error:
         raise UserError(f"extractor {name}: its weights cannot be downloaded ({error})") from None
-    check_finite(model.state_dict(), f"extractor {name}: {weights or 'its weights'}", "Download the file anew.")
+    check_finite(
+        model.state_dict(), f"extractor {name}: {weights or 'its weights'}", "Download the file anew."
+    )
     return model.requires_grad_(False).eval()

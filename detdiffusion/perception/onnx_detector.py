@@ -42,6 +42,9 @@ class OnnxDetector(ImageDetector):
         device: 'cpu', 'cuda' or 'cuda:N'; None takes CUDA where onnxruntime has it.
         cfg_options: ``key=value`` overrides of the config.
 
+    Attributes:
+        graph: the opened :class:`.onnx_graph.OnnxGraph`.
+
     Raises:
         UserError: onnxruntime is not installed; no such file or no ONNX model; a config that lacks an entry or
             does not fit the model.
@@ -61,20 +64,20 @@ class OnnxDetector(ImageDetector):
         self._layout = _build_output(spec["output"], len(self.classes), self.name)
         self.nms = _nms(spec, self._layout, self.name)
         declared = _build(InputSpec, spec["input"], f"{config}: onnx_detector.input")
-        self._graph = OnnxGraph(weights, device)
-        self._input = settle_input(declared, self._graph, self.name)
-        self._outputs = self._asking(self._layout.names, [port.name for port in self._graph.outputs])
+        self.graph = OnnxGraph(weights, device)
+        self._input = settle_input(declared, self.graph, self.name)
+        self._outputs = self._asking(self._layout.names, [port.name for port in self.graph.outputs])
         self.default_batch_size = self._input.batch or 8
         self._batches: bool | None = True if self._input.batch else None
 
     def identity(self) -> dict:
         """Weights and declaration."""
-        return dict(kind="onnx", spec=self._spec, weights=self._graph.sha256)
+        return dict(kind="onnx", spec=self._spec, weights=self.graph.sha256)
 
     def describe(self) -> dict:
         """Config, file, its checksum and the classes."""
         return dict(
-            config=self.name, checkpoint=self.weights, sha256=self._graph.sha256, classes=list(self.classes)
+            config=self.name, checkpoint=self.weights, sha256=self.graph.sha256, classes=list(self.classes)
         )
 
     def settings(self) -> dict:
@@ -145,7 +148,7 @@ class OnnxDetector(ImageDetector):
 
     def _run(self, inputs: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
         fed = self._input.pack(inputs)
-        arrays = self._graph.run(fed, self._outputs)
+        arrays = self.graph.run(fed, self._outputs)
         images = self._layout.split(arrays, len(fed))
         if images is None:
             given = ", ".join(f"{name} {list(array.shape)}" for name, array in zip(self._outputs, arrays))
@@ -273,20 +276,20 @@ def _build_output(spec: Mapping, classes: int, config: str) -> OutputLayout:
 def _nms(spec: Mapping, layout: OutputLayout, config: str) -> dict | None:
     """The suppression that the config declares, or the layout's: none where it is inside the graph."""
     nms = spec.get("nms", None if layout.nms_inside else {})
-    if nms is None and not layout.nms_inside:
+    if nms is None and layout.nms_inside:
+        return None
+    if nms is None:
         raise UserError(
             f"{config}: onnx_detector.nms=None, but {type(layout).__name__} is the layout of a graph without NMS: give "
             "nms=dict(iou_threshold=...) (1.0 keeps every box), or the layout of a graph with NMS inside "
             "(EndToEndOutput, DetsLabelsOutput, ...)"
         )
     known = dict(iou_threshold=0.65, score_thr=0.01, max_per_image=100)
-    if nms is not None and not set(nms) <= set(known):
-        unknown = ", ".join(sorted(set(nms) - set(known)))
+    unknown = sorted(set(nms) - set(known))
+    if unknown:
         raise UserError(
-            f"{config}: onnx_detector.nms has unknown entries {unknown}; it takes {', '.join(known)}"
+            f"{config}: onnx_detector.nms has unknown entries {', '.join(unknown)}; it takes {', '.join(known)}"
         )
-    if nms is None:
-        return None
     nms = {**known, **nms}
     if not (0 < nms["iou_threshold"] <= 1 and 0 <= nms["score_thr"] < 1 and nms["max_per_image"] >= 1):
         raise UserError(

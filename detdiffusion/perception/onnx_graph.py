@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ import numpy as np
 
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
+from detdiffusion.utils.threads import thread_count
 
 from .onnx_weights import check_weights
 
@@ -44,6 +46,7 @@ class OnnxGraph:
 
     Attributes:
         path: as a text.
+        session: onnxruntime's.
         inputs, outputs: their :class:`Port`.
         sha256: of the file, and of the files beside it that hold its weights.
 
@@ -53,9 +56,9 @@ class OnnxGraph:
 
     def __init__(self, path: str | Path, device: str | None = None) -> None:
         self.path = str(path)
-        self._session = _open(self.path, device)
-        self.inputs = [_port(one) for one in self._session.get_inputs()]
-        self.outputs = [_port(one) for one in self._session.get_outputs()]
+        self.session = _open(self.path, device)
+        self.inputs = [_port(one) for one in self.session.get_inputs()]
+        self.outputs = [_port(one) for one in self.session.get_outputs()]
         files = check_weights(path)
         self.sha256 = sha256_of(path)
         if files:
@@ -70,7 +73,7 @@ class OnnxGraph:
                 files.
         """
         try:
-            arrays = self._session.run(list(outputs), {self.inputs[0].name: inputs})
+            arrays = self.session.run(list(outputs), {self.inputs[0].name: inputs})
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise UserError(
                 f"onnxruntime cannot run it on {self.inputs[0].name} {inputs.dtype} {list(inputs.shape)}: "
@@ -109,6 +112,9 @@ def _open(path: str, device: str | None):
         raise UserError(f"--device {device}: onnxruntime has {', '.join(available)} here; take --device cpu")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = thread_count()
+    if os.environ.get("OMP_WAIT_POLICY", "").upper() != "ACTIVE":
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no public base

@@ -174,13 +174,14 @@ class BatchIndexOutput(EndToEndOutput):
             raise UserError(f"columns {self.columns!r} lack batch")
 
     def split(self, arrays: Arrays, count: int) -> list[list[np.ndarray]] | None:
-        """See :meth:`.OutputLayout.split`."""
+        """See :meth:`.OutputLayout.split`; the index is 0 afterwards: an image's rows do not tell its company."""
         rows = arrays[0]
         if rows.ndim != 2 or rows.shape[1] != len(self.columns):
             return None
-        index = rows[:, self.columns.index("batch")]
-        images = [[rows[index == k]] for k in range(count)]
-        return images if sum(len(image[0]) for image in images) == len(rows) else None
+        place = self.columns.index("batch")
+        index, own = rows[:, place], rows.copy()
+        own[:, place] = 0
+        return [[own[index == k]] for k in range(count)] if np.isin(index, range(count)).all() else None
 
 
 @TASK_UTILS.register_module()

@@ -132,11 +132,9 @@ def test_weights_that_are_not_finite_are_refused(bad, dtype, part, tmp_path):
 
 
 def test_large_weights_and_an_optimizer_are_no_fault(tmp_path):
-    largest = {dtype: torch.full((9,), torch.finfo(dtype).max) for dtype in (torch.float32, torch.float64)}
+    kinds = dict(a=torch.float32, b=torch.float64, c=torch.float16, f=torch.bfloat16)
     state = OrderedDict(
-        a=largest[torch.float32],
-        b=largest[torch.float64],
-        c=torch.full((9,), 65504.0, dtype=torch.float16),
+        **{name: torch.full((9,), torch.finfo(dtype).max, dtype=dtype) for name, dtype in kinds.items()},
         d=torch.empty(0),
         e=torch.ones(3).to(torch.float8_e4m3fn),
     )
