@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from detdiffusion.utils.image_rules import add_image_options
+
 if TYPE_CHECKING:
     from detdiffusion.datasets.formats.conversion import Conversion
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--out``, ``--images`` and ``--no-decode``."""
+    """``--out``, ``--images``, ``--no-decode`` and the rules of :mod:`~detdiffusion.utils.image_rules`."""
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the COCO set")
     parser.add_argument(
         "--images",
@@ -21,6 +23,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-decode", action="store_true", help="read image headers only: quick, misses cut-off files"
     )
+    add_image_options(parser)
 
 
 def write_and_report(converted: Conversion, args: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ from mmengine.runner import Runner
 from ..utils import compat
 from ..utils.config import config_errors
 from ..utils.errors import UserError
+from ..utils.image_rules import use_rules_of_config
 from ..utils.ranks import Torchrun, warn_if_not_joined
 from .checkpoint import use_safe_loader
 from .runner import SafeRunner
@@ -59,6 +60,7 @@ def build_runner(cfg: Config) -> Runner:
     compat.setup()
     use_safe_loader()
     _log_mixing(cfg)
+    use_rules_of_config(cfg, cfg.filename)
     for key in ("model", "work_dir"):
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation.feature_cache import FeatureCache
-from detdiffusion.evaluation.image_pixels import read_bgr
 from detdiffusion.perception.image_detector import ImageDetector
 from detdiffusion.perception.predictions import Predictions
 from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices
@@ -40,7 +40,7 @@ def detect_images(
         img_dir: folder that ``file_name`` is relative to.
         classes: class name -> category id.
         size: side of the square that files are stretched to first, see
-            :func:`~detdiffusion.evaluation.image_pixels.read_bgr`; the images' sizes are then this one.
+            :func:`~detdiffusion.datasets.image_reading.read_bgr`; the images' sizes are then this one.
         features: also return what the backbone saw, of a detector that ``shows_features``.
         batch_size: default: the detector's.
         cache: where to look first and to store.

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.datasets.image_survey import inspect_images
 from detdiffusion.evaluation.generated_sets import ANNOTATIONS, read_generated_set
-from detdiffusion.evaluation.image_pixels import inspect_images
 from detdiffusion.generation.manifest import MANIFEST
 from detdiffusion.utils.errors import UserError, some
 

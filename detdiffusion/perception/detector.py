@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from detdiffusion.datasets.image_files import cut_off, refusal, unreadable
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
@@ -185,6 +184,8 @@ class MMDetDetector(ImageDetector):
     def _pipeline(self, from_array: bool = False):
         from mmcv.transforms import Compose
 
+        from detdiffusion.datasets.mmdet_images import use_one_reader
+
         steps = self._steps()
         if from_array:
             load = [s for s in steps if s["type"].rpartition(".")[2] == "LoadImageFromFile"]
@@ -192,7 +193,9 @@ class MMDetDetector(ImageDetector):
             steps = [step for step in steps if step not in load]
             steps.insert(0, dict(type="mmdet.LoadImageFromNDArray", to_float32=floats))
         with _mmdet_scope():
-            return Compose(steps)
+            pipeline = Compose(steps)
+        use_one_reader(pipeline)
+        return pipeline
 
 
 class _Images(Dataset):
@@ -211,18 +214,8 @@ class _Images(Dataset):
             pixels = self.reader(path)
             check_size(path, image, pixels.shape[1], pixels.shape[0])
             return self.pipeline(dict(img=pixels, img_id=image["id"]))
-        if cut_off(path):
-            raise refusal(path, image["id"])
-        try:
-            results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
-        except Exception as err:
-            reason = unreadable(path, image["id"])
-            if reason is None:
-                raise
-            raise reason from err
-        height, width = results["data_samples"].ori_shape
-        check_size(path, image, width, height)
-        return results
+        size = dict(width=image["width"], height=image["height"])
+        return self.pipeline(dict(img_path=str(path), img_id=image["id"], **size))
 
 
 def _plain(value):

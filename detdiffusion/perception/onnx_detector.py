@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.datasets.image_files import cut_off, refusal
+from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
@@ -172,7 +172,7 @@ class OnnxDetector(ImageDetector):
         with ThreadPoolExecutor(max(1, num_workers)) as pool:
             for start in range(0, len(images), size):
                 batch = images[start : start + size]
-                prepared = list(pool.map(lambda image: self._load(image, img_dir, reader or _read), batch))
+                prepared = list(pool.map(lambda image: self._load(image, img_dir, reader), batch))
                 inputs = np.stack([inputs for inputs, *_ in prepared])
                 if len(inputs) < size and self._fixed_batch:
                     inputs = np.concatenate((inputs, np.repeat(inputs[:1], size - len(inputs), axis=0)))
@@ -180,11 +180,9 @@ class OnnxDetector(ImageDetector):
                 for k, (image, (_, scale, offset)) in enumerate(zip(batch, prepared)):
                     yield image["id"], *self._boxes([array[k] for array in outputs], image, scale, offset)
 
-    def _load(self, image: Mapping, img_dir: Path, reader: Reader):
+    def _load(self, image: Mapping, img_dir: Path, reader: Reader | None):
         path = img_dir / image["file_name"]
-        pixels = reader(path)
-        if pixels is None:
-            raise refusal(path, image["id"])
+        pixels = read_bgr(path, image) if reader is None else reader(path)
         check_size(path, image, pixels.shape[1], pixels.shape[0])
         return self.input.prepare(pixels)
 
@@ -226,13 +224,6 @@ class OnnxDetector(ImageDetector):
             float(self.nms["iou_threshold"]),
         )
         return kept[: self.nms["max_per_image"]].numpy()
-
-
-def _read(path: Path) -> np.ndarray | None:
-    import cv2
-
-    # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
-    return None if cut_off(path) else cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def _read_spec(config: str, cfg_options: Sequence[str] | None) -> dict:

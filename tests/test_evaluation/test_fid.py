@@ -25,7 +25,9 @@ from detdiffusion.evaluation.fid import (
     extract_features,
     format_notes,
 )
-from detdiffusion.evaluation.image_pixels import inspect_images, protocol_pixels, read_bgr, read_rgb
+from detdiffusion.datasets.image_reading import read_bgr, read_rgb
+from detdiffusion.datasets.image_survey import inspect_images
+from detdiffusion.evaluation.image_pixels import protocol_pixels
 from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_protocol
 from detdiffusion.utils.errors import UserError
 

@@ -17,7 +17,7 @@ from detdiffusion.apis.darknet import from_darknet
 from detdiffusion.apis.yolo_score import score_methods
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.image_folders import note_images, read_folder
-from detdiffusion.evaluation.image_pixels import read_bgr
+from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation.results import read_result_file
 from detdiffusion.perception.detector import MMDetDetector
 from detdiffusion.utils.errors import UserError

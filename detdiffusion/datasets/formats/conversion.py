@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from detdiffusion.datasets import image_reading
 from detdiffusion.datasets.coco_json import CLIPPED, clean_box
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.file_names import check_file_name
@@ -132,21 +133,12 @@ def image_size(path: Path, decode: bool = True) -> tuple[int, int] | str:
 
     Args:
         path: the file.
-        decode: read all of it, which finds truncated files, not the header alone.
+        decode: read all of it, which finds every truncated file, not the header alone.
     """
-    from PIL import Image
-
-    if not path.is_file():
-        return "no such file"
     try:
-        with Image.open(path) as image:
-            if image.getexif().get(0x0112, 1) not in (0, 1):
-                return "turned by an EXIF tag: save it as it is shown"
-            if decode:
-                image.load()
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
+        return image_reading.image_size(path, decode)
+    except image_reading.ImageError as error:
+        return f"{error.reason}; {error.remedy}"
 
 
 def find_image(folder: Path, stem: str) -> Path | None:
