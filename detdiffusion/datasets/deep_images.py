@@ -5,13 +5,14 @@ Cameras write 10, 12 or 14 bits into 16 and leave the upper ones 0; cut to the u
 
 from __future__ import annotations
 
+import io
 import struct
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from .image_ends import png_chunks
+from .image_ends import png_chunks, tiff_entries
 
 _DEPTHS = (8, 10, 12, 14, 16)
 _MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE, _ORIENTATION = 281, 258, 274
@@ -69,12 +70,9 @@ def _colours(file: Image.Image, stream: BinaryIO) -> np.ndarray:
 
 def _forget_orientation(tiff: bytearray) -> None:
     """OpenCV turns a TIFF by its tag whatever it is told, and fails at a quarter turn."""
-    order = "<" if tiff[:2] == b"II" else ">"
-    (start,) = struct.unpack_from(order + "I", tiff, 4)
-    (count,) = struct.unpack_from(order + "H", tiff, start)
-    for place in range(start + 2, start + 2 + 12 * count, 12):
-        if struct.unpack_from(order + "H", tiff, place)[0] == _ORIENTATION:
-            struct.pack_into(order + "H", tiff, place + 8, 1)
+    for tag, _, _, place, order in tiff_entries(io.BytesIO(tiff)):
+        if tag == _ORIENTATION:
+            struct.pack_into(order + "H", tiff, place, 1)
 
 
 def _declared_bits(file: Image.Image, stream: BinaryIO) -> int:

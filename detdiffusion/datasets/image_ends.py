@@ -11,6 +11,7 @@ from PIL import Image
 
 _TAIL = 64
 _STRIPS, _TILES = (273, 279), (324, 325)
+_TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of a TIFF's types, else 1
 
 
 def seems_cut_off(file: Image.Image, stream: BinaryIO) -> bool:
@@ -28,7 +29,7 @@ def seems_cut_off(file: Image.Image, stream: BinaryIO) -> bool:
         tail = stream.read()
         return not tail.rstrip(b"\0").endswith(b";") if file.format == "GIF" else b"\xff\xd9" not in tail
     if file.format == "TIFF":
-        return _end_of_tiff(file) > length
+        return _end_of_tiff(file, stream) > length
     stream.seek(0)
     head = stream.read(8)
     if file.format == "WEBP":
@@ -62,12 +63,34 @@ def png_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         place += 12 + size
 
 
-def _end_of_tiff(file: Image.Image) -> int:
-    end = 0
+def tiff_entries(stream: BinaryIO) -> Iterator[tuple[int, int, int, int, str]]:
+    """Tag, type, number of values, place of the value (or of its own place) and byte order, of a TIFF's first directory.
+
+    Raises:
+        struct.error: the file ends within it.
+    """
+    stream.seek(0)
+    order = {b"II": "<", b"MM": ">"}[stream.read(2)]
+    stream.seek(4)
+    (start,) = struct.unpack(order + "I", stream.read(4))
+    stream.seek(start)
+    (count,) = struct.unpack(order + "H", stream.read(2))
+    for place in range(start + 2, start + 2 + 12 * count, 12):
+        stream.seek(place)
+        yield *struct.unpack(order + "HHI", stream.read(8)), place + 8, order
+
+
+def _end_of_tiff(file: Image.Image, stream: BinaryIO) -> int:
+    """Of its pixels, and of the values of its tags."""
+    ends = [0]
     for starts, sizes in (_STRIPS, _TILES):
         places, lengths = file.tag_v2.get(starts, ()), file.tag_v2.get(sizes, ())
-        end = max([end, *(int(a) + int(b) for a, b in zip(places, lengths))])
-    return end
+        ends += [int(a) + int(b) for a, b in zip(places, lengths)]
+    for _, kind, count, place, order in tiff_entries(stream):
+        if (size := count * _TYPE_SIZES.get(kind, 1)) > 4:
+            stream.seek(place)
+            ends.append(struct.unpack(order + "I", stream.read(4))[0] + size)
+    return max(ends)
 
 
 def _end_of_tiles(file: Image.Image) -> int:

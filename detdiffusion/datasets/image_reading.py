@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.image_rules import DEFAULT_MAX_PIXELS, image_rules
+from detdiffusion.utils.image_rules import image_rules
 
 from .deep_images import cut_to_8_bits, is_deep
 from .image_ends import seems_cut_off, tells_late
@@ -43,7 +43,8 @@ _CHOOSE = (
     "say by --exif-orientation (in a config: exif_orientation): 'apply' if on the image as viewers show it, as most "
     "labelling tools do, 'ignore' if on the stored pixels"
 )
-_LARGER = "take a larger --max-image-pixels (in a config: max_image_pixels), or make it smaller"
+_HUGE = "read it by --huge-images (in a config: huge_images = True), or make it smaller"
+_MAX_PIXELS = 178_956_970  # Pillow's own limit
 _APPLIED = "images turned or mirrored as their EXIF orientation says"
 _IGNORED = "images whose EXIF orientation is ignored"
 
@@ -200,7 +201,7 @@ def _clear_errors(path: str | Path, image: Mapping | None) -> Iterator[None]:
         remedy = "correct the image folder or fetch the image again"
         raise ImageError.of(path, image, "is missing", remedy, "no such file") from None
     except Image.DecompressionBombError as error:
-        raise ImageError.of(path, image, "is larger than images may be", _LARGER, str(error)) from None
+        raise ImageError.of(path, image, "is too large", _HUGE, str(error)) from None
     except Exception as error:  # of a damaged file Pillow's plugins raise anything
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "truncated" in detail.lower():
@@ -213,12 +214,12 @@ def _clear_errors(path: str | Path, image: Mapping | None) -> Iterator[None]:
 
 
 def _opened(stream: BinaryIO) -> Image.Image:
-    limit = image_rules().max_pixels
-    if limit > DEFAULT_MAX_PIXELS and (Image.MAX_IMAGE_PIXELS or limit) < limit:
-        Image.MAX_IMAGE_PIXELS = limit
+    huge = image_rules().huge_images
+    if huge:
+        Image.MAX_IMAGE_PIXELS = None
     file = Image.open(stream)
-    if file.width * file.height > limit:
-        raise Image.DecompressionBombError(f"{file.width} x {file.height} pixels, the limit is {limit}")
+    if not huge and file.width * file.height > _MAX_PIXELS:  # where somebody lifted Pillow's limit
+        raise Image.DecompressionBombError(f"{file.width * file.height} pixels, {_MAX_PIXELS} are read")
     return file
 
 

@@ -1,8 +1,8 @@
-"""What a run decides about image files, once for every reader: EXIF orientation and the largest size.
+"""What a run decides about image files, once for every reader: EXIF orientation and images of any size.
 
 The choice lies in environment variables, so that the workers of a data loader and the processes of a torchrun have it
-too. Tools take it by :func:`add_image_options`, configs by the variables ``exif_orientation`` and
-``max_image_pixels``, Python by :func:`use_image_rules`.
+too. Tools take it by :func:`add_image_options`, configs by the variables ``exif_orientation`` and ``huge_images``,
+Python by :func:`use_image_rules`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,7 @@ from dataclasses import dataclass
 from .errors import UserError
 
 ORIENTATIONS = ("apply", "ignore")
-DEFAULT_MAX_PIXELS = 178_956_970
-"""Pillow's own limit, above which it suspects a file that was made to exhaust the memory."""
-_ORIENTATION, _MAX_PIXELS = "DETDIFFUSION_EXIF_ORIENTATION", "DETDIFFUSION_MAX_IMAGE_PIXELS"
+_ORIENTATION, _HUGE = "DETDIFFUSION_EXIF_ORIENTATION", "DETDIFFUSION_HUGE_IMAGES"
 
 
 @dataclass(frozen=True)
@@ -27,11 +25,12 @@ class ImageRules:
     Attributes:
         exif_orientation: of an image whose EXIF tag turns or mirrors it: ``apply`` reads it as viewers show it,
             ``ignore`` as it is stored; None refuses it, because boxes may have been drawn either way.
-        max_pixels: images with more pixels are refused.
+        huge_images: images above 179 megapixels are read too; else they are refused, as Pillow does, which suspects
+            files that were made to exhaust the memory.
     """
 
     exif_orientation: str | None = None
-    max_pixels: int = DEFAULT_MAX_PIXELS
+    huge_images: bool = False
 
 
 def image_rules() -> ImageRules:
@@ -40,20 +39,18 @@ def image_rules() -> ImageRules:
     Raises:
         UserError: an environment variable with another value than it may have.
     """
-    orientation, limit = os.environ.get(_ORIENTATION) or None, os.environ.get(_MAX_PIXELS)
+    orientation = os.environ.get(_ORIENTATION) or None
     if orientation not in (None, *ORIENTATIONS):
         raise UserError(f"{_ORIENTATION} must be one of {', '.join(ORIENTATIONS)}, it is {orientation!r}")
-    if limit and not (limit.isascii() and limit.isdigit() and int(limit)):
-        raise UserError(f"{_MAX_PIXELS} must be a positive whole number, it is {limit!r}")
-    return ImageRules(orientation, int(limit) if limit else DEFAULT_MAX_PIXELS)
+    return ImageRules(orientation, os.environ.get(_HUGE, "") not in ("", "0"))
 
 
-def use_image_rules(exif_orientation: str | None = None, max_image_pixels: int | None = None) -> None:
+def use_image_rules(exif_orientation: str | None = None, huge_images: bool | None = None) -> None:
     """Chooses for this process and those that it starts; None leaves a rule as it is.
 
     Args:
         exif_orientation: ``apply`` or ``ignore``, see :class:`ImageRules`.
-        max_image_pixels: images with more pixels are refused.
+        huge_images: see :class:`ImageRules`.
 
     Raises:
         UserError: another value.
@@ -62,12 +59,12 @@ def use_image_rules(exif_orientation: str | None = None, max_image_pixels: int |
         raise UserError(
             f"exif_orientation must be one of {', '.join(ORIENTATIONS)} or None, got {exif_orientation!r}"
         )
-    if max_image_pixels is not None and (type(max_image_pixels) is not int or max_image_pixels < 1):
-        raise UserError(f"max_image_pixels must be a positive whole number, got {max_image_pixels!r}")
+    if not isinstance(huge_images, (bool, type(None))):
+        raise UserError(f"huge_images must be True, False or None, got {huge_images!r}")
     if exif_orientation is not None:
         os.environ[_ORIENTATION] = exif_orientation
-    if max_image_pixels is not None:
-        os.environ[_MAX_PIXELS] = str(max_image_pixels)
+    if huge_images is not None:
+        os.environ[_HUGE] = str(int(huge_images))
 
 
 def use_rules_of_config(cfg: Mapping, name: str) -> None:
@@ -76,18 +73,17 @@ def use_rules_of_config(cfg: Mapping, name: str) -> None:
     Raises:
         UserError: another value than a variable may have, or than was chosen before.
     """
-    wanted = cfg.get("exif_orientation")
-    chosen = image_rules().exif_orientation
+    wanted, chosen = cfg.get("exif_orientation"), image_rules().exif_orientation
     if None not in (wanted, chosen) and wanted != chosen:
         raise UserError(
             f"config {name}: exif_orientation is {wanted!r}, but --exif-orientation {chosen} was chosen; one run has "
             "one rule"
         )
-    use_image_rules(wanted, cfg.get("max_image_pixels") if _MAX_PIXELS not in os.environ else None)
+    use_image_rules(wanted, cfg.get("huge_images") or None)
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """``--exif-orientation`` and ``--max-image-pixels``, in force as soon as they are parsed."""
+    """``--exif-orientation`` and ``--huge-images``, in force as soon as they are parsed."""
     parser.add_argument(
         "--exif-orientation",
         choices=ORIENTATIONS,
@@ -96,18 +92,17 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         "'ignore' for boxes on the stored pixels (default: such images are refused)",
     )
     parser.add_argument(
-        "--max-image-pixels",
-        type=int,
-        metavar="N",
+        "--huge-images",
+        nargs=0,
+        default=False,
+        const=True,
         action=_Choose,
-        help=f"images with more pixels are refused, default: {DEFAULT_MAX_PIXELS}",
+        help="read images above 179 megapixels too: wants memory",
     )
 
 
 class _Choose(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        setattr(namespace, self.dest, values)
-        try:
-            use_image_rules(**{self.dest: values})
-        except UserError as error:
-            parser.error(str(error))
+        value = self.const if self.nargs == 0 else values
+        setattr(namespace, self.dest, value)
+        use_image_rules(**{self.dest: value})

@@ -9,6 +9,8 @@ import scipy.linalg
 import torch
 from PIL import Image
 
+from detdiffusion.datasets.image_reading import read_bgr, read_rgb
+from detdiffusion.datasets.image_survey import inspect_images
 from detdiffusion.evaluation.extractors import (
     INCEPTION,
     INCEPTION_FILES,
@@ -25,8 +27,6 @@ from detdiffusion.evaluation.fid import (
     extract_features,
     format_notes,
 )
-from detdiffusion.datasets.image_reading import read_bgr, read_rgb
-from detdiffusion.datasets.image_survey import inspect_images
 from detdiffusion.evaluation.image_pixels import protocol_pixels
 from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_protocol
 from detdiffusion.utils.errors import UserError
