@@ -64,7 +64,7 @@ def png_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def tiff_entries(stream: BinaryIO) -> Iterator[tuple[int, int, int, int, str]]:
-    """Tag, type, number of values, place of the value (or of its own place) and byte order, of a TIFF's first directory.
+    """The first directory of a TIFF: tag, type, number of values, place of the value or of its own place, byte order.
 
     Raises:
         struct.error: the file ends within it.

@@ -31,3 +31,15 @@ class NamesUnreadableImages:
 
         super().__init__(*args, **kwargs)
         use_one_reader(self.pipeline)
+
+    def images_to_read(self) -> tuple[list[Path], list[dict]]:
+        """Local files of all samples and what the json says of them; none where the pipeline loads no images."""
+        from .mmdet_images import LoadRuledImage
+
+        if not any(
+            isinstance(step, LoadRuledImage) and not step.is_remote() for step in self.pipeline.transforms
+        ):
+            return [], []
+        infos = [self.get_data_info(index) for index in range(len(self))]
+        images = [dict(id=info["img_id"], width=info["width"], height=info["height"]) for info in infos]
+        return [Path(info["img_path"]) for info in infos], images

@@ -205,6 +205,14 @@ class LayoutCocoDataset(Dataset):
             results = step(results)
         return results
 
+    def images_to_read(self) -> tuple[list[Path], list[dict]]:
+        """Files of all samples and what the json says of them; none where the pipeline loads no images."""
+        if not any(isinstance(step, transforms.LoadLayoutImage) for step in self.pipeline):
+            return [], []
+        rows = zip(self.layouts.image_ids.tolist(), self.layouts.sizes.tolist())
+        images = [dict(id=image_id, width=width, height=height) for image_id, (width, height) in rows]
+        return [self.img_dir / name for name in self.layouts.file_names], images
+
     def sample_cache(self, folder: Path, vae) -> SampleCache:
         """The cache of this set's latents and masks for a VAE; what it holds already is in ``missing()``.
 

@@ -28,7 +28,7 @@ class LoadRuledImage(LoadImageFromFile):
 
     def transform(self, results: dict) -> dict | None:
         """Reads ``img_path``; adds ``img``, ``img_shape`` and ``ori_shape``."""
-        if self._is_remote() or self.color_type not in (_COLOUR, _STORED, _GREY):
+        if self.is_remote() or self.color_type not in (_COLOUR, _STORED, _GREY):
             return super().transform(results)
         image = None
         if "img_id" in results:
@@ -48,7 +48,8 @@ class LoadRuledImage(LoadImageFromFile):
         results.update(img=pixels, img_shape=pixels.shape[:2], ori_shape=pixels.shape[:2])
         return results
 
-    def _is_remote(self) -> bool:
+    def is_remote(self) -> bool:
+        """Whether its files lie on another machine."""
         settings = self.file_client_args or self.backend_args
         return bool(settings) and settings.get("backend") not in ("local", "disk")
 

@@ -13,6 +13,7 @@ from ..registry import RUNNERS
 from ..utils.checkpoint import load_strictly
 from ..utils.errors import UserError
 from .checkpoint import latest_checkpoint, use_safe_loader
+from .image_check import check_images_of
 from .random_state import random_state, seed_all, set_random_state
 
 
@@ -33,11 +34,26 @@ class SafeRunner(Runner):
         super().__init__(*args, **kwargs)
 
     def build_train_loop(self, loop):
-        """As mmengine's; the data loader's own draws leave the global random state alone."""
+        """As mmengine's, after a look at the images; the loader's own draws leave the global random state alone."""
         import torch
 
         loop = super().build_train_loop(loop)
         loop.dataloader.generator = torch.Generator().manual_seed(self.seed + self.rank)
+        model = self.model.module if is_model_wrapper(self.model) else self.model
+        if not getattr(model, "cache_latents", False):  # LatentCacheHook looks at what its cache lacks
+            check_images_of(loop.dataloader.dataset)
+        return loop
+
+    def build_val_loop(self, loop):
+        """As mmengine's, after a look at the images."""
+        loop = super().build_val_loop(loop)
+        check_images_of(loop.dataloader.dataset)
+        return loop
+
+    def build_test_loop(self, loop):
+        """As mmengine's, after a look at the images."""
+        loop = super().build_test_loop(loop)
+        check_images_of(loop.dataloader.dataset)
         return loop
 
     def load_checkpoint(self, filename, map_location="cpu", strict=None, revise_keys=((r"^module\.", ""),)):

@@ -137,7 +137,7 @@ def test_modes(tmp_path):
         assert any(word in one for one in names) if word else not names, (name, names)
     facts = inspect_images(tmp_path.iterdir())
     assert facts.conversions["images of several frames or pages, the first is taken"] == 4
-    assert facts.conversions["images with transparency put on white"] == 5
+    assert facts.conversions["images with transparency put on white"] == 6
 
 
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
