@@ -268,8 +268,8 @@ def test_modes_become_rgb_and_are_counted(tmp_path):
         inspect_images([tmp_path / "wide.tif"])
     for name, message in (
         ("wide.tif", "holds 32-bit values"),
-        ("torn.png", "cannot be read"),
-        ("none.png", "no such image"),
+        ("torn.png", "is cut off"),
+        ("none.png", "is missing"),
         ("float.tif", "holds floating-point values"),
     ):
         with pytest.raises(UserError, match=message):

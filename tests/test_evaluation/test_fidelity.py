@@ -281,6 +281,6 @@ def bad_images(data, arguments):
         evaluate_fidelity(**dict(run, real_images=data))
     cv2.imwrite(str(data / "real" / "2.png"), pixels)
     with pytest.raises(
-        UserError, match="real: .*2.png: has 32 x 24 pixels, but the annotation file says 64 x 48"
+        UserError, match="real: .*2.png .*the file has 32 x 24 pixels, but the annotation file says 64 x 48"
     ):
         evaluate_fidelity(**run)

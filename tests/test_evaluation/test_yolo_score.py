@@ -193,13 +193,13 @@ def test_bad_folders(detector, data):
     (root / "empty" / "146.png").write_text("<html>")
     with pytest.raises(UserError, match="146.png: cannot be read as an image"):
         note_images(read("empty"))
-    Image.fromarray(np.zeros((8, 8), np.uint16)).save(root / "empty" / "146.png")
+    Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(root / "empty" / "146.png")
     folder = read("empty")
     note_images(folder)
     assert "x: 1 16-bit images cut to 8 bit" in folder.notes
     whole = (root / "real" / coco["images"][0]["file_name"]).read_bytes()
     (root / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="cut.png: cannot be read"):
+    with pytest.raises(UserError, match="cut.png: is cut off"):
         read_bgr(root / "cut.png", 64)
     other = make(root / "other", {list(cells)[1]: []}, lambda i, k: f"{i}.png")
     one = make(root / "one", {list(cells)[0]: []}, lambda i, k: f"{i}.png")
@@ -216,7 +216,7 @@ def test_bad_real_images_and_categories(detector, data):
         yolo_score.evaluate(detector, root / "instances.json", root / "m", {"m": method})
     name = coco["images"][2]["file_name"]
     draw([], (64, 64)).save(root / "real" / name)
-    with pytest.raises(UserError, match=f"{name}: has 64 x 64 pixels, but the annotation file says 128 x 96"):
+    with pytest.raises(UserError, match=f"{name} .*the file has 64 x 64 pixels, but the annotation file says 128 x 96"):
         evaluate(detector, root, {"m": method})
     coco["categories"] = [dict(c, name=f"{c['name']} cell") for c in coco["categories"]]
     (root / "instances.json").write_text(json.dumps(coco))
