@@ -161,10 +161,10 @@ def test_modes_are_converted_and_counted(detector, data):
     assert result["sets"]["modes"]["filtered_bbox_mAP"] > 0.75
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     clear.save(root / "clear.png")
-    assert (read_bgr(root / "clear.png", 16) == 255).all()
+    assert (read_bgr(root / "clear.png", size=16) == 255).all()
     blue = Image.new("RGB", (8, 4), (0, 0, 255))
     blue.save(root / "blue.png")
-    assert read_bgr(root / "blue.png", 16)[3, 3].tolist() == [255, 0, 0]  # BGR
+    assert read_bgr(root / "blue.png", size=16)[3, 3].tolist() == [255, 0, 0]  # BGR
 
 
 def test_bad_folders(detector, data):
@@ -200,7 +200,7 @@ def test_bad_folders(detector, data):
     whole = (root / "real" / coco["images"][0]["file_name"]).read_bytes()
     (root / "cut.png").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UserError, match="cut.png: is cut off"):
-        read_bgr(root / "cut.png", 64)
+        read_bgr(root / "cut.png", size=64)
     other = make(root / "other", {list(cells)[1]: []}, lambda i, k: f"{i}.png")
     one = make(root / "one", {list(cells)[0]: []}, lambda i, k: f"{i}.png")
     with pytest.raises(UserError, match="no layout in common"):
