@@ -71,8 +71,9 @@ def tiff_entries(stream: BinaryIO) -> Iterator[tuple[int, int, int, int, str]]:
     """
     stream.seek(0)
     order = {b"II": "<", b"MM": ">"}[stream.read(2)]
-    stream.seek(4)
-    (start,) = struct.unpack(order + "I", stream.read(4))
+    magic, start = struct.unpack(order + "HI", stream.read(6))
+    if magic != 42:  # BigTIFF has wider entries
+        return
     stream.seek(start)
     (count,) = struct.unpack(order + "H", stream.read(2))
     for place in range(start + 2, start + 2 + 12 * count, 12):

@@ -83,26 +83,25 @@ def use_rules_of_config(cfg: Mapping, name: str) -> None:
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """``--exif-orientation`` and ``--huge-images``, in force as soon as they are parsed."""
+    """``--exif-orientation`` and ``--huge-images``, in force as soon as they are parsed, and none of the parsed values."""
     parser.add_argument(
         "--exif-orientation",
         choices=ORIENTATIONS,
         action=_Choose,
+        default=argparse.SUPPRESS,
         help="images that an EXIF tag turns or mirrors: 'apply' for boxes drawn on the image as viewers show it, "
         "'ignore' for boxes on the stored pixels (default: such images are refused)",
     )
     parser.add_argument(
         "--huge-images",
         nargs=0,
-        default=False,
         const=True,
         action=_Choose,
+        default=argparse.SUPPRESS,
         help="read images above 179 megapixels too: wants memory",
     )
 
 
 class _Choose(argparse.Action):
     def __call__(self, parser, namespace, values, option_string=None) -> None:
-        value = self.const if self.nargs == 0 else values
-        setattr(namespace, self.dest, value)
-        use_image_rules(**{self.dest: value})
+        use_image_rules(**{self.dest: self.const if self.nargs == 0 else values})

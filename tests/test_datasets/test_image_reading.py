@@ -1,5 +1,6 @@
 """One reader for all: what a file holds, by closed forms, Pillow and OpenCV, and every reader beside the others."""
 
+import argparse
 import json
 
 import cv2
@@ -13,7 +14,13 @@ from detdiffusion.datasets.image_survey import inspect_images, survey_images
 from detdiffusion.datasets.transforms import LoadLayoutImage
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.image_rules import image_rules, use_image_rules, use_rules_of_config
+from detdiffusion.utils.image_rules import (
+    ImageRules,
+    add_image_options,
+    image_rules,
+    use_image_rules,
+    use_rules_of_config,
+)
 from detdiffusion.visualization.browse import browse_dataset
 
 RULES = ("apply", "ignore")
@@ -68,6 +75,15 @@ def test_the_json_must_fit_the_rule(tmp_path):
                 ImageError, match=r"image id 7\): has another size .*other --exif-orientation they agree"
             ):
                 read(path, dict(id=7, width=size[1], height=size[0]))
+
+
+def test_big_tiff(tmp_path):
+    data = saved(pixels(), "tiff", big_tiff=True)
+    (tmp_path / "a.tif").write_bytes(data)
+    assert difference(read_rgb(tmp_path / "a.tif"), pixels()) == 0
+    assert inspect_header(tmp_path / "a.tif") == ((64, 40), "TIFF", [])
+    (tmp_path / "a.tif").write_bytes(data[:2000])
+    assert survey_images([tmp_path / "a.tif"]).unusable
 
 
 def test_damaged_exif_data_says_nothing(tmp_path):
@@ -267,6 +283,17 @@ def test_rules_are_chosen_once():
         UserError, match="config c.py: exif_orientation is 'apply', but --exif-orientation ignore"
     ):
         use_rules_of_config(dict(exif_orientation="apply"), "c.py")
+
+
+def test_options_of_the_tools():
+    parser = argparse.ArgumentParser()
+    add_image_options(parser)
+    assert (
+        vars(parser.parse_args([]))
+        == vars(parser.parse_args(["--exif-orientation", "apply", "--huge-images"]))
+        == {}
+    )
+    assert image_rules() == ImageRules("apply", True)
 
 
 def by_layouts(folder, image):
