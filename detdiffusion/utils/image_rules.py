@@ -83,7 +83,7 @@ def use_rules_of_config(cfg: Mapping, name: str) -> None:
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """``--exif-orientation`` and ``--huge-images``, in force as soon as they are parsed, and none of the parsed values."""
+    """``--exif-orientation`` and ``--huge-images``, in force once they are parsed; not among the parsed values."""
     parser.add_argument(
         "--exif-orientation",
         choices=ORIENTATIONS,
