@@ -261,7 +261,9 @@ def _check_size(size: tuple[int, int], orientation: int, path: str | Path, image
     stated = image and (image.get("width"), image.get("height"))
     if not stated or not all(stated) or stated == size:
         return
-    detail = f"the file has {size[0]} x {size[1]} pixels, but the annotation file says {stated[0]} x {stated[1]}"
+    detail = (
+        f"the file has {size[0]} x {size[1]} pixels, but the annotation file says {stated[0]} x {stated[1]}"
+    )
     if orientation >= 5 and stated == size[::-1]:
         detail += ": with the other --exif-orientation they agree"
     raise ImageError.of(

@@ -215,7 +215,10 @@ class _Images(Dataset):
             check_size(path, image, pixels.shape[1], pixels.shape[0])
             return self.pipeline(dict(img=pixels, img_id=image["id"]))
         size = dict(width=image["width"], height=image["height"])
-        return self.pipeline(dict(img_path=str(path), img_id=image["id"], **size))
+        results = self.pipeline(dict(img_path=str(path), img_id=image["id"], **size))
+        height, width = results["data_samples"].ori_shape  # a loading step of somebody's own may not look
+        check_size(path, image, width, height)
+        return results
 
 
 def _plain(value):

@@ -216,7 +216,9 @@ def test_bad_real_images_and_categories(detector, data):
         yolo_score.evaluate(detector, root / "instances.json", root / "m", {"m": method})
     name = coco["images"][2]["file_name"]
     draw([], (64, 64)).save(root / "real" / name)
-    with pytest.raises(UserError, match=f"{name} .*the file has 64 x 64 pixels, but the annotation file says 128 x 96"):
+    with pytest.raises(
+        UserError, match=f"{name} .*the file has 64 x 64 pixels, but the annotation file says 128 x 96"
+    ):
         evaluate(detector, root, {"m": method})
     coco["categories"] = [dict(c, name=f"{c['name']} cell") for c in coco["categories"]]
     (root / "instances.json").write_text(json.dumps(coco))
