@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from detdiffusion.utils.image_rules import add_image_options
@@ -34,5 +35,7 @@ def write_and_report(converted: Conversion, args: argparse.Namespace) -> None:
     """
     written = converted.write(args.out, args.images)
     print(converted.summary())
+    objects = Counter(annotation["image_id"] for annotation in converted.annotations)
     for split, path in written.items():
-        print(f"written: {path} ({len(converted.splits[split])} images)")
+        ids = converted.splits[split]
+        print(f"written: {path} ({len(ids)} images, {sum(objects[i] for i in ids)} objects)")

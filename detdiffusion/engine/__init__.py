@@ -9,6 +9,7 @@ from .prompt_report import PromptReportHook
 from .runner import SafeRunner
 from .sample_grid_hook import SampleGridHook
 from .sharded import ShardedOptimWrapper
+from .start_report import StartReportHook
 
 __all__ = [
     "LatentCacheHook",
@@ -18,6 +19,7 @@ __all__ = [
     "SafeRunner",
     "SampleGridHook",
     "ShardedOptimWrapper",
+    "StartReportHook",
     "build_runner",
     "latest_checkpoint",
     "prepare_ranks",

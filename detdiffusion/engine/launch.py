@@ -11,6 +11,7 @@ from ..utils.image_rules import use_rules_of_config
 from ..utils.ranks import Torchrun, warn_if_not_joined
 from .checkpoint import use_safe_loader
 from .runner import SafeRunner
+from .start_report import StartReportHook
 
 
 def prepare_ranks(cfg: Config, launcher: str) -> None:
@@ -65,9 +66,9 @@ def build_runner(cfg: Config) -> Runner:
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
     with config_errors(cfg.filename):
-        if "runner_type" in cfg:
-            return ROOT_RUNNERS.build(cfg)
-        return SafeRunner.from_cfg(cfg)
+        runner = ROOT_RUNNERS.build(cfg) if "runner_type" in cfg else SafeRunner.from_cfg(cfg)
+    runner.register_hook(StartReportHook())  # not in the config, which others read without this package
+    return runner
 
 
 def _log_mixing(cfg: Config) -> None:

@@ -99,7 +99,7 @@ class ImageDetector:
 
         Raises:
             UserError: images that are missing, cannot be read or have another size than the file says; a cache
-                folder that cannot be written.
+                folder that cannot be written; detections that cannot be, see :func:`check_detected`.
         """
         from tqdm import tqdm
 
@@ -130,7 +130,7 @@ class ImageDetector:
             for number in pending:
                 chunks[number] = []
                 for detected in itertools.islice(stream, len(store.images_of(number))):
-                    self._check_labels(detected[1])
+                    check_detected(self.name, f"image id {detected[0]}", *detected[1:], len(self.classes))
                     chunks[number].append(detected)
                     bar.update()
                 store.save(number, chunks[number])
@@ -139,13 +139,6 @@ class ImageDetector:
         if store.reused:
             predictions.report["images whose predictions were at hand from an earlier run"] = store.reused
         return predictions
-
-    def _check_labels(self, labels: np.ndarray) -> None:
-        if len(labels) and labels.max() >= len(self.classes):
-            raise UserError(
-                f"{self.name}: the detector gives label {labels.max()}, but has only {len(self.classes)} class "
-                "names; its classes do not belong to its weights"
-            )
 
     def _predictions(self, found: Sequence[Detected], category_ids: Mapping[str, int]) -> Predictions:
         to_category = np.array([category_ids.get(name, UNKNOWN_CATEGORY) for name in self.classes], np.int64)
@@ -169,6 +162,38 @@ def check_size(path: Path, image: Mapping, width: int, height: int) -> None:
         raise UserError(
             f"{path} (image id {image['id']}): the file has {width} x {height} pixels, but the "
             f"annotation file says {image['width']} x {image['height']}; correct one of them"
+        )
+
+
+def check_detected(
+    name: str, item: str, labels: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: int
+) -> None:
+    """What every detector's output passes: an image's detections are numbers that can be.
+
+    Args:
+        name: of the detector's config, for the message.
+        item: the image, for the message.
+        labels, boxes, scores: (D,) of 0 to ``classes`` - 1, (D, 4) finite xyxy, (D,) in [0, 1].
+        classes: number of class names.
+
+    Raises:
+        UserError: they are not.
+    """
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise UserError(
+            f"{name}: {item}: the detector gives boxes or scores that are NaN or infinite; its weights are damaged, "
+            "or its numbers overflow"
+        )
+    if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
+        wrong = scores.min() if scores.min() < 0 else scores.max()
+        raise UserError(
+            f"{name}: {item}: the detector gives a score of {wrong:.6g}; scores must lie in [0, 1]"
+        )
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise UserError(
+            f"{name}: {item}: the detector gives label {wrong}, but has only {classes} class names; its classes do not "
+            "belong to its weights"
         )
 
 

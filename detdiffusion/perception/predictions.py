@@ -14,6 +14,8 @@ from detdiffusion.datasets.coco_json import load_json
 from detdiffusion.utils.errors import UserError, some
 
 UNKNOWN_CATEGORY = -1
+NORMALISED = 1.5
+"""Normalised boxes stick out of [0, 1] by no more than half a side; in pixels it is a box of one or two pixels."""
 
 
 @dataclass
@@ -52,6 +54,11 @@ class Predictions:
         ]
 
 
+def looks_normalised(boxes: np.ndarray) -> bool:
+    """Whether all of the boxes (N, 4), xyxy, are too small for pixels: shares of an image's sides, or nearly so."""
+    return bool(boxes.size) and 0 < boxes.max() <= NORMALISED and boxes.min() >= 1 - NORMALISED
+
+
 def read_results(path: str | Path, image_ids: Collection[int], category_ids: Collection[int]) -> Predictions:
     """Reads and validates a COCO results json: a list of ``{image_id, category_id, bbox, score}``.
 
@@ -64,7 +71,8 @@ def read_results(path: str | Path, image_ids: Collection[int], category_ids: Col
 
     Raises:
         UserError: no such file, broken json, not a results list, a missing key, a value that is no number,
-            not finite or out of range, a category that the annotations lack, or not one image of the set.
+            not finite or out of range, a category that the annotations lack, boxes that look normalised, or not one
+            image of the set.
     """
     path = Path(path)
     entries = load_json(path, "COCO results json")
@@ -87,6 +95,11 @@ def read_results(path: str | Path, image_ids: Collection[int], category_ids: Col
         scores=np.fromiter((e["score"] for e in entries), np.float64, len(entries)),
     )
     columns.boxes[:, 2:] += columns.boxes[:, :2]
+    if looks_normalised(columns.boxes):
+        raise UserError(
+            f"{path}: the boxes of all {len(entries)} entries lie between 0 and {columns.boxes.max():.3g}: they look "
+            "normalised to the image, but [x, y, width, height] in pixels are wanted; multiply by the images' sides"
+        )
     known = np.isin(columns.image_ids, np.fromiter(image_ids, np.int64, len(image_ids)))
     if len(entries) and not known.any():
         raise UserError(

@@ -1,6 +1,6 @@
 """Bridges to other versions and builds of our dependencies, each with what it bridges and when it can go.
 
-* :class:`_AfterImport` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
+* :func:`after_import` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
   only for packages that it knows by name and only with a folder in the path. Can go when mmengine accepts
   both.
 * :class:`_OpsFallback`: mmdet imports ``mmcv._ext``, the compiled operators, which pip installs without.
@@ -20,7 +20,8 @@ import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from types import ModuleType
 
 from .errors import UserError
 
@@ -29,10 +30,13 @@ _OPS_MODULE = "mmcv._ext"
 
 
 class _AfterImport:
-    """One-shot import hook: applies the config bridge right after mmengine's config module has run."""
+    """One-shot import hook: runs ``then(module)`` right after the module called ``name`` has run."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        self.name, self.then = name, then
 
     def find_spec(self, name, path=None, target=None):
-        if name != _CONFIG_MODULE:
+        if name != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -42,10 +46,18 @@ class _AfterImport:
 
         def exec_module(module):
             run(module)
-            _bridge_config_paths(module)
+            self.then(module)
 
         spec.loader.exec_module = exec_module
         return spec
+
+
+def after_import(name: str, then: Callable[[ModuleType], None]) -> None:
+    """Runs ``then(module)`` once, when the module called ``name`` will be imported. Idempotent."""
+    if not any(
+        isinstance(hook, _AfterImport) and (hook.name, hook.then) == (name, then) for hook in sys.meta_path
+    ):
+        sys.meta_path.insert(0, _AfterImport(name, then))
 
 
 class _OpsFallback:
@@ -89,8 +101,7 @@ def install_hooks() -> None:
         sys.meta_path.append(_OpsFallback())
     config_module = sys.modules.get(_CONFIG_MODULE)
     if config_module is None:
-        if not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
-            sys.meta_path.insert(0, _AfterImport())
+        after_import(_CONFIG_MODULE, _bridge_config_paths)
     elif "detdiffusion" not in sys.modules["mmengine.config.utils"].MODULE2PACKAGE:
         _bridge_config_paths(config_module)
 

@@ -35,6 +35,7 @@ def sigmoid(x):
 def test_yolox_cells_of_all_strides_in_turn():
     rng = np.random.default_rng(0)
     raw = rng.uniform(-1, 1, (16 * 8 + 8 * 4, 5 + 3)).astype(np.float32)  # 128 x 64 at strides 8 and 16
+    raw[:, 4:] = np.abs(raw[:, 4:])
     boxes, scores = YOLOXOutput(strides=(8, 16))([raw], (128, 64))
     row = 0
     for stride in (8, 16):
@@ -223,6 +224,16 @@ def yolox(world):
     if not weights.is_file():
         pytest.skip("no weights")
     return str(CONFIGS / "yolox_nano.py"), str(weights)
+
+
+def test_threads_are_those_of_the_process_and_sleep_while_they_wait(yolox, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for policy, spins in (("PASSIVE", "0"), ("ACTIVE", "")):
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+        options = OnnxDetector(*yolox, device="cpu").graph.session.get_session_options()
+        assert options.intra_op_num_threads == 1
+        if spins:
+            assert options.get_session_config_entry("session.intra_op.allow_spinning") == spins
 
 
 def test_faults_are_one_message(yolox, world, tmp_path):
