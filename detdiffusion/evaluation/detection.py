@@ -15,7 +15,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.datasets.coco_json import load_json, read_coco
+from detdiffusion.datasets.coco_objects import plausible_area
 from detdiffusion.evaluation.names import METRIC_NAMES
 from detdiffusion.utils.errors import UserError
 
@@ -26,19 +27,19 @@ def load_ground_truth(ground_truth: str | Path | Mapping) -> dict:
     """A COCO ground truth with its three lists.
 
     Args:
-        ground_truth: a path, or the dict itself.
+        ground_truth: a path, or the dict of a file that was checked.
 
     Raises:
-        UserError: missing file, broken json, or no ``images``, ``annotations`` or ``categories``.
+        UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`; a dict without ``images``, ``annotations`` or
+            ``categories``.
     """
-    name = "the ground truth" if isinstance(ground_truth, Mapping) else str(ground_truth)
-    data = ground_truth if isinstance(ground_truth, Mapping) else load_json(ground_truth, "ground truth")
-    missing = [
-        k for k in ("images", "annotations", "categories") if not isinstance(data, Mapping) or k not in data
-    ]
+    if not isinstance(ground_truth, Mapping):
+        file = read_coco(ground_truth)
+        return dict(images=file.images, annotations=file.annotations, categories=file.categories)
+    missing = [key for key in ("images", "annotations", "categories") if key not in ground_truth]
     if missing:
-        raise UserError(f"{name} is not a COCO ground truth: it has no {', '.join(missing)}")
-    return dict(data)
+        raise UserError(f"the ground truth is not a COCO ground truth: it has no {', '.join(missing)}")
+    return dict(ground_truth)
 
 
 def select_ground_truth(
@@ -171,10 +172,16 @@ def _checked(predictions, ground_truth, image_ids, category_ids) -> tuple[dict, 
                 )
             )
 
+    # Numbered from 1: a match with id 0 counts as none, and ids are kept as floats.
     annotations = [
-        {"iscrowd": 0, **a, "area": a.get("area", a["bbox"][2] * a["bbox"][3])} for a in data["annotations"]
+        {"iscrowd": 0, **a, "area": _area(a), "id": number} for number, a in enumerate(data["annotations"], 1)
     ]
     return {**data, "annotations": annotations}, results, sorted(kept_images), sorted(kept_categories)
+
+
+def _area(annotation: Mapping) -> float:
+    area, (_, _, width, height) = annotation.get("area"), annotation["bbox"]
+    return area if plausible_area(area, width, height) else width * height
 
 
 def evaluate_detection(

@@ -118,7 +118,13 @@ def read_generated_set(
             f"{name}: {len(missing)} of {len(kept)} images of {path} are missing in {img_dir}, the first "
             f"{missing[0]}; tools/generate.py with the same arguments makes them again"
         )
-    notes = []
+    for annotation in file.annotations:
+        if type(annotation.get("source_annotation_id", 0)) is not int:
+            raise UserError(
+                f"{path}: annotation {annotation['id']}: source_annotation_id must be a whole number, it is "
+                f"{str(annotation['source_annotation_id'])[:60]!r}; correct the file or generate the set again"
+            )
+    notes = [f"{name}: {file.summary()}"] if file.findings else []
     if left := len(file.images) - len(kept):
         notes.append(f"{name}: {left} images of other data sets were left out")
     file.images = kept
