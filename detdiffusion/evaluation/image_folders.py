@@ -84,9 +84,10 @@ def read_folder(
     found: dict[int, dict[int, Path]] = {}
     unknown = []
     for path in paths:
-        if names := shared.get(path.stem) or shared.get(_base(path.stem)):
+        names = shared.get(path.stem) or (path.stem not in by_name and shared.get(_base(path.stem)))
+        if names:
             raise UserError(
-                f"{name}: {folder}: {path.name} may belong to {some(names)} of {source}, whose base names are the same; "
+                f"{name}: {folder}: {path.name} may belong to {some(names)} of {source}, which have one base name; "
                 "name the folder's files by image ids"
             )
         image_id, sample = _layout_of(path.stem, by_name, ids)

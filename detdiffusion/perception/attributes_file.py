@@ -1,7 +1,7 @@
 """The file of attributes: ``{"info": {...}, "attributes": {"<annotation id>": "easy|hard|background"}}``.
 
-``info.words`` names the attributes where they are others than the paper's, the easiest first. ``objects`` holds a digest
-of each object, by which an object of another file with the same id is recognised.
+``info.words`` names the attributes where they are others than the paper's, the easiest first. ``objects`` holds a
+digest of each object, by which an object of another file with the same id is recognised.
 """
 
 from __future__ import annotations
