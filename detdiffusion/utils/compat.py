@@ -8,6 +8,8 @@
   with operators, or mmdet imports them where they are used.
 * :func:`fit_clip_names`: transformers 5.6 took the ``text_model`` level out of ``CLIPTextModel``, so checkpoints
   written before and after name its tensors differently. Can go when no checkpoint of transformers 4 is in use.
+* :func:`fit_tokenizer_arguments`: transformers 5 renamed ``vocab_file`` and ``merges_file``, and takes no notice of the
+  old names: the tokenizer then knows two tokens. Can go when transformers 4 is no longer supported.
 
 This module is imported by ``import detdiffusion`` and so imports the standard library only.
 """
@@ -15,6 +17,7 @@ This module is imported by ``import detdiffusion`` and so imports the standard l
 import importlib
 import importlib.machinery
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Collection
@@ -135,3 +138,23 @@ def fit_clip_names(state: dict, own: Collection[str], prefix: str = "") -> None:
             del state[name]  # a buffer that transformers does not save any more
         elif new != name and new in own:
             state[new] = state.pop(name)
+
+
+def fit_tokenizer_arguments(cls: type, arguments: dict) -> dict:
+    """A tokenizer's vocabulary and merges under the names that the installed transformers gives them.
+
+    Args:
+        cls: a tokenizer class, e.g. ``transformers.CLIPTokenizer``.
+        arguments: of its constructor; ``vocab_file`` and ``merges_file`` (transformers 4) or ``vocab`` and ``merges``
+            (transformers 5), paths.
+
+    Returns:
+        The same arguments under the names that ``cls`` takes.
+    """
+    taken = inspect.signature(cls.__init__).parameters
+    renamed = dict(arguments)
+    for pair in (("vocab_file", "vocab"), ("merges_file", "merges")):
+        for name, other in (pair, pair[::-1]):
+            if name in renamed and name not in taken and other in taken:
+                renamed[other] = renamed.pop(name)
+    return renamed
