@@ -36,7 +36,7 @@ class CocoFile:
         images: image dicts; ``id`` int, ``file_name`` str, ``width`` and ``height`` int > 0.
         annotations: annotation dicts that survived; ``bbox`` is ``[x, y, w, h]`` float pixels inside the image with
             w, h > 0, ``area`` a float above 0 (w * h where the file's own cannot be the object's), ``iscrowd`` 0 or 1,
-            ``segmentation`` sound or None, other fields as read.
+            ``segmentation`` sound or absent, other fields as read.
         categories: category dicts; ``id`` int, ``name`` str.
         findings: what was skipped, put right or is worth knowing.
         info: the file's ``info`` entry.

@@ -42,8 +42,10 @@ def clean_annotations(
     if segmentations is None:
         segmentations = SegmentationCheck()
         for annotation in annotations:
-            if "segmentation" in annotation:
-                annotation["segmentation"] = segmentations(annotation)
+            segmentation = segmentations(annotation)
+            annotation.pop("segmentation", None)
+            if segmentation:
+                annotation["segmentation"] = segmentation
     ids = [annotation["id"] for annotation in annotations]
     boxes = _as_array([annotation["bbox"] for annotation in annotations])
     image_sizes = np.array([sizes[a["image_id"]] for a in annotations], np.float64).reshape(-1, 2)
