@@ -137,10 +137,9 @@ class AttributesFile:
                 return ""
             recorded = self._digests_of_sources()
             if not recorded:
-                sources = ", ".join(str(entry.get("path")) for entry in self._sources())
                 return (
-                    f"made from {sources}, whose content is not that of {', '.join(map(str, strangers))}, so equal "
-                    "annotation ids may be other objects"
+                    f"{self._origin()}, whose content is not that of {', '.join(map(str, strangers))}, so equal "
+                    "annotation ids may be other things"
                 )
         if digests is None:
             if not ann_files:
@@ -152,9 +151,8 @@ class AttributesFile:
         if not others:
             return ""
         return (
-            f"{len(others)} of the {len(ids)} annotations of {', '.join(map(str, ann_files))} are other objects than "
-            f"those of the same ids that the attributes were made for: image, class or box differ (ids "
-            f"{some(others, 5)})"
+            f"{self._origin()}; {len(others)} of the {len(ids)} annotations of {', '.join(map(str, ann_files))} are "
+            f"other objects than those of the same ids there: image, class or box differ (ids {some(others, 5)})"
         )
 
     def check_objects(
@@ -181,6 +179,11 @@ class AttributesFile:
                 return {}
             paths.append(path)
         return digests_of_files(paths) if paths else {}
+
+    def _origin(self) -> str:
+        return (
+            f"made from {', '.join(str(entry.get('path')) for entry in self._sources()) or 'unknown files'}"
+        )
 
     def _sources(self) -> list[dict]:
         entries = self.info.get("annotation_files")

@@ -54,7 +54,22 @@ def test_a_good_file_has_no_finding(read):
 
 @pytest.mark.parametrize(
     "area",
-    [0, -1, -0.5, "1200", None, [1200], True, float("nan"), float("inf"), 1e300, 10**400, 0.15, 1200 / 8000, 5000],
+    [
+        0,
+        -1,
+        -0.5,
+        "1200",
+        None,
+        [1200],
+        True,
+        float("nan"),
+        float("inf"),
+        1e300,
+        10**400,
+        0.15,
+        1200 / 8000,
+        5000,
+    ],
 )
 def test_an_area_that_cannot_be_is_the_boxs(read, area):
     file = read(first(area=area))
@@ -70,17 +85,29 @@ def test_an_area_that_can_be_stays(read, area):
 
 
 IDS = {
-    "annotation above": (first(id=2**63), "annotations[0]: 'id' must be from 0 to 2^63 - 1 (9223372036854775808)"),
+    "annotation above": (
+        first(id=2**63),
+        "annotations[0]: 'id' must be from 0 to 2^63 - 1 (9223372036854775808)",
+    ),
     "annotation below": (first(id=-1), "annotations[0]: 'id' must be from 0"),
-    "annotation as text": (first(id="7"), "'id' must be a whole number ('7'); write it without quotation marks"),
+    "annotation as text": (
+        first(id="7"),
+        "'id' must be a whole number ('7'); write it without quotation marks",
+    ),
     "annotation as fraction": (first(id=7.0), "'id' must be a whole number (7.0)"),
     "annotation as truth": (first(id=True), "'id' must be a whole number (True)"),
     "annotation null": (first(id=None), "'id' must be a whole number ('null')"),
     "image above": (lambda d: d["images"][0].update(id=2**64), "images[0]: 'id' must be from 0"),
-    "image as text": (lambda d: d["images"][0].update(id="a"), "images[0]: 'id' must be a whole number ('a')"),
+    "image as text": (
+        lambda d: d["images"][0].update(id="a"),
+        "images[0]: 'id' must be a whole number ('a')",
+    ),
     "image of an annotation": (first(image_id=2**70), "annotations[0] (id 0): 'image_id' must be from 0"),
     "category above": (lambda d: d["categories"][0].update(id=2**65), "categories[0]: 'id' must be from 0"),
-    "category of an annotation": (first(category_id="0"), "annotations[0] (id 0): 'category_id' must be a whole"),
+    "category of an annotation": (
+        first(category_id="0"),
+        "annotations[0] (id 0): 'category_id' must be a whole",
+    ),
     "category truth": (first(category_id=False), "'category_id' must be a whole number (False)"),
 }
 
@@ -124,7 +151,14 @@ UNITS = {
     "no size": ([[5, 5, 0, 4], [5, 5, -3, 4]], "none of its boxes can be used"),
     "not finite": ([[float("nan")] * 4, [1, 1, float("inf"), 10**400]], "none of its boxes can be used"),
     "two corners": (
-        [[5, 5, 95, 75], [40, 30, 90, 70], [10, 10, 20, 20], [45, 35, 80, 60], [2, 2, 9, 9], [46, 36, 99, 79]],
+        [
+            [5, 5, 95, 75],
+            [40, 30, 90, 70],
+            [10, 10, 20, 20],
+            [45, 35, 80, 60],
+            [2, 2, 9, 9],
+            [46, 36, 99, 79],
+        ],
         "every one looks like two corners",
     ),
 }
@@ -242,7 +276,9 @@ def test_one_file_under_two_ids_in_two_jsons(tmp_path):
         for annotation in data["annotations"]:
             annotation["id"] += 100 * key
         (tmp_path / f"{name}.json").write_text(json.dumps(data))
-    with pytest.raises(UserError, match="two.json: image id 9 has the file name 'a.png', which is that of image id 1"):
+    with pytest.raises(
+        UserError, match="two.json: image id 9 has the file name 'a.png', which is that of image id 1"
+    ):
         merge_checked([read_coco(tmp_path / "one.json"), read_coco(tmp_path / "two.json")])
 
 
@@ -253,7 +289,9 @@ def test_annotations_twice_in_one_file(tmp_path):
         read_coco(tmp_path / "ann.json", spans=True)
 
 
-@pytest.mark.parametrize("regions", [3, [3], [{"bbox": [1, 2, 3, 4]}], [{"bbox": [1, "2"], "category_id": 0}]])
+@pytest.mark.parametrize(
+    "regions", [3, [3], [{"bbox": [1, 2, 3, 4]}], [{"bbox": [1, "2"], "category_id": 0}]]
+)
 def test_regions_that_a_prompt_left_out(read, regions):
     with pytest.raises(UserError, match=r"images\[0\] \(id 1\): 'not_prompted' must list objects"):
         read(lambda d: d["images"][0].update(not_prompted=regions))

@@ -6,7 +6,9 @@ from detdiffusion.utils.config import nested_options
 from detdiffusion.utils.errors import UserError
 
 
-@pytest.mark.parametrize("name", ["cat", "No.1", "Mt. Fuji", ".5", "a..b.", "E=mc2", "x.y=z w", "(1,2)", "猫"])
+@pytest.mark.parametrize(
+    "name", ["cat", "No.1", "Mt. Fuji", ".5", "a..b.", "E=mc2", "x.y=z w", "(1,2)", "猫"]
+)
 def test_names_of_a_group(name):
     given = nested_options([f"attributes.{name}=hard", "default=easy", "ratio=0.5"], "--strategy-options")
     assert given == dict(attributes={name: "hard"}, default="easy", ratio=0.5)
