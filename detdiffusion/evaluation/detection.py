@@ -111,7 +111,8 @@ def _faster_eval(predictions, ground_truth, image_ids, category_ids, min_area: f
     from faster_coco_eval import COCO as FasterCOCO
     from faster_coco_eval import COCOeval_faster
 
-    truth, results, images, categories = _checked(predictions, ground_truth, image_ids, category_ids)
+    checked = _checked(predictions, ground_truth, image_ids, category_ids)
+    truth, results, images, categories = _numbered_from_one(*checked)
     evaluator = COCOeval_faster(
         FasterCOCO(truth),
         FasterCOCO({**truth, "annotations": results}),
@@ -121,6 +122,26 @@ def _faster_eval(predictions, ground_truth, image_ids, category_ids, min_area: f
     _set_params(evaluator.params, images, categories, min_area, max_detections)
     evaluator.evaluate()
     return evaluator
+
+
+def _numbered_from_one(truth: dict, results: list[dict], images: list, categories: list) -> tuple:
+    """Images and categories in the same order with small ids: faster-coco-eval keeps them as floats."""
+    image_of = {old: new for new, old in enumerate(sorted(i["id"] for i in truth["images"]), 1)}
+    category_of = {old: new for new, old in enumerate(sorted(c["id"] for c in truth["categories"]), 1)}
+
+    def objects(entries: Iterable[dict]) -> list[dict]:
+        return [
+            {**e, "image_id": image_of[e["image_id"]], "category_id": category_of[e["category_id"]]}
+            for e in entries
+        ]
+
+    numbered = {
+        **truth,
+        "images": [{**image, "id": image_of[image["id"]]} for image in truth["images"]],
+        "categories": [{**c, "id": category_of[c["id"]]} for c in truth["categories"]],
+        "annotations": objects(truth["annotations"]),
+    }
+    return numbered, objects(results), [image_of[i] for i in images], [category_of[c] for c in categories]
 
 
 def _silent(*lines) -> None:
