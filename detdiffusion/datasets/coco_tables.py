@@ -86,7 +86,9 @@ def check_images(images: list[dict], log: FindingLog) -> dict[int, tuple[int, in
 
 def file_key(file_name: str) -> str:
     """What two names of one file have in common: ``./a.png`` and ``a.png``, either kind of slash."""
-    return str(PurePosixPath(file_name.replace("\\", "/")))
+    if "\\" in file_name or "./" in file_name or "//" in file_name:
+        return str(PurePosixPath(file_name.replace("\\", "/")))
+    return file_name
 
 
 def _whole_side(image: dict, side: str) -> bool:

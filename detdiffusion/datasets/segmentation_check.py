@@ -14,7 +14,7 @@ from .rle import compressed_totals
 
 FEW_POINTS = "polygon part of fewer than three points"
 NO_PART = "segmentation without a part of three points or more"
-_BATCH = 4096
+_BATCH = 64  # texts whose numbers fit into a processor's cache
 _NUMBERS = {int, float}
 
 
