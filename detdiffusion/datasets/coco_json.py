@@ -1,10 +1,11 @@
 """The one gate for COCO jsons: whoever reads one sees the same checked objects.
 
 Two kinds of faults are told apart. A *structural* fault (no file, broken json, a missing key, an id that occurs twice,
-an annotation of an image or category that is not there, boxes in another unit, a segmentation that is none) makes the
-file's meaning doubtful and raises :class:`~detdiffusion.utils.errors.UserError`. A *defect of one object* (a box of
-zero size, not finite, outside its image, a polygon part of two points, no area) concerns that object alone: it is
-skipped or put right, and counted. All of it are :class:`~detdiffusion.utils.findings.Finding`.
+an annotation of an image or category that is not there, boxes in another unit) makes the file's meaning doubtful and
+raises :class:`~detdiffusion.utils.errors.UserError`. A *defect of one object* (a box of zero size, not finite, outside
+its image, a segmentation that is none, no area) concerns that object alone: it is skipped or put right, and counted.
+Readers of masks refuse a file with segmentations that are none. All are kept as
+:class:`~detdiffusion.utils.findings.Finding`.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class CocoFile:
             ``segmentation`` sound or absent, other fields as read.
         categories: category dicts; ``id`` int, ``name`` str.
         findings: what was skipped, put right or is worth knowing.
+        mask_errors: what who reads masks has to refuse; it is among the findings as a warning.
         info: the file's ``info`` entry.
     """
 
@@ -47,6 +49,7 @@ class CocoFile:
     annotations: list[dict]
     categories: list[dict]
     findings: list[Finding] = field(default_factory=list)
+    mask_errors: list[Finding] = field(default_factory=list)
     info: dict = field(default_factory=dict)
 
     @property
@@ -91,7 +94,7 @@ def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool
         UserError: structural faults; names the file, the entries, the first value and what to do.
     """
     path = Path(path)
-    segmentations = SegmentationCheck() if spans else None
+    segmentations = SegmentationCheck()
 
     def lighten(entry: dict) -> dict:
         segmentations(entry)
@@ -103,7 +106,8 @@ def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool
     categories, sizes = check_categories(data["categories"], log), check_images(data["images"], log)
     log.raise_errors()
     check_regions(data["images"], categories, log)
-    annotations = clean_annotations(data.get("annotations", []), sizes, categories, log, segmentations)
+    annotations = data.get("annotations", [])
+    annotations = clean_annotations(annotations, sizes, categories, log, segmentations, in_memory=not spans)
     info = data.get("info")
     return CocoFile(
         path,
@@ -111,6 +115,7 @@ def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool
         annotations,
         data["categories"],
         log.findings,
+        segmentations.errors,
         info if isinstance(info, dict) else {},
     )
 

@@ -23,7 +23,8 @@ def clean_annotations(
     sizes: Mapping[int, tuple[int, int]],
     categories: Set[int],
     log: FindingLog,
-    segmentations: SegmentationCheck | None,
+    segmentations: SegmentationCheck,
+    in_memory: bool,
 ) -> list[dict]:
     """The annotations that can be used, with ``bbox``, ``area``, ``iscrowd`` and ``segmentation`` put right.
 
@@ -32,15 +33,15 @@ def clean_annotations(
         sizes: width and height of each image id.
         categories: ids of the categories.
         log: gets what is found.
-        segmentations: what was found when the segmentations were read and let go; None: they are still there.
+        segmentations: the check of the segmentations, which has seen them already unless they are
+        in_memory: in the annotations.
 
     Raises:
         UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`.
     """
     _check_fields(annotations, sizes, categories, log)
     log.raise_errors()
-    if segmentations is None:
-        segmentations = SegmentationCheck()
+    if in_memory:
         for annotation in annotations:
             segmentation = segmentations(annotation)
             annotation.pop("segmentation", None)
@@ -49,7 +50,8 @@ def clean_annotations(
     ids = [annotation["id"] for annotation in annotations]
     boxes = _as_array([annotation["bbox"] for annotation in annotations])
     image_sizes = np.array([sizes[a["image_id"]] for a in annotations], np.float64).reshape(-1, 2)
-    segmentations.log_findings(ids, image_sizes, log)
+    for row in segmentations.log_findings(ids, image_sizes, log):
+        annotations[row].pop("segmentation", None)
     check_unit(boxes, image_sizes, ids, log)
     clean, defects = clean_boxes(boxes, image_sizes)
     log_defects(defects, ids, log)

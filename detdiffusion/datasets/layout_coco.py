@@ -46,7 +46,8 @@ class LayoutCocoDataset(Dataset):
             the user's cache folder where that one cannot be written.
 
     Raises:
-        UserError: a missing or broken json, an unknown class, ids that occur twice, or no image left.
+        UserError: a missing or broken json, an unknown class, ids that occur twice, segmentations that are none where
+            the pipeline loads masks, or no image left.
     """
 
     def __init__(
@@ -81,6 +82,8 @@ class LayoutCocoDataset(Dataset):
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         self._loading = [s for s in self.pipeline if isinstance(s, _LOADING)]
         self._later = [s for s in self.pipeline if not isinstance(s, _LOADING)]
+        if self.layouts.mask_errors and any(isinstance(s, transforms.LoadLayoutMasks) for s in self.pipeline):
+            raise UserError("\n".join(self.layouts.mask_errors))
         self._cache: SampleCache | None = None
         for step in self.pipeline:  # a file that belongs to another data set is found before the first epoch
             if hasattr(step, "check"):
@@ -114,6 +117,7 @@ class LayoutCocoDataset(Dataset):
     def _build(self, classes: Sequence[str] | None) -> LayoutIndex:
         files = [read_coco(path, spans=True) for path in self.ann_files]
         notes = [file.summary() for file in files if file.findings]
+        mask_errors = [str(error) for file in files for error in file.mask_errors]
         for owner, file in enumerate(files):
             for annotation in file.annotations:
                 annotation["owner"] = owner
@@ -150,7 +154,8 @@ class LayoutCocoDataset(Dataset):
             raise UserError(
                 f"no image is left after the filter: {self.summary()}; loosen filter_cfg or check the paths"
             )
-        rest = dict(names=names, report=dict(report), notes=notes, categories=self.categories)
+        rest = dict(names=names, report=dict(report), categories=self.categories)
+        rest.update(notes=notes, mask_errors=mask_errors)
         return _columns(kept_images, kept, [label_of.get(n) for n in names.values()], **rest)
 
     def _drop_reason(self, annotation: dict, image: dict, names: dict, label_of: dict) -> str | None:

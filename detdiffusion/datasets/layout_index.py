@@ -61,6 +61,7 @@ class LayoutIndex(Sequence):
         names: class name of each category id.
         report: reason -> number of images or objects, as the filter counted them.
         notes: what reading the files had to say.
+        mask_errors: a line each on segmentations that are none.
         categories: category dicts of all files.
     """
 
@@ -78,6 +79,7 @@ class LayoutIndex(Sequence):
     names: dict[int, str]
     report: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    mask_errors: list[str] = field(default_factory=list)
     categories: list[dict] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -114,6 +116,7 @@ class LayoutIndex(Sequence):
             names=list(self.names.items()),
             report=self.report,
             notes=self.notes,
+            mask_errors=self.mask_errors,
             categories=self.categories,
         )
         columns = {name: getattr(self, name) for name in _COLUMNS}

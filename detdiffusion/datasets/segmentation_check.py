@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+
+from detdiffusion.utils.findings import Finding
 
 from .coco_tables import MAX_SIDE
 from .finding_log import FindingLog
 from .rle import compressed_totals
 
 FEW_POINTS = "polygon part of fewer than three points"
+LEFT_OUT = "the segmentation is left out"
 NO_PART = "segmentation without a part of three points or more"
 _BATCH = 64  # texts whose numbers fit into a processor's cache
 _NUMBERS = {int, float}
@@ -21,11 +24,16 @@ _NUMBERS = {int, float}
 class SegmentationCheck:
     """Call it with each annotation in the file's order; then :meth:`log_findings`.
 
-    The parts of polygons that have fewer than three points are left out; everything else that is no segmentation is
-    an error. Run lengths are compared with their images at the end, when those are known.
+    The parts of polygons that have fewer than three points are dropped. Everything else that is no segmentation is left
+    out for readers of boxes, and an error for those of masks. Run lengths are compared with their images at the end,
+    when those are known.
+
+    Attributes:
+        errors: what readers of masks refuse, after :meth:`log_findings`.
     """
 
     def __init__(self) -> None:
+        self.errors: list[Finding] = []
         self._row = -1
         self._faults: list[tuple[int, str, str, Any]] = []  # row, problem, remedy, value
         self._parts: dict[str, list[int]] = {FEW_POINTS: [], NO_PART: []}  # rows
@@ -100,43 +108,48 @@ class SegmentationCheck:
             self._totals.append(compressed_totals(self._texts))
             self._texts = []
 
-    def log_findings(self, ids: Sequence[int], sizes: np.ndarray, log: FindingLog) -> None:
+    def log_findings(self, ids: Sequence[int], sizes: np.ndarray, log: FindingLog) -> list[int]:
         """Logs what was found.
 
         Args:
             ids: of the annotations.
             sizes: (N, 2) width and height of their images.
             log: gets the findings.
+
+        Returns:
+            Rows of the annotations whose segmentation is left out.
         """
-        for row, problem, remedy, value in self._faults:
-            log.error(problem, f"annotation id {ids[row]}", value, remedy)
+        self._flush()
+        faults = sorted([*self._faults, *self._rle_faults(sizes)], key=lambda fault: fault[0])
+        errors = FindingLog(log.file)
+        for row, problem, remedy, value in faults:
+            errors.add(problem, [ids[row]], kind="annotation id", value=value, remedy=remedy)
+            log.add(
+                problem, [ids[row]], kind="annotation id", value=value, remedy=LEFT_OUT, severity="warning"
+            )
+        self.errors = errors.findings
         for problem, remedy in ((FEW_POINTS, "the part is dropped"), (NO_PART, "the box serves as mask")):
             rows = self._parts[problem]
             if rows:
                 keys = [ids[row] for row in rows[:5]]
                 kind = "annotation id"
                 log.add(problem, keys, kind=kind, remedy=remedy, severity="warning", count=len(rows))
-        self._flush()
+        return [row for row, *_ in faults]
+
+    def _rle_faults(self, sizes: np.ndarray) -> Iterator[tuple[int, str, str, Any]]:
         if not self._rle_rows:
             return
         rows, own = np.array(self._rle_rows), np.array(self._rle_sizes)
-        wanted = sizes[rows][:, ::-1]
-        for k in np.flatnonzero((own != wanted).any(1)).tolist():
-            log.error(
-                "a mask has another size than its image",
-                f"annotation id {ids[rows[k]]}",
-                f"{own[k][0]} x {own[k][1]}, image {int(wanted[k][0])} x {int(wanted[k][1])} (height x width)",
-                "correct one of them",
-            )
-        totals = np.concatenate(self._totals)
-        for k in np.flatnonzero((own == wanted).all(1) & (totals != wanted.prod(1))).tolist():
+        wanted, totals = sizes[rows][:, ::-1].astype(np.int64), np.concatenate(self._totals)
+        fits = (own == wanted).all(1)
+        for k in np.flatnonzero(~fits).tolist():
+            (height, width), (h, w) = own[k], wanted[k]
+            value = f"{height} x {width}, image {h} x {w} (height x width)"
+            yield int(rows[k]), "a mask has another size than its image", "correct one of them", value
+        for k in np.flatnonzero(fits & (totals != wanted.prod(1))).tolist():
             total = f"{totals[k]} pixels" if totals[k] >= 0 else "broken text"
-            log.error(
-                "run lengths do not fill their mask",
-                f"annotation id {ids[rows[k]]}",
-                f"{total}, {int(wanted[k].prod())} wanted",
-                "write the mask again",
-            )
+            value = f"{total}, {wanted[k].prod()} wanted"
+            yield int(rows[k]), "run lengths do not fill their mask", "write the mask again", value
 
 
 def polygon_fault(parts: list) -> tuple[str, str]:
@@ -168,10 +181,11 @@ def polygon_fault(parts: list) -> tuple[str, str]:
 
 
 def usable_parts(segmentation: Any) -> Any:
-    """A checked segmentation without what :class:`SegmentationCheck` leaves out."""
-    if isinstance(segmentation, list):
-        return [part for part in segmentation if len(part) >= 6] or None
-    return segmentation or None
+    """A segmentation of a checked file without what :class:`SegmentationCheck` leaves out."""
+    if not isinstance(segmentation, list):
+        return segmentation or None
+    fault, _ = polygon_fault(segmentation)
+    return None if fault else [part for part in segmentation if len(part) >= 6] or None
 
 
 def _is_relative(parts: list[list[float]], box: Any) -> bool:

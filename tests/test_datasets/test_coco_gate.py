@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
 
+from detdiffusion.datasets import LayoutCocoDataset
 from detdiffusion.datasets.boxes import RELATIVE
 from detdiffusion.datasets.coco_json import merge_checked, read_coco
 from detdiffusion.datasets.coco_objects import BAD_AREA, NO_AREA
+from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.datasets.segmentation_check import FEW_POINTS, NO_PART
 from detdiffusion.utils.errors import UserError
 
@@ -230,10 +232,39 @@ BAD = {
 
 @pytest.mark.parametrize("case", BAD)
 def test_segmentations_that_are_none_are_named(read, case):
+    """Boxes are read without them; who reads masks refuses the file."""
     segmentation, part = BAD[case]
+    file = read(lambda d: d["annotations"][1].update(segmentation=segmentation))
+    (error,) = map(str, file.mask_errors)
+    assert part in error and "ann.json: annotation id 7" in error
+    assert len(file.annotations) == 2 and "segmentation" not in file.annotations[1]
+    assert "the segmentation is left out (annotation id 7)" in file.summary()
+
+
+def test_readers_of_masks_refuse_them_at_the_start(tmp_path):
+    data = copy.deepcopy(GOOD)
+    data["annotations"][0]["segmentation"], data["annotations"][1]["segmentation"] = (
+        SQUARE,
+        [[[1, 2], [3, 4]]],
+    )
+    (tmp_path / "ann.json").write_text(json.dumps(data))
+    options = dict(img_dir=str(tmp_path), filter_cfg=dict(min_objects=1))
+    steps = [dict(type="LoadLayoutImage", size=(8, 8)), dict(type="LoadLayoutMasks")]
     with pytest.raises(UserError) as caught:
-        read(lambda d: d["annotations"][1].update(segmentation=segmentation))
-    assert part in str(caught.value) and "ann.json: annotation id 7" in str(caught.value)
+        LayoutCocoDataset(tmp_path / "ann.json", pipeline=steps, **options)
+    first, second = str(caught.value).splitlines()
+    assert (
+        "ann.json: annotation id 0: a polygon is a flat list" in first
+        and "annotation id 7: a polygon is made" in second
+    )
+    dataset = LayoutCocoDataset(tmp_path / "ann.json", pipeline=[], **options)
+    assert dataset[0]["segmentations"] == dataset[1]["segmentations"] == [None]
+    assert "flat list" in LayoutIndex.from_file(_stored(dataset.layouts, tmp_path)).mask_errors[0]
+
+
+def _stored(index, folder):
+    (folder / "index.npz").write_bytes(index.to_bytes())
+    return folder / "index.npz"
 
 
 @pytest.mark.parametrize(
