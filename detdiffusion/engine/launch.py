@@ -62,6 +62,7 @@ def build_runner(cfg: Config) -> Runner:
     use_safe_loader()
     _log_mixing(cfg)
     use_rules_of_config(cfg, cfg.filename)
+    _check_annotations(cfg)
     for key in ("model", "work_dir"):
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
@@ -77,6 +78,23 @@ def _log_mixing(cfg: Config) -> None:
     kinds = [str(hook.get("type")).rpartition(".")[2] for hook in hooks if isinstance(hook, dict)]
     if _mixes(cfg.get("train_dataloader", {}).get("dataset")) and "MixingRatioHook" not in kinds:
         cfg.custom_hooks = [*hooks, dict(type="detdiffusion.MixingRatioHook")]
+
+
+def _check_annotations(cfg: Config) -> None:
+    """Puts the checked metric in the place of mmdet's, so that it sees the objects that our data sets see."""
+    names = ("mmdet.CocoMetric", *(["CocoMetric"] if cfg.get("default_scope") == "mmdet" else []))
+    metrics = [m for key in ("val_evaluator", "test_evaluator") for m in _metrics(cfg.get(key))]
+    for metric in metrics:
+        if metric.get("type") in names:
+            from ..evaluation import coco_metric  # noqa: F401  registers it; imports mmdet
+
+            metric["type"] = "detdiffusion.CheckedCocoMetric"
+
+
+def _metrics(evaluator) -> list[dict]:
+    if isinstance(evaluator, dict):
+        return _metrics(evaluator["metrics"]) if "metrics" in evaluator else [evaluator]
+    return [m for one in evaluator for m in _metrics(one)] if isinstance(evaluator, (list, tuple)) else []
 
 
 def _mixes(dataset) -> bool:

@@ -92,5 +92,6 @@ def _by_image(found: Predictions, images: Sequence[Mapping]) -> Iterator[tuple[n
     order = np.argsort(found.image_ids, kind="stable")
     sorted_ids = found.image_ids[order]
     for image in images:
-        rows = order[slice(*np.searchsorted(sorted_ids, [image["id"], image["id"] + 1]))]
+        first, last = (np.searchsorted(sorted_ids, image["id"], side) for side in ("left", "right"))
+        rows = order[first:last]
         yield tuple(getattr(found, name)[rows] for name in _COLUMNS)

@@ -109,7 +109,7 @@ def _attributes(path, annotations: Sequence[dict], ann_files) -> tuple[dict[int,
     """Attribute of each annotation id, and the colour of each attribute."""
     if path is not None:
         file = AttributesFile.read(path)
-        file.check_files(ann_files)
+        file.check_objects([a["id"] for a in annotations], ann_files)
         words, vocabulary = file.attributes, file.words
     else:
         words = {a["id"]: str(a["attribute"]) for a in annotations if a.get("attribute")}

@@ -209,6 +209,29 @@ def test_bad_folders(detector, data):
         score_methods(("none", "none"), root / "instances.json", root / "real", {"real": one}, root / "out")
 
 
+def test_two_layouts_with_one_base_name(tmp_path):
+    names = {1: "x/a.jpg", 2: "y/a.jpg", 3: "b.jpg", 4: "x\\a_1.png"}
+    images = [dict(id=i, file_name=name, width=8, height=8) for i, name in names.items()]
+
+    def read(*files):
+        for old in tmp_path.iterdir():
+            old.unlink()
+        for name in files:
+            (tmp_path / name).touch()
+        return {
+            i: [p.name for p in own]
+            for i, own in read_folder("m", tmp_path, images, [], "ann.json").files.items()
+        }
+
+    assert read("1.png", "2.png", "b.png") == {1: ["1.png"], 2: ["2.png"], 3: ["b.png"]}
+    assert read("a_1.png", "b_1.png") == {3: ["b_1.png"], 4: ["a_1.png"]}  # a layout's own name goes first
+    for name in ("a.png", "a_2.png"):
+        with pytest.raises(
+            UserError, match=rf"m: .*{name} may belong to x/a.jpg, y/a.jpg of ann.json.* by image ids"
+        ):
+            read("b.png", name)
+
+
 def test_bad_real_images_and_categories(detector, data):
     root, coco, cells = data
     method = make(root / "m", cells, lambda i, k: f"{i}.png")

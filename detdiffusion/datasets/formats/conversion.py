@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.datasets import image_reading
-from detdiffusion.datasets.coco_json import CLIPPED, clean_box
+from detdiffusion.datasets.boxes import CLIPPED, clean_box
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.file_names import check_file_name
 from detdiffusion.utils.files import write_atomic
@@ -97,8 +97,8 @@ class Conversion:
         clean, defect = clean_box(bbox, (image["width"], image["height"]))
         if defect is not None:
             numbers = ", ".join(f"{value:g}" for value in bbox)
-            name = defect if defect == CLIPPED else f"{defect}: left out"
-            self.count(name, f"{where}, {self.classes[label]} [{numbers}]")
+            done = "clipped" if defect == CLIPPED else "left out"
+            self.count(f"{defect}: {done}", f"{where}, {self.classes[label]} [{numbers}]")
         if clean is None:
             return
         clean = [round(value, 4) for value in clean]

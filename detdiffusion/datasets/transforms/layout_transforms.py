@@ -67,11 +67,11 @@ class LoadLayoutMasks:
     def __call__(self, results: dict) -> dict:
         layout, (height, width) = results["layout"], results["img"].shape[:2]
         masks = np.zeros((len(layout), height, width), np.uint8)
-        for mask, segmentation, box in zip(masks, results["segmentations"], layout.boxes.numpy()):
+        ids = layout.ids or [None] * len(layout)
+        for mask, segmentation, box, key in zip(masks, results["segmentations"], layout.boxes.numpy(), ids):
             if segmentation:
-                source = decode_segmentation(
-                    segmentation, layout.height, layout.width, f"image {layout.image_id}"
-                )
+                where = f"image {layout.image_id}, annotation {key}"
+                source = decode_segmentation(segmentation, layout.height, layout.width, where)
                 mask[:] = cv2.resize(source, (width, height), interpolation=cv2.INTER_NEAREST)
                 continue
             if not self._told:
