@@ -1,5 +1,7 @@
 """From a config to a runner, on one process or many, with or without a GPU."""
 
+from typing import Literal
+
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS as ROOT_RUNNERS
 from mmengine.runner import Runner
@@ -9,7 +11,8 @@ from ..utils.config import config_errors
 from ..utils.errors import UserError
 from ..utils.ranks import Torchrun, warn_if_not_joined
 from .checkpoint import use_safe_loader
-from .runner import SafeRunner
+from .run_checks import check_settings
+from .runner import SafeRunner, TestRunner
 
 
 def prepare_ranks(cfg: Config, launcher: str) -> None:
@@ -49,31 +52,44 @@ def prepare_ranks(cfg: Config, launcher: str) -> None:
         )
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, task: Literal["train", "test"] = "train") -> Runner:
     """Build the config's ``runner_type``, by default :class:`SafeRunner`.
+
+    Args:
+        cfg: the config.
+        task: whose data is looked at before the model is built.
 
     Raises:
         UserError: the config lacks a part that every run needs, names a part that is not registered, or gives one
-            an argument that it does not have.
+            an argument that it does not have; its data or its settings let no run succeed, see :mod:`.data_checks`.
     """
     compat.setup()
     use_safe_loader()
-    _log_mixing(cfg)
+    if task == "train":
+        _log_mixing(cfg)
+        _add_hook(cfg, "FiniteHook")
+    check_settings(cfg)
     for key in ("model", "work_dir"):
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
     with config_errors(cfg.filename):
         if "runner_type" in cfg:
             return ROOT_RUNNERS.build(cfg)
-        return SafeRunner.from_cfg(cfg)
+        return (SafeRunner if task == "train" else TestRunner).from_cfg(cfg)
 
 
 def _log_mixing(cfg: Config) -> None:
     """Adds the hook that logs the share of synthetic images, where there are any."""
+    if _mixes(cfg.get("train_dataloader", {}).get("dataset")):
+        _add_hook(cfg, "MixingRatioHook")
+
+
+def _add_hook(cfg: Config, name: str) -> None:
+    """Adds one of our hooks, unless the config has it already."""
     hooks = cfg.get("custom_hooks") or []
     kinds = [str(hook.get("type")).rpartition(".")[2] for hook in hooks if isinstance(hook, dict)]
-    if _mixes(cfg.get("train_dataloader", {}).get("dataset")) and "MixingRatioHook" not in kinds:
-        cfg.custom_hooks = [*hooks, dict(type="detdiffusion.MixingRatioHook")]
+    if name not in kinds:
+        cfg.custom_hooks = [*hooks, dict(type=f"detdiffusion.{name}")]
 
 
 def _mixes(dataset) -> bool:

@@ -159,10 +159,12 @@ def default_work_dir(cfg: "Config") -> str:
 
 @contextlib.contextmanager
 def config_errors(filename: str | Path | None) -> Iterator[None]:
-    """Around building what a config names: a part that is not registered, or an argument that it does not have or
-    lacks, becomes one UserError that names the config."""
+    """Around building what a config names: a part that is not registered, an argument that it does not have or lacks,
+    or a value that it refuses, becomes one UserError that names the config."""
     try:
         yield
+    except UserError:
+        raise
     except KeyError as error:
         if "registry" not in str(error):
             raise
@@ -171,3 +173,7 @@ def config_errors(filename: str | Path | None) -> Iterator[None]:
         if not re.search(r"unexpected keyword argument|missing \d+ required", str(error)):
             raise
         raise UserError(f"config {filename}: {error}; check the names in the config") from error
+    except ValueError as error:
+        if not re.search(r"[Ii]nvalid .*: |should be|must be|option should", str(error)):
+            raise
+        raise UserError(f"config {filename}: {error}") from error

@@ -50,6 +50,11 @@ def arguments_of(path: Sequence[str], node: Mapping, scope: str) -> tuple[set[st
     return names | own | _OF_BUILDERS, is_open
 
 
+def part_of(node: Mapping, scope: str) -> Any:
+    """The registered class of a dict with a ``type``, or None."""
+    return _part("", node, scope)
+
+
 def _part(place: str, node: Mapping, scope: str) -> Any:
     kind = node.get("type") or _DEFAULT_TYPES.get(place)
     if place == "dataloader":
