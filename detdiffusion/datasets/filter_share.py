@@ -50,8 +50,8 @@ def describe(
                 f"{option}={filter_cfg[option]} takes {taken} (objects an image: {_quantiles(counts, '.0f')})"
             )
     return (
-        f"warning: the filter leaves only {kept} of {total} objects ({share:.1%}): {'; '.join(rules)}; these options are "
-        "in filter_cfg"
+        f"warning: the filter leaves only {kept} of {total} objects ({share:.1%}): {'; '.join(rules)}; these "
+        "options are in filter_cfg"
     )
 
 

@@ -42,8 +42,7 @@ class LayoutCocoDataset(Dataset):
         classes: class names to keep, default all; a name that no json has is an error.
         filter_cfg: overrides of :data:`LAMA_FILTER`.
         test_mode: unused by the data set itself, kept for mmengine.
-        min_kept: smallest share of the objects that the filter may leave; below it the settings are taken for a mistake.
-            0 lets any filter pass.
+        min_kept: smallest share of the objects that the filter may leave; less is taken for a mistake.
         cache_index: keep the filter's result in ``.layout_index`` beside large annotation files (from 32 MB on), or in
             the user's cache folder where that one cannot be written.
 
@@ -81,8 +80,8 @@ class LayoutCocoDataset(Dataset):
         if (share := share_kept(self.report)) < min_kept:
             said = next((note for note in self.layouts.notes if note.startswith("warning: the filter")), "")
             raise UserError(
-                f"{', '.join(self.ann_files)}: {said.removeprefix('warning: ') or self.summary()}; if {share:.1%} is what "
-                "you want, set min_kept=0 beside filter_cfg (train_dataloader.dataset.min_kept, "
+                f"{', '.join(self.ann_files)}: {said.removeprefix('warning: ') or self.summary()}; if {share:.1%} is "
+                "what you want, set min_kept=0 beside filter_cfg (train_dataloader.dataset.min_kept, "
                 "layout_datasets.SPLIT.min_kept)"
             )
         self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
@@ -172,7 +171,8 @@ class LayoutCocoDataset(Dataset):
         notes += [said] if said else []
         if not kept:
             raise UserError(
-                f"no image is left after the filter: {self.summary()}; {said or ''}; loosen filter_cfg or check the paths"
+                f"no image is left after the filter: {self.summary()}; {said or ''}; loosen filter_cfg or check "
+                "the paths"
             )
         rest = dict(names=names, report=dict(report), notes=notes, categories=self.categories)
         return _columns(kept_images, kept, [label_of.get(n) for n in names.values()], **rest)

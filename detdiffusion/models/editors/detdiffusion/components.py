@@ -40,8 +40,8 @@ def build_component(spec, role: str):
 
     Args:
         spec: an object (returned as it is) or a dict with ``type``, a top-level name of diffusers or
-            transformers, and either ``from_pretrained`` (local folder, ``zoo://NAME`` or ``hub://OWNER/NAME``; with ``subfolder``
-            and other keywords of ``from_pretrained``; or a single safetensors file of SD 1.x, see
+            transformers, and either ``from_pretrained`` (local folder, ``zoo://NAME`` or ``hub://OWNER/NAME``;
+            with ``subfolder`` and other keywords of ``from_pretrained``; or a single safetensors file of SD 1.x, see
             :mod:`.single_file`) or the class's own configuration. A transformers model
             made from its configuration may name ``embedding_std``, the deviation of its fresh token and position
             embeddings: CLIP's own 0.02 vanishes beside the location tokens' 0.7 and costs a small model many
