@@ -2,7 +2,9 @@
 
 import contextlib
 import difflib
+import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -91,7 +93,7 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
         cfg = Config.fromfile(filename) if tree is None else evaluate(tree, {})
     if tree is not None:
         _say(unread_names(tree))
-    check_options(cfg, overrides)
+    check_options(cfg._cfg_dict, overrides)
     if tree is not None:
         known = variables(tree)
         moved = {key: value for key, value in overrides.items() if key.partition(".")[0] in known}
@@ -136,11 +138,9 @@ def _check_text(path: str, filename: str) -> None:
 
 def _say(findings: Sequence[Finding]) -> None:
     """Raises errors; the rest is printed."""
-    from mmengine.logging import print_log
-
     raise_errors(findings)
-    for finding in findings:
-        print_log(f"{finding.severity}: config {finding}", logger="current")
+    for finding in findings if os.environ.get("RANK", "0") == "0" else ():
+        print(f"{finding.severity}: config {finding}", file=sys.stderr)
 
 
 def _near(path: Path) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def read_tree(path: str, foreign: bool = False) -> ConfigFile:
     """
     from mmengine.config import Config
 
-    path = str(Path(path).absolute())
+    path = os.path.abspath(path)
     bases = tuple(
         read_tree(Config._get_cfg_path(base, path)[0], foreign or _is_foreign(base))
         for base in Config._get_base_files(path)

@@ -75,7 +75,7 @@ def _instead(config: Mapping, key: str) -> str:
     """'; did you mean ...': names like it at the top level, or the same name inside of parts."""
     name, _, rest = key.partition(".")
     places = [f"{path}.{rest}" if rest else path for path in _places(config, name)]
-    near = difflib.get_close_matches(name, [*config, *READ], n=3, cutoff=0.6)
+    near = difflib.get_close_matches(name, {*config, *READ}, n=3, cutoff=0.6)
     choices = places or [f"{one}.{rest}" if rest else one for one in near]
     return f"; did you mean {some(choices, 4).replace(', ', ' or ')}?" if choices else ""
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import os
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .compat import rewritten_configs
@@ -97,7 +97,7 @@ def _holding(changes: Mapping) -> Iterator[None]:
     """While it lasts, config files are evaluated with the changes."""
 
     def rewrite(path: str, text: str) -> str:
-        path = str(Path(path).absolute())
+        path = os.path.abspath(path)
         names = {name: _call(path, name) for file, name in changes if file == path}
         return insert_after(text, names) if names else text
 

@@ -15,6 +15,7 @@ model = dict(type='ToyNet', test_cfg=dict(score_thr=0.1), heads=[dict(num_classe
 train_dataloader = dict(batch_size=2, num_workers=0, dataset=dict(pipeline=[dict(scale=image_scale)]))
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=4)
 optim_wrapper = dict(optimizer=dict(type='AdamW', lr=1e-3))
+randomness = dict(seed=0)
 """
 
 
@@ -41,7 +42,7 @@ def test_the_runner_reads_what_mmengine_has_arguments_for():
         ("train_cfg.max_itters=5", "IterBasedTrainLoop.* no 'max_itters'.*max_iters"),
         ("optim_wrapper.optimiser.lr=1", "no 'optimiser'.*optimizer"),
         ("optim_wrapper.optimizer.weight_dekay=1", "AdamW.* no 'weight_dekay'.*weight_decay"),
-        ("randomness.seeed=1", "no 'randomness|no 'seeed'"),
+        ("randomness.seeed=1", "no 'seeed'.*seed"),
         ("model.test_cfg.score_th=0.3", "no 'score_th'.*score_thr"),
         ("model.heads.0.num_class=3", "no 'num_class'.*num_classes"),
     ],

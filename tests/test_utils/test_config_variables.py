@@ -81,15 +81,16 @@ half = steps // 2
 train = dict(pipeline=[dict(scale=image_scale), dict(scale=(96, 96)), dict(other=other)], metainfo=metainfo, n=half)
 val = dict(scale=image_scale, metainfo=metainfo, name=f'{image_scale[0]}px')
 test = val
-used = (train, val, test)
-_ = used
+_used = (train, val, test)
 """
 
 
 @pytest.fixture
 def scales(tmp_path):
     (tmp_path / "scales.py").write_text(SCALES)
-    (tmp_path / "heir.py").write_text("_base_ = 'scales.py'\nmore = dict(scale={{_base_.image_scale}})\n_ = more\n")
+    (tmp_path / "heir.py").write_text(
+        "_base_ = 'scales.py'\nmore = dict(scale={{_base_.image_scale}})\n_more = more\n"
+    )
     return tmp_path
 
 
@@ -116,14 +117,16 @@ def test_items_and_arithmetic_follow(scales):
 
 
 def test_a_name_alone_in_a_file_reaches_its_bases(scales):
-    (scales / "own.py").write_text("_base_ = 'heir.py'\nimage_scale = (32, 32)\nmetainfo = dict(classes=('c',))\n")
+    (scales / "own.py").write_text(
+        "_base_ = 'heir.py'\nimage_scale = (32, 32)\nmetainfo = dict(classes=('c',))\n"
+    )
     config = load_config(str(scales / "own.py"))
     assert config.val.scale == config.more.scale == (32, 32)
     assert config.train.metainfo == dict(classes=("c",), kind="x")
 
 
 def test_paths_keep_their_slash(tmp_path):
-    (tmp_path / "base.py").write_text("data_root = 'data/x/'\nann = data_root + 'a.json'\n_ = ann\n")
+    (tmp_path / "base.py").write_text("data_root = 'data/x/'\nann = data_root + 'a.json'\n_ann = ann\n")
     assert load_config(str(tmp_path / "base.py"), ["data_root=/new"]).ann == "/new/a.json"
     (tmp_path / "own.py").write_text("_base_ = 'base.py'\ndata_root = '/mine'\n")
     assert load_config(str(tmp_path / "own.py")).ann == "/mine/a.json"
