@@ -32,7 +32,7 @@ class FiniteHook(Hook):
         if patience < 1:
             raise UserError(f"FiniteHook: patience is at least 1, got {patience}")
         self.patience = patience
-        self._skipped = 0
+        self._step = self._skipped = 0
         self._stepped = False
         self._gradients: list[str] = []
         self._not_finite: set[str] = set()
@@ -77,6 +77,7 @@ class FiniteHook(Hook):
         Raises:
             UserError: a loss or a gradient is not finite; or, with a loss scaler, too many in a row.
         """
+        self._step = runner.iter + 1
         scaled = any(hasattr(wrapper, "loss_scaler") for wrapper in _wrappers(runner.optim_wrapper))
         losses = [f"{name} = {value}" for name, value in _losses(outputs) if value - value != 0]
         if scaled:
@@ -97,7 +98,7 @@ class FiniteHook(Hook):
             faults.append(f"the loss scaler skipped {self._skipped} steps in a row")
         rates = sorted({float(f"{rate:.4g}") for group in _rates(runner) for rate in group})
         raise UserError(
-            f"training stopped at step {runner.iter + 1}: {'; '.join(faults)}. The learning rate is {some(rates)}: "
+            f"training stopped at step {self._step}: {'; '.join(faults)}. The learning rate is {some(rates)}: "
             f"lower it, or clip gradients (optim_wrapper.clip_grad.max_norm). {last_good(runner.work_dir)}"
         )
 
@@ -112,7 +113,7 @@ class FiniteHook(Hook):
         ]
         if wrong:
             raise UserError(
-                f"step {runner.iter}: {len(wrong)} weights are not finite and are not saved: {some(wrong)}. "
+                f"training stopped at step {self._step}: {len(wrong)} weights are not finite and are not saved: {some(wrong)}. "
                 f"{last_good(runner.work_dir)}"
             )
 

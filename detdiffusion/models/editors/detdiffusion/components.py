@@ -1,4 +1,4 @@
-"""diffusers and transformers components from config dicts: a folder, a hub id, or a plain configuration."""
+"""diffusers and transformers components from config dicts: a folder, a model of the hub, or a plain configuration."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ def sd1_part(role: str, **changes) -> dict:
 
 
 def is_single_file(source) -> bool:
-    """Whether ``from_pretrained`` names a file of weights rather than a folder or a hub id."""
+    """Whether ``from_pretrained`` names a file of weights rather than a folder or a model of the hub."""
     return Path(str(source)).suffix in (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
