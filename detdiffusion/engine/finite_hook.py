@@ -113,8 +113,8 @@ class FiniteHook(Hook):
         ]
         if wrong:
             raise UserError(
-                f"training stopped at step {self._step}: {len(wrong)} weights are not finite and are not saved: {some(wrong)}. "
-                f"{last_good(runner.work_dir)}"
+                f"training stopped at step {self._step}: {len(wrong)} weights are not finite and are not saved: "
+                f"{some(wrong)}. {last_good(runner.work_dir)}"
             )
 
     def after_train(self, runner) -> None:
