@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from pathlib import Path
 
 import torch
@@ -94,13 +95,18 @@ def _plain_tokenizer(folder: Path):
     """The folder's tokenizer without its location and attribute tokens."""
     from transformers import CLIPTokenizer
 
-    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), **_special(folder))
-
-
-def _special(folder: Path) -> dict:
-    content = json.loads((folder / "special_tokens_map.json").read_text())
-    return {
-        name: token["content"] if isinstance(token, dict) else token
-        for name, token in content.items()
-        if isinstance(token, (str, dict))
-    }
+    with tempfile.TemporaryDirectory() as plain:
+        names = ("vocab.json", "merges.txt", "tokenizer_config.json", "special_tokens_map.json")
+        for name in names:
+            if (folder / name).is_file():
+                shutil.copy(folder / name, plain)
+        if not (folder / "vocab.json").is_file():  # saved by transformers 5
+            model = json.loads((folder / "tokenizer.json").read_text())["model"]
+            (Path(plain) / "vocab.json").write_text(json.dumps(model["vocab"]))
+            merges = [pair if isinstance(pair, str) else " ".join(pair) for pair in model["merges"]]
+            (Path(plain) / "merges.txt").write_text("\n".join(["#version: 0.2", *merges, ""]))
+        settings = Path(plain) / "tokenizer_config.json"
+        config = json.loads(settings.read_text())
+        config.pop("added_tokens_decoder", None)
+        settings.write_text(json.dumps(config))
+        return CLIPTokenizer.from_pretrained(plain)

@@ -10,6 +10,7 @@ from .prompt_report import PromptReportHook
 from .runner import SafeRunner
 from .sample_grid_hook import SampleGridHook
 from .sharded import ShardedOptimWrapper, ShardedRunner
+from .start_report import StartReportHook
 
 __all__ = [
     "FiniteHook",
@@ -21,6 +22,7 @@ __all__ = [
     "SampleGridHook",
     "ShardedOptimWrapper",
     "ShardedRunner",
+    "StartReportHook",
     "build_runner",
     "latest_checkpoint",
     "prepare_ranks",

@@ -11,8 +11,10 @@ from ..utils.config import config_errors
 from ..utils.errors import UserError
 from ..utils.ranks import Torchrun, warn_if_not_joined
 from .checkpoint import use_safe_loader
+from .finite_hook import FiniteHook
 from .run_checks import check_settings
 from .runner import SafeRunner, TestRunner
+from .start_report import StartReportHook
 
 
 def prepare_ranks(cfg: Config, launcher: str) -> None:
@@ -67,29 +69,28 @@ def build_runner(cfg: Config, task: Literal["train", "test"] = "train") -> Runne
     use_safe_loader()
     if task == "train":
         _log_mixing(cfg)
-        _add_hook(cfg, "FiniteHook")
     check_settings(cfg)
     for key in ("model", "work_dir"):
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
     with config_errors(cfg.filename):
         if "runner_type" in cfg:
-            return ROOT_RUNNERS.build(cfg)
-        return (SafeRunner if task == "train" else TestRunner).from_cfg(cfg)
+            runner = ROOT_RUNNERS.build(cfg)
+        else:
+            runner = (SafeRunner if task == "train" else TestRunner).from_cfg(cfg)
+    # not in the config, which others read without this package
+    for hook in (StartReportHook, *([FiniteHook] if task == "train" else ())):
+        if not any(type(one) is hook for one in runner.hooks):
+            runner.register_hook(hook())
+    return runner
 
 
 def _log_mixing(cfg: Config) -> None:
     """Adds the hook that logs the share of synthetic images, where there are any."""
-    if _mixes(cfg.get("train_dataloader", {}).get("dataset")):
-        _add_hook(cfg, "MixingRatioHook")
-
-
-def _add_hook(cfg: Config, name: str) -> None:
-    """Adds one of our hooks, unless the config has it already."""
     hooks = cfg.get("custom_hooks") or []
     kinds = [str(hook.get("type")).rpartition(".")[2] for hook in hooks if isinstance(hook, dict)]
-    if name not in kinds:
-        cfg.custom_hooks = [*hooks, dict(type=f"detdiffusion.{name}")]
+    if _mixes(cfg.get("train_dataloader", {}).get("dataset")) and "MixingRatioHook" not in kinds:
+        cfg.custom_hooks = [*hooks, dict(type="detdiffusion.MixingRatioHook")]
 
 
 def _mixes(dataset) -> bool:

@@ -14,6 +14,7 @@ Its config (``configs/onnx``) has one entry::
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from detdiffusion.utils.config import load_config
 from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
+from detdiffusion.utils.threads import thread_count
 
 from .image_detector import Detected, ImageDetector, Reader, check_size
 
@@ -304,6 +306,9 @@ def _session(weights: str, device: str | None):
         raise UserError(f"--device {device}: onnxruntime has {', '.join(available)} here; take --device cpu")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    options.intra_op_num_threads = thread_count()
+    if os.environ.get("OMP_WAIT_POLICY", "").upper() != "ACTIVE":
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:
         return onnxruntime.InferenceSession(weights, options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no public base

@@ -1,6 +1,6 @@
 """Bridges to other versions and builds of our dependencies, each with what it bridges and when it can go.
 
-* :class:`_AfterImport` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
+* :func:`after_import` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
   only for packages that it knows by name and only with a folder in the path. Can go when mmengine accepts
   both.
 * :func:`rewritten_configs`: mmengine evaluates a config file as it stands and merges options afterwards. Can go when
@@ -10,6 +10,8 @@
   with operators, or mmdet imports them where they are used.
 * :func:`fit_clip_names`: transformers 5.6 took the ``text_model`` level out of ``CLIPTextModel``, so checkpoints
   written before and after name its tensors differently. Can go when no checkpoint of transformers 4 is in use.
+* :func:`fit_tokenizer_arguments`: transformers 5 renamed ``vocab_file`` and ``merges_file``, and takes no notice of the
+  old names: the tokenizer then knows two tokens. Can go when transformers 4 is no longer supported.
 
 This module is imported by ``import detdiffusion`` and so imports the standard library only.
 """
@@ -19,10 +21,12 @@ import functools
 import importlib
 import importlib.machinery
 import importlib.util
+import inspect
 import re
 import sys
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
+from types import ModuleType
 
 from .errors import UserError
 
@@ -31,10 +35,13 @@ _OPS_MODULE = "mmcv._ext"
 
 
 class _AfterImport:
-    """One-shot import hook: applies the config bridge right after mmengine's config module has run."""
+    """One-shot import hook: runs ``then(module)`` right after the module called ``name`` has run."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        self.name, self.then = name, then
 
     def find_spec(self, name, path=None, target=None):
-        if name != _CONFIG_MODULE:
+        if name != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -44,10 +51,18 @@ class _AfterImport:
 
         def exec_module(module):
             run(module)
-            _bridge_config_paths(module)
+            self.then(module)
 
         spec.loader.exec_module = exec_module
         return spec
+
+
+def after_import(name: str, then: Callable[[ModuleType], None]) -> None:
+    """Runs ``then(module)`` once, when the module called ``name`` will be imported. Idempotent."""
+    if not any(
+        isinstance(hook, _AfterImport) and (hook.name, hook.then) == (name, then) for hook in sys.meta_path
+    ):
+        sys.meta_path.insert(0, _AfterImport(name, then))
 
 
 class _OpsFallback:
@@ -120,8 +135,7 @@ def install_hooks() -> None:
         sys.meta_path.append(_OpsFallback())
     config_module = sys.modules.get(_CONFIG_MODULE)
     if config_module is None:
-        if not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
-            sys.meta_path.insert(0, _AfterImport())
+        after_import(_CONFIG_MODULE, _bridge_config_paths)
     elif "detdiffusion" not in sys.modules["mmengine.config.utils"].MODULE2PACKAGE:
         _bridge_config_paths(config_module)
 
@@ -169,3 +183,23 @@ def fit_clip_names(state: dict, own: Collection[str], prefix: str = "") -> None:
             del state[name]  # a buffer that transformers does not save any more
         elif new != name and new in own:
             state[new] = state.pop(name)
+
+
+def fit_tokenizer_arguments(cls: type, arguments: dict) -> dict:
+    """A tokenizer's vocabulary and merges under the names that the installed transformers gives them.
+
+    Args:
+        cls: a tokenizer class, e.g. ``transformers.CLIPTokenizer``.
+        arguments: of its constructor; ``vocab_file`` and ``merges_file`` (transformers 4) or ``vocab`` and ``merges``
+            (transformers 5), paths.
+
+    Returns:
+        The same arguments under the names that ``cls`` takes.
+    """
+    taken = inspect.signature(cls.__init__).parameters
+    renamed = dict(arguments)
+    for pair in (("vocab_file", "vocab"), ("merges_file", "merges")):
+        for name, other in (pair, pair[::-1]):
+            if name in renamed and name not in taken and other in taken:
+                renamed[other] = renamed.pop(name)
+    return renamed

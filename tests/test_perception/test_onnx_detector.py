@@ -203,6 +203,16 @@ def yolox(world):
     return str(CONFIGS / "yolox_nano.py"), str(weights)
 
 
+def test_threads_are_those_of_the_process_and_sleep_while_they_wait(yolox, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    for policy, spins in (("PASSIVE", "0"), ("ACTIVE", "")):
+        monkeypatch.setenv("OMP_WAIT_POLICY", policy)
+        options = OnnxDetector(*yolox, device="cpu").session.get_session_options()
+        assert options.intra_op_num_threads == 1
+        if spins:
+            assert options.get_session_config_entry("session.intra_op.allow_spinning") == spins
+
+
 def test_faults_are_one_message(yolox, world, tmp_path):
     config, weights = yolox
     with pytest.raises(UserError, match="no such ONNX file"):

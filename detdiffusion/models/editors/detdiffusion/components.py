@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from detdiffusion.utils.compat import fit_clip_names
+from detdiffusion.utils.compat import fit_clip_names, fit_tokenizer_arguments
 from detdiffusion.utils.errors import UserError, some
 
 from .layout_tokenizer import LayoutTokenizer, sincos_grid
@@ -69,7 +69,9 @@ def build_component(spec, role: str):
                 if isinstance(module, nn.Embedding):
                     nn.init.normal_(module.weight, std=embedding_std)
             return model
-        return cls.from_config(spec) if hasattr(cls, "from_config") else cls(**spec)
+        if hasattr(cls, "from_config"):
+            return cls.from_config(spec)
+        return cls(**fit_tokenizer_arguments(cls, spec))
     source = resolve_source(source)
     if is_single_file(source):
         spec.pop("subfolder", None)
@@ -183,7 +185,7 @@ def extend_text_encoder(text_encoder: nn.Module, layout_tokenizer: LayoutTokeniz
             "positions: lower it, and set overflow='chunk' for more objects"
         )
     rows = text_encoder.get_input_embeddings().weight.shape[0]
-    size = len(layout_tokenizer.tokenizer)
+    size = 1 + max(layout_tokenizer.tokenizer.get_vocab().values())  # ids may have gaps
     if size > rows:
         text_encoder.resize_token_embeddings(size, mean_resizing=False)
     weight = text_encoder.get_input_embeddings().weight

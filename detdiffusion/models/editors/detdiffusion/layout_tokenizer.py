@@ -178,9 +178,19 @@ class LayoutTokenizer:
         }
 
     def words(self, text: str) -> list[int]:
-        """BPE ids of a text without start and end, cached."""
+        """BPE ids of a text without start and end, cached.
+
+        Raises:
+            UserError: the vocabulary lacks a part of the text, which would be read as the prompt's end.
+        """
         if text not in self._word_ids:
-            self._word_ids[text] = self.tokenizer(text, add_special_tokens=False).input_ids
+            ids = self.tokenizer(text, add_special_tokens=False).input_ids
+            if self.tokenizer.unk_token_id in ids:
+                raise UserError(
+                    f"the tokenizer has no tokens for {text!r} (its vocabulary has {len(self.tokenizer)}); load it "
+                    "from the folder of the text encoder that it belongs to"
+                )
+            self._word_ids[text] = ids
         return self._word_ids[text]
 
     def location_bins(self, boxes: Tensor) -> list[tuple[int, int]]:

@@ -152,12 +152,6 @@ def _names(path: Path) -> dict[str, list[int]]:
 def _diffusers_part(
     cls, role: str, path: Path, config: str, subfolder: str | None, kwargs: dict
 ) -> nn.Module:
-    from diffusers.utils import is_accelerate_available
-
-    if (
-        not is_accelerate_available()
-    ):  # without it diffusers leaves missing tensors at random values, silently
-        raise UserError(f"{role}: reading a single file needs accelerate: pip install accelerate")
     try:
         part = cls.from_single_file(
             str(path), config=config, subfolder=subfolder, local_files_only=True, **kwargs
