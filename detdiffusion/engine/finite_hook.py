@@ -20,7 +20,7 @@ class FiniteHook(Hook):
     A step with such a gradient is not taken: the weights stay as they were. With accumulated gradients every batch's
     loss is looked at, and the sum's gradient; on ranks the gradient is the mean over all of them, so all stop at one
     step. Where a loss scaler (``AmpOptimWrapper``) skips such steps by itself, ``patience`` of them in a row stop
-    the training. :func:`.launch.build_runner` adds the hook to every training.
+    the training. :func:`.launch.build_runner` gives the hook to every training.
 
     Args:
         patience: steps in a row that a loss scaler may skip.
