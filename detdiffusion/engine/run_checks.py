@@ -151,11 +151,21 @@ def fit_schedule(cfg: Any, epoch_length: int | None) -> list[Finding]:
             found.append(
                 _note(cfg, where, problem, f"it has no effect; lower its begin, or raise {name}", "warning")
             )
+    if cut is not None:
+        _leave_out_empty(cfg)
     interval = loop.get("val_interval", 1)
     if cfg.get("val_dataloader") and interval > (iters if iters is not None else epochs):
         problem = f"train_cfg.val_interval is {interval}, the training ends after {said}"
         found.append(_note(cfg, "train_cfg", problem, "nothing is validated", "warning"))
     return found
+
+
+def _leave_out_empty(cfg: Any) -> None:
+    """A run of one iteration has no room for what follows its warm-up."""
+    if isinstance(cfg.param_scheduler, list):
+        cfg.param_scheduler = [
+            one for one in cfg.param_scheduler if one.get("end") is None or one["end"] > one.get("begin", 0)
+        ]
 
 
 def _is_warm_up(schedules: list, spans: list, end: int) -> bool:

@@ -61,13 +61,19 @@ def schedule(length, **loop):
     )
 
 
-@pytest.mark.parametrize("length", [1, 20, 40])
+@pytest.mark.parametrize("length", [2, 20, 40])
 def test_a_warm_up_longer_than_the_run_is_shortened(length):
     config = schedule(length, max_iters=length)
     fit_schedule(config, None)
     first, second = config.param_scheduler
     assert first.begin < first.end <= length and second.begin == first.end
-    assert second.begin <= second.end
+    assert second.begin < second.end
+
+
+def test_one_iteration_has_no_room_for_more_than_a_warm_up():
+    config = schedule(1, max_iters=1)
+    fit_schedule(config, None)
+    assert [(one.begin, one.end) for one in config.param_scheduler] == [(0, 1)]
 
 
 def test_a_run_that_is_long_enough_keeps_its_schedule():
