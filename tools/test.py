@@ -39,6 +39,7 @@ def main() -> None:
 
     from detdiffusion.engine import launch
     from detdiffusion.utils.config import default_work_dir, load_config
+    from detdiffusion.utils.config_kind import kind_of
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.files import write_atomic
 
@@ -46,12 +47,14 @@ def main() -> None:
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(cfg)
     missing = [key for key in ("test_dataloader", "test_evaluator", "test_cfg") if not cfg.get(key)]
     if missing:
-        raise UserError(f"config {args.config} has no {', '.join(missing)}; there is nothing to test.")
+        raise UserError(
+            f"config {args.config} has no {', '.join(missing)}; there is nothing to test; it is {kind_of(cfg)}."
+        )
     if not Path(args.checkpoint).is_file():
         raise UserError(f"checkpoint {args.checkpoint} does not exist.")
     cfg.load_from, cfg.resume = args.checkpoint, False
     launch.prepare_ranks(cfg, args.launcher)
-    runner = launch.build_runner(cfg)
+    runner = launch.build_runner(cfg, "test")
     # a class without objects has no AP: mmdet gives NaN, which is no json
     metrics = {k: float(v) for k, v in runner.test().items() if not math.isnan(v)}
     if args.out and runner.rank == 0:

@@ -47,12 +47,15 @@ def main() -> None:
 
     from detdiffusion.engine import launch
     from detdiffusion.utils.config import default_work_dir, load_config
+    from detdiffusion.utils.config_kind import kind_of
     from detdiffusion.utils.errors import UserError
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(cfg)
     if "train_dataloader" not in cfg:
-        raise UserError(f"config {args.config} has no train_dataloader; it is not one to train.")
+        raise UserError(
+            f"config {args.config} has no train_dataloader; it is not one to train; it is {kind_of(cfg)}."
+        )
     if args.amp:
         launch.enable_amp(cfg)
     if args.auto_scale_lr:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,12 +28,14 @@ class ImageFacts:
         formats: Pillow's name of a format -> number of files.
         sizes: (width, height) -> the files.
         unusable: of each file that cannot be used, why.
+        not_read: files that are there, and no more is known of them: the time was over.
     """
 
     conversions: Counter = field(default_factory=Counter)
     formats: Counter = field(default_factory=Counter)
     sizes: dict[tuple[int, int], list[Path]] = field(default_factory=dict)
     unusable: list[ImageError] = field(default_factory=list)
+    not_read: int = 0
 
     def notes(self, what: str) -> list[str]:
         """A line for the user for every kind of conversion."""
@@ -45,30 +50,47 @@ class ImageFacts:
             Finding(str(folder), some(places), f"image that {reason}", remedy=remedy, count=len(places))
             for (reason, remedy), places in groups.items()
         ]
+        notes = dict(sorted(self.conversions.items()))
+        if self.not_read:
+            notes["image that is there, whose header was not read for want of time"] = self.not_read
         return found + [
-            Finding(str(folder), "", name, severity="note", count=count)
-            for name, count in sorted(self.conversions.items())
+            Finding(str(folder), "", name, severity="note", count=count) for name, count in notes.items()
         ]
 
 
-def survey_images(paths: Iterable[str | Path], images: Iterable[Mapping | None] | None = None) -> ImageFacts:
+def survey_images(
+    paths: Iterable[str | Path],
+    images: Iterable[Mapping | None] | None = None,
+    seconds: float | None = None,
+) -> ImageFacts:
     """Looks at every file's header; reads a file where that does not tell (see ``inspect_header``).
 
     Args:
         paths: of local files.
         images: their COCO dicts, whose sizes the files must have; default: any size is right.
+        seconds: for reading headers, in a random order; whether files are there is looked at for all. None: no limit.
     """
     paths, facts = list(map(Path, paths)), ImageFacts()
+    pairs = list(zip(paths, images if images is not None else [None] * len(paths)))
+    end = math.inf
+    if seconds is not None:
+        end = time.monotonic() + seconds
+        random.Random(0).shuffle(pairs)
 
-    def look(path: Path, image: Mapping | None):
+    def look(pair: tuple[Path, Mapping | None]):
+        path, image = pair
+        if time.monotonic() > end and path.is_file():
+            return None
         try:
             return inspect_header(path, image)
         except ImageError as error:
             return error
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        looked = pool.map(look, paths, images if images is not None else [None] * len(paths))
-        for path, found in zip(paths, looked):
+        for (path, _), found in zip(pairs, pool.map(look, pairs)):
+            if found is None:
+                facts.not_read += 1
+                continue
             if isinstance(found, ImageError):
                 facts.unusable.append(found)
                 continue

@@ -18,6 +18,7 @@ from detdiffusion.utils.errors import UserError
 from . import transforms
 from .class_names import check_known, class_list
 from .coco_json import merge_checked, read_coco
+from .filter_share import describe, share_kept
 from .json_files import collector_off
 from .layout_index import MIN_BYTES, LayoutIndex, Segmentations, index_key, index_places, only_one, store
 from .object_digests import object_digests
@@ -42,12 +43,13 @@ class LayoutCocoDataset(Dataset):
         classes: class names to keep, default all; a name that no json has is an error.
         filter_cfg: overrides of :data:`LAMA_FILTER`.
         test_mode: unused by the data set itself, kept for mmengine.
+        min_kept: smallest share of the objects that the filter may leave; less is taken for a mistake.
         cache_index: keep the filter's result in ``.layout_index`` beside large annotation files (from 32 MB on), or in
             the user's cache folder where that one cannot be written.
 
     Raises:
         UserError: a missing or broken json, an unknown class, ids that occur twice, segmentations that are none where
-            the pipeline loads masks, or no image left.
+            the pipeline loads masks, no image left, or less than ``min_kept`` of the objects.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class LayoutCocoDataset(Dataset):
         filter_cfg: dict | None = None,
         test_mode: bool = False,
         cache_index: bool = True,
+        min_kept: float = 0.05,
     ) -> None:
         ann_files = [ann_files] if isinstance(ann_files, (str, Path)) else ann_files
         self.ann_files = [str(Path(data_root, path)) for path in ann_files]
@@ -76,6 +79,13 @@ class LayoutCocoDataset(Dataset):
         classes = None if classes is None else class_list(classes, "classes")
         self.layouts = self._load_layouts(classes, cache_index)
         self.report, self.categories = self.layouts.report, self.layouts.categories
+        if (share := share_kept(self.report)) < min_kept:
+            said = next((note for note in self.layouts.notes if note.startswith("warning: the filter")), "")
+            raise UserError(
+                f"{', '.join(self.ann_files)}: {said.removeprefix('warning: ') or self.summary()}; if {share:.1%} is "
+                "what you want, set min_kept=0 beside filter_cfg (train_dataloader.dataset.min_kept, "
+                "layout_datasets.SPLIT.min_kept)"
+            )
         self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
         self.metainfo = dict(classes=tuple(self.classes))
         self._segmentations = Segmentations(self.ann_files)
@@ -129,8 +139,13 @@ class LayoutCocoDataset(Dataset):
         label_of = {name: label for label, name in enumerate(self.classes)}
         report: Counter = Counter()
         objects: dict[int, list[dict]] = {}
+        ratios, counts = [], []
         for annotation in annotations:
-            reason = self._drop_reason(annotation, images[annotation["image_id"]], names, label_of)
+            image = images[annotation["image_id"]]
+            reason = self._drop_reason(annotation, image, names, label_of)
+            if reason is None or reason.startswith("objects up to"):
+                _, _, w, h = annotation["bbox"]
+                ratios.append(w * h / (image["width"] * image["height"]))
             if reason:
                 report[reason] += 1
             else:
@@ -140,6 +155,7 @@ class LayoutCocoDataset(Dataset):
         kept_images, kept = [], []
         for image_id, image in images.items():
             own = objects.pop(image_id, [])
+            counts.append(len(own))
             if low <= len(own) <= high:
                 kept_images.append(image)
                 kept.append(own)
@@ -150,9 +166,12 @@ class LayoutCocoDataset(Dataset):
         report.update({"images": len(images), "images kept": len(kept)})
         report["objects kept"] = sum(map(len, kept))
         self.report = report
+        said = describe(report, self.filter_cfg, ratios, counts)
+        notes += [said] if said else []
         if not kept:
             raise UserError(
-                f"no image is left after the filter: {self.summary()}; loosen filter_cfg or check the paths"
+                f"no image is left after the filter: {self.summary()}; {said or ''}; loosen filter_cfg or check "
+                "the paths"
             )
         rest = dict(names=names, report=dict(report), categories=self.categories)
         rest.update(notes=notes, mask_errors=mask_errors)

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
+from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import sha256_of
@@ -59,7 +60,11 @@ class MMDetDetector(ImageDetector):
         self.config = load_config(self.name, cfg_options)
         for key in ("model", "test_dataloader"):
             if key not in self.config:
-                raise UserError(f"{config}: not a detector's config: it lacks '{key}'")
+                raise UserError(
+                    f"{config}: not a detector's config, it is {kind_of(self.config)}: it lacks '{key}'"
+                )
+        if kind_of(self.config).startswith("a generator"):
+            raise UserError(f"{config}: not a detector's config, it is {kind_of(self.config)}")
         self._dataset_cfg = _test_dataset(self.config, self.name)
         stored = load_checkpoint(checkpoint)
         self._weights = sha256_of(checkpoint)

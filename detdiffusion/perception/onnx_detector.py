@@ -25,6 +25,7 @@ import numpy as np
 
 from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.utils.config import load_config
+from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.errors import UserError
 
 from .image_detector import Detected, ImageDetector, Reader, check_size
@@ -201,10 +202,12 @@ class OnnxDetector(ImageDetector):
 
 
 def _read_spec(config: str, cfg_options: Sequence[str] | None) -> dict:
-    spec = load_config(config, cfg_options).get("onnx_detector")
+    cfg = load_config(config, cfg_options)
+    spec = cfg.get("onnx_detector")
     if spec is None:
         raise UserError(
-            f"{config}: not an ONNX detector's config: it lacks 'onnx_detector' (see configs/onnx)"
+            f"{config}: not an ONNX detector's config, it is {kind_of(cfg)}: it lacks 'onnx_detector' (see "
+            "configs/onnx)"
         )
     spec = spec.to_dict()
     for key in ("input", "output", "classes"):
