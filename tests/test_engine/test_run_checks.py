@@ -107,7 +107,7 @@ def test_all_missing_and_unreadable_images_are_counted(tmp_path):
     paths = [str(tmp_path / name) for name in ("0.png", "1.png", "a.png", "b.png", "4.png", "5.jpg")]
     for seconds in (None, 20.0, -1.0):
         found = {str(f): f for f in survey_images(paths, seconds=seconds).findings(tmp_path)}
-        (missing,) = (f for text, f in found.items() if "no such file" in text)
+        (missing,) = (f for text, f in found.items() if "that is missing" in text)
         assert missing.count == 2 and {"a.png", "b.png"} <= {Path(p).name for p in missing.item.split(", ")}
         broken = [f for f in found.values() if f.severity == "error" and f is not missing]
         notes = [f.count for f in found.values() if f.severity == "note"]
