@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from .case import Case, Run
-from .running import ROOT, load_main, prepare_process, run_command, run_forked
+from .running import ROOT, prepare_process, run_command, run_forked
 from .targets.target import Target
 from .verdict import FAILURES, OUTCOMES, RIGHT, Verdict, sort_out
 
@@ -60,13 +60,17 @@ class Session:
             for module in target.imports:
                 with contextlib.suppress(ModuleNotFoundError):  # the tool's own message, where it needs it
                     importlib.import_module(module)
-            self._mains[target.name] = load_main(target.tool)
+            self.use(target.name, target.load())
         prepare_process()
         for target in self.targets.values():
             target.prepare(self._base(target))
             result, run = self.run(target.name, 0)
             if result.outcome != RIGHT:
                 raise RuntimeError(f"{target.name}: {result.outcome} on its sound input: {result.reason}\n{run.output}")
+
+    def use(self, tool: str, main: Callable[[], None]) -> None:
+        """Puts a ``main`` in the place of a target's tool."""
+        self._mains[tool] = main
 
     def run(self, tool: str, number: int, command_line: bool = False, keep: bool = False) -> tuple[Result, Run]:
         """One case; number 0 is the sound input.

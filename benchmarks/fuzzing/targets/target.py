@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ..case import Case, Run
 from ..file_damage import damage_file, damage_image
 from ..json_damage import damage_json
+from ..running import load_main
 from ..text_damage import damage_lines, damage_text
 from ..verdict import Account
 
@@ -25,6 +26,10 @@ class Target:
     name: str
     tool: str
     imports: Sequence[str] = ()
+
+    def load(self) -> Callable[[], None]:
+        """The tool's ``main``."""
+        return load_main(self.tool)
 
     def prepare(self, base: Path) -> None:
         """Writes the sound input, once a session."""
@@ -66,5 +71,5 @@ def damage_some(case: Case, kinds: dict[str, Sequence[str]], most: int = 3) -> N
             continue
         try:
             case.damages.append(rng.choice(KINDS[kind])(rng.choice(files), rng))
-        except (ValueError, OSError):  # the file was damaged beyond this kind before
+        except Exception:  # an earlier damage left nothing that this kind could change
             case.damages.append("the same file again")

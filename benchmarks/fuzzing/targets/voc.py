@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..case import Case, Run
-from ..reading import IMAGE_SUFFIXES, corners, find_files, near, read_coco
+from ..reading import IMAGE_SUFFIXES, find_files, is_number, near, read_coco, sound_box
 from ..verdict import Account
 from .target import KINDS, Target, damage_some
 from .worlds import CLASSES, OBJECTS, SIZE, write_image
@@ -77,66 +78,73 @@ class VocToCoco(Target):
 
     def judge(self, case: Case, run: Run) -> Account:
         account, written = Account(), converted(case.out)
-        trees = {path: read_objects(path) for path in find_files(case.source / "Annotations", ".xml")}
-        for path, objects in trees.items():
-            images = [name for name in written if Path(name).stem in (path.stem, objects.stem)]
-            if not images:
-                account.lose(f"{path.name}", path.name, path.stem)
-                continue
-            came = [box for name in images for box in written[name]]
-            compare_objects(account, path.name, objects.boxes, came, run.output)
-        readable = find_files(case.source / "JPEGImages", *IMAGE_SUFFIXES)
-        for path in readable:
-            if not any(Path(name).stem == path.stem for name in written):
+        xmls = find_files(case.source / "Annotations", ".xml")
+        held = 0
+        for path in xmls:
+            objects, image_stem = read_objects(path)
+            held += len(objects)
+            images = [image for name, image in written.items() if Path(name).stem in (path.stem, image_stem)]
+            if images:
+                compare_objects(account, path.name, objects, images)
+            else:
+                account.lose(path.name, path.name, path.stem)
+        stems = {Path(name).stem for name in written} | {path.stem for path in xmls}
+        for path in find_files(case.source / "JPEGImages", *IMAGE_SUFFIXES):
+            if path.stem not in stems:
                 account.lose(f"image {path.name}", path.name, path.stem)
-        nothing_left(account, written, sum(len(one.boxes) for one in trees.values()))
+        nothing_left(account, written, held)
         return account
 
 
-class read_objects:  # noqa: N801  a reader that keeps what it read
-    """Objects of one XML file: ``boxes`` as (class, corners or None), and the image's ``stem``."""
-
-    def __init__(self, path: Path) -> None:
-        self.boxes, self.stem = [], path.stem
-        try:
-            root = ElementTree.parse(path).getroot()
-        except (OSError, SyntaxError, ValueError, LookupError):
-            return
-        self.stem = Path((root.findtext("filename") or path.stem).strip().replace("\\", "/")).stem
-        for one in root.iter("object"):
-            self.boxes.append(((one.findtext("name") or "").strip(), _corners(one.find("bndbox"))))
+def read_objects(path: Path) -> tuple[list[tuple[str, tuple | None]], str]:
+    """(class, corners or None) of each object of an XML file, and the stem of the image that it names."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, SyntaxError, ValueError, LookupError):
+        return [], path.stem
+    stem = Path((root.findtext("filename") or path.stem).strip().replace("\\", "/")).stem
+    return [((one.findtext("name") or "").strip(), _corners(one.find("bndbox"))) for one in root.iter("object")], stem
 
 
 def _corners(node) -> tuple | None:
     try:
-        x1, y1, x2, y2 = (float(node.findtext(tag)) for tag in ("xmin", "ymin", "xmax", "ymax"))
+        box = tuple(float(node.findtext(tag)) for tag in ("xmin", "ymin", "xmax", "ymax"))
     except (AttributeError, TypeError, ValueError):
         return None
-    box = max(x1, 0), max(y1, 0), min(x2, SIZE[0]), min(y2, SIZE[1])
-    return box if box[0] < box[2] and box[1] < box[3] else None
+    return box if all(map(is_number, box)) else None
 
 
-def converted(out: Path) -> dict[str, list[tuple[str, tuple]]]:
-    """File name -> (class, corners) of all splits that a converter wrote; an image counts once."""
-    images: dict[str, dict] = {}
+@dataclass
+class Converted:
+    """An image that a converter wrote: its size in pixels, and (class, corners) of its objects."""
+
+    size: tuple[int, int]
+    objects: list[tuple[str, tuple]]
+
+
+def converted(out: Path) -> dict[str, Converted]:
+    """File name -> image, of all splits that a converter wrote; an image of several splits counts once."""
+    images: dict[str, Converted] = {}
     for path in sorted((out / "annotations").glob("*.json")):
         coco = read_coco(path)
         for image_id, image in coco.images.items():
-            objects = images.setdefault(image["file_name"], {})
-            objects.update({one["id"]: (coco.names[one["category_id"]], box) for one, box in coco.objects_of(image_id)})
-    return {name: list(objects.values()) for name, objects in images.items()}
+            objects = [(coco.names[one["category_id"]], box) for one, box in coco.objects_of(image_id)]
+            images[image["file_name"]] = Converted((image["width"], image["height"]), objects)
+    return images
 
 
-def compare_objects(account: Account, where: str, held: Iterable, came: list, output: str) -> None:
+def compare_objects(account: Account, where: str, held: Iterable, images: Sequence[Converted]) -> None:
     """Objects of one label file beside those that came out: none invented, each missing one said.
 
     Args:
-        held: (class, corners or None) in the file.
-        came: (class, corners) of its image.
+        held: (class, corners in pixels or None) in the file.
+        images: that it belongs to.
     """
-    left = list(came)
+    left = [one for image in images for one in image.objects]
+    width, height = images[0].size
     for name, box in held:
-        match = next((k for k, (n, b) in enumerate(left) if box and n == name and near(b, box)), None)
+        inside = box and sound_box([box[0], box[1], box[2] - box[0], box[3] - box[1]], width, height)
+        match = next((k for k, (n, b) in enumerate(left) if inside and n == name and near(b, inside)), None)
         if match is None:
             account.lose(f"an object of {where}", where)
         else:
@@ -147,5 +155,5 @@ def compare_objects(account: Account, where: str, held: Iterable, came: list, ou
 
 def nothing_left(account: Account, written: dict, held: int) -> None:
     """Exit status 0 with no object at all, though the input has some, is a loss whatever was counted."""
-    if held and not any(written.values()):
+    if held and not any(image.objects for image in written.values()):
         account.wrong.append(f"exit status 0 with 0 objects, the input has {held}")

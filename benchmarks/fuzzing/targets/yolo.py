@@ -51,17 +51,19 @@ class YoloToCoco(Target):
     def judge(self, case: Case, run: Run) -> Account:
         account, written = Account(), converted(case.out)
         names = _names(case.source / "data.yaml")
-        stems = {Path(name).stem for name in written}
+        labels = find_files(case.source / "labels", ".txt")
         held = 0
-        for path in find_files(case.source / "labels", ".txt"):
+        for path in labels:
             rows = read_rows(path, names)
             held += len(rows)
-            if path.stem not in stems:
-                if rows:
-                    account.lose(path.name, path.name, path.stem)
-                continue
-            came = [box for name, boxes in written.items() if Path(name).stem == path.stem for box in boxes]
-            compare_objects(account, path.name, rows, came, run.output)
+            images = [image for name, image in written.items() if Path(name).stem == path.stem]
+            if images:
+                scale = (*images[0].size, *images[0].size)
+                pixels = [(name, box and tuple(v * side for v, side in zip(box, scale))) for name, box in rows]
+                compare_objects(account, path.name, pixels, images)
+            else:
+                account.lose(path.name, path.name, path.stem)
+        stems = {Path(name).stem for name in written} | {path.stem for path in labels}
         for path in find_files(case.source / "images", *IMAGE_SUFFIXES):
             if path.stem not in stems:
                 account.lose(f"image {path.name}", path.name, path.stem)
@@ -70,7 +72,7 @@ class YoloToCoco(Target):
 
 
 def read_rows(path: Path, names: dict[int, str]) -> list[tuple[str, tuple | None]]:
-    """(class, corners or None) of every row with text in it; a row that is there twice counts once."""
+    """(class, corners in shares or None) of every row with text in it; a row that is there twice counts once."""
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError):
@@ -95,8 +97,7 @@ def _box(values: list[float]) -> tuple | None:
         x1, y1, x2, y2 = min(values[::2]), min(values[1::2]), max(values[::2]), max(values[1::2])
     else:
         return None
-    x1, y1, x2, y2 = max(x1, 0), max(y1, 0), min(x2, 1), min(y2, 1)
-    return (x1 * SIZE[0], y1 * SIZE[1], x2 * SIZE[0], y2 * SIZE[1]) if x1 < x2 and y1 < y2 else None
+    return x1, y1, x2, y2
 
 
 def _names(path: Path) -> dict[int, str]:
