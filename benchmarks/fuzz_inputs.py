@@ -32,8 +32,12 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=200, metavar="N", help="cases in all, default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="other seeds make other cases, default: %(default)s")
+    parser.add_argument(
+        "--count", type=int, default=200, metavar="N", help="cases in all, default: %(default)s"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="other seeds make other cases, default: %(default)s"
+    )
     parser.add_argument("--tool", nargs="+", metavar="NAME", help="only these, default: all")
     parser.add_argument(
         "--command-line", type=int, default=0, metavar="K", help="cases of each tool by its command line too"
@@ -58,14 +62,21 @@ def main() -> int:
         folder = Path(name) if args.keep is None else args.keep.absolute()
         session = Session([TARGETS[name] for name in dict.fromkeys(wanted)], folder, args.seed)
         session.prepare()
-        print(f"{len(session.targets)} tools are right on their sound inputs, {time.monotonic() - begin:.0f} s", flush=True)
+        print(
+            f"{len(session.targets)} tools are right on their sound inputs, {time.monotonic() - begin:.0f} s",
+            flush=True,
+        )
         if args.only:
             results = []
             for name in args.only:
                 tool, number = name.split(":")
-                result, run = session.run(tool, int(number), args.command_line > 0, keep=args.keep is not None)
+                result, run = session.run(
+                    tool, int(number), args.command_line > 0, keep=args.keep is not None
+                )
                 results.append(result)
-                print(f"\n{run.output}\n{name}: {result.outcome}: {result.reason}\ndamage: {'; '.join(result.damages)}")
+                print(
+                    f"\n{run.output}\n{name}: {result.outcome}: {result.reason}\ndamage: {'; '.join(result.damages)}"
+                )
         else:
             results = run_all(session, args.count, args.command_line)
     minutes = (time.monotonic() - begin) / 60

@@ -106,7 +106,9 @@ def _open(path: Path):
 
 def _mode(path: Path, rng) -> str:
     image = _open(path)
-    mode = rng.choice(["L", "CMYK"] if path.suffix.lower() in (".jpg", ".jpeg") else ["L", "P", "RGBA", "LA", "1"])
+    mode = rng.choice(
+        ["L", "CMYK"] if path.suffix.lower() in (".jpg", ".jpeg") else ["L", "P", "RGBA", "LA", "1"]
+    )
     _saved(path, image.convert(mode))
     return f"mode {mode}"
 
@@ -132,7 +134,9 @@ def _turned(path: Path, rng) -> str:
 
 def _resized(path: Path, rng) -> str:
     image = _open(path)
-    size = rng.choice([(image.height, image.width), (image.width // 2, image.height // 2), (image.width + 1, 7)])
+    size = rng.choice(
+        [(image.height, image.width), (image.width // 2, image.height // 2), (image.width + 1, 7)]
+    )
     _saved(path, image.resize(size))
     return f"of {size[0]} x {size[1]} pixels"
 

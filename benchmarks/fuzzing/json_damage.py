@@ -24,7 +24,7 @@ def damage_json(path: Path, rng: random.Random) -> str:
 
 def damage_value(data: dict | list, rng: random.Random) -> str:
     """Changes one thing in a json value, in place; returns what, in words."""
-    if isinstance(data, dict) and isinstance(data.get("annotations"), list) and rng.random() < 0.45:
+    if isinstance(data, dict) and isinstance(data.get("annotations"), list) and rng.random() < 0.6:
         said = rng.choice(_COCO)(data, rng)
         if said:
             return said
@@ -209,7 +209,14 @@ def _sizes(data, rng) -> str:
     some = images if rng.random() < 0.5 else images[:1]
     for one in some:
         one["width"], one["height"] = rng.choice(
-            [(one.get("height"), one.get("width")), (0, 0), (-64, 48), (10**6, 10**6), (64.0, 48.0), (63.5, 48)]
+            [
+                (one.get("height"), one.get("width")),
+                (0, 0),
+                (-64, 48),
+                (10**6, 10**6),
+                (64.0, 48.0),
+                (63.5, 48),
+            ]
         )
     return f"sizes of {len(some)} images {some[0].get('width') if some else None!r} x ..."
 

@@ -42,7 +42,9 @@ class Coco:
 
     def objects_of(self, image_id) -> list[tuple[dict, tuple]]:
         """(annotation, box) of an image's sound objects, crowds among them."""
-        return [(self.entries[k], box) for k, box in self.boxes.items() if self.entries[k]["image_id"] == image_id]
+        return [
+            (self.entries[k], box) for k, box in self.boxes.items() if self.entries[k]["image_id"] == image_id
+        ]
 
 
 def read_coco(*paths: Path) -> Coco:
@@ -51,7 +53,10 @@ def read_coco(*paths: Path) -> Coco:
     for path in paths:
         data = read_json(path)
         data = data if isinstance(data, dict) else {}
-        lists = {key: data.get(key) if isinstance(data.get(key), list) else [] for key in ("images", "annotations", "categories")}
+        lists = {
+            key: data.get(key) if isinstance(data.get(key), list) else []
+            for key in ("images", "annotations", "categories")
+        }
         for image in lists["images"]:
             known = isinstance(image, dict) and _is_id(image.get("id")) and image["id"] in coco.images
             coco.image_entries += not known
@@ -125,7 +130,9 @@ def picture(path: Path):
 
 def find_files(folder: Path, *suffixes: str) -> list[Path]:
     """Files below a folder whose suffix, in any case, is one of these."""
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in suffixes and (p.is_file() or p.is_symlink()))
+    return sorted(
+        p for p in folder.rglob("*") if p.suffix.lower() in suffixes and (p.is_file() or p.is_symlink())
+    )
 
 
 def equation_2(box, category, detections, nameable, gamma=0.3, beta=0.5) -> str | None:
@@ -158,12 +165,17 @@ def average_precision(coco: Coco, image_ids, found, names=None) -> float | None:
     from pycocotools.cocoeval import COCOeval
 
     numbers = {image_id: k for k, image_id in enumerate(image_ids, 1)}
-    classes = {name: k for k, name in enumerate(sorted(set(coco.names.values()) & set(names or coco.names.values())), 1)}
+    classes = {
+        name: k
+        for k, name in enumerate(sorted(set(coco.names.values()) & set(names or coco.names.values())), 1)
+    }
     truth = []
     for image_id in numbers:
         for one, box in coco.objects_of(image_id):
             if coco.names[one["category_id"]] in classes and not one.get("ignore"):
-                truth.append(_row(len(truth) + 1, numbers[image_id], classes[coco.names[one["category_id"]]], box, one))
+                truth.append(
+                    _row(len(truth) + 1, numbers[image_id], classes[coco.names[one["category_id"]]], box, one)
+                )
     if not any(not row["iscrowd"] for row in truth):
         return None
     results = [
@@ -173,8 +185,13 @@ def average_precision(coco: Coco, image_ids, found, names=None) -> float | None:
     ]
     with contextlib.redirect_stdout(io.StringIO()):
         truth_index, found_index = COCO(), COCO()
-        base = dict(images=[dict(id=k) for k in numbers.values()], categories=[dict(id=k) for k in classes.values()])
-        truth_index.dataset, found_index.dataset = dict(base, annotations=truth), dict(base, annotations=results)
+        base = dict(
+            images=[dict(id=k) for k in numbers.values()], categories=[dict(id=k) for k in classes.values()]
+        )
+        truth_index.dataset, found_index.dataset = (
+            dict(base, annotations=truth),
+            dict(base, annotations=results),
+        )
         truth_index.createIndex(), found_index.createIndex()
         evaluator = COCOeval(truth_index, found_index, "bbox")
         evaluator.evaluate(), evaluator.accumulate(), evaluator.summarize()

@@ -21,7 +21,9 @@ class RecordingDetector(BaseDetector):
         found: (label, x1, y1, x2, y2) that it says of every image, with score 0.9.
     """
 
-    def __init__(self, record: str, found: Sequence[Sequence[float]], data_preprocessor=None, init_cfg=None) -> None:
+    def __init__(
+        self, record: str, found: Sequence[Sequence[float]], data_preprocessor=None, init_cfg=None
+    ) -> None:
         super().__init__(data_preprocessor=data_preprocessor, init_cfg=init_cfg)
         self.weight = torch.nn.Parameter(torch.zeros(1))
         self.record, self.found = record, found

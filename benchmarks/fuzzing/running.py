@@ -101,7 +101,9 @@ def _in_child(main, arguments: list[str], folder: Path, log: Path) -> None:
         nothing = os.open(os.devnull, os.O_RDONLY)
         for source, target in ((nothing, 0), (sink, 1), (sink, 2)):
             os.dup2(source, target)
-        sys.stdout, sys.stderr = (open(fd, "w", encoding="utf-8", errors="replace", closefd=False) for fd in (1, 2))
+        sys.stdout, sys.stderr = (
+            open(fd, "w", encoding="utf-8", errors="replace", closefd=False) for fd in (1, 2)
+        )
         os.chdir(folder)
         sys.argv = ["tool", *arguments]
         from detdiffusion.utils.cli import run_main

@@ -96,7 +96,8 @@ def _names(case: Case) -> set[str]:
 
 def _last_line(run: Run) -> str:
     lines = [line.strip() for line in run.output.splitlines() if line.strip()]
-    places = re.findall(r'File ".*?([\w]+/[\w]+\.py)", line (\d+), in (\w+)', run.output)
-    own = [p for p in places if "site-packages" not in p[0]]
-    where = " <- ".join(f"{file}:{line} {name}" for file, line, name in reversed(own[-2:]))
-    return f"status {run.status}: {lines[-1][:160] if lines else 'no output'}" + (f" ({where})" if where else "")
+    places = re.findall(r'File "[^"]*?/((?:detdiffusion|tools)/[^"]*)", line (\d+), in (\w+)', run.output)
+    where = " <- ".join(f"{file}:{line} {name}" for file, line, name in reversed(places[-2:]))
+    return f"status {run.status}: {lines[-1][:160] if lines else 'no output'}" + (
+        f" ({where})" if where else ""
+    )

@@ -147,7 +147,10 @@ def test_a_constant_model_runs(tmp_path):
     runtime = pytest.importorskip("onnxruntime")
     import numpy as np
 
-    arrays = {"dets": np.arange(300, dtype=np.float32).reshape(1, 60, 5), "labels": np.array([[300, -1]], np.int64)}
+    arrays = {
+        "dets": np.arange(300, dtype=np.float32).reshape(1, 60, 5),
+        "labels": np.array([[300, -1]], np.int64),
+    }
     write_constant_model(tmp_path / "m.onnx", arrays, ("n", 3, 8, 8), "float16")
     session = runtime.InferenceSession(str(tmp_path / "m.onnx"), providers=["CPUExecutionProvider"])
     (one,) = session.get_inputs()

@@ -14,7 +14,14 @@ from ..verdict import Account, printed_counts
 from .target import Target, damage_some
 from .worlds import CLASSES, OBJECTS, SIZE, coco, write_json, write_set
 
-_IMPORTS = ("detdiffusion.perception.extraction", "matplotlib.pyplot", "onnxruntime", "torchvision.ops", "cv2", "tqdm")
+_IMPORTS = (
+    "detdiffusion.perception.extraction",
+    "matplotlib.pyplot",
+    "onnxruntime",
+    "torchvision.ops",
+    "cv2",
+    "tqdm",
+)
 
 
 class PredictionAttributes(Target):
@@ -31,7 +38,12 @@ class PredictionAttributes(Target):
                 continue  # the tree has no name in the detector, every fourth object is not found
             x, y, w, h = one["bbox"]
             found.append(
-                dict(image_id=one["image_id"], category_id=one["category_id"], bbox=[x + 1, y + 1, w, h], score=0.9 if k % 3 else 0.2)
+                dict(
+                    image_id=one["image_id"],
+                    category_id=one["category_id"],
+                    bbox=[x + 1, y + 1, w, h],
+                    score=0.9 if k % 3 else 0.2,
+                )
             )
         write_json(base / "results.json", found)
 
@@ -139,7 +151,9 @@ class OnnxAttributes(Target):
         if case.rng.random() < 0.5:
             self._damage_outputs(case)
         if not case.damages or case.rng.random() < 0.5:
-            damage_some(case, {"json": ["instances.json"], "image": ["images/*"] * 2, "text": ["model.py"]}, 2)
+            damage_some(
+                case, {"json": ["instances.json"], "image": ["images/*"] * 2, "text": ["model.py"]}, 2
+            )
 
     def _damage_outputs(self, case: Case) -> None:
         """Another model in the place of the sound one, and in ``meaning.json`` what its rows mean."""
@@ -193,7 +207,11 @@ class OnnxAttributes(Target):
         write_onnx_detector(case.source, dets, labels, **options)
         case.damages.append(f"model.onnx: {way}")
         unsound = way in ways and way not in ("low scores", "negative labels")
-        rows = [] if way in ("no rows", "negative labels") else [[c, 0.9] for c in map(list, map(corners, (o[1:] for o in OBJECTS[:2])))]
+        rows = (
+            []
+            if way in ("no rows", "negative labels")
+            else [[c, 0.9] for c in map(list, map(corners, (o[1:] for o in OBJECTS[:2])))]
+        )
         if way == "low scores":
             rows = [[rows[0][0], 0.31], [rows[1][0], 0.29]]
         (case.source / "meaning.json").write_text(json.dumps(dict(unsound=unsound, way=way, rows=rows)))
@@ -234,4 +252,6 @@ def _model_classes(case: Case) -> list[str]:
 
 
 def _clipped(rows) -> list:
-    return [(sound_box([b[0], b[1], b[2] - b[0], b[3] - b[1]], *SIZE) or (0, 0, 0, 0), score) for b, score in rows]
+    return [
+        (sound_box([b[0], b[1], b[2] - b[0], b[3] - b[1]], *SIZE) or (0, 0, 0, 0), score) for b, score in rows
+    ]

@@ -24,7 +24,9 @@ def damage_checkpoint(path: Path, rng) -> str:
         "all NaN": lambda: [state[n].fill_(float("nan")) for n in names],
         "missing": lambda: state.pop(name),
         "transposed": lambda: state.__setitem__(name, state[name].unsqueeze(0)),
-        "of one value more": lambda: state.__setitem__(name, torch.cat([state[name].view(-1), torch.zeros(1)])),
+        "of one value more": lambda: state.__setitem__(
+            name, torch.cat([state[name].view(-1), torch.zeros(1)])
+        ),
         "as integers": lambda: state.__setitem__(name, state[name].long()),
         "in half precision": lambda: state.__setitem__(name, state[name].half()),
         "complex": lambda: state.__setitem__(name, state[name] + 0j),
@@ -33,7 +35,9 @@ def damage_checkpoint(path: Path, rng) -> str:
         "None": lambda: state.__setitem__(name, None),
         "renamed": lambda: state.__setitem__("model." + name, state.pop(name)),
         "under a number": lambda: state.__setitem__(7, state.pop(name)),
-        "with 'module.' in front": lambda: [state.__setitem__("module." + n, state.pop(n)) for n in list(state)],
+        "with 'module.' in front": lambda: [
+            state.__setitem__("module." + n, state.pop(n)) for n in list(state)
+        ],
         "one too many": lambda: state.__setitem__("unet.extra", torch.zeros(2)),
     }
     whole = {
@@ -87,9 +91,15 @@ class ToDiffusers(Target):
         written = load_file(case.out / "unet/diffusion_pytorch_model.safetensors")
         for name, tensor in written.items():
             held = state.get(f"unet.{name}")
-            if not isinstance(held, torch.Tensor) or not torch.allclose(held.float(), tensor.float(), equal_nan=True):
+            if not isinstance(held, torch.Tensor) or not torch.allclose(
+                held.float(), tensor.float(), equal_nan=True
+            ):
                 account.wrong.append(f"unet.{name} is not that of the checkpoint")
-        broken = [n for n, v in state.items() if isinstance(v, torch.Tensor) and v.is_floating_point() and not v.isfinite().all()]
+        broken = [
+            n
+            for n, v in state.items()
+            if isinstance(v, torch.Tensor) and v.is_floating_point() and not v.isfinite().all()
+        ]
         if broken:
             account.wrong.append(f"exported with {broken[0]} not finite")
         return account

@@ -92,7 +92,14 @@ class TrainDetector(Target):
                 account.wrong.append(f"image id {image_id} is trained on, but {path.name} cannot be read")
             came = seen.pop(image_id)
             for one, box in held:
-                match = next((k for k, (n, b) in enumerate(came) if names[n] == source.names[one["category_id"]] and near(b, box)), None)
+                match = next(
+                    (
+                        k
+                        for k, (n, b) in enumerate(came)
+                        if names[n] == source.names[one["category_id"]] and near(b, box)
+                    ),
+                    None,
+                )
                 if match is None:
                     account.lose(f"annotation id {one.get('id')}")
                 else:
@@ -116,7 +123,13 @@ class TestDetector(Target):
         import torch
 
         write_set(base, 4)
-        torch.save(dict(state_dict=dict(weight=torch.zeros(1)), meta=dict(dataset_meta=dict(classes=tuple(CLASSES.values())))), base / "weights.pth")
+        torch.save(
+            dict(
+                state_dict=dict(weight=torch.zeros(1)),
+                meta=dict(dataset_meta=dict(classes=tuple(CLASSES.values()))),
+            ),
+            base / "weights.pth",
+        )
 
     def damage(self, case: Case) -> None:
         damage_some(case, {"json": ["instances.json"] * 3, "image": ["images/*"]})
@@ -128,7 +141,9 @@ class TestDetector(Target):
 
     def judge(self, case: Case, run: Run) -> Account:
         account, source = Account(counted=_left_out(run.output)), read_coco(case.source / "instances.json")
-        metrics = {key.rpartition("/")[2]: value for key, value in read_json(case.out / "metrics.json").items()}
+        metrics = {
+            key.rpartition("/")[2]: value for key, value in read_json(case.out / "metrics.json").items()
+        }
         right = average_precision(source, list(source.images), found_on(source.images), set(CLASSES.values()))
         if right is not None:
             compare_ap(account, "AP", metrics.get("bbox_mAP", -1.0), right)

@@ -47,7 +47,9 @@ def write_layouts(base: Path, images: int = 4) -> None:
     stuff = dict(
         images=things["images"],
         annotations=[
-            dict(id=1000 + k, image_id=k, category_id=100, bbox=[0.0, 0.0, 64.0, 20.0], area=1280.0, iscrowd=0)
+            dict(
+                id=1000 + k, image_id=k, category_id=100, bbox=[0.0, 0.0, 64.0, 20.0], area=1280.0, iscrowd=0
+            )
             for k in range(1, images + 1)
         ],
         categories=[dict(id=100, name="sky")],
@@ -56,7 +58,9 @@ def write_layouts(base: Path, images: int = 4) -> None:
     write_json(base / "stuff.json", stuff)
     attributes = {str(a["id"]): ("easy", "hard")[a["id"] % 2] for a in things["annotations"]}
     attributes.update({str(a["id"]): "background" for a in stuff["annotations"]})
-    write_json(base / "attributes.json", dict(info=dict(nameable=list(CLASSES.values())), attributes=attributes))
+    write_json(
+        base / "attributes.json", dict(info=dict(nameable=list(CLASSES.values())), attributes=attributes)
+    )
 
 
 class Generate(Target):
@@ -92,15 +96,21 @@ class Generate(Target):
                 continue
             image = of_source.pop(image_id)
             came = [a for a in drawn.entries if a["image_id"] == image["id"]]
-            ids = {a["source_annotation_id"] for a in came} | {a["source_annotation_id"] for a in image.get("not_prompted", ())}
+            ids = {a["source_annotation_id"] for a in came} | {
+                a["source_annotation_id"] for a in image.get("not_prompted", ())
+            }
             for one in source.entries:
                 if isinstance(one, dict) and one.get("image_id") == image_id and one.get("id") not in ids:
                     account.lose(f"annotation id {one.get('id')}")
             for key in ids - {one["id"] for one in wanted}:
-                account.wrong.append(f"layout {image_id} shows annotation id {key}, which is no sound object of it")
+                account.wrong.append(
+                    f"layout {image_id} shows annotation id {key}, which is no sound object of it"
+                )
             for a in came:
                 if a["attribute"] != attributes.get(str(a["source_annotation_id"])):
-                    account.wrong.append(f"annotation id {a['source_annotation_id']} is drawn {a['attribute']}")
+                    account.wrong.append(
+                        f"annotation id {a['source_annotation_id']} is drawn {a['attribute']}"
+                    )
             path = case.out / "images" / image["file_name"]
             if picture(path) is None:
                 account.wrong.append(f"{path.name} is no image")
@@ -126,7 +136,12 @@ def prompted(source: Coco, image_id) -> list[dict]:
     kept = []
     for one, (x1, y1, x2, y2) in source.objects_of(image_id):
         large = (x2 - x1) * (y2 - y1) > _TINY_LAYOUTS * image["width"] * image["height"]
-        if large and not one.get("iscrowd") and not one.get("ignore") and source.names[one["category_id"]] != "other":
+        if (
+            large
+            and not one.get("iscrowd")
+            and not one.get("ignore")
+            and source.names[one["category_id"]] != "other"
+        ):
             kept.append(one)
     return kept
 
@@ -214,7 +229,9 @@ class ContinueSet(Target):
             by_id = {one.get("id"): one for one in theirs}
             for one in ours:
                 if by_id.get(one.get("id"), one) != one:
-                    account.wrong.append(f"{what}: {_difference(one, by_id[one['id']])} of id {one.get('id')}")
+                    account.wrong.append(
+                        f"{what}: {_difference(one, by_id[one['id']])} of id {one.get('id')}"
+                    )
         if len(coco.entries) != len(whole.entries):
             account.wrong.append(f"{len(coco.entries)} annotations in place of {len(whole.entries)}")
         return account

@@ -45,10 +45,18 @@ class CompareTrainability(Target):
                 })  # fmt: skip
             (folder / "scalars.json").write_text("\n".join(map(json.dumps, lines)) + "\n")
             ann = base / "train.json"
-            ann.write_text(json.dumps(dict(images=[], annotations=[], categories=[dict(id=1, name="ball"), dict(id=2, name="pine tree")])))
+            ann.write_text(
+                json.dumps(
+                    dict(
+                        images=[],
+                        annotations=[],
+                        categories=[dict(id=1, name="ball"), dict(id=2, name="pine tree")],
+                    )
+                )
+            )
             (folder / "config.py").write_text(
-                f"model = dict(type='mmdet.ATSS')\nrandomness = dict(seed=0)\n"
-                f"val_dataloader = dict(dataset=dict(ann_file='val.json'))\n"
+                "model = dict(type='mmdet.ATSS')\nrandomness = dict(seed=0)\n"
+                "val_dataloader = dict(dataset=dict(ann_file='val.json'))\n"
             )
 
     def damage(self, case: Case) -> None:

@@ -36,7 +36,13 @@ class StuffMaps(Target):
         damage_some(case, {"json": ["instances.json"], "image": ["maps/*"]})
 
     def arguments(self, case: Case) -> list[str]:
-        return [str(case.source / "maps"), "--instances", str(case.source / "instances.json"), "--out", str(case.out / "stuff.json")]
+        return [
+            str(case.source / "maps"),
+            "--instances",
+            str(case.source / "instances.json"),
+            "--out",
+            str(case.out / "stuff.json"),
+        ]
 
     def judge(self, case: Case, run: Run) -> Account:
         account = Account(counted=sum(map(int, re.findall(r"(?:without|no)[\w ]*: (\d+)", run.output))))

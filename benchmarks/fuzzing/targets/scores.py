@@ -11,7 +11,7 @@ from ..reading import IMAGE_SUFFIXES, average_precision, corners, picture, read_
 from ..verdict import Account, printed_counts
 from .attributes import sound_outputs, write_onnx_detector
 from .target import Target, damage_some
-from .worlds import CLASSES, OBJECTS, SIZE, write_image, write_json, write_set
+from .worlds import CLASSES, OBJECTS, write_image, write_json, write_set
 
 _IMPORTS = (
     "detdiffusion.apis.fidelity", "detdiffusion.apis.fidelity_report", "detdiffusion.apis.yolo_score",
@@ -47,7 +47,11 @@ class Fidelity(Target):
         write_json(base / "set/annotations.json", data)
 
     def damage(self, case: Case) -> None:
-        damage_some(case, {"json": ["instances.json", "set/annotations.json"], "image": ["images/*", "set/images/*"]}, 2)
+        damage_some(
+            case,
+            {"json": ["instances.json", "set/annotations.json"], "image": ["images/*", "set/images/*"]},
+            2,
+        )
 
     def arguments(self, case: Case) -> list[str]:
         s = case.source
@@ -66,7 +70,9 @@ class Fidelity(Target):
         for image_id in set(drawn.images) - set(known):
             account.lose(f"image id {image_id} of the set")
         names = set(CLASSES.values())
-        compare_ap(account, "set", rows["set"]["bbox_mAP"], average_precision(drawn, known, found_on(known), names))
+        compare_ap(
+            account, "set", rows["set"]["bbox_mAP"], average_precision(drawn, known, found_on(known), names)
+        )
         layouts = list(dict.fromkeys(drawn.images[i]["source_image_id"] for i in known))
         right = average_precision(real, layouts, found_on(layouts), names)
         compare_ap(account, "real", rows["real"]["bbox_mAP_full"], right)
@@ -75,7 +81,9 @@ class Fidelity(Target):
                 account.lose(f"unsound annotation {k}")
             for image_id in known if coco is drawn else layouts:
                 if picture(folder / str(coco.images[image_id].get("file_name"))) is None:
-                    account.wrong.append(f"image id {image_id} of {folder.name} is scored, but cannot be read")
+                    account.wrong.append(
+                        f"image id {image_id} of {folder.name} is scored, but cannot be read"
+                    )
         return account
 
 
@@ -86,7 +94,9 @@ class YoloScore(Target):
 
     def prepare(self, base: Path) -> None:
         data = write_set(base, 4)
-        write_onnx_detector(base, *sound_outputs([(c, x, y * 64 / 48, w, h * 64 / 48) for c, x, y, w, h in FOUND]))
+        write_onnx_detector(
+            base, *sound_outputs([(c, x, y * 64 / 48, w, h * 64 / 48) for c, x, y, w, h in FOUND])
+        )
         for image in data["images"]:
             write_image(base / "ours" / image["file_name"], image["id"])
         (base / "ids.txt").write_text("\n".join(str(image["id"]) for image in data["images"]) + "\n")
@@ -127,14 +137,22 @@ class YoloScore(Target):
         for k in range(len(source.entries) - len(source.boxes)):
             account.lose(f"unsound annotation {k}")
         for key, path in shown.items():
-            if picture(path) is None or picture(case.source / "images" / str(source.images[key]["file_name"])) is None:
+            if (
+                picture(path) is None
+                or picture(case.source / "images" / str(source.images[key]["file_name"])) is None
+            ):
                 account.wrong.append(f"{path.name} is scored, but cannot be read")
         for name in ("real", "ours"):
             row = _row(result, name)
             if row["layouts"] != len(shown):
                 account.wrong.append(f"{name}: {row['layouts']} layouts of {len(shown)}")
             else:
-                compare_ap(account, name, row["bbox_mAP"], average_precision(source, list(shown), found_on(shown), set(CLASSES.values())))
+                compare_ap(
+                    account,
+                    name,
+                    row["bbox_mAP"],
+                    average_precision(source, list(shown), found_on(shown), set(CLASSES.values())),
+                )
         return account
 
 

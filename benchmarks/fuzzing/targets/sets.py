@@ -25,7 +25,12 @@ class QualityGate(Target):
             one["attribute"] = ("easy", "hard")[one["id"] % 2]
         write_json(base / "annotations.json", data)
         found = [
-            dict(image_id=a["image_id"], category_id=a["category_id"], bbox=[a["bbox"][0] + 1, *a["bbox"][1:]], score=0.8)
+            dict(
+                image_id=a["image_id"],
+                category_id=a["category_id"],
+                bbox=[a["bbox"][0] + 1, *a["bbox"][1:]],
+                score=0.8,
+            )
             for a in data["annotations"]
             if a["id"] % 4
         ]
@@ -35,7 +40,13 @@ class QualityGate(Target):
         damage_some(case, {"json": ["annotations.json", "annotations.json", "results.json"]})
 
     def arguments(self, case: Case) -> list[str]:
-        return [str(case.source), "--predictions", str(case.source / "results.json"), "--out", str(case.out / "gated.json")]
+        return [
+            str(case.source),
+            "--predictions",
+            str(case.source / "results.json"),
+            "--out",
+            str(case.out / "gated.json"),
+        ]
 
     def judge(self, case: Case, run: Run) -> Account:
         account, source = Account(), read_coco(case.source / "annotations.json")
@@ -59,7 +70,13 @@ class QualityGate(Target):
                      if p["image_id"] == one["image_id"] and p["category_id"] == one["category_id"] and p["score"] > 0.3),
                     default=0.0,
                 )  # fmt: skip
-                if new["quality"] == "kept" and best < 0.499 or new["quality"] == "missed" and best > 0.501 and len(found) == 11:
+                if (
+                    new["quality"] == "kept"
+                    and best < 0.499
+                    or new["quality"] == "missed"
+                    and best > 0.501
+                    and len(found) == 11
+                ):
                     account.wrong.append(f"annotation {k} is {new['quality']}, its best overlap {best:.2f}")
         for _ in range(len(entries) - len(found) + sum(p["image_id"] not in source.images for p in found)):
             account.lose("a prediction")
@@ -80,7 +97,9 @@ class BrowseDataset(Target):
         write_json(base / "attributes.json", dict(info={}, attributes=attributes))
 
     def damage(self, case: Case) -> None:
-        damage_some(case, {"json": ["instances.json", "instances.json", "attributes.json"], "image": ["images/*"] * 2})
+        damage_some(
+            case, {"json": ["instances.json", "instances.json", "attributes.json"], "image": ["images/*"] * 2}
+        )
 
     def arguments(self, case: Case) -> list[str]:
         source = case.source
@@ -107,6 +126,8 @@ class BrowseDataset(Target):
         for _ in range(len(source.entries) - objects):
             account.lose("an annotation")
         if shown > len(source.images) or objects > len(source.entries):
-            account.wrong.append(f"{shown} images and {objects} annotations shown of {len(source.images)} and {len(source.entries)}")
+            account.wrong.append(
+                f"{shown} images and {objects} annotations shown of {len(source.images)} and {len(source.entries)}"
+            )
         account.counted = printed_counts(run.output)
         return account

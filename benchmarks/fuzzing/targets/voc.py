@@ -13,7 +13,20 @@ from ..verdict import Account
 from .target import KINDS, Target, damage_some
 from .worlds import CLASSES, OBJECTS, SIZE, write_image
 
-_ODD_TEXTS = ("", "nan", "1e400", "-5", "0", "12.5", "1000000", "abc", " 7 ", "ünï", "../../x.png", "C:\\a\\b.png")
+_ODD_TEXTS = (
+    "",
+    "nan",
+    "1e400",
+    "-5",
+    "0",
+    "12.5",
+    "1000000",
+    "abc",
+    " 7 ",
+    "ünï",
+    "../../x.png",
+    "C:\\a\\b.png",
+)
 
 
 def damage_xml(path: Path, rng) -> str:
@@ -71,7 +84,10 @@ class VocToCoco(Target):
         (lists / "val.txt").write_text("IMG_4\nIMG_5\n")
 
     def damage(self, case: Case) -> None:
-        damage_some(case, {"xml": ["Annotations/*.xml"] * 3, "image": ["JPEGImages/*"] * 2, "lines": ["ImageSets/Main/*"]})
+        damage_some(
+            case,
+            {"xml": ["Annotations/*.xml"] * 3, "image": ["JPEGImages/*"] * 2, "lines": ["ImageSets/Main/*"]},
+        )
 
     def arguments(self, case: Case) -> list[str]:
         return [str(case.source), "--out", str(case.out)]
@@ -103,7 +119,9 @@ def read_objects(path: Path) -> tuple[list[tuple[str, tuple | None]], str]:
     except (OSError, SyntaxError, ValueError, LookupError):
         return [], path.stem
     stem = Path((root.findtext("filename") or path.stem).strip().replace("\\", "/")).stem
-    return [((one.findtext("name") or "").strip(), _corners(one.find("bndbox"))) for one in root.iter("object")], stem
+    return [
+        ((one.findtext("name") or "").strip(), _corners(one.find("bndbox"))) for one in root.iter("object")
+    ], stem
 
 
 def _corners(node) -> tuple | None:

@@ -16,7 +16,13 @@ class YoloToCoco(Target):
     """data.yaml, lists, images and label files with boxes and polygons."""
 
     name, tool = "yolo_to_coco", "dataset_converters/yolo_to_coco.py"
-    imports = ("detdiffusion.apis.conversion", "detdiffusion.datasets.formats.yolo", "PIL.Image", "tqdm", "yaml")
+    imports = (
+        "detdiffusion.apis.conversion",
+        "detdiffusion.datasets.formats.yolo",
+        "PIL.Image",
+        "tqdm",
+        "yaml",
+    )
 
     def prepare(self, base: Path) -> None:
         order = list(CLASSES)
@@ -42,7 +48,11 @@ class YoloToCoco(Target):
     def damage(self, case: Case) -> None:
         damage_some(
             case,
-            {"lines": ["labels/*/*.txt"] * 4 + ["val.txt"], "image": ["images/*/*"] * 2, "text": ["data.yaml"]},
+            {
+                "lines": ["labels/*/*.txt"] * 4 + ["val.txt"],
+                "image": ["images/*/*"] * 2,
+                "text": ["data.yaml"],
+            },
         )
 
     def arguments(self, case: Case) -> list[str]:
@@ -59,7 +69,9 @@ class YoloToCoco(Target):
             images = [image for name, image in written.items() if Path(name).stem == path.stem]
             if images:
                 scale = (*images[0].size, *images[0].size)
-                pixels = [(name, box and tuple(v * side for v, side in zip(box, scale))) for name, box in rows]
+                pixels = [
+                    (name, box and tuple(v * side for v, side in zip(box, scale))) for name, box in rows
+                ]
                 compare_objects(account, path.name, pixels, images)
             else:
                 account.lose(path.name, path.name, path.stem)
@@ -107,4 +119,6 @@ def _names(path: Path) -> dict[int, str]:
         names = yaml.safe_load(path.read_bytes().decode("utf-8-sig"))["names"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return {}
-    return dict(names) if isinstance(names, dict) else dict(enumerate(names)) if isinstance(names, list) else {}
+    return (
+        dict(names) if isinstance(names, dict) else dict(enumerate(names)) if isinstance(names, list) else {}
+    )
