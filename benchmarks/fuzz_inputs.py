@@ -82,7 +82,9 @@ def main() -> int:
     minutes = (time.monotonic() - begin) / 60
     print(f"\n{table(results)}\n\n{minutes:.1f} minutes, seed {args.seed}")
     if args.json:
-        command = f"python benchmarks/fuzz_inputs.py --count {args.count} --seed {args.seed} --command-line {args.command_line}"
+        options = f"--count {args.count} --seed {args.seed} --command-line {args.command_line}"
+        options += f" --tool {' '.join(args.tool)}" if args.tool else ""
+        command = f"python benchmarks/fuzz_inputs.py {options}"
         write_record(args.json, record(results, command, minutes, args.seed))
     return int(any(result.outcome in FAILURES for result in results))
 

@@ -28,6 +28,8 @@ def damage_value(data: dict | list, rng: random.Random) -> str:
         said = rng.choice(_COCO)(data, rng)
         if said:
             return said
+    if isinstance(data, list) and data and rng.random() < 0.5:
+        return _results(data, rng)
     holder, key, place = _pick(data, rng)
     return rng.choice(_ANYWHERE)(holder, key, place, rng)
 
@@ -140,7 +142,7 @@ def _boxes(data, rng) -> str:
         "nested": lambda b, w, h: [b],
         "doubled": lambda b, w, h: [2 * v for v in b],
     }
-    said, share = rng.choice(sorted(ways)), rng.choice([0.15, 0.5, 1.0])
+    said, share = rng.choice(sorted(ways)), rng.choice([0.15, 0.15, 0.5, 1.0])
     count = 0
     for one in _dicts(data, "annotations"):
         image, box = images.get(one.get("image_id")), one.get("bbox")
@@ -227,4 +229,58 @@ def _empty(data, rng) -> str:
     return f"no {key}"
 
 
-_COCO = (_ids, _ids, _boxes, _boxes, _boxes, _areas, _crowds, _segmentations, _names, _sizes, _empty)
+def _harmless(data, rng) -> str:
+    """What no reader may stumble over."""
+    images, annotations = _dicts(data, "images"), _dicts(data, "annotations")
+    kind = rng.randrange(6)
+    if kind == 0:
+        for key in ("images", "annotations"):
+            rng.shuffle(data[key])
+        return "another order"
+    if kind == 1:
+        key = rng.choice(["area", "iscrowd", "segmentation"])
+        for one in annotations:
+            one.pop(key, None)
+        return f"no {key}"
+    if kind == 2:
+        for one in [*images, *annotations]:
+            one["score"], one["tags"], one["note"] = 0.5, ["a", None], "ünï ✓"
+        return "further keys"
+    if kind == 3 and images and all(type(one.get("id")) is int for one in images):
+        gone = images[0]["id"]
+        data["annotations"] = [one for one in data["annotations"] if one.get("image_id") != gone]
+        return f"image id {gone} has no objects"
+    if kind == 4:
+        for one in annotations[::3]:
+            one["ignore"] = 1
+        return "a third marked 'ignore'"
+    data.pop("info", None)
+    data["licenses"] = []
+    return "no info"
+
+
+def _results(data, rng) -> str:
+    """Of a detector's results."""
+    rows = [one for one in data if isinstance(one, dict)]
+    ways = {
+        "scores at the threshold": lambda one: one.update(score=0.3),
+        "scores 1": lambda one: one.update(score=1),
+        "scores 0": lambda one: one.update(score=0.0),
+        "boxes elsewhere": lambda one: one.update(bbox=[one["bbox"][0] + 9, *one["bbox"][1:]]),
+        "boxes over the border": lambda one: one.update(bbox=[-5.0, -5.0, 90.0, 90.0]),
+        "boxes without area": lambda one: one.update(bbox=[*one["bbox"][:2], 0, 0]),
+        "boxes normalised": lambda one: one.update(bbox=[v / 64 for v in one["bbox"]]),
+        "of another image": lambda one: one.update(image_id=10**6),
+        "of a huge image id": lambda one: one.update(image_id=2**64),
+        "further keys": lambda one: one.update(id=7, segmentation=[], area=1.0),
+    }
+    said, share = rng.choice(sorted(ways)), rng.choice([0.2, 1.0])
+    for one in rows:
+        if rng.random() < share:
+            ways[said](one)
+    return f"{'some' if share < 1 else 'all'} predictions {said}"
+
+
+_COCO = (
+    _ids, _boxes, _boxes, _boxes, _areas, _areas, _crowds, _segmentations, _names, _sizes, _empty, _harmless, _harmless,
+)  # fmt: skip

@@ -69,7 +69,7 @@ class Fidelity(Target):
         known = [i for i, image in drawn.images.items() if image.get("source_image_id") in real.images]
         for image_id in set(drawn.images) - set(known):
             account.lose(f"image id {image_id} of the set")
-        names = set(CLASSES.values())
+        names = set(CLASSES.values()) & set(real.names.values())
         compare_ap(
             account, "set", rows["set"]["bbox_mAP"], average_precision(drawn, known, found_on(known), names)
         )
@@ -113,9 +113,9 @@ class YoloScore(Target):
     def arguments(self, case: Case) -> list[str]:
         s = case.source
         return [
-            "--detector", str(s / "model.py"), str(s / "model.onnx"), "--ann", str(s / "instances.json"), "--real-images",
-            str(s / "images"), "--images", f"ours={s / 'ours'}", "--out", str(case.out), "--size", "64", "--device", "cpu",
-            *(["--ids", str(s / "ids.txt")] if self._with_ids(case) else []),
+            "--detector", str(s / "model.py"), str(s / "model.onnx"), "--ann", str(s / "instances.json"),
+            "--real-images", str(s / "images"), "--images", f"ours={s / 'ours'}", "--out", str(case.out),
+            "--size", "64", "--device", "cpu", *(["--ids", str(s / "ids.txt")] if self._with_ids(case) else []),
         ]  # fmt: skip
 
     def judge(self, case: Case, run: Run) -> Account:
@@ -164,6 +164,7 @@ def _row(result: dict, name: str) -> dict:
 
 
 def _noted(output: str) -> int:
-    """Numbers of the notes: what was left out, or belongs to nothing."""
+    """Numbers of the notes: what was left out, belongs to nothing, or is not scored."""
     found = re.findall(r"(\d+)[^.\n]*?(?:left out|belong|not in every|of other|lack)", output)
-    return sum(map(int, found))
+    scored = re.search(r"(\d+) of the annotation file's (\d+) images are scored", output)
+    return sum(map(int, found)) + (int(scored[2]) - int(scored[1]) if scored else 0)
