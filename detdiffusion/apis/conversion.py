@@ -6,12 +6,14 @@ import argparse
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from detdiffusion.utils.image_rules import add_image_options
+
 if TYPE_CHECKING:
     from detdiffusion.datasets.formats.conversion import Conversion
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--out``, ``--images``, ``--no-decode`` and ``--huge-images``."""
+    """``--out``, ``--images``, ``--no-decode`` and the rules of :mod:`~detdiffusion.utils.image_rules`."""
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the COCO set")
     parser.add_argument(
         "--images",
@@ -22,9 +24,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-decode", action="store_true", help="read image headers only: quick, misses cut-off files"
     )
-    parser.add_argument(
-        "--huge-images", action="store_true", help="read images above 179 megapixels too: wants memory"
-    )
+    add_image_options(parser)
 
 
 def write_and_report(converted: Conversion, args: argparse.Namespace) -> None:

@@ -49,8 +49,11 @@ def export_diffusers(
     from detdiffusion.registry import MODELS
     from detdiffusion.utils.checkpoint import check_finite, load_checkpoint, load_strictly
     from detdiffusion.utils.config import config_errors, load_config
+    from detdiffusion.utils.config_kind import kind_of
 
     cfg = load_config(config, cfg_options)
+    if (kind := kind_of(cfg)).startswith("a detector") or not cfg.get("model"):
+        raise UserError(f"config {config} is {kind}; a generator or an autoencoder is exported")
     init_default_scope("detdiffusion")
     with config_errors(config):
         model = MODELS.build(cfg.model)

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from detdiffusion.datasets.image_files import cut_off, refusal, unreadable
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
+from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import sha256_of
@@ -60,7 +60,11 @@ class MMDetDetector(ImageDetector):
         self.config = load_config(self.name, cfg_options)
         for key in ("model", "test_dataloader"):
             if key not in self.config:
-                raise UserError(f"{config}: not a detector's config: it lacks '{key}'")
+                raise UserError(
+                    f"{config}: not a detector's config, it is {kind_of(self.config)}: it lacks '{key}'"
+                )
+        if kind_of(self.config).startswith("a generator"):
+            raise UserError(f"{config}: not a detector's config, it is {kind_of(self.config)}")
         self._dataset_cfg = _test_dataset(self.config, self.name)
         stored = load_checkpoint(checkpoint)
         self._weights = sha256_of(checkpoint)
@@ -191,6 +195,8 @@ class MMDetDetector(ImageDetector):
     def _pipeline(self, from_array: bool = False):
         from mmcv.transforms import Compose
 
+        from detdiffusion.datasets.mmdet_images import use_one_reader
+
         steps = self._steps()
         if from_array:
             load = [s for s in steps if s["type"].rpartition(".")[2] == "LoadImageFromFile"]
@@ -198,7 +204,9 @@ class MMDetDetector(ImageDetector):
             steps = [step for step in steps if step not in load]
             steps.insert(0, dict(type="mmdet.LoadImageFromNDArray", to_float32=floats))
         with _mmdet_scope():
-            return Compose(steps)
+            pipeline = Compose(steps)
+        use_one_reader(pipeline)
+        return pipeline
 
 
 class _Images(Dataset):
@@ -217,16 +225,9 @@ class _Images(Dataset):
             pixels = self.reader(path)
             check_size(path, image, pixels.shape[1], pixels.shape[0])
             return self.pipeline(dict(img=pixels, img_id=image["id"]))
-        if cut_off(path):
-            raise refusal(path, image["id"])
-        try:
-            results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
-        except Exception as err:
-            reason = unreadable(path, image["id"])
-            if reason is None:
-                raise
-            raise reason from err
-        height, width = results["data_samples"].ori_shape
+        size = dict(width=image["width"], height=image["height"])
+        results = self.pipeline(dict(img_path=str(path), img_id=image["id"], **size))
+        height, width = results["data_samples"].ori_shape  # a loading step of somebody's own may not look
         check_size(path, image, width, height)
         return results
 

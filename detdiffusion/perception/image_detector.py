@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.utils.errors import UserError, some
+from detdiffusion.datasets.image_reading import reading_identity
+from detdiffusion.datasets.image_survey import ImageFacts, check_images, check_present
+from detdiffusion.utils.errors import UserError
 
 from .prediction_cache import PredictionCache
 from .predictions import UNKNOWN_CATEGORY, Predictions
@@ -104,8 +106,13 @@ class ImageDetector:
         if reader is not None and cache is not None:
             raise ValueError("predictions of images that a reader gives are not cached")
         img_dir = Path(img_dir)
-        check_files(images, img_dir)
-        store = PredictionCache(cache, self.identity(), images, img_dir)
+        check_present(images, img_dir)
+        identity = {**self.identity(), "reading": reading_identity()}
+        store = PredictionCache(cache, identity, images, img_dir)
+        chunks = {number: store.load(number) for number in range(len(store))}
+        pending = [number for number, stored in chunks.items() if stored is None]
+        todo = [image for number in pending for image in store.images_of(number)]
+        facts = check_images(todo, img_dir) if reader is None else ImageFacts()  # before hours of detecting
         # The bar has the remaining time; a log file gets a line every half minute.
         bar = tqdm(
             total=len(images),
@@ -116,11 +123,8 @@ class ImageDetector:
         )
         if not bar.disable and not bar.fp.isatty():
             bar.mininterval = 30
-        chunks = {number: store.load(number) for number in range(len(store))}
-        pending = [number for number, stored in chunks.items() if stored is None]
         bar.update(store.reused)
         bar.initial = store.reused  # the rate, and with it the remaining time, is that of detecting
-        todo = [image for number in pending for image in store.images_of(number)]
         with bar:
             stream = self.detect(todo, img_dir, batch_size or self.default_batch_size, num_workers, reader)
             for number in pending:
@@ -131,6 +135,7 @@ class ImageDetector:
                     bar.update()
                 store.save(number, chunks[number])
         predictions = self._predictions(list(itertools.chain(*chunks.values())), category_ids)
+        predictions.report.update(facts.conversions)
         if store.reused:
             predictions.report["images whose predictions were at hand from an earlier run"] = store.reused
         return predictions
@@ -149,19 +154,6 @@ class ImageDetector:
         if unknown:
             predictions.report["predictions of classes that the annotation files lack"] = unknown
         return predictions
-
-
-def check_files(images: Sequence[dict], img_dir: Path) -> None:
-    """Raises UserError where images are missing, before hours of detecting."""
-    if not img_dir.is_dir():
-        raise UserError(f"{img_dir}: no such image folder; correct the path")
-    missing = [image for image in images if not (img_dir / image["file_name"]).is_file()]
-    if missing:
-        names = some(image["file_name"] for image in missing)
-        raise UserError(
-            f"{img_dir}: {len(missing)} of {len(images)} images are missing ({names}); correct the image folder "
-            "or put them there"
-        )
 
 
 def check_size(path: Path, image: Mapping, width: int, height: int) -> None:

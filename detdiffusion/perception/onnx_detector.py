@@ -23,9 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.datasets.image_files import cut_off, refusal
+from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.registry import OUTPUT_LAYOUTS
 from detdiffusion.utils.config import load_config
+from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.errors import UserError
 
 from .image_detector import Detected, ImageDetector, Reader, check_size
@@ -108,17 +109,15 @@ class OnnxDetector(ImageDetector):
         with ThreadPoolExecutor(max(1, num_workers)) as pool:
             for start in range(0, len(images), size):
                 batch = images[start : start + size]
-                prepared = list(pool.map(lambda image: self._load(image, img_dir, reader or _read), batch))
+                prepared = list(pool.map(lambda image: self._load(image, img_dir, reader), batch))
                 arrays = self._infer([inputs for inputs, *_ in prepared])
                 for image, own, (_, scale, offset) in zip(batch, arrays, prepared):
                     where = f"image {image['file_name']} (id {image['id']}): "
                     yield image["id"], *self._asking(self._boxes, own, image, scale, offset, where=where)
 
-    def _load(self, image: Mapping, img_dir: Path, reader: Reader):
+    def _load(self, image: Mapping, img_dir: Path, reader: Reader | None):
         path = img_dir / image["file_name"]
-        pixels = reader(path)
-        if pixels is None:
-            raise refusal(path, image["id"])
+        pixels = read_bgr(path, image) if reader is None else reader(path)
         check_size(path, image, pixels.shape[1], pixels.shape[0])
         return self._input.spec.prepare(pixels)
 
@@ -203,18 +202,13 @@ class OnnxDetector(ImageDetector):
         return kept[: self.nms["max_per_image"]].numpy()
 
 
-def _read(path: Path) -> np.ndarray | None:
-    import cv2
-
-    # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
-    return None if cut_off(path) else cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-
-
 def _read_spec(config: str, cfg_options: Sequence[str] | None) -> dict:
-    spec = load_config(config, cfg_options).get("onnx_detector")
+    cfg = load_config(config, cfg_options)
+    spec = cfg.get("onnx_detector")
     if spec is None:
         raise UserError(
-            f"{config}: not an ONNX detector's config: it lacks 'onnx_detector' (see configs/onnx)"
+            f"{config}: not an ONNX detector's config, it is {kind_of(cfg)}: it lacks 'onnx_detector' (see "
+            "configs/onnx)"
         )
     spec = spec.to_dict()
     for key in ("input", "output", "classes"):

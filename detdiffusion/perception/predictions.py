@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from numbers import Real
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.datasets.coco_tables import MAX_ID
 from detdiffusion.utils.errors import UserError, some
 
 UNKNOWN_CATEGORY = -1
@@ -125,9 +127,10 @@ def _fault(entry: object, category_ids: set[int]) -> str | None:
         x, y, w, h = entry["bbox"]
         # One sum is enough to find nan, infinity and anything that is no number.
         sound = math.isfinite(x + y + w + h) and w >= 0 and h >= 0 and 0 <= score <= 1
-        if sound and category_id in category_ids and type(image_id) is int and type(category_id) is int:
+        whole = type(image_id) is int and type(category_id) is int and 0 <= image_id <= MAX_ID
+        if sound and whole and category_id in category_ids:
             return None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         pass
     return _describe_fault(entry, category_ids)
 
@@ -140,7 +143,9 @@ def _describe_fault(entry: object, category_ids: set[int]) -> str:
             return f"lacks '{key}'"
     for key in ("image_id", "category_id"):
         if type(entry[key]) is not int:
-            return f"'{key}' must be a whole number, it is {entry[key]!r}"
+            return f"'{key}' must be a whole number, it is {str(entry[key])[:60]!r}"
+        if not 0 <= entry[key] <= MAX_ID:
+            return f"'{key}' must be from 0 to 2^63 - 1, it is {str(entry[key])[:60]}"
     score, bbox = entry["score"], entry["bbox"]
     if not _is_number(score) or not 0 <= score <= 1:
         return f"'score' must be a number from 0 to 1, it is {score!r}"
@@ -153,4 +158,4 @@ def _describe_fault(entry: object, category_ids: set[int]) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -52,6 +52,11 @@ def find_checkpoint(path: str | os.PathLike) -> Path:
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist{_siblings(path)}.")
+    if path.suffix in (".py", ".json", ".yaml", ".yml"):
+        raise UserError(
+            f"checkpoint {path} is a config, no file of weights: the config comes first and the checkpoint after it; "
+            "were the two swapped?"
+        )
     return path
 
 

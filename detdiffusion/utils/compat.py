@@ -3,6 +3,8 @@
 * :func:`after_import` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
   only for packages that it knows by name and only with a folder in the path. Can go when mmengine accepts
   both.
+* :func:`rewritten_configs`: mmengine evaluates a config file as it stands and merges options afterwards. Can go when
+  it lets a caller set a file's variables while it is evaluated.
 * :class:`_OpsFallback`: mmdet imports ``mmcv._ext``, the compiled operators, which pip installs without.
   ``detdiffusion.utils.mmcv_ops`` stands in with torchvision's kernels. Can go when onedl-mmcv ships wheels
   with operators, or mmdet imports them where they are used.
@@ -14,13 +16,16 @@
 This module is imported by ``import detdiffusion`` and so imports the standard library only.
 """
 
+import contextlib
+import functools
 import importlib
 import importlib.machinery
 import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from types import ModuleType
 
 from .errors import UserError
@@ -90,9 +95,38 @@ def _bridge_config_paths(config_module) -> None:
             return utils.MODULE2PACKAGE[match[1]], match[2]
         return original(cfg_path)
 
+    find = config_module.Config._get_cfg_path
+
+    @functools.cache
+    def of_package(cfg_path: str) -> tuple:
+        return find(cfg_path, "")  # mmengine parses a hundred files for every `mmdet::` name
+
+    config_module.Config._get_cfg_path = staticmethod(
+        lambda cfg_path, filename: of_package(cfg_path) if "::" in cfg_path else find(cfg_path, filename)
+    )
     for module in (utils, config_module, sys.modules.get("mmengine.hub.hub")):
         if module is not None:
             module._get_package_and_cfg_path = _get_package_and_cfg_path
+
+
+@contextlib.contextmanager
+def rewritten_configs(rewrite: Callable[[str, str], str]) -> Iterator[None]:
+    """While it lasts, mmengine evaluates ``rewrite(path, source)`` in the place of a Python config's source."""
+    from mmengine.config import Config
+
+    original = Config._substitute_predefined_vars
+
+    def substitute(filename: str, temporary: str) -> None:
+        original(filename, temporary)
+        if filename.endswith(".py"):
+            file = Path(temporary)
+            file.write_text(rewrite(filename, file.read_text(encoding="utf-8")), encoding="utf-8")
+
+    Config._substitute_predefined_vars = staticmethod(substitute)
+    try:
+        yield
+    finally:
+        Config._substitute_predefined_vars = staticmethod(original)
 
 
 def install_hooks() -> None:

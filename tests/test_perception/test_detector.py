@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.perception.detector import MMDetDetector
 from detdiffusion.perception.extraction import extract
 from detdiffusion.perception.predictions import UNKNOWN_CATEGORY
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.image_rules import use_image_rules
 
 CONFIG = """
 default_scope = 'mmdet'
@@ -150,6 +152,15 @@ def test_bad_images_are_named(detector, detector_files, tmp_path):
     (tmp_path / "1.png").write_bytes(jpeg[: len(jpeg) // 2])
     with pytest.raises(UserError, match=r"1.png \(image id 10\): is cut off"):
         predict(detector, images[:1], tmp_path)
+    upright = cv2.imread(str(detector_files / "images/1.png"))
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.fromarray(np.ascontiguousarray(upright[::-1, ::-1, ::-1])).save(tmp_path / "1.png", exif=exif)
+    with pytest.raises(UserError, match="1.png .*EXIF orientation.*--exif-orientation"):
+        predict(detector, images[:1], tmp_path)
+    use_image_rules("apply")
+    expected = predict(detector, images[:1], detector_files / "images")
+    assert np.array_equal(predict(detector, images[:1], tmp_path).boxes, expected.boxes)
 
 
 def test_bad_checkpoints_and_configs(detector, detector_files, tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -21,6 +22,7 @@ from detdiffusion.perception.onnx_outputs import (
     YOLOXOutput,
 )
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.image_rules import use_image_rules
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/onnx"
 YOLOX, FASTESTDET = "yolox_nano/yolox_nano.onnx", "fastestdet/FastestDet.onnx"
@@ -170,6 +172,26 @@ def test_a_photograph_that_is_cut_off_is_named(world, tmp_path):
     detector = load_detector(CONFIGS / "yolox_nano.py", world / "weights" / YOLOX, device="cpu")
     with pytest.raises(UserError, match=r"\(image id \d+\): is cut off"):
         detector.predict([image], tmp_path, {"person": 1}, progress=False)
+
+
+def test_a_photograph_turned_by_its_exif_tag(world, tmp_path):
+    """Stored upside down and shown upright, it is refused, or read as the upright one."""
+    data = json.loads((world / "data/coco_cc/instances.json").read_text())
+    image = dict(data["images"][0], file_name="a.png")
+    with Image.open(world / "data/coco_cc/images" / data["images"][0]["file_name"]) as file:
+        upright = file.convert("RGB")
+    detector = load_detector(CONFIGS / "yolox_nano.py", world / "weights" / YOLOX, device="cpu")
+    upright.save(tmp_path / "a.png")
+    expected = detector.predict([image], tmp_path, {"person": 1}, progress=False)
+    exif = Image.Exif()
+    exif[274] = 3
+    upright.rotate(180).save(tmp_path / "a.png", exif=exif)
+    with pytest.raises(UserError, match="a.png .*EXIF orientation.*--exif-orientation"):
+        detector.predict([image], tmp_path, {"person": 1}, progress=False)
+    use_image_rules("apply")
+    found = detector.predict([image], tmp_path, {"person": 1}, progress=False)
+    assert np.array_equal(found.boxes, expected.boxes) and len(found) > 0
+    assert found.report["images turned or mirrored as their EXIF orientation says"] == 1
 
 
 def test_ap_equals_pycocotools_on_the_same_results(found, world):

@@ -68,7 +68,6 @@ def main() -> None:
         difficult=args.difficult,
         one_based=args.one_based,
         decode=not args.no_decode,
-        huge_images=args.huge_images,
         without=args.out,
     )
     write_and_report(converted, args)

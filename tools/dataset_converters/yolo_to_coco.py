@@ -57,7 +57,6 @@ def main() -> None:
         names=args.names,
         task=args.task,
         decode=not args.no_decode,
-        huge_images=args.huge_images,
         without=args.out,
     )
     write_and_report(converted, args)

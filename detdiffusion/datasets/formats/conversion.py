@@ -5,14 +5,13 @@ from __future__ import annotations
 import filecmp
 import json
 import os
-import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detdiffusion.datasets.coco_json import CLIPPED, clean_box
+from detdiffusion.datasets import image_reading
+from detdiffusion.datasets.boxes import CLIPPED, clean_box
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.file_names import check_file_name
 from detdiffusion.utils.files import write_atomic
@@ -98,8 +97,8 @@ class Conversion:
         clean, defect = clean_box(bbox, (image["width"], image["height"]))
         if defect is not None:
             numbers = ", ".join(f"{value:g}" for value in bbox)
-            name = defect if defect == CLIPPED else f"{defect}: left out"
-            self.count(name, f"{where}, {self.classes[label]} [{numbers}]")
+            done = "clipped" if defect == CLIPPED else "left out"
+            self.count(f"{defect}: {done}", f"{where}, {self.classes[label]} [{numbers}]")
         if clean is None:
             return
         clean = [round(value, 4) for value in clean]
@@ -160,45 +159,17 @@ class Conversion:
         return written
 
 
-def image_size(path: Path, decode: bool = True, huge_images: bool = False) -> tuple[int, int] | str:
+def image_size(path: Path, decode: bool = True) -> tuple[int, int] | str:
     """Width and height in pixels of a local image, or why it cannot be used.
 
     Args:
         path: the file.
-        decode: read all of it, which finds truncated files, not the header alone.
-        huge_images: read also those above Pillow's limit against decompression bombs, 179 megapixels.
+        decode: read all of it, which finds every truncated file, not the header alone.
     """
-    from PIL import Image
-
-    if not path.is_file():
-        return "no such file"
     try:
-        with pixel_limit(huge_images), Image.open(path) as image:
-            if image.getexif().get(0x0112, 1) not in (0, 1):
-                return "turned by an EXIF tag: save it as it is shown"
-            if decode:
-                image.load()
-            return image.size
-    except Image.DecompressionBombError:
-        return f"above {2 * Image.MAX_IMAGE_PIXELS / 1e6:.0f} megapixels: --huge-images reads it"
-    except (OSError, SyntaxError, ValueError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-@contextmanager
-def pixel_limit(huge_images: bool) -> Iterator[None]:
-    """Pillow's limit against decompression bombs, or none, while images are opened; without its warning below it."""
-    from PIL import Image
-
-    limit = Image.MAX_IMAGE_PIXELS
-    try:
-        if huge_images:
-            Image.MAX_IMAGE_PIXELS = None
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+        return image_reading.image_size(path, decode)
+    except image_reading.ImageError as error:
+        return f"{error.reason}; {error.remedy}"
 
 
 def _place(source: Path, target: Path, copy: bool) -> None:

@@ -17,7 +17,6 @@ from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import write_atomic
 
-from .conversion import pixel_limit
 from .input_files import LABELS, InputFiles, fold, stem_of, suffix_of
 
 _NO_IMAGE = "maps of no image: left out"
@@ -84,7 +83,7 @@ def read_map(path: Path, image: dict) -> np.ndarray:
     from PIL import Image
 
     try:
-        with pixel_limit(huge_images=True), Image.open(path) as map_image:
+        with _no_pixel_limit(), Image.open(path) as map_image:
             kind, mode, size = map_image.format, map_image.mode, map_image.size
             if size != (image["width"], image["height"]):
                 raise UserError(
@@ -243,3 +242,15 @@ def _mapper(workers: int) -> Iterator[Callable]:
         return
     with ProcessPoolExecutor(workers) as pool:
         yield partial(pool.map, chunksize=16)
+
+
+@contextmanager
+def _no_pixel_limit() -> Iterator[None]:
+    """Without Pillow's limit against decompression bombs: a map is as large as its image."""
+    from PIL import Image
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

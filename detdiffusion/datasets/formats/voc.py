@@ -27,7 +27,6 @@ def read_voc(
     difficult: str = "crowd",
     one_based: bool = False,
     decode: bool = True,
-    huge_images: bool = False,
     without: str | Path | None = None,
     progress: bool = True,
 ) -> Conversion:
@@ -43,7 +42,6 @@ def read_voc(
             neither rewards nor punishes, as VOC's own does; 'keep' ordinary objects; 'drop' nothing.
         one_based: coordinates count pixels from 1, both ends included, as in the VOC challenge's own files.
         decode: read every image to its end.
-        huge_images: read images above 179 megapixels too.
         without: a folder inside ``root`` that is not looked at, where the output of an earlier run lies.
         progress: print a bar on stderr.
 
@@ -84,7 +82,7 @@ def read_voc(
     ids: dict[str, int] = {}
     for name, tree in tqdm(parsed.items(), desc="images", unit="img", disable=not progress):
         path = _image_of(set_of, name, xml_files[name], tree, pictures)
-        image_id = path and _add_image(set_of, xml_files[name], tree, path, image_dir, decode, huge_images)
+        image_id = path and _add_image(set_of, xml_files[name], tree, path, image_dir, decode)
         if image_id is not None:
             ids[name] = image_id
             _add_objects(set_of, image_id, files.name(xml_files[name]), tree, difficult, one_based)
@@ -158,13 +156,13 @@ def _image_of(set_of: Conversion, name: str, xml: Path, tree: Element, pictures:
 
 
 def _add_image(
-    set_of: Conversion, xml: Path, tree: Element, path: Path, image_dir: Path, decode: bool, huge_images: bool
+    set_of: Conversion, xml: Path, tree: Element, path: Path, image_dir: Path, decode: bool
 ) -> int | None:
     name = set_of.files.name(path)
     if set_of.files.is_used(path):
         set_of.leave_out(xml, "annotation file whose image has another already: left out", name)
         return None
-    size = image_size(path, decode, huge_images)
+    size = image_size(path, decode)
     if isinstance(size, str):
         set_of.leave_out(path, UNREADABLE, size)
         set_of.leave_out(xml, "annotation file of an image that is left out: left out", name)

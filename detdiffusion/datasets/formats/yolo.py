@@ -26,7 +26,6 @@ def read_yolo(
     names: str | Path | Sequence[str] | None = None,
     task: str = "auto",
     decode: bool = True,
-    huge_images: bool = False,
     without: str | Path | None = None,
     progress: bool = True,
 ) -> Conversion:
@@ -41,7 +40,6 @@ def read_yolo(
         task: what rows of more than five columns are, see :mod:`~detdiffusion.datasets.formats.yolo_rows`;
             'auto': key points where ``data`` has ``kpt_shape``, else polygons.
         decode: read every image to its end.
-        huge_images: read images above 179 megapixels too.
         without: a folder inside the set that is not looked at, where the output of an earlier run lies.
         progress: print a bar on stderr.
 
@@ -79,7 +77,7 @@ def read_yolo(
             while file_name in taken:  # lists may name files of several folders
                 file_name = f"{split}/{len(taken)}_{path.name}"
             taken.add(file_name)
-            size = image_size(path, decode, huge_images)
+            size = image_size(path, decode)
             if isinstance(size, str):
                 set_of.leave_out(path, UNREADABLE, size)
                 continue
