@@ -2,7 +2,7 @@
 
 from tiny_editor import build_editor
 
-from detdiffusion.apis.export import _write_index
+from detdiffusion.models.editors.converters.diffusers_folder import _write_index
 from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 
 from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
-from detdiffusion.apis.layout_source import LayoutSource
 from detdiffusion.engine.ranks import Ranks
 from detdiffusion.generation.background import BackgroundWriter
 from detdiffusion.generation.disk import DiskGuard
 from detdiffusion.generation.generate import Progress, check_positive, generate
+from detdiffusion.generation.layout_source import LayoutSource
 from detdiffusion.generation.planning import Drawing, batches_to_draw, plan
 from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.strategies import Strategy

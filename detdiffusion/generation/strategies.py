@@ -258,8 +258,8 @@ def build_strategy(
     """Builds a strategy.
 
     Args:
-        cfg: one of :data:`NAMED_STRATEGIES`, one of ``levels`` for all objects, the class name of a registered strategy, or
-            a config dict with ``type``.
+        cfg: one of :data:`NAMED_STRATEGIES`, one of ``levels`` for all objects, the class name of a registered
+            strategy, or a config dict with ``type``.
         nameable, levels: see :class:`Strategy`; for strategies that take them and are not given them.
         options: arguments of the strategy, over those of ``cfg``.
 

@@ -1,7 +1,7 @@
 """Output layouts of ONNX detectors: the arrays of one image → boxes, class scores.
 
-A layout is a class in ``OUTPUT_LAYOUTS``; a config names it as ``output=dict(type=...)``. For another network register one
-more, an :class:`.onnx_layout.OutputLayout` (or one of its two forms) with a ``__call__``.
+A layout is a class in ``OUTPUT_LAYOUTS``; a config names it as ``output=dict(type=...)``. For another network register
+one more, an :class:`.onnx_layout.OutputLayout` (or one of its two forms) with a ``__call__``.
 
 =========================  ==================================================================  ===========
 layout                     arrays, B images                                                    NMS

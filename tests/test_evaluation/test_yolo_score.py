@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from square_detector import draw, write_detector, write_squares
 
-from detdiffusion.apis.darknet import from_darknet
 from detdiffusion.apis.yolo_score import score_methods
 from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.image_folders import note_images, read_folder
 from detdiffusion.evaluation.results import read_result_file
+from detdiffusion.models.detectors.yolov4.darknet import from_darknet
 from detdiffusion.perception.detector import MMDetDetector
 from detdiffusion.utils.errors import UserError
 
