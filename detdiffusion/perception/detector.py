@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from detdiffusion.datasets.image_files import cut_off, refusal, unreadable
 from detdiffusion.utils import compat
+from detdiffusion.utils.checkpoint import stored_classes
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
@@ -253,14 +254,9 @@ def _test_dataset(config, path: str) -> dict:
 
 
 def _class_names(stored: dict, dataset_cfg: dict, checkpoint: str | Path) -> tuple[str, ...]:
-    meta = stored.get("meta") or {}
-    metas = [
-        meta.get("dataset_meta") or {},
-        meta,
-        dataset_cfg.get("metainfo") or {},
-        _default_metainfo(dataset_cfg),
-    ]
-    for candidate in metas:
+    if names := stored_classes(stored, f"checkpoint {checkpoint}"):
+        return names
+    for candidate in (dataset_cfg.get("metainfo") or {}, _default_metainfo(dataset_cfg)):
         classes = candidate.get("classes") or candidate.get("CLASSES")
         if classes:
             return (classes,) if isinstance(classes, str) else tuple(classes)
