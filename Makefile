@@ -1,12 +1,14 @@
 # make demo       the whole loop on the embedded MiniScenes: data, detector, attributes, generator, scores
 # make test       every test
+# make test-matrix  the tests of models, generation, engine and set-up on the lowest and the newest versions of
+#                 requirements/runtime.txt, on every Python that is found; its record is benchmarks/results/version_matrix.json
 # make demo-full  the demo with everything trained from nothing (hours on two cores)
 #
 # Each builds .venv first where it is missing or older than requirements/lock.txt. Nothing is compiled.
-# PYTHON=/path/to/python chooses the interpreter (3.10 to 3.12); ARGS="..." is passed on.
+# PYTHON=/path/to/python chooses the interpreter (3.10 to 3.13); ARGS="..." is passed on.
 
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
-PYTHON ?= $(shell for p in python3 python3.12 python3.11 python3.10; do \
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && { echo $$p; break; }; done)
 
 VENV := .venv
@@ -14,7 +16,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LOCK := requirements/lock.txt
 STAMP := $(VENV)/.ready-$(shell cat $(LOCK) setup.py | cksum | cut -d' ' -f1)
 
-.PHONY: demo demo-full test setup
+.PHONY: demo demo-full test test-matrix setup
 
 demo: $(STAMP)
 	@$(VENV)/bin/python tools/quickstart.py $(ARGS)
@@ -28,10 +30,13 @@ test: $(STAMP)
 	@echo "== pytest"
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
 
+test-matrix: $(STAMP)
+	@$(VENV)/bin/python benchmarks/version_matrix.py --json benchmarks/results/version_matrix.json $(ARGS)
+
 setup: $(STAMP)
 
 $(STAMP):
-	@$(or $(PYTHON),false) -c '$(SUPPORTED)' || { echo "error: '$(PYTHON)' is no Python 3.10, 3.11 or 3.12;" \
+	@$(or $(PYTHON),false) -c '$(SUPPORTED)' || { echo "error: '$(PYTHON)' is no Python 3.10 to 3.13;" \
 		"name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 2; }
 	@echo "== set-up 1/4: virtual environment in $(VENV) ($$($(PYTHON) --version))"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)

@@ -84,6 +84,11 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
+    classifiers=[
+        "Programming Language :: Python :: 3",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(10, 14)),
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
     packages=find_packages(include=["detdiffusion", "detdiffusion.*"]),
     package_data={"detdiffusion": ["zoo/**/*", "zoo/*"]},
     include_package_data=False,

@@ -55,7 +55,6 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    import os
     import shlex
 
     from detdiffusion.apis.miniature import SCALES
@@ -64,6 +63,7 @@ def main() -> None:
     from detdiffusion.apis.miniature_run import ResultFolder, run_jobs
     from detdiffusion.apis.miniscenes_steps import require_layout
     from detdiffusion.utils.errors import UserError
+    from detdiffusion.utils.threads import thread_count
     from detdiffusion.utils.work_folder import claim_folder, seen_from
 
     claims = [claim.strip().upper() for claim in args.only.split(",")] if args.only else None
@@ -89,7 +89,7 @@ def main() -> None:
                 print(shlex.join(["python", *step.command]))
         return
     claim_folder(out, ".miniature", "--out")
-    threads = args.threads or int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+    threads = args.threads or thread_count()
     results = ResultFolder(Path(args.results) if args.results else out / "results")
     try:
         run_jobs(ROOT, jobs, folder, results, threads, args.jobs_for, args.keep)

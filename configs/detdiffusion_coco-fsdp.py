@@ -9,7 +9,7 @@ The 17 GB a GPU of weights, gradients and AdamW moments become 17 / number of GP
 
 _base_ = "detdiffusion_coco.py"
 
-runner_type = "FlexibleRunner"
+runner_type = "detdiffusion.ShardedRunner"
 strategy = dict(
     type="FSDPStrategy",
     model_wrapper=dict(

@@ -6,9 +6,9 @@ _base_ = [
     "_base_/models/detdiffusion_small.py",
     "_base_/schedules/generator_miniscenes.py",
 ]
-attributes_file = "data/miniscenes/attributes.json"
+attributes_file = _base_.data_root + "/attributes.json"
 train_pipeline = [
-    dict(type="LoadLayoutImage", size=(64, 64), cache=True),
+    dict(type="LoadLayoutImage", size=_base_.image_size, cache=True),
     dict(type="LoadLayoutMasks"),
     dict(type="LoadPerceptionAttributes", attributes_file=attributes_file),
     dict(type="RandomFlipLayout", prob=0.5),

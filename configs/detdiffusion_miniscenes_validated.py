@@ -9,7 +9,7 @@ _base_ = ["detdiffusion_miniscenes.py"]
 
 data_root = "data/miniscenes"
 image_size = (64, 64)
-val_attributes_file = "data/miniscenes/attributes_val.json"
+val_attributes_file = data_root + "/attributes_val.json"
 detector_config = "detdiffusion::detectors/atss_miniscenes.py"
 detector_checkpoint = "work_dirs/atss_miniscenes/iter_450.pth"
 

@@ -1,14 +1,32 @@
 """Fixtures for all tests: where the shared files lie, one torch thread, a folder to work in."""
 
+import logging
 import os
 from pathlib import Path
 
 import pytest
 
+from detdiffusion.utils.library_messages import silence
+
 # Before anything imports torch: tests run side by side, and results repeat for an equal thread count.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+class DeprecationLogged(logging.Handler):
+    """What diffusers and transformers log of an interface that is about to go fails the test that used it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "deprecated" in (text := record.getMessage()):
+            raise DeprecationWarning(f"{record.name}: {text}")
+
+
+def pytest_configure() -> None:
+    """As the tools do it: messages that nobody can act on are left out; all others count."""
+    silence()
+    for name in ("diffusers", "transformers"):
+        logging.getLogger(name).addHandler(DeprecationLogged(logging.WARNING))
 
 
 @pytest.fixture(scope="session")
@@ -24,6 +42,13 @@ def shared_dir() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no folder with shared test data at {folder} (set DETDIFFUSION_SHARED)")
     return folder
+
+
+@pytest.fixture(autouse=True)
+def no_image_rules(monkeypatch) -> None:
+    """Rules for image files that a test chooses end with it."""
+    for name in ("DETDIFFUSION_EXIF_ORIENTATION", "DETDIFFUSION_HUGE_IMAGES"):
+        monkeypatch.setenv(name, "")
 
 
 @pytest.fixture

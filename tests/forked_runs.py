@@ -37,7 +37,7 @@ CASES = {
 }
 
 SHARED = """
-runner_type = "FlexibleRunner"
+runner_type = "detdiffusion.ShardedRunner"
 custom_hooks = []
 model.update(grounding_loss=None)
 max_iters = 4

@@ -38,7 +38,6 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    import os
     import shlex
 
     from detdiffusion.apis.demo import SMOKE, Demo, Settings
@@ -59,9 +58,10 @@ def main() -> None:
         return
 
     from detdiffusion.utils.steps import StepRunner
+    from detdiffusion.utils.threads import thread_count
 
     with claim(demo.dir) as lock:
-        threads = int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0)))
+        threads = thread_count()
         environment = {"OMP_NUM_THREADS": str(threads)}
         runner = StepRunner(ROOT, demo.dir, environment, keep_open=[lock.fileno()])
         print(

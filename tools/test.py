@@ -17,6 +17,8 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
+    from detdiffusion.utils.image_rules import add_image_options
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -27,6 +29,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides, e.g. a.b=1 c=[x,y]")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_image_options(parser)
     return parser.parse_args()
 
 
@@ -36,6 +39,7 @@ def main() -> None:
 
     from detdiffusion.engine import launch
     from detdiffusion.utils.config import default_work_dir, load_config
+    from detdiffusion.utils.config_kind import kind_of
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.files import write_atomic
 
@@ -43,12 +47,14 @@ def main() -> None:
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(cfg)
     missing = [key for key in ("test_dataloader", "test_evaluator", "test_cfg") if not cfg.get(key)]
     if missing:
-        raise UserError(f"config {args.config} has no {', '.join(missing)}; there is nothing to test.")
+        raise UserError(
+            f"config {args.config} has no {', '.join(missing)}; there is nothing to test; it is {kind_of(cfg)}."
+        )
     if not Path(args.checkpoint).is_file():
         raise UserError(f"checkpoint {args.checkpoint} does not exist.")
     cfg.load_from, cfg.resume = args.checkpoint, False
     launch.prepare_ranks(cfg, args.launcher)
-    runner = launch.build_runner(cfg)
+    runner = launch.build_runner(cfg, "test")
     # a class without objects has no AP: mmdet gives NaN, which is no json
     metrics = {k: float(v) for k, v in runner.test().items() if not math.isnan(v)}
     if args.out and runner.rank == 0:

@@ -16,6 +16,8 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
+    from detdiffusion.utils.image_rules import add_image_options
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -35,6 +37,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides, e.g. a.b=1 c=[x,y]")
     parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_image_options(parser)
     return parser.parse_args()
 
 
@@ -44,12 +47,15 @@ def main() -> None:
 
     from detdiffusion.engine import launch
     from detdiffusion.utils.config import default_work_dir, load_config
+    from detdiffusion.utils.config_kind import kind_of
     from detdiffusion.utils.errors import UserError
 
     cfg = load_config(args.config, args.cfg_options)
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(cfg)
     if "train_dataloader" not in cfg:
-        raise UserError(f"config {args.config} has no train_dataloader; it is not one to train.")
+        raise UserError(
+            f"config {args.config} has no train_dataloader; it is not one to train; it is {kind_of(cfg)}."
+        )
     if args.amp:
         launch.enable_amp(cfg)
     if args.auto_scale_lr:

@@ -10,6 +10,7 @@ import torch
 
 from detdiffusion.structures import Layout
 from detdiffusion.utils.config import config_errors, load_config
+from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 
@@ -32,12 +33,17 @@ def editor_class(cfg: Config) -> type:
     from detdiffusion.registry import MODELS
 
     if "model" not in cfg:
-        raise UserError(f"{cfg.filename}: not a generator's config: it lacks 'model'")
+        raise UserError(f"{cfg.filename}: not a generator's config, it is {kind_of(cfg)}: it lacks 'model'")
     init_default_scope("detdiffusion")
     if not isinstance(cfg.model, Mapping):
         raise UserError(f"{cfg.filename}: model must be a dict with a type, got {cfg.model!r}")
     kind = cfg.model.get("type")
     cls = kind if isinstance(kind, type) else MODELS.get(str(kind))
+    if kind_of(cfg).startswith("a detector") and not hasattr(cls, "infer"):
+        raise UserError(
+            f"config {cfg.filename} is {kind_of(cfg)}; images are drawn with a generator's, like "
+            "configs/detdiffusion_miniscenes.py"
+        )
     if cls is None:
         raise UserError(
             f"{cfg.filename}: no model {kind!r} is registered; correct model.type, or import it by custom_imports"
@@ -108,11 +114,17 @@ class DetDiffusionInferencer:
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` indices of the prompted objects, ``prompts``.
+
+        Raises:
+            UserError: images with NaN or infinite pixels.
         """
-        return self.model.infer(
+        from detdiffusion.models.editors.interface import draw
+
+        return draw(
+            self.model,
             layouts,
-            height=height,
-            width=width,
+            height,
+            width,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             generators=generators,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,9 +16,12 @@ from detdiffusion.registry import DATASETS, TRANSFORMS
 from detdiffusion.utils.errors import UserError
 
 from . import transforms
+from .class_names import check_known, class_list
 from .coco_json import merge_checked, read_coco
+from .filter_share import describe, share_kept
 from .json_files import collector_off
 from .layout_index import MIN_BYTES, LayoutIndex, Segmentations, index_key, index_places, only_one, store
+from .object_digests import object_digests
 from .sample_cache import SampleCache, cache_key
 
 _LOADING = (transforms.LoadLayoutImage, transforms.LoadLayoutMasks)
@@ -41,11 +43,13 @@ class LayoutCocoDataset(Dataset):
         classes: class names to keep, default all; a name that no json has is an error.
         filter_cfg: overrides of :data:`LAMA_FILTER`.
         test_mode: unused by the data set itself, kept for mmengine.
+        min_kept: smallest share of the objects that the filter may leave; less is taken for a mistake.
         cache_index: keep the filter's result in ``.layout_index`` beside large annotation files (from 32 MB on), or in
             the user's cache folder where that one cannot be written.
 
     Raises:
-        UserError: a missing or broken json, an unknown class, ids that occur twice, or no image left.
+        UserError: a missing or broken json, an unknown class, ids that occur twice, segmentations that are none where
+            the pipeline loads masks, no image left, or less than ``min_kept`` of the objects.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class LayoutCocoDataset(Dataset):
         filter_cfg: dict | None = None,
         test_mode: bool = False,
         cache_index: bool = True,
+        min_kept: float = 0.05,
     ) -> None:
         ann_files = [ann_files] if isinstance(ann_files, (str, Path)) else ann_files
         self.ann_files = [str(Path(data_root, path)) for path in ann_files]
@@ -71,18 +76,28 @@ class LayoutCocoDataset(Dataset):
         if unknown:
             raise UserError(f"filter_cfg: unknown {sorted(unknown)}; it takes {sorted(LAMA_FILTER)}")
         self.filter_cfg = {**LAMA_FILTER, **(filter_cfg or {})}
+        classes = None if classes is None else class_list(classes, "classes")
         self.layouts = self._load_layouts(classes, cache_index)
         self.report, self.categories = self.layouts.report, self.layouts.categories
+        if (share := share_kept(self.report)) < min_kept:
+            said = next((note for note in self.layouts.notes if note.startswith("warning: the filter")), "")
+            raise UserError(
+                f"{', '.join(self.ann_files)}: {said.removeprefix('warning: ') or self.summary()}; if {share:.1%} is "
+                "what you want, set min_kept=0 beside filter_cfg (train_dataloader.dataset.min_kept, "
+                "layout_datasets.SPLIT.min_kept)"
+            )
         self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
         self.metainfo = dict(classes=tuple(self.classes))
         self._segmentations = Segmentations(self.ann_files)
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         self._loading = [s for s in self.pipeline if isinstance(s, _LOADING)]
         self._later = [s for s in self.pipeline if not isinstance(s, _LOADING)]
+        if self.layouts.mask_errors and any(isinstance(s, transforms.LoadLayoutMasks) for s in self.pipeline):
+            raise UserError("\n".join(self.layouts.mask_errors))
         self._cache: SampleCache | None = None
         for step in self.pipeline:  # a file that belongs to another data set is found before the first epoch
             if hasattr(step, "check"):
-                step.check(self.layouts.ids.tolist(), ", ".join(self.ann_files), self.ann_files)
+                step.check(self.layouts.ids, ", ".join(self.ann_files), self.ann_files, self.layouts.digests)
         for line in (*self.layouts.notes, self.summary()):
             print_log(line, logger="current")
 
@@ -91,7 +106,7 @@ class LayoutCocoDataset(Dataset):
         sizes = [os.path.getsize(path) for path in self.ann_files if os.path.isfile(path)]
         if not cache or len(sizes) < len(self.ann_files) or sum(sizes) < MIN_BYTES:
             return self._build(classes)
-        settings = dict(filter=self.filter_cfg, classes=None if classes is None else list(classes))
+        settings = dict(filter=self.filter_cfg, classes=classes)
         places = index_places(self.ann_files[0], index_key(self.ann_files, settings))
         with only_one(places):
             for place in places:
@@ -105,19 +120,14 @@ class LayoutCocoDataset(Dataset):
     def _check_classes(self, classes, names: list[str]) -> list[str]:
         if classes is None:
             return [name for name in names if name not in self.filter_cfg["drop_classes"]]
-        for name in classes:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=3)
-                raise UserError(
-                    f"class {name!r} of the config is in none of {', '.join(map(str, self.ann_files))}"
-                    + (f"; near matches: {', '.join(near)}" if near else f"; it has: {', '.join(names)}")
-                )
+        check_known(classes, names, "classes", ", ".join(self.ann_files))
         return list(classes)
 
     @collector_off()
     def _build(self, classes: Sequence[str] | None) -> LayoutIndex:
         files = [read_coco(path, spans=True) for path in self.ann_files]
-        notes = [file.summary() for file in files if file.report]
+        notes = [file.summary() for file in files if file.findings]
+        mask_errors = [str(error) for file in files for error in file.mask_errors]
         for owner, file in enumerate(files):
             for annotation in file.annotations:
                 annotation["owner"] = owner
@@ -129,8 +139,13 @@ class LayoutCocoDataset(Dataset):
         label_of = {name: label for label, name in enumerate(self.classes)}
         report: Counter = Counter()
         objects: dict[int, list[dict]] = {}
+        ratios, counts = [], []
         for annotation in annotations:
-            reason = self._drop_reason(annotation, images[annotation["image_id"]], names, label_of)
+            image = images[annotation["image_id"]]
+            reason = self._drop_reason(annotation, image, names, label_of)
+            if reason is None or reason.startswith("objects up to"):
+                _, _, w, h = annotation["bbox"]
+                ratios.append(w * h / (image["width"] * image["height"]))
             if reason:
                 report[reason] += 1
             else:
@@ -140,6 +155,7 @@ class LayoutCocoDataset(Dataset):
         kept_images, kept = [], []
         for image_id, image in images.items():
             own = objects.pop(image_id, [])
+            counts.append(len(own))
             if low <= len(own) <= high:
                 kept_images.append(image)
                 kept.append(own)
@@ -150,11 +166,15 @@ class LayoutCocoDataset(Dataset):
         report.update({"images": len(images), "images kept": len(kept)})
         report["objects kept"] = sum(map(len, kept))
         self.report = report
+        said = describe(report, self.filter_cfg, ratios, counts)
+        notes += [said] if said else []
         if not kept:
             raise UserError(
-                f"no image is left after the filter: {self.summary()}; loosen filter_cfg or check the paths"
+                f"no image is left after the filter: {self.summary()}; {said or ''}; loosen filter_cfg or check "
+                "the paths"
             )
-        rest = dict(names=names, report=dict(report), notes=notes, categories=self.categories)
+        rest = dict(names=names, report=dict(report), categories=self.categories)
+        rest.update(notes=notes, mask_errors=mask_errors)
         return _columns(kept_images, kept, [label_of.get(n) for n in names.values()], **rest)
 
     def _drop_reason(self, annotation: dict, image: dict, names: dict, label_of: dict) -> str | None:
@@ -205,6 +225,14 @@ class LayoutCocoDataset(Dataset):
             results = step(results)
         return results
 
+    def images_to_read(self) -> tuple[list[Path], list[dict]]:
+        """Files of all samples and what the json says of them; none where the pipeline loads no images."""
+        if not any(isinstance(step, transforms.LoadLayoutImage) for step in self.pipeline):
+            return [], []
+        rows = zip(self.layouts.image_ids.tolist(), self.layouts.sizes.tolist())
+        images = [dict(id=image_id, width=width, height=height) for image_id, (width, height) in rows]
+        return [self.img_dir / name for name in self.layouts.file_names], images
+
     def sample_cache(self, folder: Path, vae) -> SampleCache:
         """The cache of this set's latents and masks for a VAE; what it holds already is in ``missing()``.
 
@@ -253,6 +281,7 @@ def _columns(images: list[dict], objects: list[list[dict]], labels: list[int | N
         category_ids=np.array([a["category_id"] for a in flat], np.int64),
         owner=np.array([a["owner"] for a in flat], np.uint8),
         spans=np.array([a["span"] for a in flat], np.int64),
+        digests=object_digests(flat, {image["id"]: image["file_name"] for image in images}, rest["names"]),
         file_names=[image["file_name"] for image in images],
         **rest,
     )

@@ -1,6 +1,7 @@
 """What mmengine lacks: safe checkpoints, a runner that resumes exactly, CPU ranks, caches, reports; registers them."""
 
 from .checkpoint import latest_checkpoint, use_safe_loader
+from .finite_hook import FiniteHook
 from .latent_cache_hook import LatentCacheHook
 from .launch import build_runner, prepare_ranks
 from .loops import ResumableEpochLoop
@@ -8,9 +9,11 @@ from .mixing_hook import MixingRatioHook
 from .prompt_report import PromptReportHook
 from .runner import SafeRunner
 from .sample_grid_hook import SampleGridHook
-from .sharded import ShardedOptimWrapper
+from .sharded import ShardedOptimWrapper, ShardedRunner
+from .start_report import StartReportHook
 
 __all__ = [
+    "FiniteHook",
     "LatentCacheHook",
     "MixingRatioHook",
     "PromptReportHook",
@@ -18,6 +21,8 @@ __all__ = [
     "SafeRunner",
     "SampleGridHook",
     "ShardedOptimWrapper",
+    "ShardedRunner",
+    "StartReportHook",
     "build_runner",
     "latest_checkpoint",
     "prepare_ranks",

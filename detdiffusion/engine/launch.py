@@ -1,5 +1,7 @@
 """From a config to a runner, on one process or many, with or without a GPU."""
 
+from typing import Literal
+
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS as ROOT_RUNNERS
 from mmengine.runner import Runner
@@ -7,9 +9,13 @@ from mmengine.runner import Runner
 from ..utils import compat
 from ..utils.config import config_errors
 from ..utils.errors import UserError
+from ..utils.image_rules import use_rules_of_config
 from ..utils.ranks import Torchrun, warn_if_not_joined
 from .checkpoint import use_safe_loader
-from .runner import SafeRunner
+from .finite_hook import FiniteHook
+from .run_checks import check_settings
+from .runner import SafeRunner, TestRunner
+from .start_report import StartReportHook
 
 
 def prepare_ranks(cfg: Config, launcher: str) -> None:
@@ -49,23 +55,37 @@ def prepare_ranks(cfg: Config, launcher: str) -> None:
         )
 
 
-def build_runner(cfg: Config) -> Runner:
+def build_runner(cfg: Config, task: Literal["train", "test"] = "train") -> Runner:
     """Build the config's ``runner_type``, by default :class:`SafeRunner`.
+
+    Args:
+        cfg: the config.
+        task: whose data is looked at before the model is built.
 
     Raises:
         UserError: the config lacks a part that every run needs, names a part that is not registered, or gives one
-            an argument that it does not have.
+            an argument that it does not have; its data or its settings let no run succeed, see :mod:`.data_checks`.
     """
     compat.setup()
     use_safe_loader()
-    _log_mixing(cfg)
+    use_rules_of_config(cfg, cfg.filename)
+    if task == "train":
+        _log_mixing(cfg)
+    _check_annotations(cfg)
+    check_settings(cfg)
     for key in ("model", "work_dir"):
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
     with config_errors(cfg.filename):
         if "runner_type" in cfg:
-            return ROOT_RUNNERS.build(cfg)
-        return SafeRunner.from_cfg(cfg)
+            runner = ROOT_RUNNERS.build(cfg)
+        else:
+            runner = (SafeRunner if task == "train" else TestRunner).from_cfg(cfg)
+    # not in the config, which others read without this package
+    for hook in (StartReportHook, *([FiniteHook] if task == "train" else ())):
+        if not any(type(one) is hook for one in runner.hooks):
+            runner.register_hook(hook())
+    return runner
 
 
 def _log_mixing(cfg: Config) -> None:
@@ -74,6 +94,23 @@ def _log_mixing(cfg: Config) -> None:
     kinds = [str(hook.get("type")).rpartition(".")[2] for hook in hooks if isinstance(hook, dict)]
     if _mixes(cfg.get("train_dataloader", {}).get("dataset")) and "MixingRatioHook" not in kinds:
         cfg.custom_hooks = [*hooks, dict(type="detdiffusion.MixingRatioHook")]
+
+
+def _check_annotations(cfg: Config) -> None:
+    """Puts the checked metric in the place of mmdet's, so that it sees the objects that our data sets see."""
+    names = ("mmdet.CocoMetric", *(["CocoMetric"] if cfg.get("default_scope") == "mmdet" else []))
+    metrics = [m for key in ("val_evaluator", "test_evaluator") for m in _metrics(cfg.get(key))]
+    for metric in metrics:
+        if metric.get("type") in names:
+            from ..evaluation import coco_metric  # noqa: F401  registers it; imports mmdet
+
+            metric["type"] = "detdiffusion.CheckedCocoMetric"
+
+
+def _metrics(evaluator) -> list[dict]:
+    if isinstance(evaluator, dict):
+        return _metrics(evaluator["metrics"]) if "metrics" in evaluator else [evaluator]
+    return [m for one in evaluator for m in _metrics(one)] if isinstance(evaluator, (list, tuple)) else []
 
 
 def _mixes(dataset) -> bool:

@@ -11,20 +11,23 @@ from mmengine.runner.checkpoint import _load_checkpoint
 
 from ..registry import RUNNERS
 from ..utils.checkpoint import load_strictly
-from ..utils.errors import UserError
+from ..utils.config import config_errors
+from ..utils.errors import NotFiniteError, UserError
 from .checkpoint import latest_checkpoint, use_safe_loader
+from .data_checks import ChecksData
+from .finite_hook import last_good
 from .random_state import random_state, seed_all, set_random_state
 
 
 @RUNNERS.register_module()
-class SafeRunner(Runner):
-    """The runner of ``tools/train.py`` and ``tools/test.py``.
+class SafeRunner(ChecksData, Runner):
+    """The runner of ``tools/train.py``.
 
-    Beyond mmengine's: a checkpoint never runs code (:mod:`detdiffusion.utils.checkpoint`); one that does not
-    fit the model is an error with the names of the tensors, unless the config says ``strict_load = False``
-    (fine-tuning on other classes); a checkpoint appears under its name only when it is whole and on the disk; and
-    resuming does not stumble over what a killed run left and goes on exactly: random states of all ranks and the
-    sampler's seed are in the checkpoint.
+    Beyond mmengine's: data and schedule are checked before the model is built (:mod:`.data_checks`); a checkpoint
+    never runs code (:mod:`detdiffusion.utils.checkpoint`); one that does not fit the model is an error with the names
+    of the tensors, unless the config says ``strict_load = False`` (fine-tuning on other classes); a checkpoint appears
+    under its name only when it is whole and on the disk; and resuming does not stumble over what a killed run left
+    and goes on exactly: random states of all ranks and the sampler's seed are in the checkpoint.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -32,11 +35,50 @@ class SafeRunner(Runner):
         self._resumed_state: dict | None = None
         super().__init__(*args, **kwargs)
 
+    def build_model(self, model):
+        """As mmengine's, after a look at the data."""
+        self.check_data()
+        return super().build_model(model)
+
+    def train(self):
+        """As mmengine's.
+
+        Raises:
+            UserError: the training diverged, with the step and the last good checkpoint.
+        """
+        try:
+            return super().train()
+        except NotFiniteError as error:
+            raise UserError(
+                f"training stopped at step {self.iter + 1}: {error}. {last_good(self.work_dir)}"
+            ) from error
+
+    def build_optim_wrapper(self, optim_wrapper):
+        """As mmengine's, with one error for what its config says wrongly."""
+        with config_errors(self.cfg.filename):
+            return super().build_optim_wrapper(optim_wrapper)
+
+    def build_param_scheduler(self, scheduler):
+        """As mmengine's, with one error for what its config says wrongly."""
+        with config_errors(self.cfg.filename):
+            return super().build_param_scheduler(scheduler)
+
+    def build_val_loop(self, loop):
+        """As mmengine's, with one error for what its config says wrongly."""
+        with config_errors(self.cfg.filename):
+            return super().build_val_loop(loop)
+
+    def build_test_loop(self, loop):
+        """As mmengine's, with one error for what its config says wrongly."""
+        with config_errors(self.cfg.filename):
+            return super().build_test_loop(loop)
+
     def build_train_loop(self, loop):
         """As mmengine's; the data loader's own draws leave the global random state alone."""
         import torch
 
-        loop = super().build_train_loop(loop)
+        with config_errors(self.cfg.filename):
+            loop = super().build_train_loop(loop)
         loop.dataloader.generator = torch.Generator().manual_seed(self.seed + self.rank)
         return loop
 
@@ -149,6 +191,12 @@ class SafeRunner(Runner):
         _to_disk(folder / temporary)
         os.replace(folder / temporary, folder / filename)
         _to_disk(folder)
+
+
+class TestRunner(SafeRunner):
+    """The runner of ``tools/test.py``: it looks at the test set alone."""
+
+    loaders = ("test",)
 
 
 def _to_disk(path: Path) -> None:

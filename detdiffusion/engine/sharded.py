@@ -1,4 +1,5 @@
-"""What mmengine's FSDP strategy lacks: which modules to shard, by name, and clipping by the norm over all ranks."""
+"""What mmengine's FSDP lacks: which modules to shard, by name, clipping by the norm over all ranks, and a look at the
+data before the model is loaded."""
 
 from __future__ import annotations
 
@@ -7,8 +8,10 @@ from collections.abc import Collection
 import torch
 from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper
+from mmengine.runner import FlexibleRunner
 
-from ..registry import OPTIM_WRAPPERS
+from ..registry import OPTIM_WRAPPERS, RUNNERS
+from .data_checks import ChecksData
 
 
 def wrap_by_name(
@@ -47,3 +50,13 @@ class ShardedOptimWrapper(OptimWrapper):
         factor = (self.clip_grad_kwargs["max_norm"] / (norm + 1e-6)).clamp(max=1.0)
         torch._foreach_mul_([p.grad for p in params], factor)
         self.message_hub.update_scalar(f"train/{self.grad_name}", float(norm))
+
+
+@RUNNERS.register_module()
+class ShardedRunner(ChecksData, FlexibleRunner):
+    """``FlexibleRunner``, which builds its model after its loops, with a look at the data before both."""
+
+    def build_train_loop(self, loop):
+        """As mmengine's, after a look at the data."""
+        self.check_data()
+        return super().build_train_loop(loop)

@@ -24,11 +24,12 @@ import sys
 import types
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from ..models.editors.detdiffusion.components import build_component
+from ..models.editors.detdiffusion.components import HUB, build_component
 from ..models.editors.detdiffusion.editor import DetDiffusion as _DetDiffusion
 from ..utils import compat
 from ..utils.errors import UserError
@@ -87,7 +88,10 @@ from mmagic.structures import DataSample  # noqa: E402
 def _build(spec, role: str):
     """A part through mmagic's registry where it knows the type, else as in our own scope."""
     if isinstance(spec, str):  # mmagic's configs name a tokenizer by its folder
-        return build_component(dict(type="CLIPTokenizer", from_pretrained=spec, subfolder="tokenizer"), role)
+        source = spec if Path(spec).exists() else f"{HUB}{spec}"  # mmagic's own way to write a hub id
+        return build_component(
+            dict(type="CLIPTokenizer", from_pretrained=source, subfolder="tokenizer"), role
+        )
     if not isinstance(spec, dict):
         return spec
     if role.endswith("scheduler"):

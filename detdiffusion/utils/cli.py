@@ -1,18 +1,25 @@
 """What every tool shares: kinds of arguments, a clean exit on bad input and on Ctrl-C."""
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NoReturn
 
+from .compat import after_import
 from .errors import UserError
+from .library_messages import silence
+from .opencv import installed_opencv, mend_opencv, warn_of_two_opencvs
+from .threads import choose_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 # A data loader's worker sends its whole traceback as the message, the user's own at the end.
-_WORKER_TRACEBACK = re.compile(r"^Caught UserError in .*\n[\s\S]*\n(?:[\w.]+\.)?UserError: ([\s\S]*)$")
+_WORKER_TRACEBACK = re.compile(
+    r"^Caught (?:User|Image)Error in .*\n[\s\S]*\n(?:[\w.]+\.)?(?:User|Image)Error: ([\s\S]*)$"
+)
 
 
 def positive_int(text: str) -> int:
@@ -46,6 +53,24 @@ def table_console() -> "Console":
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
+def prepare_process() -> None:
+    """Before anything heavy is imported: chooses the threads and leaves out libraries' messages.
+
+    The first rank says which threads once torch is there, and which cv2 where several lie over each other.
+    """
+    threads = choose_threads()
+    silence()
+    if os.environ.get("RANK", "0") == "0":
+        line = f"threads: {threads}"
+        _once_imported("torch", lambda _: print(line, file=sys.stderr, flush=True))
+        _once_imported("cv2", warn_of_two_opencvs)
+
+
+def _once_imported(name: str, then: Callable) -> None:
+    if name not in sys.modules:
+        after_import(name, then)
+
+
 def run_main(main: Callable[[], int | None]) -> NoReturn:
     """Run a tool's ``main`` and exit with its status.
 
@@ -55,11 +80,18 @@ def run_main(main: Callable[[], int | None]) -> NoReturn:
     A :class:`UserError` becomes ``error: ...`` on stderr and status 2, Ctrl-C one line and status 130;
     any other exception is a bug and keeps its traceback.
     """
+    prepare_process()
     try:
         status = main()
     except UserError as error:
         sys.stdout.flush()
         print(f"error: {user_message(error)}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        if error.name != "cv2":
+            raise
+        found = installed_opencv()  # removing one of two distributions takes the files of the other along
+        print(f"error: OpenCV's module cv2 is missing; run {mend_opencv(found)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         sys.stdout.flush()

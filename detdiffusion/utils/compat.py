@@ -1,8 +1,10 @@
 """Bridges to other versions and builds of our dependencies, each with what it bridges and when it can go.
 
-* :class:`_AfterImport` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
+* :func:`after_import` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
   only for packages that it knows by name and only with a folder in the path. Can go when mmengine accepts
   both.
+* :func:`rewritten_configs`: mmengine evaluates a config file as it stands and merges options afterwards. Can go when
+  it lets a caller set a file's variables while it is evaluated.
 * :class:`_OpsFallback`: mmdet imports ``mmcv._ext``, the compiled operators, which pip installs without.
   ``detdiffusion.utils.mmcv_ops`` stands in with torchvision's kernels. Can go when onedl-mmcv ships wheels
   with operators, or mmdet imports them where they are used.
@@ -14,13 +16,17 @@
 This module is imported by ``import detdiffusion`` and so imports the standard library only.
 """
 
+import contextlib
+import functools
 import importlib
 import importlib.machinery
 import importlib.util
 import inspect
 import re
 import sys
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
+from types import ModuleType
 
 from .errors import UserError
 
@@ -29,10 +35,13 @@ _OPS_MODULE = "mmcv._ext"
 
 
 class _AfterImport:
-    """One-shot import hook: applies the config bridge right after mmengine's config module has run."""
+    """One-shot import hook: runs ``then(module)`` right after the module called ``name`` has run."""
+
+    def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
+        self.name, self.then = name, then
 
     def find_spec(self, name, path=None, target=None):
-        if name != _CONFIG_MODULE:
+        if name != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(name)
@@ -42,10 +51,18 @@ class _AfterImport:
 
         def exec_module(module):
             run(module)
-            _bridge_config_paths(module)
+            self.then(module)
 
         spec.loader.exec_module = exec_module
         return spec
+
+
+def after_import(name: str, then: Callable[[ModuleType], None]) -> None:
+    """Runs ``then(module)`` once, when the module called ``name`` will be imported. Idempotent."""
+    if not any(
+        isinstance(hook, _AfterImport) and (hook.name, hook.then) == (name, then) for hook in sys.meta_path
+    ):
+        sys.meta_path.insert(0, _AfterImport(name, then))
 
 
 class _OpsFallback:
@@ -78,9 +95,38 @@ def _bridge_config_paths(config_module) -> None:
             return utils.MODULE2PACKAGE[match[1]], match[2]
         return original(cfg_path)
 
+    find = config_module.Config._get_cfg_path
+
+    @functools.cache
+    def of_package(cfg_path: str) -> tuple:
+        return find(cfg_path, "")  # mmengine parses a hundred files for every `mmdet::` name
+
+    config_module.Config._get_cfg_path = staticmethod(
+        lambda cfg_path, filename: of_package(cfg_path) if "::" in cfg_path else find(cfg_path, filename)
+    )
     for module in (utils, config_module, sys.modules.get("mmengine.hub.hub")):
         if module is not None:
             module._get_package_and_cfg_path = _get_package_and_cfg_path
+
+
+@contextlib.contextmanager
+def rewritten_configs(rewrite: Callable[[str, str], str]) -> Iterator[None]:
+    """While it lasts, mmengine evaluates ``rewrite(path, source)`` in the place of a Python config's source."""
+    from mmengine.config import Config
+
+    original = Config._substitute_predefined_vars
+
+    def substitute(filename: str, temporary: str) -> None:
+        original(filename, temporary)
+        if filename.endswith(".py"):
+            file = Path(temporary)
+            file.write_text(rewrite(filename, file.read_text(encoding="utf-8")), encoding="utf-8")
+
+    Config._substitute_predefined_vars = staticmethod(substitute)
+    try:
+        yield
+    finally:
+        Config._substitute_predefined_vars = staticmethod(original)
 
 
 def install_hooks() -> None:
@@ -89,8 +135,7 @@ def install_hooks() -> None:
         sys.meta_path.append(_OpsFallback())
     config_module = sys.modules.get(_CONFIG_MODULE)
     if config_module is None:
-        if not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
-            sys.meta_path.insert(0, _AfterImport())
+        after_import(_CONFIG_MODULE, _bridge_config_paths)
     elif "detdiffusion" not in sys.modules["mmengine.config.utils"].MODULE2PACKAGE:
         _bridge_config_paths(config_module)
 

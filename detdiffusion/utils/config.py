@@ -2,16 +2,24 @@
 
 import contextlib
 import difflib
+import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config_variables import propagate_inherited, propagate_overrides
+from .config_files import read_tree
+from .config_keys import check_options, unread_names
+from .config_variables import evaluate, variables
 from .errors import UserError
+from .findings import Finding, raise_errors
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+_CONFIGS = (".py", ".json", ".yaml", ".yml")
+_WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".onnx", ".weights")
 
 
 def parse_options(options: Sequence[str] | None, flag: str = "--cfg-options") -> dict[str, Any]:
@@ -41,34 +49,50 @@ def parse_options(options: Sequence[str] | None, flag: str = "--cfg-options") ->
 def nested_options(options: Sequence[str] | None, flag: str) -> dict[str, Any]:
     """``['a.b=1', 'c=2']`` as ``{'a': {'b': 1}, 'c': 2}``; see :func:`parse_options`.
 
+    A group holds names of the user's data, ``attributes.No.1=hard``: what follows the first dot is one name, up to the
+    last ``=``.
+
     Raises:
-        UserError: as there, or a key that is both a value and a group.
+        UserError: as there, or a key that is both a value and a group, or given twice.
     """
     nested: dict[str, Any] = {}
-    for key, value in parse_options(options, flag).items():
-        *groups, last = key.split(".")
-        inner = nested
-        for group in groups:
-            inner = inner.setdefault(group, {})
-            if not isinstance(inner, dict):
-                raise UserError(f"{flag}: {group!r} is given a value and options of its own.")
-        inner[last] = value
+    for option in options or ():
+        group, dot, rest = option.partition(".")
+        if not dot or "=" in group:
+            for key, value in parse_options([option], flag).items():
+                _put(nested, key, value, key, flag)
+            continue
+        name, equals, _ = rest.rpartition("=")
+        if not equals or not name or not group:
+            raise UserError(f"{flag}: {option!r} is not of the form group.name=value.")
+        value = parse_options([f"value={rest[len(name) + 1 :]}"], flag)["value"]
+        inner = nested.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"{flag}: {group!r} is given a value and options of its own.")
+        _put(inner, name, value, f"{group}.{name}", flag)
     return nested
+
+
+def _put(options: dict[str, Any], key: str, value: Any, full: str, flag: str) -> None:
+    if key in options:
+        kind = "a value and options of its own" if isinstance(options[key], dict) else "two values"
+        raise UserError(f"{flag}: {full!r} is given {kind}.")
+    options[key] = value
 
 
 def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     """Read a config file and apply overrides.
 
-    A path variable that the file or ``options`` set anew (``data_root``, ``sd_folder``) also moves the paths
-    that inherited files built from its old value.
+    A variable that the file or ``options`` set anew (``data_root``, ``image_scale``) reaches what was built from it,
+    see :mod:`.config_variables`.
 
     Args:
         path: a file, or ``package::file.py`` for one that an installed package ships.
         options: ``key=value`` strings of ``--cfg-options``.
 
     Raises:
-        UserError: no such file (with near matches), a file that does not parse or whose bases do not
-            resolve, or a bad override.
+        UserError: no such file (with near matches), a file of weights, one that does not parse or whose bases do not
+            resolve, a bad override, or a name or option that nothing reads, see :mod:`.config_keys`.
     """
     from mmengine.config import Config
 
@@ -79,19 +103,60 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
         raise UserError(f"config {path}: {error}") from error
     if not Path(filename).is_file():
         raise UserError(f"config {path} does not exist{_near(Path(filename))}.")
+    _check_text(path, filename)
+    with _reading(path):
+        tree = None if Config._is_lazy_import(filename) else read_tree(filename)
+        cfg = Config.fromfile(filename) if tree is None else evaluate(tree, {})
+    if tree is not None:
+        _say(unread_names(tree))
+    check_options(cfg._cfg_dict, overrides)
+    if tree is not None:
+        known = variables(tree)
+        moved = {key: value for key, value in overrides.items() if key.partition(".")[0] in known}
+        if moved:
+            with _reading(f"{path} with --cfg-options {' '.join(options or ())}"):
+                cfg = evaluate(tree, moved)
+        overrides = {key: value for key, value in overrides.items() if key not in moved}
     try:
-        cfg = Config.fromfile(filename)
-        propagate_inherited(cfg, filename)
-    except UserError:
-        raise
-    except Exception as error:  # a config is Python: anything may come out of it
-        raise UserError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
-    try:
-        propagate_overrides(cfg, overrides)
         cfg.merge_from_dict(overrides)
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise UserError(f"--cfg-options {' '.join(options or ())}: {error}") from error
     return cfg
+
+
+@contextlib.contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Whatever comes out of evaluating a config becomes one error that names it."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"config {path}: {error}") from error
+    except Exception as error:  # a config is Python: anything may come out of it
+        raise UserError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _check_text(path: str, filename: str) -> None:
+    """
+    Raises:
+        UserError: the file holds weights, or a type that is no config's.
+    """
+    suffix = Path(filename).suffix.lower()
+    with open(filename, "rb") as file:
+        binary = b"\0" in file.read(4096)
+    if binary or suffix in _WEIGHTS:
+        raise UserError(
+            f"config {path} is a file of weights, no config: the config comes first and the checkpoint after it; "
+            "were the two swapped?"
+        )
+    if suffix not in _CONFIGS:
+        raise UserError(f"config {path}: a config is a {', '.join(_CONFIGS)} file.")
+
+
+def _say(findings: Sequence[Finding]) -> None:
+    """Raises errors; the rest is printed."""
+    raise_errors(findings)
+    for finding in findings if os.environ.get("RANK", "0") == "0" else ():
+        print(f"{finding.severity}: config {finding}", file=sys.stderr)
 
 
 def _near(path: Path) -> str:
@@ -110,10 +175,12 @@ def default_work_dir(cfg: "Config") -> str:
 
 @contextlib.contextmanager
 def config_errors(filename: str | Path | None) -> Iterator[None]:
-    """Around building what a config names: a part that is not registered, or an argument that it does not have or
-    lacks, becomes one UserError that names the config."""
+    """Around building what a config names: a part that is not registered, an argument that it does not have or lacks,
+    or a value that it refuses, becomes one UserError that names the config."""
     try:
         yield
+    except UserError:
+        raise
     except KeyError as error:
         if "registry" not in str(error):
             raise
@@ -122,3 +189,7 @@ def config_errors(filename: str | Path | None) -> Iterator[None]:
         if not re.search(r"unexpected keyword argument|missing \d+ required", str(error)):
             raise
         raise UserError(f"config {filename}: {error}; check the names in the config") from error
+    except ValueError as error:
+        if not re.search(r"[Ii]nvalid .*: |should be|must be|option should", str(error)):
+            raise
+        raise UserError(f"config {filename}: {error}") from error

@@ -1,131 +1,188 @@
-"""Overrides of a config's variables reach every place that was built from them.
+"""Variables of configs: a new value reaches every place that was built from the old one, by the variable's name.
 
-A config file evaluates ``ann_file = data_root + 'val.json'`` when it is read, so mmengine's
-``--cfg-options data_root=DIR`` alone would change the variable and nothing else.
+A config file is Python: ``ann_file = data_root + 'val.json'`` is evaluated when the file is read, so mmengine's
+``--cfg-options data_root=DIR`` alone would change the variable and nothing else. Here the files are evaluated anew,
+and right after each statement of a file's top level that sets the variable it gets the new value. Whatever is written
+with the name then follows: paths, f-strings, arithmetic, ``{{_base_.x}}`` and ``_base_.x``. A literal that only looks
+like the old value stays.
+
+* An option, ``data_root=DIR``, ``image_scale=(128,96)`` or ``metainfo.classes=(a,b)``, holds for all files of the
+  config.
+* A name that a file sets and its bases use holds for the bases too, if it is a path (``data_root``, ``sd_folder``), or
+  if the file itself makes nothing of it, as ``image_scale = (128, 96)`` alone in a file of one's own. (Another
+  variable that the file uses is its own, as mmengine has it.)
+
+Parts of a run (``model``, ``train_dataloader``, ...: :data:`.config_keys.READ`) are no variables; mmengine merges them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Mapping
-from typing import Any
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
-_LENGTHS = ("max_iters", "max_epochs")
-_SECTIONS = ("train_cfg", "param_scheduler", "default_hooks")
-_ENDS = ("max_iters", "max_epochs", "end", "T_max", "interval", "val_interval")
+from .compat import rewritten_configs
+from .config_files import ConfigFile, insert_after
+from .config_keys import READ
+from .errors import UserError
 
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
-def propagate(values: Any, variables: Mapping[str, tuple[str, str]]) -> Any:
-    """Replaces paths below an old value by the same paths below the new one.
-
-    Args:
-        values: nested dicts, lists and tuples; they are changed in place, tuples are replaced.
-        variables: name -> (old value, new value). A text counts as built from the old value if it is that
-            path or one below it; a trailing slash makes no difference. Where the new value lies below the old
-            one, texts that are there already stay.
-
-    Returns:
-        ``values``, or its replacement.
-    """
-    if isinstance(values, dict):
-        for key in list(values):
-            values[key] = propagate(values[key], variables)
-    elif isinstance(values, list):
-        values[:] = [propagate(value, variables) for value in values]
-    elif isinstance(values, tuple):
-        return tuple(propagate(value, variables) for value in values)
-    elif isinstance(values, str):
-        # the most specific first: data_root's own path lies in front of ann_file's
-        for old, new in sorted(variables.values(), key=lambda pair: -len(pair[0])):
-            if not _within(values, old):
-                continue
-            if _within(new, old) and _within(values, new):
-                return values
-            return new if values == old else new.rstrip("/") + values[len(old.rstrip("/")) :]
-    return values
+_ROUNDS = 4  # of evaluating a file whose variables build on each other through its bases
+_OF_A_FILE = None  # in the place of an option's keys
+_new_values: dict[tuple[str, str], dict[str | None, Any]] = {}
 
 
-def propagate_overrides(config, overrides: Mapping[str, Any]) -> None:
-    """Call it before ``config.merge_from_dict(overrides)``: top-level path variables among the overrides are
-    propagated through the config, and ``max_iters`` and ``max_epochs`` to the loop, the schedulers that end with it,
-    and validations and checkpoints that wait for its end.
+def variables(tree: ConfigFile) -> set[str]:
+    """Names that a file of the config sets, some file of it uses, and no part of a run has."""
+    files = list(tree.family())
+    assigned, loaded = (
+        set().union(*(getattr(file, kind) for file in files)) for kind in ("assigned", "loaded")
+    )
+    return (assigned & loaded) - READ
+
+
+def evaluate(tree: ConfigFile, options: Mapping[str, Any]) -> Config:
+    """The config, with the new values of its variables in every place.
 
     Args:
-        config: ``mmengine.config.Config``, changed in place.
-        overrides: as ``--cfg-options`` gives them.
+        tree: its files.
+        options: ``name`` or ``name.key...`` -> value, of :func:`variables`.
+
+    Raises:
+        UserError: an option's value is of another kind than the config's own.
+        Exception: whatever comes out of the files.
     """
-    variables = {
-        name: (config[name], value)
-        for name, value in overrides.items()
-        if "." not in name and isinstance(value, str) and _is_path(config.get(name))
+    given: dict[str, dict[str, Any]] = {}
+    for key, value in options.items():
+        name, _, rest = key.partition(".")
+        given.setdefault(name, {})[rest] = value
+    changes: dict[tuple[str, str], dict[str | None, Any]] = {
+        (file.path, name): given[name] for file in tree.family() for name in file.assigned & given.keys()
     }
-    if variables:
-        propagate(config._cfg_dict, variables)
-    for name in _LENGTHS:
-        old, new = config.get(name), overrides.get(name)
-        if isinstance(old, int) and isinstance(new, int):
-            for section in _SECTIONS:
-                _end_at(config._cfg_dict.get(section), old, new)
+    _inherit(tree, changes, given.keys())
+    return _read(tree, changes)
 
 
-def propagate_inherited(config, filename: str) -> None:
-    """A path variable that a config file sets anew is propagated through what it inherits.
+def _inherit(file: ConfigFile, changes: dict, given) -> None:
+    """Adds what each file sets for its bases to ``changes``; a file nearer to the top wins."""
+    below = list(dict.fromkeys(one for base in file.bases for one in base.family()))
+    used = set().union(*(one.assigned for one in below)) & set().union(*(one.loaded for one in below))
+    names = (file.assigned & used) - READ - given - file.extended
+    for _ in range(_ROUNDS if names else 0):
+        config, before = _read(file, changes, import_modules=False), dict(changes)
+        for one in below:
+            for name in names & one.assigned:
+                value = config.get(name)
+                if name not in file.loaded or _is_path(value):
+                    changes[one.path, name] = {_OF_A_FILE: value}
+        if changes == before:
+            break
+    for base in file.bases:
+        _inherit(base, changes, {*given, *(name for path, name in changes if path == base.path)})
 
-    ``_base_ = 'detdiffusion::detdiffusion_coco.py'`` and ``sd_folder = '/models/sd15'`` in a file of one's own
-    then move all five parts of the model. What the file itself sets stays as it is written.
 
-    Args:
-        config: ``mmengine.config.Config`` read from ``filename``, changed in place.
-        filename: the config file.
+def _read(file: ConfigFile, changes: Mapping, import_modules: bool = True) -> Config:
+    from mmengine.config import Config
+
+    with _holding(changes):
+        return Config.fromfile(file.path, import_custom_modules=import_modules)
+
+
+@contextlib.contextmanager
+def _holding(changes: Mapping) -> Iterator[None]:
+    """While it lasts, config files are evaluated with the changes."""
+
+    def rewrite(path: str, text: str) -> str:
+        path = os.path.abspath(path)
+        names = {name: _call(path, name) for file, name in changes if file == path}
+        return insert_after(text, names) if names else text
+
+    before = dict(_new_values)
+    _new_values.clear()
+    _new_values.update(changes)
+    try:
+        with rewritten_configs(rewrite):
+            yield
+    finally:
+        _new_values.clear()
+        _new_values.update(before)
+
+
+def _call(path: str, name: str) -> str:
+    return f"{name} = __import__({__name__!r}, fromlist=['_']).new_value({path!r}, {name!r}, {name})"
+
+
+def new_value(path: str, name: str, old: Any) -> Any:
+    """What stands in the place of a variable's value; config files call it while they are evaluated."""
+    changed = copy.deepcopy(old)
+    for rest, value in _new_values[path, name].items():
+        if rest:
+            changed = _merged(name, changed, rest, value)
+            continue
+        if rest is not _OF_A_FILE:
+            _check_kind(name, old, value)
+        changed = _in_form(old, copy.deepcopy(value))
+    return changed
+
+
+def _merged(name: str, old: Any, rest: str, value: Any) -> Any:
+    """``old`` with the item at ``rest`` replaced, mmengine's way."""
+    from mmengine.config import Config
+
+    if not isinstance(old, (dict, list, tuple)):
+        raise UserError(f"{name}.{rest}={value}: {name} is {old!r} in the config, it has no items")
+    was_tuple = isinstance(old, tuple)
+    holder = Config(dict(value=list(old) if was_tuple else old))
+    try:
+        holder.merge_from_dict({f"value.{rest}": value})
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise UserError(f"{name}.{rest}={value}: {error}") from error
+    return tuple(holder.value) if was_tuple else holder.value
+
+
+def _in_form(old: Any, new: Any) -> Any:
+    """A tuple stays one, a list too, and a path keeps its slash at the end, or none."""
+    if type(old) in (list, tuple) and isinstance(new, (list, tuple)):
+        return type(old)(new)
+    if _is_path(old) and isinstance(new, str) and new:
+        return new.rstrip("/") + "/" if old.endswith("/") else new.rstrip("/") or "/"
+    return new
+
+
+def _check_kind(name: str, old: Any, new: Any) -> None:
     """
-    _resolve(config, filename)
+    Raises:
+        UserError: the new value is of another kind: a text for a number, one number for two.
+    """
+    if old is None or new is None or isinstance(old, dict) or isinstance(new, dict):
+        return
+    example = old
+    if isinstance(old, (list, tuple)):
+        fits = isinstance(new, (list, tuple))
+        if old and all(map(_is_number, old)):
+            fits = fits and len(new) == len(old) and all(map(_is_number, new))
+        text = ",".join(str(value).replace(" ", "") for value in old[:4])
+        example = f"({text}{',...' if len(old) > 4 else ''})"
+    elif isinstance(old, bool):
+        fits = isinstance(new, bool)
+    elif isinstance(old, int):
+        fits = _is_number(new) and float(new).is_integer()
+    elif isinstance(old, float):
+        fits = _is_number(new)
+    else:
+        fits = not isinstance(old, str) or not isinstance(new, (list, tuple, bool))
+    if not fits:
+        raise UserError(
+            f"{name}={new}: {name} is {old!r} in the config, write a value of that kind, like {name}={example}"
+        )
 
 
-def _resolve(config, filename: str) -> None:
-    """Recursive: the inherited part is resolved first, then moved, then put where the file has not its own."""
-    plain, resolved = {}, {}
-    for base in config._get_base_files(filename):
-        path, _ = config._get_cfg_path(base, filename)
-        inherited = config.fromfile(path, import_custom_modules=False)
-        plain.update(copy.deepcopy(inherited._cfg_dict))
-        _resolve(inherited, path)
-        resolved.update(inherited._cfg_dict)
-    variables = {
-        name: (resolved[name], config[name])
-        for name, old in plain.items()
-        if _is_path(old) and isinstance(config.get(name), str) and config[name] != old
-    }
-    _take_inherited(config._cfg_dict, plain, propagate(resolved, variables))
-
-
-def _take_inherited(values: Any, plain: Any, resolved: Any) -> Any:
-    """``values`` with the texts that equal those of ``plain`` at the same place taken from ``resolved``."""
-    if isinstance(values, dict) and isinstance(plain, dict):
-        for key in values.keys() & plain.keys():
-            values[key] = _take_inherited(values[key], plain[key], resolved[key])
-    elif isinstance(values, (list, tuple)) and type(values) is type(plain) and len(values) == len(plain):
-        items = [_take_inherited(*triple) for triple in zip(values, plain, resolved)]
-        if isinstance(values, tuple):
-            return tuple(items)
-        values[:] = items
-    elif isinstance(values, str) and values == plain:
-        return resolved
-    return values
-
-
-def _end_at(values: Any, old: int, new: int) -> None:
-    """Whatever ends at ``old`` ends at ``new``, in nested dicts and lists, in place."""
-    for key, value in values.items() if isinstance(values, dict) else ():
-        if key in _ENDS and value == old:
-            values[key] = new
-    for value in values.values() if isinstance(values, dict) else values if isinstance(values, list) else ():
-        _end_at(value, old, new)
-
-
-def _within(path: str, folder: str) -> bool:
-    """The same path, or one below it."""
-    stem = folder.rstrip("/")
-    return path.rstrip("/") == stem or path.startswith(stem + "/")
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _is_path(value: Any) -> bool:

@@ -13,6 +13,10 @@ class UserError(ValueError):
     """
 
 
+class NotFiniteError(UserError):
+    """Numbers of a training or a drawing are NaN or infinite."""
+
+
 def some(things: Iterable, limit: int = 3) -> str:
     """The first few of many as a text: ``a, b, c, …``."""
     things = list(things)

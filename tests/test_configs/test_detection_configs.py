@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.registry import init_default_scope
 
 from detdiffusion.utils import compat
-from detdiffusion.utils.config_variables import propagate_overrides
+from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
 compat.setup()
@@ -29,10 +29,8 @@ def load(path, **overrides):
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
-    config = Config.fromfile(path)
+    config = load_config(str(path), [f"{name}={value}" for name, value in overrides.items()])
     init_default_scope("mmdet")
-    propagate_overrides(config, overrides)
-    config.merge_from_dict(overrides)
     return config
 
 

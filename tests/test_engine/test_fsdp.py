@@ -24,7 +24,7 @@ def test_the_policy_shards_every_unet_block_and_text_layer():
     from detdiffusion.engine.sharded import wrap_by_name
 
     config = load_config(str(CONFIG), ["sd_folder=/models/sd15"])
-    assert config.runner_type == "FlexibleRunner" and config.strategy.type == "FSDPStrategy"
+    assert config.runner_type == "detdiffusion.ShardedRunner" and config.strategy.type == "FSDPStrategy"
     policy = config.strategy.model_wrapper.auto_wrap_policy.to_dict()
     assert policy.pop("type") == f"{wrap_by_name.__module__}.{wrap_by_name.__name__}"
     wraps = partial(wrap_by_name, recurse=False, nonwrapped_numel=0, **policy)

@@ -238,4 +238,4 @@ def test_tool(tmp_path, repo_root):
     bad = subprocess.run(
         [*tool, str(tmp_path / "none"), "--out", "x"], capture_output=True, text=True, env=env
     )
-    assert bad.returncode == 2 and bad.stderr.startswith("error: ")
+    assert bad.returncode == 2 and bad.stderr.splitlines()[-1].startswith("error: ")

@@ -91,3 +91,23 @@ def test_what_is_no_sampling_scheduler(kind, message):
     like = build_component(dict(type="DDPMScheduler"), "scheduler")
     with pytest.raises(UserError, match=f"test_scheduler: .*{message}"):
         build_sampling_scheduler(dict(type=kind), like, "test_scheduler")
+
+
+PARTS = dict(unet="UNet2DConditionModel", vae="AutoencoderKL", text_encoder="CLIPTextModel")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("role", PARTS)
+def test_one_value_that_is_not_finite_is_found_in_every_part(role, bad, tmp_path):
+    folder = write_diffusers_folder(tmp_path / "sd")
+    spec = dict(type=PARTS[role], from_pretrained=str(folder), subfolder=role)
+    build_component(spec, role)
+    (file,) = (folder / role).glob("*.safetensors")
+    state = {name: value.half() if bad > 0 else value for name, value in load_file(file).items()}
+    name = sorted(name for name in state if name.endswith("weight"))[len(state) // 4]
+    state[name].view(-1)[3] = bad
+    save_file(state, file, metadata=dict(format="pt"))
+    with pytest.raises(
+        UserError, match=rf"{role}: .*sd/{role}: 1 of {len(state)} tensors are not finite: .*{name}"
+    ):
+        build_component(spec, role)

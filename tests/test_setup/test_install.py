@@ -1,5 +1,6 @@
 """What an install carries: ``.mim`` in a wheel and in an editable install, the lock, one cv2."""
 
+import ast
 import os
 import re
 import subprocess
@@ -98,7 +99,7 @@ def lock_lines():
     return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
 
 
-@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12"])
+@pytest.mark.parametrize("version", ["3.10", "3.11", "3.12", "3.13"])
 def test_lock_is_exact_complete_and_has_one_cv2(version):
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
@@ -122,6 +123,41 @@ def test_lock_is_exact_complete_and_has_one_cv2(version):
                 lock = chosen[canonicalize_name(requirement.name)]
                 assert str(lock.specifier)[2:] in requirement.specifier, f"{line} against {lock}"
     assert wanted <= set(chosen)
+
+
+def imported_packages(folder):
+    """Top-level names that the Python files of a folder import, inside functions too."""
+    names = set()
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - set(sys.stdlib_module_names) - {"detdiffusion"}
+
+
+def test_every_imported_package_is_required():
+    from importlib.metadata import packages_distributions
+
+    from packaging.requirements import Requirement
+    from packaging.utils import canonicalize_name
+
+    listed = set()
+    for name in ("runtime", "mminstall", "optional", "mmagic"):
+        for line in (ROOT / "requirements" / f"{name}.txt").read_text().splitlines():
+            line = line.split("#")[0].strip()
+            if line and not line.startswith("-"):
+                listed.add(canonicalize_name(Requirement(line).name))
+    imported = set().union(*(imported_packages(ROOT / name) for name in ("detdiffusion", "tools", "configs")))
+    assert len(imported) > 15  # the search works
+    owners = packages_distributions()
+    missing = [
+        name
+        for name in sorted(imported)
+        if not {canonicalize_name(owner) for owner in owners.get(name, [name])} & listed
+    ]
+    assert not missing
 
 
 def test_lock_is_what_is_installed():
@@ -185,5 +221,5 @@ def test_make_refuses_an_unsupported_python(tmp_path):
     fake.write_text("#!/bin/sh\nexit 1\n")
     fake.chmod(0o755)
     result = subprocess.run(["make", "test", f"PYTHON={fake}"], cwd=project, capture_output=True, text=True)
-    assert result.returncode != 0 and "is no Python 3.10, 3.11 or 3.12" in result.stderr
+    assert result.returncode != 0 and "is no Python 3.10 to 3.13" in result.stderr
     assert not (project / ".venv").exists()

@@ -3,6 +3,7 @@
 import pytest
 
 from detdiffusion.utils.config import load_config
+from detdiffusion.utils.errors import UserError
 
 BASE = """
 data_root = 'data/coco'
@@ -69,3 +70,63 @@ def test_a_shorter_run_is_one_option(repo_root):
     longer = load_config(path, ["max_epochs=90"])
     assert longer.train_cfg.max_epochs == longer.param_scheduler[1].end == 90
     assert load_config(path, ["train_cfg.max_epochs=90"]).param_scheduler[1].end == 60
+
+
+SCALES = """
+image_scale = (96, 96)  # width, height
+other = (96, 96)
+metainfo = dict(classes=('a', 'b'), kind='x')
+steps = 40
+half = steps // 2
+train = dict(pipeline=[dict(scale=image_scale), dict(scale=(96, 96)), dict(other=other)], metainfo=metainfo, n=half)
+val = dict(scale=image_scale, metainfo=metainfo, name=f'{image_scale[0]}px')
+test = val
+_used = (train, val, test)
+"""
+
+
+@pytest.fixture
+def scales(tmp_path):
+    (tmp_path / "scales.py").write_text(SCALES)
+    (tmp_path / "heir.py").write_text(
+        "_base_ = 'scales.py'\nmore = dict(scale={{_base_.image_scale}})\n_more = more\n"
+    )
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", ["(64,32)", "[64,32]", "64,32"])
+def test_a_variable_takes_effect_by_its_name_and_not_by_its_value(scales, text):
+    config = load_config(str(scales / "heir.py"), [f"image_scale={text}"])
+    assert config.image_scale == config.val.scale == config.test.scale == config.more.scale == (64, 32)
+    assert config.val.name == "64px" and config.other == (96, 96)
+    assert [list(step.values())[0] for step in config.train.pipeline] == [(64, 32), (96, 96), (96, 96)]
+
+
+@pytest.mark.parametrize("text", ["64", "large", "(64,32,16)", "(64,a)", "True"])
+def test_a_value_of_another_kind_is_refused(scales, text):
+    with pytest.raises(UserError, match=r"image_scale.*\(96, 96\).*like image_scale=\(96,96\)"):
+        load_config(str(scales / "heir.py"), [f"image_scale={text}"])
+
+
+def test_items_and_arithmetic_follow(scales):
+    config = load_config(str(scales / "heir.py"), ["metainfo.classes=(c,)", "steps=10"])
+    assert config.train.metainfo == config.val.metainfo == dict(classes=("c",), kind="x")
+    assert config.train.n == config.half == 5
+    with pytest.raises(UserError, match="steps=2.5"):
+        load_config(str(scales / "heir.py"), ["steps=2.5"])
+
+
+def test_a_name_alone_in_a_file_reaches_its_bases(scales):
+    (scales / "own.py").write_text(
+        "_base_ = 'heir.py'\nimage_scale = (32, 32)\nmetainfo = dict(classes=('c',))\n"
+    )
+    config = load_config(str(scales / "own.py"))
+    assert config.val.scale == config.more.scale == (32, 32)
+    assert config.train.metainfo == dict(classes=("c",), kind="x")
+
+
+def test_paths_keep_their_slash(tmp_path):
+    (tmp_path / "base.py").write_text("data_root = 'data/x/'\nann = data_root + 'a.json'\n_ann = ann\n")
+    assert load_config(str(tmp_path / "base.py"), ["data_root=/new"]).ann == "/new/a.json"
+    (tmp_path / "own.py").write_text("_base_ = 'base.py'\ndata_root = '/mine'\n")
+    assert load_config(str(tmp_path / "own.py")).ann == "/mine/a.json"

@@ -1,8 +1,8 @@
 """DetDiffusion on Stable Diffusion 1.5 as in the paper; everything it leaves open is a named option here.
 
 `sd_folder`: a diffusers folder of any SD 1.x model (model_index.json, unet/, vae/, text_encoder/, tokenizer/,
-scheduler/), a hub id, or one safetensors file in the original form, with CLIP's tokenizer in `tokenizer/` beside it
-(else it comes from the hub), e.g. --cfg-options sd_folder=/models/stable-diffusion-v1-5
+scheduler/), hub://OWNER/NAME, or one safetensors file in the original form, with CLIP's tokenizer in `tokenizer/`
+beside it (else it comes from the hub), e.g. --cfg-options sd_folder=/models/stable-diffusion-v1-5
 """
 
 sd_folder = "./models/stable-diffusion-v1-5"

@@ -6,7 +6,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import NotFiniteError, UserError
 
 ASSIGNERS = ("hungarian", "fixed")
 
@@ -50,7 +50,7 @@ def _hungarian(cost, sample: int) -> Tensor:
         # Rows are objects: as there are at least as many queries, every row is assigned and rows come sorted.
         return torch.from_numpy(linear_sum_assignment(cost.T)[1])
     except ValueError as error:
-        raise UserError(
+        raise NotFiniteError(
             f"matching: the mask costs of sample {sample} are not finite ({error}); the mask logits "
             "diverged: lower the learning rate or check the inputs"
         ) from error

@@ -1,4 +1,4 @@
-"""diffusers and transformers components from config dicts: a folder, a hub id, or a plain configuration."""
+"""diffusers and transformers components from config dicts: a folder, a model of the hub, or a plain configuration."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from detdiffusion.utils.checkpoint import check_finite
 from detdiffusion.utils.compat import fit_clip_names, fit_tokenizer_arguments
 from detdiffusion.utils.errors import UserError, some
 
@@ -16,6 +17,7 @@ from .layout_tokenizer import LayoutTokenizer, sincos_grid
 from .single_file import is_single_file, load_single_file, tokenizer_source
 
 ZOO = "zoo://"
+HUB = "hub://"
 
 
 def resolve_source(source: str) -> str:
@@ -39,8 +41,8 @@ def build_component(spec, role: str):
 
     Args:
         spec: an object (returned as it is) or a dict with ``type``, a top-level name of diffusers or
-            transformers, and either ``from_pretrained`` (local folder, ``zoo://NAME`` or hub id; with ``subfolder``
-            and other keywords of ``from_pretrained``; or a single safetensors file of SD 1.x, see
+            transformers, and either ``from_pretrained`` (local folder, ``zoo://NAME`` or ``hub://OWNER/NAME``;
+            with ``subfolder`` and other keywords of ``from_pretrained``; or a single safetensors file of SD 1.x, see
             :mod:`.single_file`) or the class's own configuration. A transformers model
             made from its configuration may name ``embedding_std``, the deviation of its fresh token and position
             embeddings: CLIP's own 0.02 vanishes beside the location tokens' 0.7 and costs a small model many
@@ -48,7 +50,7 @@ def build_component(spec, role: str):
         role: the editor's argument name, for messages.
 
     Raises:
-        UserError: unknown type, or nothing to load at ``from_pretrained``.
+        UserError: unknown type, nothing to load at ``from_pretrained``, or weights that are not finite.
     """
     if not isinstance(spec, dict):
         return spec
@@ -72,8 +74,22 @@ def build_component(spec, role: str):
             return cls.from_config(spec)
         return cls(**fit_tokenizer_arguments(cls, spec))
     source = resolve_source(source)
+    part = _load_part(cls, kind, role, source, spec)
+    if isinstance(part, nn.Module):
+        where = source if is_single_file(source) else Path(source) / spec.get("subfolder", "")
+        hint = (
+            "Take other weights: these come from a training that diverged, or a damaged or overflowed copy."
+        )
+        check_finite(part.state_dict(), f"{role}: {where}", hint)
+    return part
+
+
+def _load_part(cls, kind: str, role: str, source: str, spec: dict):
+    """What :func:`build_component` loads from a folder, a hub id or a single file."""
+    import transformers
+
     if is_single_file(source):
-        spec.pop("subfolder", None)
+        spec = {k: v for k, v in spec.items() if k != "subfolder"}
         if role != "tokenizer":
             return load_single_file(cls, role, source, **spec)
         source = tokenizer_source(source)
@@ -90,10 +106,13 @@ def build_component(spec, role: str):
         cls = getattr(
             transformers, "CLIPTokenizerFast", cls
         )  # saved by transformers 5: 4's slow class cannot read it
-    # "owner/name" may be a hub id; everything else that is not there is a path gone wrong
-    local = Path(source).exists() or not re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source))
-    if local and not folder.is_dir():
-        raise UserError(f"{role}: no folder {str(folder)!r}; it should be {expected}")
+    local = not str(source).startswith(HUB)
+    if not local:  # asked for by name alone: a folder that is not there is a path gone wrong
+        source = str(source).removeprefix(HUB)
+    elif not folder.is_dir():
+        hub = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)) and not Path(source).parent.is_dir()
+        asked = f" (a model of the Hugging Face hub is named with {HUB}{source})" if hub else ""
+        raise UserError(f"{role}: no folder {str(folder)!r}; it should be {expected}{asked}")
     try:
         if not issubclass(cls, transformers.PreTrainedModel):
             return cls.from_pretrained(source, **spec)
@@ -101,8 +120,7 @@ def build_component(spec, role: str):
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"{role}: {str(source)!r} is neither a local folder nor a hub id that can be loaded ({reason}). It should "
-            f"be {expected}"
+            f"{role}: {HUB}{source} cannot be loaded from the Hugging Face hub ({reason})"
             if not local
             else f"{role}: cannot load {kind} from {str(folder)!r}: {reason}"
         ) from error

@@ -15,7 +15,7 @@ from torch import nn
 from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError, some
 
-TOKENIZER = "openai/clip-vit-large-patch14"
+TOKENIZER = "hub://openai/clip-vit-large-patch14"
 _TEXT = "cond_stage_model.transformer."
 _CROSS = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
@@ -81,7 +81,7 @@ def sd1_part(role: str, **changes) -> dict:
 
 
 def is_single_file(source) -> bool:
-    """Whether ``from_pretrained`` names a file of weights rather than a folder or a hub id."""
+    """Whether ``from_pretrained`` names a file of weights rather than a folder or a model of the hub."""
     return Path(str(source)).suffix in (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
@@ -152,12 +152,6 @@ def _names(path: Path) -> dict[str, list[int]]:
 def _diffusers_part(
     cls, role: str, path: Path, config: str, subfolder: str | None, kwargs: dict
 ) -> nn.Module:
-    from diffusers.utils import is_accelerate_available
-
-    if (
-        not is_accelerate_available()
-    ):  # without it diffusers leaves missing tensors at random values, silently
-        raise UserError(f"{role}: reading a single file needs accelerate: pip install accelerate")
     try:
         part = cls.from_single_file(
             str(path), config=config, subfolder=subfolder, local_files_only=True, **kwargs

@@ -1,0 +1,73 @@
+"""A runner's data is built and looked at before its model, which may take minutes to load."""
+
+from __future__ import annotations
+
+import logging
+
+from ..utils.config import config_errors
+from ..utils.findings import Finding, raise_errors
+from .image_check import image_findings
+from .run_checks import check_classes, check_steps, fit_schedule
+
+
+class ChecksData:
+    """Put before a runner of mmengine's: :meth:`check_data` builds the loaders of :attr:`loaders` and checks them.
+
+    Attributes:
+        loaders: names of the loaders that the run is going to use.
+    """
+
+    loaders: tuple[str, ...] = ("train", "val")
+
+    def check_data(self) -> None:
+        """
+        Raises:
+            UserError: an epoch without steps, heads of another number of classes than the data, images that are
+                missing or unreadable (all of them are counted).
+        """
+        findings: list[Finding] = []
+        for name in self.loaders:
+            loader = getattr(self, f"_{name}_dataloader", None)
+            if isinstance(loader, dict):
+                with config_errors(self.cfg.filename):
+                    diff_rank_seed = self._randomness_cfg.get("diff_rank_seed", False)
+                    loader = self.build_dataloader(loader, seed=self.seed, diff_rank_seed=diff_rank_seed)
+                setattr(self, f"_{name}_dataloader", loader)
+            if not hasattr(loader, "dataset"):
+                continue
+            place = f"{name}_dataloader"
+            if hasattr(loader, "batch_sampler"):
+                check_steps(place, loader, name == "train" and _by_epoch(self._train_loop))
+            findings += check_classes(self.cfg, place, loader.dataset)
+            findings += self._look_at_images(name, loader.dataset)
+        self.report(findings)
+        if "train" in self.loaders:
+            self.report(self._fit_schedule())
+
+    def report(self, findings: list[Finding]) -> None:
+        """Logs what is worth knowing and raises what is wrong."""
+        for finding in findings:
+            if finding.severity != "error":
+                level = logging.WARNING if finding.severity == "warning" else logging.INFO
+                self.logger.log(level, str(finding))
+        raise_errors(findings)
+
+    def _look_at_images(self, name: str, dataset) -> list[Finding]:
+        """None where a cache of latents may stand for the images: its hook looks at those that the cache lacks."""
+        model = self.cfg.get("model") or {}
+        cached = name == "train" and (
+            model.get("cache_latents") or (model.get("memory") or {}).get("cache_latents")
+        )
+        return [] if cached else image_findings(dataset)
+
+    def _fit_schedule(self) -> list[Finding]:
+        loader, schedule = self._train_dataloader, self.cfg.get("param_scheduler")
+        if not isinstance(self._train_loop, dict) or schedule is None or not hasattr(loader, "batch_sampler"):
+            return []
+        findings = fit_schedule(self.cfg, len(loader))
+        self.param_schedulers = self.cfg.param_scheduler
+        return findings
+
+
+def _by_epoch(loop) -> bool:
+    return isinstance(loop, dict) and "max_epochs" in loop

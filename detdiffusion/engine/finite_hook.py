@@ -1,0 +1,169 @@
+"""A training whose numbers are no numbers any more stops, before its weights are lost and before it saves them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import torch
+from mmengine.hooks import Hook
+
+from ..registry import HOOKS
+from ..utils.errors import UserError, some
+from .checkpoint import latest_checkpoint
+
+
+@HOOKS.register_module()
+class FiniteHook(Hook):
+    """Stops a training at the first loss or gradient that is NaN or infinite, and saves no such weights.
+
+    A step with such a gradient is not taken: the weights stay as they were. With accumulated gradients every batch's
+    loss is looked at, and the sum's gradient; on ranks the gradient is the mean over all of them, so all stop at one
+    step. Where a loss scaler (``AmpOptimWrapper``) skips such steps by itself, ``patience`` of them in a row stop
+    the training. :func:`.launch.build_runner` gives the hook to every training.
+
+    Args:
+        patience: steps in a row that a loss scaler may skip.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self, patience: int = 30) -> None:
+        if patience < 1:
+            raise UserError(f"FiniteHook: patience is at least 1, got {patience}")
+        self.patience = patience
+        self._step = self._skipped = 0
+        self._stepped = False
+        self._gradients: list[str] = []
+        self._not_finite: set[str] = set()
+        self._handles: list = []
+
+    def before_train(self, runner) -> None:
+        """Looks over the optimizers' shoulders, and remembers buffers that are infinite by design.
+
+        Raises:
+            UserError: a weight is not finite already.
+        """
+        names = {parameter: name for name, parameter in runner.model.named_parameters()}
+        self._not_finite = {_plain(name) for name, one in runner.model.named_buffers() if _is_bad(one)}
+        if wrong := [_plain(name) for name, one in runner.model.named_parameters() if _is_bad(one)]:
+            raise UserError(f"before the first step: {len(wrong)} weights are not finite: {some(wrong)}")
+        for wrapper in _wrappers(runner.optim_wrapper):
+            hook = self._scaled if hasattr(wrapper, "loss_scaler") else self._check_gradients(names)
+            self._handles.append(wrapper.optimizer.register_step_pre_hook(hook))
+
+    def _scaled(self, optimizer, args, kwargs) -> None:
+        """The scaler has decided already; fused optimizers are told and skip by themselves."""
+        found = getattr(optimizer, "found_inf", None)
+        self._stepped = found is None or not float(found)
+
+    def _check_gradients(self, names: Mapping):
+        def check(optimizer, args, kwargs) -> None:
+            with_gradient = [
+                p for group in optimizer.param_groups for p in group["params"] if p.grad is not None
+            ]
+            gradients = [p.grad for p in with_gradient if not p.grad.is_sparse]
+            if not gradients or bool(torch.stack([n.float() for n in _norms(gradients)]).isfinite().all()):
+                return
+            bad = [p for p in with_gradient if _is_bad(p.grad)]
+            self._gradients = [_plain(names.get(p, "?")) for p in bad]
+            for parameter in with_gradient:
+                parameter.grad = None  # the optimizer passes over what has no gradient
+
+        return check
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+        """
+        Raises:
+            UserError: a loss or a gradient is not finite; or, with a loss scaler, too many in a row.
+        """
+        self._step = runner.iter + 1
+        scaled = any(hasattr(wrapper, "loss_scaler") for wrapper in _wrappers(runner.optim_wrapper))
+        losses = [f"{name} = {value}" for name, value in _losses(outputs) if value - value != 0]
+        if scaled:
+            if all(wrapper.should_update() for wrapper in _wrappers(runner.optim_wrapper)):
+                self._skipped = 0 if self._stepped else self._skipped + 1
+                self._stepped = False
+            if self._skipped < self.patience:
+                return
+        elif not losses and not self._gradients:
+            return
+        faults = [f"the loss is not finite: {', '.join(losses)}"] if losses else []
+        if self._gradients:
+            count = len(self._gradients)
+            faults.append(
+                f"{count} gradients are not finite, of {some(self._gradients)}; this step was not taken"
+            )
+        if scaled:
+            faults.append(f"the loss scaler skipped {self._skipped} steps in a row")
+        rates = sorted({float(f"{rate:.4g}") for group in _rates(runner) for rate in group})
+        raise UserError(
+            f"training stopped at step {self._step}: {'; '.join(faults)}. The learning rate is {some(rates)}: "
+            f"lower it, or clip gradients (optim_wrapper.clip_grad.max_norm). {last_good(runner.work_dir)}"
+        )
+
+    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+        """
+        Raises:
+            UserError: the weights to be saved are not finite.
+        """
+        state = checkpoint.get("state_dict") or {}
+        wrong = [
+            _plain(n) for n, value in state.items() if _is_bad(value) and _plain(n) not in self._not_finite
+        ]
+        if wrong:
+            raise UserError(
+                f"training stopped at step {self._step}: {len(wrong)} weights are not finite and are not saved: "
+                f"{some(wrong)}. {last_good(runner.work_dir)}"
+            )
+
+    def after_train(self, runner) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+
+
+def last_good(work_dir: str | Path) -> str:
+    """A sentence that names the checkpoint to go on from."""
+    found = latest_checkpoint(work_dir)
+    if found is None:
+        return "No checkpoint was saved before."
+    return f"The last good checkpoint is {found}; go on from it with --resume."
+
+
+def _wrappers(wrapper) -> Iterator:
+    """The optimizer wrapper, or those of an ``OptimWrapperDict``."""
+    inner = getattr(wrapper, "optim_wrappers", None)
+    return iter(inner.values()) if inner is not None else iter([wrapper])
+
+
+def _rates(runner) -> list:
+    rates = runner.optim_wrapper.get_lr()
+    return list(rates.values()) if isinstance(rates, Mapping) else [rates]
+
+
+def _losses(outputs) -> Iterator[tuple[str, float]]:
+    for name, value in outputs.items() if isinstance(outputs, Mapping) else ():
+        if "loss" in name and isinstance(value, (int, float, torch.Tensor)):
+            yield (
+                name,
+                float(value) if not isinstance(value, torch.Tensor) else value.detach().float().mean().item(),
+            )
+
+
+def _norms(tensors: list) -> Iterator:
+    """One norm a tensor, those of one device and dtype at a time."""
+    kinds: dict = {}
+    for tensor in tensors:
+        kinds.setdefault((tensor.device, tensor.dtype), []).append(tensor)
+    first = tensors[0].device
+    for alike in kinds.values():
+        yield from (norm.to(first) for norm in torch._foreach_norm(alike, float("inf")))
+
+
+def _is_bad(value) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(value.isfinite().all())
+
+
+def _plain(name: str) -> str:
+    return name.removeprefix("module.")

@@ -1,0 +1,25 @@
+"""What a config is for, in words: the answer to a config that a tool cannot use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_DETECTOR_PARTS = ("bbox_head", "roi_head", "rpn_head", "mask_head", "panoptic_head", "backbone")
+_GENERATOR_PARTS = ("unet", "layout_tokenizer", "text_encoder")
+
+
+def kind_of(cfg: Mapping) -> str:
+    """``"a detector's config"`` and the like, told by the config's keys."""
+    model = cfg.get("model")
+    if "onnx_detector" in cfg:
+        return "the config of an ONNX detector"
+    if "fid" in cfg and model is None:
+        return "the config of a FID protocol"
+    if not isinstance(model, Mapping):
+        return "a base to inherit from, without a model"
+    kind = str(model.get("type", "")).rpartition(".")[2]
+    if "layout_datasets" in cfg or any(part in model for part in _GENERATOR_PARTS):
+        return f"a generator's config (model {kind})"
+    if kind == "YOLOv4" or any(part in model for part in _DETECTOR_PARTS):
+        return f"a detector's config (model {kind})"
+    return f"the config of another kind of model ({kind or 'without a type'})"
