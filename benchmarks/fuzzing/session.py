@@ -40,7 +40,7 @@ class Session:
         targets: the tools under test.
         folder: everything is written into it.
         seed: another seed makes other cases.
-        seconds: a run may take.
+        seconds: that a run may take on a machine of its own; more where more processes than cores are waiting.
     """
 
     def __init__(self, targets: Sequence[Target], folder: Path, seed: int = 0, seconds: float = 60.0) -> None:
@@ -93,10 +93,11 @@ class Session:
         if number:
             target.damage(case)
         arguments = target.arguments(case)
+        seconds = self.seconds * max(1.0, os.getloadavg()[0] / os.cpu_count())
         if command_line:
-            run = run_command(target.tool, arguments, folder, self.seconds)
+            run = run_command(target.tool, arguments, folder, seconds)
         else:
-            run = run_forked(self._mains[tool], arguments, folder, self.seconds)
+            run = run_forked(self._mains[tool], arguments, folder, seconds)
         verdict = _judged(case, run, target)
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)

@@ -96,6 +96,9 @@ def run_quality_gate(
             cache=out.with_suffix(".predictions"),
         )
         detector = model.describe()
+    for reason, number in found.report.items():
+        print(f"  {number} × {reason}")
+    print()
     thresholds = dict(score_thr=score_thr, iou_thr=iou_thr, moved_iou=moved_iou)
     findings, extras = judge(file.images, file.annotations, found, nameable, **thresholds)
     gated, done = apply_rules(coco, findings, extras, rules)

@@ -60,6 +60,12 @@ class AttributesFile:
         if "words" in info:
             listed = info["words"] if isinstance(info["words"], list) else []
             vocabulary = check_attribute_words(listed, f"{path}: info.words")
+        nameable = info.get("nameable") or []
+        if not isinstance(nameable, list) or not all(isinstance(name, str) for name in nameable):
+            raise UserError(
+                f"{path}: info.nameable must be a list of class names, it is {str(nameable)[:60]}; correct it, or make "
+                "the file anew by tools/extract_attributes.py"
+            )
         words = {
             word: word for word in vocabulary
         }  # one string object for each word, however many annotations

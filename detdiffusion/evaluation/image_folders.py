@@ -112,6 +112,12 @@ def read_folder(
         result.notes.append(
             f"{name}: its {ANNOTATIONS} names no layouts; the images were read by their file names"
         )
+    below = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.parent != folder]
+    if below:
+        result.notes.append(
+            f"{name}: {len(below)} images in folders below {folder} were left out ({some(p.name for p in below)}): "
+            "folders in it are not searched"
+        )
     if unknown:
         result.notes.append(
             f"{name}: {len(unknown)} files belong to no layout and were left out ({some(unknown)})"

@@ -22,6 +22,7 @@ from detdiffusion.utils.file_names import check_file_name
 
 MANIFEST = "manifest.jsonl"
 _PART = re.compile(r"manifest\.rank(\d+)\.jsonl")
+_CHECK = "line_check"
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
@@ -43,15 +44,17 @@ def image_key(entry: dict) -> tuple:
 
 
 def dump_entry(entry: dict) -> bytes:
-    """One line with its end."""
-    return (json.dumps(entry, separators=(",", ":")) + "\n").encode()
+    """One line with its end; its last value is a checksum of all others, so that a changed line is known."""
+    text = _text(entry)
+    return f'{text[:-1]},"{_CHECK}":"{_checksum(text)}"}}\n'.encode()
 
 
 def read_entries(path: Path) -> tuple[list[dict], bool]:
     """All whole lines of a manifest, and whether a torn one follows.
 
     Raises:
-        UserError: a whole line that is no entry, or that names a file outside of the set.
+        UserError: a whole line that is no entry, that was changed after it was written, or that names a file outside
+            of the set.
     """
     whole, _, tail = path.read_bytes().rpartition(b"\n")
     lines = whole.split(b"\n") if whole else []
@@ -147,14 +150,24 @@ def latest(entries: Iterable[dict]) -> tuple[dict[int, dict], int]:
     return found, superseded
 
 
+def _text(entry: dict) -> str:
+    return json.dumps(entry, separators=(",", ":"))
+
+
+def _checksum(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _parse(line: bytes, where: str) -> dict:
+    check = None
     try:
         entry = json.loads(line)
+        check = entry.pop(_CHECK, None)  # sets of earlier versions have none
         image = entry["image"]
         fits = isinstance(image["id"], int) and isinstance(entry["annotations"], list)
         fits = fits and isinstance(entry["sha256"], str) and isinstance(entry["bytes"], int)
         fits = fits and "file_name" in image
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         fits = False
     if not fits:
         raise UserError(
@@ -162,4 +175,9 @@ def _parse(line: bytes, where: str) -> dict:
             "remove that line and run again: its image is made anew"
         )
     check_file_name(image["file_name"], where)
+    if check is not None and check != _checksum(_text(entry)):
+        raise UserError(
+            f"{where} (image id {image['id']}): was changed after it was written, its checksum is another; remove that "
+            "line and run again: its image is made anew"
+        )
     return entry

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from detdiffusion.utils import compat
+from detdiffusion.utils.checkpoint import stored_classes
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.devices import choose_device
@@ -260,14 +261,9 @@ def _test_dataset(config, path: str) -> dict:
 
 
 def _class_names(stored: dict, dataset_cfg: dict, checkpoint: str | Path) -> tuple[str, ...]:
-    meta = stored.get("meta") or {}
-    metas = [
-        meta.get("dataset_meta") or {},
-        meta,
-        dataset_cfg.get("metainfo") or {},
-        _default_metainfo(dataset_cfg),
-    ]
-    for candidate in metas:
+    if names := stored_classes(stored, f"checkpoint {checkpoint}"):
+        return names
+    for candidate in (dataset_cfg.get("metainfo") or {}, _default_metainfo(dataset_cfg)):
         classes = candidate.get("classes") or candidate.get("CLASSES")
         if classes:
             return (classes,) if isinstance(classes, str) else tuple(classes)

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 
+_SAVE_AGAIN = "save the file anew without them, or with the class names in label order"
+
+
 def _history_method(owner: type, name: str) -> Any:
     """Stand-in for ``getattr`` in a checkpoint: mmengine's log buffers refer to their own four statistics."""
     from mmengine.logging import HistoryBuffer
@@ -94,6 +97,37 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
         if isinstance(part, Mapping):
             check_finite(part, f"checkpoint {path}")
     return checkpoint
+
+
+def stored_classes(checkpoint: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    """The class names that a checkpoint of mmengine or mmdet says it was trained on; none: an empty tuple.
+
+    Args:
+        checkpoint: of :func:`load_checkpoint`.
+        where: what the error begins with, e.g. ``'checkpoint a.pth'``.
+
+    Raises:
+        UserError: its ``meta`` is of another form.
+    """
+    meta = _dict_of(checkpoint, "meta", where)
+    for held in (_dict_of(meta, "dataset_meta", where), meta):
+        names = held.get("classes") or held.get("CLASSES")
+        if not names:
+            continue
+        names = (names,) if isinstance(names, str) else names
+        if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+            raise UserError(
+                f"{where}: the classes in its 'meta' must be texts, they are {names!r}; {_SAVE_AGAIN}"
+            )
+        return tuple(names)
+    return ()
+
+
+def _dict_of(holder: Mapping, key: str, where: str) -> Mapping:
+    held = holder.get(key)
+    if held is not None and not isinstance(held, Mapping):
+        raise UserError(f"{where}: its {key!r} is a {type(held).__name__}, not a dict; {_SAVE_AGAIN}")
+    return held or {}
 
 
 def check_finite(

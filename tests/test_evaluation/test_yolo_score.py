@@ -186,6 +186,9 @@ def test_bad_folders(detector, data):
     draw([], (8, 8)).save(root / "empty" / "139.png")
     folder = read("empty")
     assert folder.notes == ["x: 1 files belong to no layout and were left out (sample.png)"]
+    (root / "empty" / "more").mkdir()
+    draw([], (8, 8)).save(root / "empty" / "more" / "146.PNG")
+    assert "1 images in folders below" in (note := read("empty").notes[0]) and "left out (146.PNG)" in note
     draw([], (8, 8)).save(root / "empty" / "0139.jpg")
     with pytest.raises(UserError, match="0139.jpg and 139.png are both sample 0 of image id 139"):
         read("empty")

@@ -195,6 +195,19 @@ def test_the_command(on_disk, repo_root, monkeypatch, capsys):
     assert (on_disk / "set/annotations.json").read_bytes() == before
 
 
+def test_what_was_left_out_is_printed(on_disk, capsys):
+    """Detections of other images, and boxes of the set that are none."""
+    rows = json.loads((on_disk / "results.json").read_text())
+    (on_disk / "results.json").write_text(json.dumps([*rows, {**rows[0], "image_id": 999}]))
+    coco = json.loads((on_disk / "set/annotations.json").read_text())
+    coco["annotations"][0]["bbox"] = [0, 0, 0, 9]
+    (on_disk / "set/annotations.json").write_text(json.dumps(coco))
+    run_quality_gate(on_disk / "set", on_disk / "out.json", predictions=on_disk / "results.json")
+    said = capsys.readouterr().out
+    assert "1 × predictions on images that the annotation files lack: left out" in said
+    assert "1 × box of zero or negative size: skipped" in said
+
+
 def test_a_detector_reads_the_images(tmp_path, repo_root, monkeypatch, capsys):
     """An mmdet detector with fresh weights finds nothing with confidence: every thing is missed, stuff unjudged."""
     from detdiffusion.datasets.miniscenes import write_miniscenes

@@ -226,6 +226,43 @@ def test_broken_manifest_names_the_line(tmp_path, line):
         CocoWriter(tmp_path, RUN, CATEGORIES)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entry: entry["annotations"][0].update(bbox=[0.0, 0.0, 1.0, 1.0]),
+        lambda entry: entry["annotations"][0].update(image_id=7),
+        lambda entry: entry["annotations"][0].update(area=float("nan")),
+        lambda entry: entry["annotations"].pop(),
+        lambda entry: entry["image"].pop("source_image_id"),
+        lambda entry: entry["image"].update(id=entry["image"]["id"] + 1),
+        lambda entry: entry.update(line_check="0" * 16),
+        lambda entry: entry.update(line_check=3),
+    ],
+)
+def test_a_line_that_was_changed_is_named(tmp_path, change):
+    fill(tmp_path, range(2))
+    manifest = tmp_path / "manifest.jsonl"
+    first, second = map(json.loads, manifest.read_text().splitlines())
+    change(second)
+    manifest.write_text(f"{json.dumps(first)}\n{json.dumps(second)}\n")
+    with pytest.raises(UserError, match=r"manifest.jsonl, line 2 \(image id \d+\): was changed after"):
+        CocoWriter(tmp_path, RUN, CATEGORIES)
+
+
+def test_lines_without_a_checksum_get_one(tmp_path):
+    """Sets of earlier versions; and other white space is the same line."""
+    fill(tmp_path, range(2))
+    manifest = tmp_path / "manifest.jsonl"
+    whole = manifest.read_text()
+    lines = [json.loads(line) for line in whole.splitlines()]
+    lines[0].pop("line_check")
+    manifest.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    with CocoWriter(tmp_path, RUN, CATEGORIES) as writer:
+        assert writer.report["resumed"] == 2
+        writer.finish()
+    assert manifest.read_text() == whole
+
+
 def test_manifest_that_points_outside(tmp_path):
     out = tmp_path / "set"
     fill(out, range(1))

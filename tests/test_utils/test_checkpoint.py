@@ -10,7 +10,7 @@ import pytest
 import torch
 from mmengine.logging import HistoryBuffer
 
-from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
+from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly, stored_classes
 from detdiffusion.utils.errors import UserError
 
 
@@ -109,6 +109,36 @@ def test_strict_loading_names_what_does_not_fit():
         "1 of another shape (0.weight (5, 3) for (2, 3)). Use the config it was trained with."
     )
     load_strictly(model, bad, "a.pth", ignore=("0.", "1.", "more"))
+
+
+def test_classes_of_mmengine_and_mmdet():
+    names = ("ball", "pine tree")
+    for meta in (
+        dict(dataset_meta=dict(classes=names)),
+        dict(dataset_meta=dict(CLASSES=list(names))),
+        dict(CLASSES=names),
+        dict(dataset_meta=None, classes=names),
+        dict(dataset_meta=dict(classes=names), CLASSES=("other",)),
+    ):
+        assert stored_classes(dict(meta=meta), "x") == names
+    assert stored_classes(dict(meta=dict(classes="cat")), "x") == ("cat",)
+    for empty in ({}, dict(meta=None), dict(meta={}), dict(meta=dict(dataset_meta=dict(classes=())))):
+        assert stored_classes(empty, "x") == ()
+
+
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        ("x", "a.pth: its 'meta' is a str, not a dict"),
+        ([1], "its 'meta' is a list"),
+        (dict(dataset_meta=3), "its 'dataset_meta' is a int"),
+        (dict(dataset_meta=dict(classes=3)), "classes in its 'meta' must be texts, they are 3"),
+        (dict(classes=["a", None]), r"must be texts, they are \['a', None\]"),
+    ],
+)
+def test_classes_of_another_form(meta, message):
+    with pytest.raises(UserError, match=message):
+        stored_classes(dict(meta=meta), "checkpoint a.pth")
 
 
 def spoil(values, index, bad):

@@ -47,7 +47,7 @@ def export_diffusers(
     from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
     from detdiffusion.models.editors.detdiffusion.lora import merge_lora
     from detdiffusion.registry import MODELS
-    from detdiffusion.utils.checkpoint import check_finite, load_checkpoint, load_strictly
+    from detdiffusion.utils.checkpoint import check_finite, load_checkpoint, load_strictly, stored_classes
     from detdiffusion.utils.config import config_errors, load_config
     from detdiffusion.utils.config_kind import kind_of
 
@@ -60,6 +60,7 @@ def export_diffusers(
     stored = load_checkpoint(checkpoint)
     load_strictly(model, stored, f"checkpoint {checkpoint}, config {config}")
     model.eval()
+    about = _about(cfg, stored_classes(stored, f"checkpoint {checkpoint}"))
     out_dir = Path(out_dir)
     if hasattr(model, "fit_scaling_factor"):
         if not model.freeze_encoder:
@@ -70,7 +71,7 @@ def export_diffusers(
             merge_lora(getattr(model, name))
         parts = model.backbone.folder_parts()
         _write_index(parts, out_dir, model.backbone.pipeline)
-        write_layout_config(out_dir, model.layout_tokenizer, **_about(cfg, stored))
+        write_layout_config(out_dir, model.layout_tokenizer, **about)
     else:
         raise UserError(f"{config}: its model {cfg.model.type} is neither a generator nor an autoencoder")
     for name, part in parts.items():
@@ -105,10 +106,9 @@ def _training_images(cfg, count: int) -> torch.Tensor:
     return torch.stack(images).float() / 127.5 - 1
 
 
-def _about(cfg, checkpoint: dict) -> dict:
-    """The training data's classes (from the checkpoint) and filters (from the config), as far as they are there."""
+def _about(cfg, classes: Sequence[str]) -> dict:
+    """The training data's classes and, from the config, its filters, as far as they are there."""
     about = {}
-    classes = ((checkpoint.get("meta") or {}).get("dataset_meta") or {}).get("classes")
     if classes:
         about["classes"] = list(classes)
     filters = cfg.get("train_dataloader", {}).get("dataset", {}).get("filter_cfg")
