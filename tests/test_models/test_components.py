@@ -9,8 +9,8 @@ from transformers import CLIPTokenizerFast
 
 from detdiffusion.models.editors.detdiffusion.components import (
     build_component,
-    check_sources,
     build_sampling_scheduler,
+    check_sources,
 )
 from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError
