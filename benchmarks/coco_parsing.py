@@ -27,6 +27,7 @@ IMAGES, INSTANCES, STUFF = 118_287, 860_001, 749_000
 def write_files(folder: Path, scale: float) -> list[Path]:
     """Instances and stuff json with the real files' counts times ``scale``."""
     rng = random.Random(0)
+    masks = [_run_lengths(rng) for _ in range(2000)]
     counts = [max(1, round(n * scale)) for n in (IMAGES, INSTANCES, STUFF)]
     images = [
         dict(
@@ -53,22 +54,30 @@ def write_files(folder: Path, scale: float) -> list[Path]:
             file.write(head + ', "annotations": [')
             for i in range(count):
                 file.write(", " if i else "")
-                file.write(
-                    _annotation(rng, first + i, rng.randrange(1, counts[0] + 1), rng.choice(classes), name)
-                )
+                mask = rng.choice(masks) if name == "stuff" else None
+                image, category = rng.randrange(1, counts[0] + 1), rng.choice(classes)
+                file.write(_annotation(rng, first + i, image, category, mask))
             file.write('], "categories": ' + json.dumps(categories) + "}")
         paths.append(path)
     return paths
 
 
-def _annotation(rng: random.Random, number: int, image: int, category: int, kind: str) -> str:
+def _run_lengths(rng: random.Random) -> str:
+    """A compressed RLE of 480 x 640 pixels, of the length that those of the real stuff file have."""
+    from pycocotools import mask as mask_utils
+
+    runs = [rng.randrange(1, 60) for _ in range(int(rng.lognormvariate(5.6, 0.8)))]
+    while sum(runs) >= 480 * 640:
+        runs.pop()
+    runs.append(480 * 640 - sum(runs))
+    return mask_utils.frPyObjects(dict(counts=runs, size=[480, 640]), 480, 640)["counts"].decode()
+
+
+def _annotation(rng: random.Random, number: int, image: int, category: int, mask: str | None) -> str:
     w, h = 640 * rng.random() ** 2 + 2, 480 * rng.random() ** 2 + 2
     x, y = (640 - min(w, 640)) * rng.random(), (480 - min(h, 480)) * rng.random()
-    if kind == "stuff":
-        text = "".join(
-            rng.choices("0123456789:;<=>?@ABCDEFGHIJKLMNOPQRS", k=int(rng.lognormvariate(6.0, 0.8)))
-        )
-        segmentation = f'{{"counts": "{text}", "size": [480, 640]}}'
+    if mask is not None:
+        segmentation = json.dumps(dict(counts=mask, size=[480, 640]))
     else:
         points = [
             (round(x + w * rng.random(), 2), round(y + h * rng.random(), 2))

@@ -44,6 +44,13 @@ def shared_dir() -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def no_image_rules(monkeypatch) -> None:
+    """Rules for image files that a test chooses end with it."""
+    for name in ("DETDIFFUSION_EXIF_ORIENTATION", "DETDIFFUSION_HUGE_IMAGES"):
+        monkeypatch.setenv(name, "")
+
+
 @pytest.fixture
 def work_dir(tmp_path, monkeypatch) -> Path:
     """An empty folder that is also the current one, so that nothing is written into the repository."""

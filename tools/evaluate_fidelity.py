@@ -27,6 +27,8 @@ adds the paired bootstrap of easy - hard and the attribute effect.
 
 
 def parse_args() -> argparse.Namespace:
+    from detdiffusion.utils.image_rules import add_image_options
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -80,6 +82,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the detector's config"
     )
+    add_image_options(parser)
     args = parser.parse_args()
     pairs = [item.split("=", 1) for item in args.synthetic]
     if any(len(pair) != 2 or not all(pair) for pair in pairs):

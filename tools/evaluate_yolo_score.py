@@ -24,6 +24,8 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
+    from detdiffusion.utils.image_rules import add_image_options
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,6 +70,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the detector's config"
     )
+    add_image_options(parser)
     args = parser.parse_args()
     pairs = [item.partition("=")[::2] if "=" in item else (Path(item).name, item) for item in args.images]
     if not all(name and folder for name, folder in pairs):

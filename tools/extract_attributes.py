@@ -34,6 +34,7 @@ EXAMPLES = """examples:
 
 def parse_args() -> argparse.Namespace:
     from detdiffusion.utils.cli import positive_int, share
+    from detdiffusion.utils.image_rules import add_image_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -92,6 +93,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--num-workers", type=int, default=0, help="image loading processes, default: 0")
     parser.add_argument("--device", help="default: cuda where available, else cpu")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the config")
+    add_image_options(parser)
     args = parser.parse_args()
     _check(args, parser)
     return args

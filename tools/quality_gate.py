@@ -23,6 +23,8 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
+    from detdiffusion.utils.image_rules import add_image_options
+
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -73,6 +75,7 @@ def parse_args() -> argparse.Namespace:
     running.add_argument("--batch-size", type=int, help="default: the config's")
     running.add_argument("--device", help="default: cuda where available, else cpu")
     running.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the config")
+    add_image_options(parser)
     return parser.parse_args()
 
 

@@ -22,3 +22,5 @@ log_level = "INFO"
 load_from = None
 resume = False
 randomness = dict(seed=0, diff_rank_seed=True)  # ranks draw their own noise, time steps and flips
+exif_orientation = None  # 'apply' or 'ignore': images that an EXIF tag turns or mirrors; None refuses them
+huge_images = False  # True reads images above 179 megapixels too

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from typing import TYPE_CHECKING
+
+from detdiffusion.utils.image_rules import add_image_options
 
 if TYPE_CHECKING:
     from detdiffusion.datasets.formats.conversion import Conversion
 
 
 def add_output_arguments(parser: argparse.ArgumentParser) -> None:
-    """``--out``, ``--images`` and ``--no-decode``."""
+    """``--out``, ``--images``, ``--no-decode`` and the rules of :mod:`~detdiffusion.utils.image_rules`."""
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of the COCO set")
     parser.add_argument(
         "--images",
@@ -21,6 +24,7 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-decode", action="store_true", help="read image headers only: quick, misses cut-off files"
     )
+    add_image_options(parser)
 
 
 def write_and_report(converted: Conversion, args: argparse.Namespace) -> None:
@@ -31,5 +35,7 @@ def write_and_report(converted: Conversion, args: argparse.Namespace) -> None:
     """
     written = converted.write(args.out, args.images)
     print(converted.summary())
+    objects = Counter(annotation["image_id"] for annotation in converted.annotations)
     for split, path in written.items():
-        print(f"written: {path} ({len(converted.splits[split])} images)")
+        ids = converted.splits[split]
+        print(f"written: {path} ({len(ids)} images, {sum(objects[i] for i in ids)} objects)")

@@ -27,16 +27,18 @@ def from_darknet(
         are known).
 
     Raises:
-        UserError: a file is missing, broken or does not fit.
+        UserError: a file is missing, broken or does not fit, or its weights are not finite.
     """
     import torch
 
     from detdiffusion.models.detectors.yolov4.weights import read_weights
+    from detdiffusion.utils.checkpoint import check_finite
 
     _check_out(out, (network, weights, classes))
     model, config = _build(network)
     layers = model.darknet_convolutions()
     header = read_weights(weights, layers)
+    check_finite(model.state_dict(), str(weights))
     names = _class_names(classes, config, model.bbox_head.num_classes)
     meta = {"darknet": {"version": list(header.version), "seen": header.seen}}
     if names:

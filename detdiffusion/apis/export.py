@@ -38,7 +38,8 @@ def export_diffusers(
         Bytes written, by part.
 
     Raises:
-        UserError: config and checkpoint do not belong together, or the model is of another kind.
+        UserError: config and checkpoint do not belong together, the model is of another kind, or its weights overflow
+            in ``dtype``.
     """
     from mmengine.registry import init_default_scope
 
@@ -46,7 +47,7 @@ def export_diffusers(
     from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
     from detdiffusion.models.editors.detdiffusion.lora import merge_lora
     from detdiffusion.registry import MODELS
-    from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
+    from detdiffusion.utils.checkpoint import check_finite, load_checkpoint, load_strictly
     from detdiffusion.utils.config import config_errors, load_config
     from detdiffusion.utils.config_kind import kind_of
 
@@ -81,6 +82,7 @@ def export_diffusers(
     for name, part in parts.items():
         if isinstance(part, torch.nn.Module):
             part.to(_DTYPES[dtype])
+            check_finite(part.state_dict(), f"{name} as {dtype}", "Export with --dtype fp32 or bf16.")
         part.save_pretrained(out_dir / name)
         _forget_origin(out_dir / name)
     return {

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detdiffusion.datasets.image_survey import inspect_images
 from detdiffusion.evaluation import consistency, fidelity
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.evaluation.extractors import INCEPTION, TorchFidelityExtractor, build_extractor
@@ -23,7 +24,6 @@ from detdiffusion.evaluation.fid import (
 )
 from detdiffusion.evaluation.frechet import FeatureStatistics, frechet_distance
 from detdiffusion.evaluation.generated_sets import check_names
-from detdiffusion.evaluation.image_pixels import inspect_images
 from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_protocol
 from detdiffusion.evaluation.real_bound import SMALLEST, Reference, describe_bound, halves, read_reference
 from detdiffusion.evaluation.results import result_file

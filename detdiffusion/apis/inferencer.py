@@ -116,11 +116,17 @@ class DetDiffusionInferencer:
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` indices of the prompted objects, ``prompts``.
+
+        Raises:
+            UserError: images with NaN or infinite pixels.
         """
-        return self.model.infer(
+        from detdiffusion.models.editors.interface import draw
+
+        return draw(
+            self.model,
             layouts,
-            height=height,
-            width=width,
+            height,
+            width,
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             generators=generators,

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.oversampling import repeat_factors, samples_of
@@ -17,9 +16,6 @@ from detdiffusion.generation.strategies import build_strategy
 from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import sha256_of
-
-_SAME_BOX = 0.01  # pixels: boxes pass through float32 on the way
 
 
 @dataclass
@@ -203,8 +199,8 @@ def with_attributes(
 ) -> list[Layout]:
     """Layouts with the attributes of a file, or without any where it is another set's and the strategy needs none.
 
-    The file fits if it was made from one of ``ann_files``, byte for byte, or if ``ann_files`` hold a part of the
-    objects of the files it was made from, which must still be where they were then.
+    An object gets an attribute only if it is the one that the attribute was made for, see
+    :meth:`~detdiffusion.perception.attributes_file.AttributesFile.misfit`.
 
     Args:
         layouts: of ``ann_files``.
@@ -217,42 +213,20 @@ def with_attributes(
     Raises:
         UserError: the file is of another set, and the strategy needs the objects' own attributes.
     """
-    ids = [i for layout in layouts for i in layout.ids]
+    indexed = isinstance(layouts, LayoutIndex)
+    ids = layouts.ids.tolist() if indexed else [i for layout in layouts for i in layout.ids]
     complete = all(i in file.attributes for i in ids)
-    fits = complete and file.made_from(ann_files)
-    if complete and not fits and _is_part(layouts, file):
-        fits = True
-        say(f"{file.path}: was made from a set of which the layouts are a part: its attributes are used")
+    misfit = file.misfit(ids, ann_files, layouts.digests if indexed else None)
     nameable = file.info.get("nameable")
-    if not fits and nameable and not getattr(strategy, "reads_attributes", True):
+    if (misfit or not complete) and nameable and not getattr(strategy, "reads_attributes", True):
         say(
             f"{file.path}: is of another set; {strategy.name!r} takes from it only the {len(nameable)} nameable "
             "classes"
         )
         return [replace(layout, attributes=None) for layout in layouts]
     file.check(ids, config)
-    if not fits:
-        file.check_files(ann_files)
+    if misfit:
+        raise UserError(
+            f"{file.path}: {misfit}; make it anew by tools/extract_attributes.py from the files in use"
+        )
     return [layout.with_attributes(file.lookup(layout.ids, "")) for layout in layouts]
-
-
-def _is_part(layouts: Sequence[Layout], file: AttributesFile) -> bool:
-    """Whether all objects are the same in the files that the attributes were made from."""
-    originals: dict[int, dict] = {}
-    sources = file.info.get("annotation_files")
-    for source in sources if isinstance(sources, list) else ():
-        path = Path(str(source.get("path")))
-        path = path if path.is_absolute() or path.is_file() else file.path.parent / path
-        if not path.is_file() or sha256_of(path) != source.get("sha256"):
-            continue
-        originals.update({annotation["id"]: annotation for annotation in read_coco(path).annotations})
-    for layout in layouts:
-        for key, category, box in zip(layout.ids, layout.category_ids, layout.boxes.tolist()):
-            one = originals.get(key)
-            if one is None or one["category_id"] != category or one["image_id"] != layout.image_id:
-                return False
-            x, y, w, h = one["bbox"]
-            scale = (layout.width, layout.height) * 2
-            if any(abs(a * s - b) > _SAME_BOX for a, s, b in zip(box, scale, (x, y, x + w, y + h))):
-                return False
-    return True

@@ -68,6 +68,8 @@ def run_quality_gate(
         raise UserError(f"{out}: --out would overwrite an input file; choose another name")
     check_writable(out)
     file = read_coco(source)
+    if file.findings:
+        print(file.summary())
     coco = dict(
         info=file.info,
         licenses=[],
@@ -97,12 +99,6 @@ def run_quality_gate(
     thresholds = dict(score_thr=score_thr, iou_thr=iou_thr, moved_iou=moved_iou)
     findings, extras = judge(file.images, file.annotations, found, nameable, **thresholds)
     gated, done = apply_rules(coco, findings, extras, rules)
-    if not gated["images"]:
-        raise UserError(
-            f"{source}: no image is left: all {len(file.images)} are below --min-found {rules.min_found}; is the "
-            "detector trained on such images? Look at its verdicts with --min-found 0"
-        )
-    check_unique((annotation["id"] for annotation in gated["annotations"]), "annotation")
     settings = {**thresholds, **asdict(rules)}
     gated["info"] = {**gated["info"], "quality_gate": settings}
     names = {category["id"]: category["name"] for category in file.categories}
@@ -123,10 +119,16 @@ def run_quality_gate(
         by_class=count(file.annotations, findings, extras, class_of),
         done={reason: number for reason, number in done.items() if number},
     )
+    print(format_report(report))
+    if not gated["images"]:
+        raise UserError(
+            f"{source}: no image is left: all {len(file.images)} are below --min-found {rules.min_found}; is the "
+            "detector trained on such images? Nothing is written; a lower --min-found keeps more"
+        )
+    check_unique((annotation["id"] for annotation in gated["annotations"]), "annotation")
     write_atomic(out, json.dumps(gated).encode())
     report_path = out.with_suffix(".report.json")
     write_atomic(report_path, json.dumps(report, indent=1).encode() + b"\n")
-    print(format_report(report))
     print(f"written: {out} ({len(gated['images'])} images), {report_path}")
     return report
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from detdiffusion.utils.checkpoint import check_finite
 from detdiffusion.utils.errors import UserError
 
 
@@ -19,7 +20,7 @@ def convert_taesd(encoder: str | Path, decoder: str | Path, out_dir: str | Path)
         The number of parameters.
 
     Raises:
-        UserError: a file is missing or damaged, or its tensors are not TAESD's.
+        UserError: a file is missing or damaged, or its tensors are not TAESD's, or not finite.
     """
     from diffusers import AutoencoderTiny
 
@@ -43,9 +44,11 @@ def _read(path: str | Path) -> dict:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; it should be a safetensors file of TAESD")
     try:
-        return load_file(path)
+        state = load_file(path)
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from error
+    check_finite(state, str(path), "Download the file anew.")
+    return state
 
 
 def _shift(key: str, path: str | Path) -> str:

@@ -56,7 +56,7 @@ def compare_trainability(
     rows, notes = compare_runs(arms)
     chosen, more = _classes([run for _, run in named], ann, rarest, classes)
     class_rows = compare_classes(arms, [name for name, _ in chosen]) if chosen else []
-    notes += more
+    notes += [*more, *(note for _, run in named for note in run.notes)]
     markdown = markdown_tables(rows, class_rows, chosen, notes)
 
     out = Path(out)

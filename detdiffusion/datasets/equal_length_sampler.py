@@ -13,7 +13,7 @@ import torch
 from mmengine.dist import get_dist_info, sync_random_seed
 from torch.utils.data import Sampler
 
-from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.registry import DATA_SAMPLERS
 from detdiffusion.utils.errors import UserError
 
@@ -91,7 +91,4 @@ def _count_images(path: Path) -> int:
             f"EqualLengthSampler: no {path}: set synthetic_root to the synthetic set of the arm to compare with, or "
             "train_dataloader.sampler.num_synthetic to its number of images"
         )
-    data = load_json(path)
-    if not isinstance(data, dict) or not isinstance(data.get("images"), list):
-        raise UserError(f"{path}: not a COCO json: it lacks the list 'images'")
-    return len(data["images"])
+    return len(read_coco(path, spans=True).images)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,14 +30,14 @@ def load_json(path: str | Path, what: str = "COCO json file") -> Any:
     return _parse(Path(path), what, _loads)
 
 
-def load_with_spans(path: str | Path, keys: Sequence[str]) -> Any:
-    """Parses a COCO json, and of each annotation keeps ``keys`` alone, and ``span``: where it lies in the file.
+def load_with_spans(path: str | Path, lighten: Callable[[dict], dict]) -> Any:
+    """Parses a COCO json; of each annotation it keeps a part, and ``span``: where it lies in the file.
 
     Segmentations are most of a COCO file: parsed one at a time and let go, they take no memory.
 
     Args:
         path: the file.
-        keys: of annotations.
+        lighten: of each annotation, in the file's order, the part that is kept.
 
     Returns:
         As :func:`load_json`; ``span`` is (start, end) in the file's bytes, json text of one object.
@@ -45,7 +45,7 @@ def load_with_spans(path: str | Path, keys: Sequence[str]) -> Any:
     Raises:
         UserError: as :func:`load_json`.
     """
-    return _parse(Path(path), "COCO json file", partial(_load_spans, keys=tuple(keys)))
+    return _parse(Path(path), "COCO json file", partial(_load_spans, lighten=lighten))
 
 
 def _parse(path: Path, what: str, loads: Callable[[str], Any]) -> Any:
@@ -62,6 +62,8 @@ def _parse(path: Path, what: str, loads: Callable[[str], Any]) -> Any:
     try:
         with collector_off():
             return loads(text)
+    except UserError as err:
+        raise UserError(f"{path}: {err}; a {what} has each key once") from None
     except json.JSONDecodeError as err:
         raise UserError(
             f"{path}: broken json at line {err.lineno}, column {err.colno}: {err.msg}; "
@@ -87,7 +89,7 @@ def _loads(text: str) -> Any:
     return json.loads(text.removeprefix(_BOM))
 
 
-def _load_spans(text: str, keys: tuple[str, ...]) -> Any:
+def _load_spans(text: str, lighten: Callable[[dict], dict]) -> Any:
     """Walks the top level and the list of annotations itself; anything unexpected is left to ``json.loads``, for
     its error message.
     """
@@ -111,7 +113,7 @@ def _load_spans(text: str, keys: tuple[str, ...]) -> Any:
             entry, end = scan(text, at)
             if not isinstance(entry, dict):
                 raise ValueError
-            light = {key: entry[key] for key in keys if key in entry}
+            light = lighten(entry)
             light["span"] = (offset(at), offset(end))
             found.append(light)
             at = after_space(end)
@@ -134,6 +136,8 @@ def _load_spans(text: str, keys: tuple[str, ...]) -> Any:
             at = after_space(at)
             if not isinstance(key, str) or text[at] != ":":
                 raise ValueError
+            if key in data:
+                raise UserError(f"the key {key!r} occurs twice")
             at = after_space(at + 1)
             is_list = key == "annotations" and text[at] == "["
             data[key], at = annotations(at) if is_list else scan(text, at)
@@ -147,5 +151,7 @@ def _load_spans(text: str, keys: tuple[str, ...]) -> Any:
         if after_space(at + 1) != len(text):
             raise ValueError
         return data
+    except UserError:
+        raise
     except (ValueError, StopIteration, IndexError):
         return _loads(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,10 +16,12 @@ from detdiffusion.registry import DATASETS, TRANSFORMS
 from detdiffusion.utils.errors import UserError
 
 from . import transforms
+from .class_names import check_known, class_list
 from .coco_json import merge_checked, read_coco
 from .filter_share import describe, share_kept
 from .json_files import collector_off
 from .layout_index import MIN_BYTES, LayoutIndex, Segmentations, index_key, index_places, only_one, store
+from .object_digests import object_digests
 from .sample_cache import SampleCache, cache_key
 
 _LOADING = (transforms.LoadLayoutImage, transforms.LoadLayoutMasks)
@@ -47,8 +48,8 @@ class LayoutCocoDataset(Dataset):
             the user's cache folder where that one cannot be written.
 
     Raises:
-        UserError: a missing or broken json, an unknown class, ids that occur twice, no image left, or less than
-            ``min_kept`` of the objects.
+        UserError: a missing or broken json, an unknown class, ids that occur twice, segmentations that are none where
+            the pipeline loads masks, no image left, or less than ``min_kept`` of the objects.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class LayoutCocoDataset(Dataset):
         if unknown:
             raise UserError(f"filter_cfg: unknown {sorted(unknown)}; it takes {sorted(LAMA_FILTER)}")
         self.filter_cfg = {**LAMA_FILTER, **(filter_cfg or {})}
+        classes = None if classes is None else class_list(classes, "classes")
         self.layouts = self._load_layouts(classes, cache_index)
         self.report, self.categories = self.layouts.report, self.layouts.categories
         if (share := share_kept(self.report)) < min_kept:
@@ -90,10 +92,12 @@ class LayoutCocoDataset(Dataset):
         self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         self._loading = [s for s in self.pipeline if isinstance(s, _LOADING)]
         self._later = [s for s in self.pipeline if not isinstance(s, _LOADING)]
+        if self.layouts.mask_errors and any(isinstance(s, transforms.LoadLayoutMasks) for s in self.pipeline):
+            raise UserError("\n".join(self.layouts.mask_errors))
         self._cache: SampleCache | None = None
         for step in self.pipeline:  # a file that belongs to another data set is found before the first epoch
             if hasattr(step, "check"):
-                step.check(self.layouts.ids.tolist(), ", ".join(self.ann_files), self.ann_files)
+                step.check(self.layouts.ids, ", ".join(self.ann_files), self.ann_files, self.layouts.digests)
         for line in (*self.layouts.notes, self.summary()):
             print_log(line, logger="current")
 
@@ -102,7 +106,7 @@ class LayoutCocoDataset(Dataset):
         sizes = [os.path.getsize(path) for path in self.ann_files if os.path.isfile(path)]
         if not cache or len(sizes) < len(self.ann_files) or sum(sizes) < MIN_BYTES:
             return self._build(classes)
-        settings = dict(filter=self.filter_cfg, classes=None if classes is None else list(classes))
+        settings = dict(filter=self.filter_cfg, classes=classes)
         places = index_places(self.ann_files[0], index_key(self.ann_files, settings))
         with only_one(places):
             for place in places:
@@ -116,19 +120,14 @@ class LayoutCocoDataset(Dataset):
     def _check_classes(self, classes, names: list[str]) -> list[str]:
         if classes is None:
             return [name for name in names if name not in self.filter_cfg["drop_classes"]]
-        for name in classes:
-            if name not in names:
-                near = difflib.get_close_matches(name, names, n=3)
-                raise UserError(
-                    f"class {name!r} of the config is in none of {', '.join(map(str, self.ann_files))}"
-                    + (f"; near matches: {', '.join(near)}" if near else f"; it has: {', '.join(names)}")
-                )
+        check_known(classes, names, "classes", ", ".join(self.ann_files))
         return list(classes)
 
     @collector_off()
     def _build(self, classes: Sequence[str] | None) -> LayoutIndex:
         files = [read_coco(path, spans=True) for path in self.ann_files]
-        notes = [file.summary() for file in files if file.report]
+        notes = [file.summary() for file in files if file.findings]
+        mask_errors = [str(error) for file in files for error in file.mask_errors]
         for owner, file in enumerate(files):
             for annotation in file.annotations:
                 annotation["owner"] = owner
@@ -174,7 +173,8 @@ class LayoutCocoDataset(Dataset):
                 f"no image is left after the filter: {self.summary()}; {said or ''}; loosen filter_cfg or check "
                 "the paths"
             )
-        rest = dict(names=names, report=dict(report), notes=notes, categories=self.categories)
+        rest = dict(names=names, report=dict(report), categories=self.categories)
+        rest.update(notes=notes, mask_errors=mask_errors)
         return _columns(kept_images, kept, [label_of.get(n) for n in names.values()], **rest)
 
     def _drop_reason(self, annotation: dict, image: dict, names: dict, label_of: dict) -> str | None:
@@ -225,6 +225,14 @@ class LayoutCocoDataset(Dataset):
             results = step(results)
         return results
 
+    def images_to_read(self) -> tuple[list[Path], list[dict]]:
+        """Files of all samples and what the json says of them; none where the pipeline loads no images."""
+        if not any(isinstance(step, transforms.LoadLayoutImage) for step in self.pipeline):
+            return [], []
+        rows = zip(self.layouts.image_ids.tolist(), self.layouts.sizes.tolist())
+        images = [dict(id=image_id, width=width, height=height) for image_id, (width, height) in rows]
+        return [self.img_dir / name for name in self.layouts.file_names], images
+
     def sample_cache(self, folder: Path, vae) -> SampleCache:
         """The cache of this set's latents and masks for a VAE; what it holds already is in ``missing()``.
 
@@ -273,6 +281,7 @@ def _columns(images: list[dict], objects: list[list[dict]], labels: list[int | N
         category_ids=np.array([a["category_id"] for a in flat], np.int64),
         owner=np.array([a["owner"] for a in flat], np.uint8),
         spans=np.array([a["span"] for a in flat], np.int64),
+        digests=object_digests(flat, {image["id"]: image["file_name"] for image in images}, rest["names"]),
         file_names=[image["file_name"] for image in images],
         **rest,
     )

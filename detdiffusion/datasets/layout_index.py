@@ -25,10 +25,23 @@ from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 
-FORMAT = 1  # raise it when the columns or the filter change
+from .segmentation_check import usable_parts
+
+FORMAT = 2  # raise it when the columns or the filter change
 MIN_BYTES = 32 << 20  # smaller files are read in a second or two: no index
 _SAMPLE = 1 << 16
-_COLUMNS = ("image_ids", "sizes", "first", "boxes", "labels", "ids", "category_ids", "owner", "spans")
+_COLUMNS = (
+    "image_ids",
+    "sizes",
+    "first",
+    "boxes",
+    "labels",
+    "ids",
+    "category_ids",
+    "owner",
+    "spans",
+    "digests",
+)
 
 
 @dataclass
@@ -43,10 +56,12 @@ class LayoutIndex(Sequence):
         labels, ids, category_ids: (N,) int64.
         owner: (N,) uint8, which annotation file an object is from.
         spans: (N, 2) int64, start and end of its json text there, in bytes.
+        digests: (N,) uint32, see :func:`~detdiffusion.datasets.object_digests.object_digests`.
         file_names: I texts.
         names: class name of each category id.
         report: reason -> number of images or objects, as the filter counted them.
         notes: what reading the files had to say.
+        mask_errors: a line each on segmentations that are none.
         categories: category dicts of all files.
     """
 
@@ -59,10 +74,12 @@ class LayoutIndex(Sequence):
     category_ids: np.ndarray
     owner: np.ndarray
     spans: np.ndarray
+    digests: np.ndarray
     file_names: list[str]
     names: dict[int, str]
     report: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    mask_errors: list[str] = field(default_factory=list)
     categories: list[dict] = field(default_factory=list)
 
     def __len__(self) -> int:
@@ -99,6 +116,7 @@ class LayoutIndex(Sequence):
             names=list(self.names.items()),
             report=self.report,
             notes=self.notes,
+            mask_errors=self.mask_errors,
             categories=self.categories,
         )
         columns = {name: getattr(self, name) for name in _COLUMNS}
@@ -148,7 +166,7 @@ class Segmentations:
 
     def __getitem__(self, place: tuple[int, int, int]):
         owner, start, end = place
-        return json.loads(self._maps[owner][start:end]).get("segmentation")
+        return usable_parts(json.loads(self._maps[owner][start:end]).get("segmentation"))
 
     def __getstate__(self) -> dict:  # for spawned workers
         return dict(paths=self.paths, _sizes=self._sizes)

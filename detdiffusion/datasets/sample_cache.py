@@ -22,6 +22,8 @@ from torch import Tensor
 
 from detdiffusion.utils.files import write_atomic
 
+from .image_reading import reading_identity
+
 FORMAT = 1  # raise it when what a shard holds changes
 SHARD = 512
 
@@ -128,7 +130,8 @@ def cache_key(vae: torch.nn.Module, images: Sequence[Path], masks: bytes, settin
         masks: digest of the masks' source, or nothing.
         settings: plain values.
     """
-    digest = hashlib.sha256(json.dumps([FORMAT, SHARD, settings], sort_keys=True).encode() + masks)
+    parts = [FORMAT, SHARD, reading_identity(), settings]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode() + masks)
     for name, value in sorted(vae.state_dict().items()):
         digest.update(name.encode())
         # a copy: NumPy's view would pin the memory that FSDP gives back

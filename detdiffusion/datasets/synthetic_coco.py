@@ -16,6 +16,7 @@ A runnable pairing with mmdet's own samplers; import it by
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -25,7 +26,8 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.coco import CocoDataset
 from mmengine.logging import print_log
 
-from detdiffusion.datasets.coco_for_mmdet import count_drops, open_checked
+from detdiffusion.datasets.coco_for_mmdet import check_classes, count_drops, open_checked
+from detdiffusion.datasets.coco_tables import MAX_ID
 from detdiffusion.datasets.image_files import NamesUnreadableImages
 from detdiffusion.registry import DATASETS
 from detdiffusion.utils.errors import UserError
@@ -137,9 +139,8 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
 
     def _open_json(self, path: str) -> COCO:
         """Stands where mmdet reads the file: the same object, of a checked file."""
-        coco = open_checked(
-            path, self.metainfo["classes"], self._drops, same_order=not self._part_is_synthetic
-        )
+        coco = open_checked(path, self._drops)
+        check_classes(path, coco, self.metainfo["classes"], same_order=not self._part_is_synthetic)
         self._category_names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
         return coco
 
@@ -172,14 +173,8 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         """mmdet instances of the objects that the prompt left out, as ``tools/generate.py`` records them."""
         regions = []
         for one in image.get("not_prompted", ()):
-            try:
-                x, y, w, h = map(float, one["bbox"])
-                label = self.cat2label.get(one["category_id"])
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(
-                    f"{self.ann_file}: image id {image.get('id')}: 'not_prompted' must list objects with bbox and "
-                    f"category_id, got {str(one)[:80]} ({error!r})"
-                ) from None
+            x, y, w, h = one["bbox"]
+            label = self.cat2label.get(one["category_id"])
             if label is not None and min(w, h) >= 1:
                 regions.append(dict(bbox=[x, y, x + w, y + h], bbox_label=label, ignore_flag=1))
         return regions
@@ -200,11 +195,13 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
     def _unique_ids(self, part: list[dict], used_ids: set[int]) -> dict[int, int]:
         """Gives images whose id is taken the next free one; returns id in the json -> id here."""
         ids: dict[int, int] = {}
-        free = max([*used_ids, *(info["img_id"] for info in part)]) + 1
+        taken = {*used_ids, *(info["img_id"] for info in part)}
+        start = max(taken) + 1
+        free = (i for i in itertools.count(start if start + len(part) <= MAX_ID else 1) if i not in taken)
         for info in part:
             old = info["img_id"]
             if old in used_ids:
-                info["img_id"], free = free, free + 1
+                info["img_id"] = next(free)
                 self.report["synthetic images renumbered: id taken"] += 1
             ids[old] = info["img_id"]
         used_ids.update(ids.values())

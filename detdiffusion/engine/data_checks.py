@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import logging
 
-from mmengine.dist import broadcast_object_list, is_main_process
-
-from ..datasets.image_check import check_images, image_paths
 from ..utils.config import config_errors
-from ..utils.errors import UserError
 from ..utils.findings import Finding, raise_errors
-from .run_checks import check_classes, check_steps, fit_schedule, parts_of
+from .image_check import image_findings
+from .run_checks import check_classes, check_steps, fit_schedule
 
 
 class ChecksData:
@@ -42,7 +39,7 @@ class ChecksData:
             if hasattr(loader, "batch_sampler"):
                 check_steps(place, loader, name == "train" and _by_epoch(self._train_loop))
             findings += check_classes(self.cfg, place, loader.dataset)
-            findings += self._check_images(place, loader.dataset)
+            findings += self._look_at_images(name, loader.dataset)
         self.report(findings)
         if "train" in self.loaders:
             self.report(self._fit_schedule())
@@ -55,19 +52,13 @@ class ChecksData:
                 self.logger.log(level, str(finding))
         raise_errors(findings)
 
-    def _check_images(self, place: str, dataset) -> list[Finding]:
-        """Rank 0 looks, all ranks get to know."""
-        box: list = [None]
-        if is_main_process():
-            paths = [path for part in parts_of(dataset) for path in image_paths(part)]
-            try:
-                box = [check_images(paths, place)]
-            except OSError as error:
-                box = [UserError(f"{place}: its images cannot be looked at: {error}")]
-        broadcast_object_list(box)
-        if isinstance(box[0], UserError):
-            raise box[0]
-        return box[0]
+    def _look_at_images(self, name: str, dataset) -> list[Finding]:
+        """None where a cache of latents may stand for the images: its hook looks at those that the cache lacks."""
+        model = self.cfg.get("model") or {}
+        cached = name == "train" and (
+            model.get("cache_latents") or (model.get("memory") or {}).get("cache_latents")
+        )
+        return [] if cached else image_findings(dataset)
 
     def _fit_schedule(self) -> list[Finding]:
         loader, schedule = self._train_dataloader, self.cfg.get("param_scheduler")

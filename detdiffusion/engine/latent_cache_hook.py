@@ -18,6 +18,7 @@ from mmengine.model import is_model_wrapper
 from ..registry import HOOKS
 from ..structures import FLIPS
 from ..utils.errors import UserError
+from .image_check import check_images_of
 
 
 @HOOKS.register_module()
@@ -64,6 +65,7 @@ class LatentCacheHook(Hook):
         cache = loader.dataset.sample_cache(folder, model.vae)
         if cache.missing():
             self._check_room(cache, model)
+            check_images_of(loader.dataset)
             print_log(
                 f"latents of {cache.count} images, made once in {cache.folder}: {len(cache.missing())} of "
                 f"{len(cache.shards())} parts to make",

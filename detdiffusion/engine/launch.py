@@ -10,6 +10,7 @@ from ..models.editors.detdiffusion.components import check_sources
 from ..utils import compat
 from ..utils.config import config_errors
 from ..utils.errors import UserError
+from ..utils.image_rules import use_rules_of_config
 from ..utils.ranks import Torchrun, warn_if_not_joined
 from .checkpoint import use_safe_loader
 from .finite_hook import FiniteHook
@@ -68,8 +69,10 @@ def build_runner(cfg: Config, task: Literal["train", "test"] = "train") -> Runne
     """
     compat.setup()
     use_safe_loader()
+    use_rules_of_config(cfg, cfg.filename)
     if task == "train":
         _log_mixing(cfg)
+    _check_annotations(cfg)
     check_settings(cfg)
     for key in ("model", "work_dir"):
         if key not in cfg:
@@ -94,6 +97,23 @@ def _log_mixing(cfg: Config) -> None:
     kinds = [str(hook.get("type")).rpartition(".")[2] for hook in hooks if isinstance(hook, dict)]
     if _mixes(cfg.get("train_dataloader", {}).get("dataset")) and "MixingRatioHook" not in kinds:
         cfg.custom_hooks = [*hooks, dict(type="detdiffusion.MixingRatioHook")]
+
+
+def _check_annotations(cfg: Config) -> None:
+    """Puts the checked metric in the place of mmdet's, so that it sees the objects that our data sets see."""
+    names = ("mmdet.CocoMetric", *(["CocoMetric"] if cfg.get("default_scope") == "mmdet" else []))
+    metrics = [m for key in ("val_evaluator", "test_evaluator") for m in _metrics(cfg.get(key))]
+    for metric in metrics:
+        if metric.get("type") in names:
+            from ..evaluation import coco_metric  # noqa: F401  registers it; imports mmdet
+
+            metric["type"] = "detdiffusion.CheckedCocoMetric"
+
+
+def _metrics(evaluator) -> list[dict]:
+    if isinstance(evaluator, dict):
+        return _metrics(evaluator["metrics"]) if "metrics" in evaluator else [evaluator]
+    return [m for one in evaluator for m in _metrics(one)] if isinstance(evaluator, (list, tuple)) else []
 
 
 def _mixes(dataset) -> bool:

@@ -15,7 +15,8 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.datasets.coco_json import load_json, read_coco
+from detdiffusion.datasets.coco_objects import plausible_area
 from detdiffusion.evaluation.names import METRIC_NAMES
 from detdiffusion.utils.errors import UserError
 
@@ -26,19 +27,19 @@ def load_ground_truth(ground_truth: str | Path | Mapping) -> dict:
     """A COCO ground truth with its three lists.
 
     Args:
-        ground_truth: a path, or the dict itself.
+        ground_truth: a path, or the dict of a file that was checked.
 
     Raises:
-        UserError: missing file, broken json, or no ``images``, ``annotations`` or ``categories``.
+        UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`; a dict without ``images``, ``annotations`` or
+            ``categories``.
     """
-    name = "the ground truth" if isinstance(ground_truth, Mapping) else str(ground_truth)
-    data = ground_truth if isinstance(ground_truth, Mapping) else load_json(ground_truth, "ground truth")
-    missing = [
-        k for k in ("images", "annotations", "categories") if not isinstance(data, Mapping) or k not in data
-    ]
+    if not isinstance(ground_truth, Mapping):
+        file = read_coco(ground_truth)
+        return dict(images=file.images, annotations=file.annotations, categories=file.categories)
+    missing = [key for key in ("images", "annotations", "categories") if key not in ground_truth]
     if missing:
-        raise UserError(f"{name} is not a COCO ground truth: it has no {', '.join(missing)}")
-    return dict(data)
+        raise UserError(f"the ground truth is not a COCO ground truth: it has no {', '.join(missing)}")
+    return dict(ground_truth)
 
 
 def select_ground_truth(
@@ -110,7 +111,8 @@ def _faster_eval(predictions, ground_truth, image_ids, category_ids, min_area: f
     from faster_coco_eval import COCO as FasterCOCO
     from faster_coco_eval import COCOeval_faster
 
-    truth, results, images, categories = _checked(predictions, ground_truth, image_ids, category_ids)
+    checked = _checked(predictions, ground_truth, image_ids, category_ids)
+    truth, results, images, categories = _numbered_from_one(*checked)
     evaluator = COCOeval_faster(
         FasterCOCO(truth),
         FasterCOCO({**truth, "annotations": results}),
@@ -120,6 +122,26 @@ def _faster_eval(predictions, ground_truth, image_ids, category_ids, min_area: f
     _set_params(evaluator.params, images, categories, min_area, max_detections)
     evaluator.evaluate()
     return evaluator
+
+
+def _numbered_from_one(truth: dict, results: list[dict], images: list, categories: list) -> tuple:
+    """Images and categories in the same order with small ids: faster-coco-eval keeps them as floats."""
+    image_of = {old: new for new, old in enumerate(sorted(i["id"] for i in truth["images"]), 1)}
+    category_of = {old: new for new, old in enumerate(sorted(c["id"] for c in truth["categories"]), 1)}
+
+    def objects(entries: Iterable[dict]) -> list[dict]:
+        return [
+            {**e, "image_id": image_of[e["image_id"]], "category_id": category_of[e["category_id"]]}
+            for e in entries
+        ]
+
+    numbered = {
+        **truth,
+        "images": [{**image, "id": image_of[image["id"]]} for image in truth["images"]],
+        "categories": [{**c, "id": category_of[c["id"]]} for c in truth["categories"]],
+        "annotations": objects(truth["annotations"]),
+    }
+    return numbered, objects(results), [image_of[i] for i in images], [category_of[c] for c in categories]
 
 
 def _silent(*lines) -> None:
@@ -171,10 +193,16 @@ def _checked(predictions, ground_truth, image_ids, category_ids) -> tuple[dict, 
                 )
             )
 
+    # Numbered from 1: a match with id 0 counts as none, and ids are kept as floats.
     annotations = [
-        {"iscrowd": 0, **a, "area": a.get("area", a["bbox"][2] * a["bbox"][3])} for a in data["annotations"]
+        {"iscrowd": 0, **a, "area": _area(a), "id": number} for number, a in enumerate(data["annotations"], 1)
     ]
     return {**data, "annotations": annotations}, results, sorted(kept_images), sorted(kept_categories)
+
+
+def _area(annotation: Mapping) -> float:
+    area, (_, _, width, height) = annotation.get("area"), annotation["bbox"]
+    return area if plausible_area(area, width, height) else width * height
 
 
 def evaluate_detection(

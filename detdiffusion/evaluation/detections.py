@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation.feature_cache import FeatureCache
-from detdiffusion.evaluation.image_pixels import read_bgr
 from detdiffusion.perception.image_detector import ImageDetector
 from detdiffusion.perception.predictions import Predictions
 from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices
@@ -40,7 +40,7 @@ def detect_images(
         img_dir: folder that ``file_name`` is relative to.
         classes: class name -> category id.
         size: side of the square that files are stretched to first, see
-            :func:`~detdiffusion.evaluation.image_pixels.read_bgr`; the images' sizes are then this one.
+            :func:`~detdiffusion.datasets.image_reading.read_bgr`; the images' sizes are then this one.
         features: also return what the backbone saw, of a detector that ``shows_features``.
         batch_size: default: the detector's.
         cache: where to look first and to store.
@@ -92,5 +92,6 @@ def _by_image(found: Predictions, images: Sequence[Mapping]) -> Iterator[tuple[n
     order = np.argsort(found.image_ids, kind="stable")
     sorted_ids = found.image_ids[order]
     for image in images:
-        rows = order[slice(*np.searchsorted(sorted_ids, [image["id"], image["id"] + 1]))]
+        first, last = (np.searchsorted(sorted_ids, image["id"], side) for side in ("left", "right"))
+        rows = order[first:last]
         yield tuple(getattr(found, name)[rows] for name in _COLUMNS)

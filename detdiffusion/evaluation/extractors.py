@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from detdiffusion.registry import TASK_UTILS
+from detdiffusion.utils.checkpoint import check_finite
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
@@ -207,4 +208,7 @@ def _create(cls: type, name: str, feature: str, weights: Path | None) -> torch.n
         ) from None
     except OSError as error:
         raise UserError(f"extractor {name}: its weights cannot be downloaded ({error})") from None
+    check_finite(
+        model.state_dict(), f"extractor {name}: {weights or 'its weights'}", "Download the file anew."
+    )
     return model.requires_grad_(False).eval()

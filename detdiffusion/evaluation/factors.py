@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation.names import MEASURES
 from detdiffusion.utils.errors import UserError
 
@@ -76,9 +77,7 @@ def measure_set(
         groups.setdefault(annotation["image_id"], []).append(annotation["id"])
     found = {}
     for layout, ids in groups.items():
-        image = cv2.imread(str(image_paths[layout]))
-        if image is None:
-            raise UserError(f"{image_paths[layout]}: cannot be read as an image")
+        image = read_bgr(image_paths[layout])
         for one in ids:
             rest = [masks[other] for other in ids if other != one]
             others = np.logical_or.reduce(rest) if rest else np.zeros_like(masks[one])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detdiffusion.datasets.image_reading import reading_identity
 from detdiffusion.utils.files import sha256_of, write_atomic
 from detdiffusion.utils.ranks import gather_in_order, is_main, rank
 
@@ -32,11 +33,12 @@ class FeatureCache:
         self.hits: list[str] = []
 
     def key(self, files: Sequence[Path], identity: Mapping) -> str:
-        """A key of the files' content, in order, and of everything in ``identity`` (json-able)."""
+        """A key of the files' content, in order, of how they are read, and of all in ``identity`` (json-able)."""
         if self.folder is None:
             return ""
         content = [sha256_of(path) for path in files]
-        text = json.dumps(dict(schema=_SCHEMA, files=content, identity=identity), sort_keys=True, default=str)
+        parts = dict(schema=_SCHEMA, reading=reading_identity(), files=content, identity=identity)
+        text = json.dumps(parts, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:

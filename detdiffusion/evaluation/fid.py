@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from detdiffusion.datasets.image_reading import read_rgb
+from detdiffusion.datasets.image_survey import ImageFacts
 from detdiffusion.evaluation.extractors import import_torch_fidelity
 from detdiffusion.evaluation.feature_cache import FeatureCache
 from detdiffusion.evaluation.frechet import FeatureStatistics, frechet_distance
-from detdiffusion.evaluation.image_pixels import ImageFacts, protocol_pixels, read_rgb
+from detdiffusion.evaluation.image_pixels import protocol_pixels
 from detdiffusion.evaluation.protocols import FidProtocol
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices

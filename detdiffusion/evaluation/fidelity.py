@@ -113,7 +113,7 @@ def load_sets(
     categories = list(named.values())
     truth = dict(images=source.images, annotations=source.annotations, categories=source.categories)
     truth = select_ground_truth(truth, category_ids=categories)
-    sets, objects, notes = [], {}, [source.summary()] if source.report else []
+    sets, objects, notes = [], {}, [source.summary()] if source.findings else []
     notes += unnamed_notes(source.categories, named)
     for name, folder in synthetic.items():
         one, objects[name], more = _load_synthetic(name, Path(folder), truth, images, Path(real))

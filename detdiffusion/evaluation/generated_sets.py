@@ -94,12 +94,13 @@ def read_generated_set(
         layout = image.get("source_image_id")
         if layout not in known:
             continue
-        for fact in _unique_facts(image, layout):
-            if fact in seen:
-                raise UserError(
-                    f"{path}: images {seen[fact]} and {image['id']} are both {fact}: an image must count once; "
-                    "remove the doubled entry"
-                )
+        fact = _sample_fact(image, layout)
+        if fact in seen:
+            raise UserError(
+                f"{path}: images {seen[fact]} and {image['id']} are both {fact}: an image must count once; "
+                "remove the doubled entry"
+            )
+        if fact is not None:
             seen[fact] = image["id"]
         kept.append(image)
         layouts[image["id"]] = layout
@@ -118,7 +119,13 @@ def read_generated_set(
             f"{name}: {len(missing)} of {len(kept)} images of {path} are missing in {img_dir}, the first "
             f"{missing[0]}; tools/generate.py with the same arguments makes them again"
         )
-    notes = []
+    for annotation in file.annotations:
+        if type(annotation.get("source_annotation_id", 0)) is not int:
+            raise UserError(
+                f"{path}: annotation {annotation['id']}: source_annotation_id must be a whole number, it is "
+                f"{str(annotation['source_annotation_id'])[:60]!r}; correct the file or generate the set again"
+            )
+    notes = [f"{name}: {file.summary()}"] if file.findings else []
     if left := len(file.images) - len(kept):
         notes.append(f"{name}: {left} images of other data sets were left out")
     file.images = kept
@@ -126,8 +133,7 @@ def read_generated_set(
     return GeneratedSet(file, img_dir, layouts, samples, notes)
 
 
-def _unique_facts(image: dict, layout: int) -> list[str]:
-    """What no second image of a set may have: its file, and layout, strategy, seed and sample where it says them."""
-    facts = [f"file {image['file_name']}"]
+def _sample_fact(image: dict, layout: int) -> str | None:
+    """What no second image of a set may have: its layout, strategy, seed and sample, where it says them."""
     sample = [f"{key} {image[key]}" for key in ("strategy", "seed", "sample_index") if key in image]
-    return [*facts, ", ".join([f"layout {layout}", *sample])] if sample else facts
+    return ", ".join([f"layout {layout}", *sample]) if sample else None

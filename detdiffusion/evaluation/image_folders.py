@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.datasets.image_survey import inspect_images
 from detdiffusion.evaluation.generated_sets import ANNOTATIONS, read_generated_set
-from detdiffusion.evaluation.image_pixels import inspect_images
 from detdiffusion.generation.manifest import MANIFEST
 from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.file_names import ids_by_stem
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 _SAMPLE = re.compile(r"(.+)_(\d+)")
@@ -64,7 +65,8 @@ def read_folder(
         source: their annotation file, for messages.
 
     Raises:
-        UserError: no such folder, no images in it, none of a layout, or two files for one sample.
+        UserError: no such folder, no images in it, none of a layout, two files for one sample, or a file whose name is
+            that of two layouts.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -77,11 +79,17 @@ def read_folder(
             f"{name}: {folder}: no images in this folder (their names end in {', '.join(SUFFIXES)}; folders in it "
             "are not searched)"
         )
-    by_name = {Path(image["file_name"]).stem: image["id"] for image in images}
+    by_name, shared = ids_by_stem(images)
     ids = {image["id"] for image in images}
     found: dict[int, dict[int, Path]] = {}
     unknown = []
     for path in paths:
+        names = shared.get(path.stem) or (path.stem not in by_name and shared.get(_base(path.stem)))
+        if names:
+            raise UserError(
+                f"{name}: {folder}: {path.name} may belong to {some(names)} of {source}, which have one base name; "
+                "name the folder's files by image ids"
+            )
         image_id, sample = _layout_of(path.stem, by_name, ids)
         if image_id is None:
             unknown.append(path.name)
@@ -136,6 +144,11 @@ def _layout_of(stem: str, by_name: dict[str, int], ids: set[int]) -> tuple[int |
         if base.isascii() and base.isdigit() and int(base) in ids:
             return int(base), sample
     return None, 0
+
+
+def _base(stem: str) -> str:
+    match = _SAMPLE.fullmatch(stem)
+    return match[1] if match else stem
 
 
 def _is_generated(folder: Path) -> bool:

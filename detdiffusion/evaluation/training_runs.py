@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.evaluation.names import METRIC_NAMES
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 
 _CLASS_SUFFIX = "_precision"
 
@@ -29,6 +30,7 @@ class TrainingRun:
         seed: ``randomness.seed`` of the config, or None.
         train_ann: annotation file of the training images, or None.
         dataset: annotation file of the validation as the config names it, '' where it is unknown.
+        notes: what of the logs could not be read.
     """
 
     work_dir: Path
@@ -42,13 +44,14 @@ class TrainingRun:
     seed: int | None = None
     train_ann: Path | None = None
     dataset: str = ""
+    notes: list[str] = field(default_factory=list)
 
 
 def read_run(work_dir: str | Path) -> TrainingRun:
     """A work dir: the last validation is that of its newest log that has one, the curves are of all its logs.
 
     Raises:
-        UserError: no such folder, or no validation in its logs.
+        UserError: no such folder, a log that cannot be read, a value in it that is no number, or no validation.
     """
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
@@ -56,29 +59,30 @@ def read_run(work_dir: str | Path) -> TrainingRun:
     logs = sorted(work_dir.glob("*/vis_data/scalars.json"))
     curve: dict[int, float] = {}
     losses: dict[int, float] = {}
+    notes: list[str] = []
     last: tuple[Path, int, dict, dict] | None = None
     for log in logs:
         logged = 0
-        for entry in _entries(log):
+        for where, entry in _entries(log, notes):
             if "loss" in entry:
-                logged = max(logged, int(entry.get("iter", entry.get("step", 0))))
+                logged = max(logged, _iteration(entry, "iter" if "iter" in entry else "step", where))
                 if isinstance(entry["loss"], (int, float)) and math.isfinite(entry["loss"]):
                     losses[logged] = float(entry["loss"])
-            found = {key.rpartition("/")[2]: value for key, value in entry.items() if "bbox_mAP" in key}
+            found = {key.rpartition("/")[2]: key for key in entry if "bbox_mAP" in key}
             if "bbox_mAP" not in found:
                 continue
             # by iterations a validation is logged under its own; by epochs under the epoch's number
-            iteration = max(logged, int(entry.get("step", 0)))
-            metrics = {name: float(found[name]) for name in METRIC_NAMES if name in found}
+            iteration = max(logged, _iteration(entry, "step", where))
+            metrics = {name: _number(entry, found[name], where) for name in METRIC_NAMES if name in found}
             curve[iteration] = metrics["bbox_mAP"]
-            last = log, iteration, metrics, _per_class(entry)
+            last = log, iteration, metrics, _per_class(entry, where)
     if last is None:
         raise UserError(
             f"{work_dir}: no validation in its logs ({len(logs)} files */vis_data/scalars.json); "
             "train with tools/train.py until the end"
         )
     log, iterations, metrics, per_class = last
-    config = _read_config(log.with_name("config.py"))
+    config = _read_config(log.with_name("config.py"), notes)
     return TrainingRun(
         work_dir,
         iterations,
@@ -87,42 +91,83 @@ def read_run(work_dir: str | Path) -> TrainingRun:
         per_class=per_class,
         curve=sorted(curve.items()),
         losses=sorted(losses.items()),
-        detector=str(config.get("model", {}).get("type", "")).rpartition(".")[2],
-        seed=config.get("randomness", {}).get("seed"),
+        detector=str(_section(config, "model").get("type", "")).rpartition(".")[2],
+        seed=_section(config, "randomness").get("seed"),
         train_ann=_train_ann(config),
         dataset=_ann_file(config, "val_dataloader"),
+        notes=notes,
     )
 
 
-def _entries(log: Path):
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+def _entries(log: Path, notes: list[str]) -> Iterator[tuple[str, dict]]:
+    """(file and line, entry) of a log; lines in its midst that are no entries are noted.
+
+    A run that was killed leaves a torn last line, a full disk zeros: both are nothing to speak of.
+    """
+    try:
+        lines = log.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"{log}: cannot read this log: {error.strerror or error}") from None
+    lines = [(number, line) for number, line in enumerate(lines, 1) if line.strip("\0 \t")]
+    torn = []
+    for number, line in lines:
         try:
             entry = json.loads(line)
-        except json.JSONDecodeError:
-            continue  # a run that was killed leaves a torn last line, a full disk zeros
+        except ValueError:
+            entry = None
         if isinstance(entry, dict):
-            yield entry
+            yield f"{log}, line {number}", entry
+        elif number != lines[-1][0]:
+            torn.append(number)
+    if torn:
+        notes.append(f"{log}: {len(torn)} × line that is no json object: left out (lines {some(torn, 5)})")
 
 
-def _per_class(entry: dict) -> dict[str, float]:
+def _number(entry: Mapping, key: str, where: str) -> float:
+    value = entry[key]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise UserError(
+            f"{where}: {key!r} must be a number, it is {value!r}; remove the line, or train again"
+        )
+    return float(value)
+
+
+def _iteration(entry: Mapping, key: str, where: str) -> int:
+    """A whole number of at least 0; 0 where the entry lacks it."""
+    value = _number({key: 0, **entry}, key, where)
+    if value < 0 or not value.is_integer():
+        raise UserError(
+            f"{where}: {key!r} must be a whole number of at least 0, it is {value:g}; remove the line, or train again"
+        )
+    return int(value)
+
+
+def _per_class(entry: dict, where: str) -> dict[str, float]:
     """``coco/pine tree_precision`` -> ``pine tree``; mmdet writes NaN for a class without objects."""
-    return {
-        key.partition("/")[2].removesuffix(_CLASS_SUFFIX): -1.0
-        if value is None or math.isnan(value)
-        else value
-        for key, value in entry.items()
-        if "/" in key and key.endswith(_CLASS_SUFFIX) and "bbox_mAP" not in key
-    }
+    found = {}
+    for key, value in entry.items():
+        if "/" in key and key.endswith(_CLASS_SUFFIX) and "bbox_mAP" not in key:
+            empty = value is None or (isinstance(value, float) and math.isnan(value))
+            name = key.partition("/")[2].removesuffix(_CLASS_SUFFIX)
+            found[name] = -1.0 if empty else _number(entry, key, where)
+    return found
 
 
-def _read_config(path: Path) -> dict:
-    """The config that mmengine dumps beside the log; empty where it is missing or unreadable."""
+def _read_config(path: Path, notes: list[str]) -> dict:
+    """The config that mmengine dumps beside the log; empty, with a note, where it is missing or unreadable."""
     from mmengine.config import Config
 
     try:
         return Config.fromfile(path, import_custom_modules=False).to_dict()
-    except Exception:  # a config is Python: anything may come out of it, and nothing depends on it
+    except Exception as error:  # a config is Python: anything may come out of it, and nothing depends on it
+        reason = " ".join(str(error).split()) or type(error).__name__
+        notes.append(f"{path}: cannot be read, so detector, seed and data are unknown: {reason[:200]}")
         return {}
+
+
+def _section(config: Mapping, name: str) -> dict:
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _train_ann(config: dict) -> Path | None:
@@ -133,10 +178,10 @@ def _train_ann(config: dict) -> Path | None:
 
 def _ann_file(config: dict, loader: str) -> str:
     """The innermost data set's annotation file as the config names it; '' without one."""
-    dataset = (config.get(loader) or {}).get("dataset", {})
+    dataset = _section(config, loader).get("dataset", {})
     while isinstance(dataset, dict) and "ann_file" not in dataset:
         inner = dataset.get("dataset") or dataset.get("datasets") or ()
         dataset = inner[0] if isinstance(inner, (list, tuple)) and inner else inner
-    if not isinstance(dataset, dict):
+    if not isinstance(dataset, dict) or not isinstance(dataset["ann_file"], str):
         return ""
-    return str(Path(dataset.get("data_root") or "", dataset["ann_file"]))
+    return str(Path(str(dataset.get("data_root") or ""), dataset["ann_file"]))

@@ -69,7 +69,7 @@ def evaluate(
         UserError: an input that is missing, broken or does not belong to the rest.
     """
     source = read_coco(ann)
-    notes = [source.summary()] if source.report else []
+    notes = [source.summary()] if source.findings else []
     classes = nameable_categories(source.categories, detector.classes)
     notes += unnamed_notes(source.categories, classes)
     truth = dict(images=source.images, annotations=source.annotations, categories=source.categories)

@@ -1,6 +1,7 @@
 """The file of attributes: ``{"info": {...}, "attributes": {"<annotation id>": "easy|hard|background"}}``.
 
-``info.words`` names the attributes where they are others than the paper's, the easiest first.
+``info.words`` names the attributes where they are others than the paper's, the easiest first. ``objects`` holds a
+digest of each object, by which an object of another file with the same id is recognised.
 """
 
 from __future__ import annotations
@@ -10,7 +11,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mmengine.logging import print_log
+
 from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.datasets.object_digests import digests_of_files
 from detdiffusion.structures.layout import ATTRIBUTES, check_attribute_words
 from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import sha256_of, write_atomic
@@ -25,12 +29,15 @@ class AttributesFile:
         attributes: annotation id -> attribute.
         info: how they were made: detector or predictions, thresholds, annotation files, counts.
         scores: annotation id -> continuous score (highest IoU * score); empty where the file has none.
+        digests: annotation id -> :func:`~detdiffusion.datasets.object_digests.object_digests`; empty where the file
+            has none, as older ones.
     """
 
     path: Path
     attributes: dict[int, str]
     info: dict = field(default_factory=dict)
     scores: dict[int, float] = field(default_factory=dict)
+    digests: dict[int, int] = field(default_factory=dict)
 
     @classmethod
     def read(cls, path: str | Path) -> AttributesFile:
@@ -64,7 +71,12 @@ class AttributesFile:
                 )
             attributes[_annotation_id(key, path)] = words[value]
         scores = data.get("scores") if isinstance(data.get("scores"), dict) else {}
-        return cls(path, attributes, info, {_annotation_id(k, path): v for k, v in scores.items()})
+        digests = data.get("objects", {})
+        if not isinstance(digests, dict) or not all(type(value) is int for value in digests.values()):
+            raise UserError(
+                f"{path}: 'objects' must be a whole number for each annotation id; make the file anew"
+            )
+        return cls(path, attributes, info, _by_id(scores, path), _by_id(digests, path))
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -80,6 +92,8 @@ class AttributesFile:
         data = {"info": self.info, "attributes": self.attributes}
         if self.scores:
             data["scores"] = {key: round(value, 4) for key, value in self.scores.items()}
+        if self.digests:
+            data["objects"] = self.digests
         write_atomic(self.path, json.dumps(data, indent=1).encode())
 
     def lookup(self, ids: Sequence[int], where: str, missing: str = "error") -> list[str]:
@@ -97,23 +111,79 @@ class AttributesFile:
             self.check(ids, where)
         return [self.attributes.get(i, missing) for i in ids]
 
-    def made_from(self, ann_files: Sequence[str | Path]) -> bool:
-        """Whether one of the annotation files is among those the attributes were made from, byte for byte.
+    def misfit(
+        self, ids: Sequence[int], ann_files: Sequence[str | Path], digests: Sequence[int] | None = None
+    ) -> str:
+        """Why objects are not those that the attributes were made for; empty where they are.
 
-        Ids alone do not tell: two data sets may both count from 1. True where no checksum is recorded.
+        Equal ids do not tell: two data sets may both count from 1, and a set that is exported anew may count otherwise.
+        Objects without an attribute are no misfit. An older file, which records no objects, is compared by the
+        checksum of each annotation file, or by its own annotation files where those are still in place.
+
+        Args:
+            ids: annotation ids.
+            ann_files: the COCO jsons that they are from.
+            digests: of the objects; None: they are read from ``ann_files``.
         """
-        known = {entry.get("sha256") for entry in self._sources()} - {None}
-        return not known or any(sha256_of(path) in known for path in ann_files)
+        recorded = self.digests
+        if not recorded:
+            strangers = self._strangers(ann_files)
+            if not strangers:
+                print_log(
+                    f"{self.path}: records no objects; it was compared with the annotation files by their checksums "
+                    "alone (tools/extract_attributes.py writes a file that tells objects apart)",
+                    logger="current",
+                )
+                return ""
+            recorded = self._digests_of_sources()
+            if not recorded:
+                return (
+                    f"{self._origin()}, whose content is not that of {', '.join(map(str, strangers))}, so equal "
+                    "annotation ids may be other things"
+                )
+        if digests is None:
+            if not ann_files:
+                return ""
+            known = digests_of_files(ann_files)
+            digests = [known.get(i) for i in ids]
+        pairs = zip(map(int, ids), digests)
+        others = [i for i, digest in pairs if i in self.attributes and recorded.get(i) != digest]
+        if not others:
+            return ""
+        return (
+            f"{self._origin()}; {len(others)} of the {len(ids)} annotations of {', '.join(map(str, ann_files))} are "
+            f"other objects than those of the same ids there: image, class or box differ (ids {some(others, 5)})"
+        )
 
-    def check_files(self, ann_files: Sequence[str | Path]) -> None:
-        """Raises UserError if the attributes were made from other annotation files, see :meth:`made_from`."""
-        if not self.made_from(ann_files):
-            sources = ", ".join(str(entry.get("path")) for entry in self._sources())
+    def check_objects(
+        self, ids: Sequence[int], ann_files: Sequence[str | Path], digests: Sequence[int] | None = None
+    ) -> None:
+        """Raises UserError where objects are not those that the attributes were made for, see :meth:`misfit`."""
+        if reason := self.misfit(ids, ann_files, digests):
             raise UserError(
-                f"{self.path}: made from {sources}, whose content is not that of "
-                f"{', '.join(map(str, ann_files))}, so equal annotation ids may be other objects; make it anew "
-                "by tools/extract_attributes.py from the files in use"
+                f"{self.path}: {reason}; make it anew by tools/extract_attributes.py from the files in use"
             )
+
+    def _strangers(self, ann_files: Sequence[str | Path]) -> list[str | Path]:
+        """Annotation files that are none of those that the attributes were made from, byte for byte."""
+        known = {entry.get("sha256") for entry in self._sources()} - {None}
+        return [path for path in ann_files if sha256_of(path) not in known] if known else []
+
+    def _digests_of_sources(self) -> dict[int, int]:
+        """Of the objects in the files that the attributes were made from; none where one was moved or changed."""
+        paths = []
+        for source in self._sources():
+            path = Path(str(source.get("path")))
+            path = path if path.is_absolute() or path.is_file() else self.path.parent / path
+            if not path.is_file() or sha256_of(path) != source.get("sha256"):
+                return {}
+            paths.append(path)
+        return digests_of_files(paths) if paths else {}
+
+    def _origin(self) -> str:
+        return (
+            f"made from {', '.join(str(entry.get('path')) for entry in self._sources()) or 'unknown files'}"
+        )
 
     def _sources(self) -> list[dict]:
         entries = self.info.get("annotation_files")
@@ -132,6 +202,10 @@ class AttributesFile:
             f"(ids {some(absent, 5)}); the file has {len(self.attributes)} attributes{made_from}. It belongs to "
             "another data set or version: make it anew by tools/extract_attributes.py from the files in use"
         )
+
+
+def _by_id(values: dict, path: Path) -> dict:
+    return {_annotation_id(key, path): value for key, value in values.items()}
 
 
 def _annotation_id(key: str, path: Path) -> int:

@@ -13,15 +13,14 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from detdiffusion.datasets.image_files import cut_off, refusal, unreadable
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.devices import choose_device
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import sha256_of
 
-from .image_detector import Detected, ImageDetector, Reader, check_size
+from .image_detector import Detected, ImageDetector, Reader, check_detected, check_size
 
 _ANNOTATION_STEPS = ("LoadAnnotations", "LoadPanopticAnnotations")
 
@@ -41,7 +40,8 @@ class MMDetDetector(ImageDetector):
             else from the config.
 
     Raises:
-        UserError: a missing or broken config or checkpoint, weights of another model, or no class names.
+        UserError: a missing or broken config or checkpoint, weights that are not finite or of another model, no class
+            names, or another number of them than the head has.
     """
 
     shows_features = True
@@ -72,7 +72,11 @@ class MMDetDetector(ImageDetector):
         with _mmdet_scope():
             self.classes = _class_names(stored, self._dataset_cfg, checkpoint)
             self.model = _build(self.config, self.name)
-        load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}")
+        where, hint = f"{config}: checkpoint {checkpoint}", "Use the config it was trained with."
+        mismatch = _class_mismatch(self.model, self.classes)
+        load_strictly(self.model, stored, where, hint=f"{hint} {mismatch}".rstrip())
+        if mismatch:
+            raise UserError(f"{where}: {mismatch}")
         self.device = choose_device(device)
         self.model.to(self.device).eval()
 
@@ -139,6 +143,7 @@ class MMDetDetector(ImageDetector):
             arrays = [dict(img=np.ascontiguousarray(i[..., ::-1]), img_id=0) for i in part]
             batch = pseudo_collate([self._array_pipeline(array) for array in arrays])
             for _, labels, boxes, scores in self._run(batch):
+                check_detected(self.name, f"image {len(found)}", labels, boxes, scores, len(self.classes))
                 found.append(dict(boxes=boxes, scores=scores, labels=labels))
         return found
 
@@ -190,6 +195,8 @@ class MMDetDetector(ImageDetector):
     def _pipeline(self, from_array: bool = False):
         from mmcv.transforms import Compose
 
+        from detdiffusion.datasets.mmdet_images import use_one_reader
+
         steps = self._steps()
         if from_array:
             load = [s for s in steps if s["type"].rpartition(".")[2] == "LoadImageFromFile"]
@@ -197,7 +204,9 @@ class MMDetDetector(ImageDetector):
             steps = [step for step in steps if step not in load]
             steps.insert(0, dict(type="mmdet.LoadImageFromNDArray", to_float32=floats))
         with _mmdet_scope():
-            return Compose(steps)
+            pipeline = Compose(steps)
+        use_one_reader(pipeline)
+        return pipeline
 
 
 class _Images(Dataset):
@@ -216,16 +225,9 @@ class _Images(Dataset):
             pixels = self.reader(path)
             check_size(path, image, pixels.shape[1], pixels.shape[0])
             return self.pipeline(dict(img=pixels, img_id=image["id"]))
-        if cut_off(path):
-            raise refusal(path, image["id"])
-        try:
-            results = self.pipeline(dict(img_path=str(path), img_id=image["id"]))
-        except Exception as err:
-            reason = unreadable(path, image["id"])
-            if reason is None:
-                raise
-            raise reason from err
-        height, width = results["data_samples"].ori_shape
+        size = dict(width=image["width"], height=image["height"])
+        results = self.pipeline(dict(img_path=str(path), img_id=image["id"], **size))
+        height, width = results["data_samples"].ori_shape  # a loading step of somebody's own may not look
         check_size(path, image, width, height)
         return results
 
@@ -273,6 +275,23 @@ def _class_names(stored: dict, dataset_cfg: dict, checkpoint: str | Path) -> tup
         f"{checkpoint}: names no classes ('dataset_meta'), nor does the config; set "
         "test_dataloader.dataset.metainfo = dict(classes=(...)) in the config, in label order"
     )
+
+
+def _class_mismatch(model: torch.nn.Module, classes: Sequence[str]) -> str:
+    """What to say of a head that has another number of classes than there are names; empty where they agree."""
+    if hasattr(model, "language_model"):  # it scores whatever names it is told
+        return ""
+    for name in ("roi_head.bbox_head.0", "roi_head.bbox_head", "bbox_head"):
+        try:
+            count = getattr(model.get_submodule(name), "num_classes", None)
+        except AttributeError:
+            continue
+        if isinstance(count, int) and count != len(classes):
+            return (
+                f"The config's {name} has num_classes={count}, but there are {len(classes)} class names "
+                f"({some(classes)}) in the checkpoint or, where it has none, in the config; they must agree."
+            )
+    return ""
 
 
 def _default_metainfo(dataset_cfg: dict) -> dict:

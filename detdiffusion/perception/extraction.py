@@ -7,8 +7,10 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from detdiffusion.datasets.class_names import class_list
 from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
+from detdiffusion.datasets.object_digests import object_digests
 from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
 
@@ -116,7 +118,8 @@ def extract(
         "skipped": {**result.skipped, **_skips(files)},
         "summary": groups,
     }
-    written = AttributesFile(Path(out), result.attributes, info, result.scores if with_scores else {})
+    scores = result.scores if with_scores else {}
+    written = AttributesFile(Path(out), result.attributes, info, scores, _digests(annotations, images, names))
     written.write()
     plot = Path(out).with_suffix(".png")
     plot_summary(groups, plot, result.words)
@@ -163,6 +166,7 @@ def nameable_ids(
                 "name them by --detector-classes"
             )
         return nameable
+    detector_classes = class_list(detector_classes, "--detector-classes")
     if len(detector_classes) == 1 and detector_classes[0].endswith(".txt"):
         detector_classes = _read_lines(detector_classes[0])
     for name in detector_classes:
@@ -186,6 +190,12 @@ def _read_lines(path: str) -> list[str]:
     except (OSError, UnicodeDecodeError) as err:
         raise UserError(f"--detector-classes {path}: cannot be read: {err}") from None
     return [line.strip() for line in lines if line.strip()]
+
+
+def _digests(annotations: Sequence[dict], images: dict[int, dict], names: dict[int, str]) -> dict[int, int]:
+    file_names = {key: image["file_name"] for key, image in images.items()}
+    digests = object_digests(annotations, file_names, names).tolist()
+    return dict(zip((annotation["id"] for annotation in annotations), digests))
 
 
 def _skips(files: Sequence[CocoFile]) -> dict[str, int]:

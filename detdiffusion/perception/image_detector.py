@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.utils.errors import UserError, some
+from detdiffusion.datasets.image_reading import reading_identity
+from detdiffusion.datasets.image_survey import ImageFacts, check_images, check_present
+from detdiffusion.utils.errors import UserError
 
 from .prediction_cache import PredictionCache
 from .predictions import UNKNOWN_CATEGORY, Predictions
@@ -97,15 +99,20 @@ class ImageDetector:
 
         Raises:
             UserError: images that are missing, cannot be read or have another size than the file says; a cache
-                folder that cannot be written.
+                folder that cannot be written; detections that cannot be, see :func:`check_detected`.
         """
         from tqdm import tqdm
 
         if reader is not None and cache is not None:
             raise ValueError("predictions of images that a reader gives are not cached")
         img_dir = Path(img_dir)
-        check_files(images, img_dir)
-        store = PredictionCache(cache, self.identity(), images, img_dir)
+        check_present(images, img_dir)
+        identity = {**self.identity(), "reading": reading_identity()}
+        store = PredictionCache(cache, identity, images, img_dir)
+        chunks = {number: store.load(number) for number in range(len(store))}
+        pending = [number for number, stored in chunks.items() if stored is None]
+        todo = [image for number in pending for image in store.images_of(number)]
+        facts = check_images(todo, img_dir) if reader is None else ImageFacts()  # before hours of detecting
         # The bar has the remaining time; a log file gets a line every half minute.
         bar = tqdm(
             total=len(images),
@@ -116,31 +123,22 @@ class ImageDetector:
         )
         if not bar.disable and not bar.fp.isatty():
             bar.mininterval = 30
-        chunks = {number: store.load(number) for number in range(len(store))}
-        pending = [number for number, stored in chunks.items() if stored is None]
         bar.update(store.reused)
         bar.initial = store.reused  # the rate, and with it the remaining time, is that of detecting
-        todo = [image for number in pending for image in store.images_of(number)]
         with bar:
             stream = self.detect(todo, img_dir, batch_size or self.default_batch_size, num_workers, reader)
             for number in pending:
                 chunks[number] = []
                 for detected in itertools.islice(stream, len(store.images_of(number))):
-                    self._check_labels(detected[1])
+                    check_detected(self.name, f"image id {detected[0]}", *detected[1:], len(self.classes))
                     chunks[number].append(detected)
                     bar.update()
                 store.save(number, chunks[number])
         predictions = self._predictions(list(itertools.chain(*chunks.values())), category_ids)
+        predictions.report.update(facts.conversions)
         if store.reused:
             predictions.report["images whose predictions were at hand from an earlier run"] = store.reused
         return predictions
-
-    def _check_labels(self, labels: np.ndarray) -> None:
-        if len(labels) and labels.max() >= len(self.classes):
-            raise UserError(
-                f"{self.name}: the detector gives label {labels.max()}, but has only {len(self.classes)} class "
-                "names; its classes do not belong to its weights"
-            )
 
     def _predictions(self, found: Sequence[Detected], category_ids: Mapping[str, int]) -> Predictions:
         to_category = np.array([category_ids.get(name, UNKNOWN_CATEGORY) for name in self.classes], np.int64)
@@ -158,25 +156,44 @@ class ImageDetector:
         return predictions
 
 
-def check_files(images: Sequence[dict], img_dir: Path) -> None:
-    """Raises UserError where images are missing, before hours of detecting."""
-    if not img_dir.is_dir():
-        raise UserError(f"{img_dir}: no such image folder; correct the path")
-    missing = [image for image in images if not (img_dir / image["file_name"]).is_file()]
-    if missing:
-        names = some(image["file_name"] for image in missing)
-        raise UserError(
-            f"{img_dir}: {len(missing)} of {len(images)} images are missing ({names}); correct the image folder "
-            "or put them there"
-        )
-
-
 def check_size(path: Path, image: Mapping, width: int, height: int) -> None:
     """Raises UserError if the file's size in pixels is not the annotation file's."""
     if (height, width) != (image["height"], image["width"]):
         raise UserError(
             f"{path} (image id {image['id']}): the file has {width} x {height} pixels, but the "
             f"annotation file says {image['width']} x {image['height']}; correct one of them"
+        )
+
+
+def check_detected(
+    name: str, item: str, labels: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: int
+) -> None:
+    """What every detector's output passes: an image's detections are numbers that can be.
+
+    Args:
+        name: of the detector's config, for the message.
+        item: the image, for the message.
+        labels, boxes, scores: (D,) of 0 to ``classes`` - 1, (D, 4) finite xyxy, (D,) in [0, 1].
+        classes: number of class names.
+
+    Raises:
+        UserError: they are not.
+    """
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise UserError(
+            f"{name}: {item}: the detector gives boxes or scores that are NaN or infinite; its weights are damaged, "
+            "or its numbers overflow"
+        )
+    if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
+        wrong = scores.min() if scores.min() < 0 else scores.max()
+        raise UserError(
+            f"{name}: {item}: the detector gives a score of {wrong:.6g}; scores must lie in [0, 1]"
+        )
+    if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise UserError(
+            f"{name}: {item}: the detector gives label {wrong}, but has only {classes} class names; its classes do not "
+            "belong to its weights"
         )
 
 

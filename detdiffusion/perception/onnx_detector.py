@@ -4,94 +4,34 @@ Its config (``configs/onnx``) has one entry::
 
     onnx_detector = dict(
         input=dict(size=(416, 416), resize="letterbox", anchor="top-left", pad_value=114,
-                   channels="bgr", mean=(0, 0, 0), std=(1, 1, 1)),
-        output=dict(type="YOLOXOutput", strides=(8, 16, 32)),
-        nms=dict(iou_threshold=0.65, score_thr=0.01, max_per_image=100),
+                   channels="bgr", mean=(0, 0, 0), std=(1, 1, 1)),   # onnx_input.InputSpec
+        output=dict(type="YOLOXOutput", strides=(8, 16, 32)),                # onnx_outputs
+        nms=dict(iou_threshold=0.65, score_thr=0.01, max_per_image=100),     # None: inside the graph
         classes=("person", ...),
     )
+
+Type, channel order and batch of the input are the graph's own; numbers that are not what the config declares are
+refused.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.datasets.image_files import cut_off, refusal
+from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import sha256_of
-from detdiffusion.utils.threads import thread_count
 
 from .image_detector import Detected, ImageDetector, Reader, check_size
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """How an image becomes the network's input.
-
-    Attributes:
-        size: (height, width) in pixels.
-        resize: 'letterbox' keeps the aspect ratio and pads; 'stretch' does not.
-        anchor: where a letterboxed image lies, 'top-left' or 'centre'.
-        pad_value: grey level of the padding, 0 to 255.
-        channels: 'bgr' or 'rgb'.
-        mean, std: subtracted and divided by, in grey levels, in the order of the channels.
-
-    Raises:
-        UserError: an unknown word.
-    """
-
-    size: tuple[int, int]
-    resize: str = "letterbox"
-    anchor: str = "top-left"
-    pad_value: int = 114
-    channels: str = "rgb"
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
-    std: tuple[float, float, float] = (255.0, 255.0, 255.0)
-
-    def __post_init__(self) -> None:
-        known = dict(resize=("letterbox", "stretch"), anchor=("top-left", "centre"), channels=("bgr", "rgb"))
-        for name, words in known.items():
-            if getattr(self, name) not in words:
-                raise UserError(
-                    f"onnx_detector.input: {name} must be one of {words}, got {getattr(self, name)!r}"
-                )
-
-    def prepare(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The input of one image.
-
-        Args:
-            image: (h, w, 3) uint8 BGR.
-
-        Returns:
-            ``(inputs, scale, offset)``: (3, H, W) float32, and the (x, y) factors and shifts with
-            ``input pixel = image pixel * scale + offset``.
-        """
-        import cv2
-
-        height, width = self.size
-        h, w = image.shape[:2]
-        if self.resize == "stretch":
-            new_h, new_w = height, width
-        else:
-            ratio = min(height / h, width / w)
-            new_h, new_w = max(1, int(h * ratio)), max(1, int(w * ratio))
-        top, left = 0, 0
-        if self.anchor == "centre":
-            top, left = (height - new_h) // 2, (width - new_w) // 2
-        canvas = np.full((height, width, 3), self.pad_value, np.uint8)
-        canvas[top : top + new_h, left : left + new_w] = cv2.resize(image, (new_w, new_h))
-        if self.channels == "rgb":
-            canvas = canvas[:, :, ::-1]
-        inputs = (canvas.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
-        scale = np.array([new_w / w, new_h / h])
-        return np.ascontiguousarray(inputs.transpose(2, 0, 1)), scale, np.array([left, top], np.float64)
+from .onnx_graph import OnnxGraph
+from .onnx_input import InputSpec, settle_input
+from .onnx_layout import OutputLayout, check_boxes
 
 
 class OnnxDetector(ImageDetector):
@@ -102,6 +42,9 @@ class OnnxDetector(ImageDetector):
         weights: the ``.onnx`` file.
         device: 'cpu', 'cuda' or 'cuda:N'; None takes CUDA where onnxruntime has it.
         cfg_options: ``key=value`` overrides of the config.
+
+    Attributes:
+        graph: the opened :class:`.onnx_graph.OnnxGraph`.
 
     Raises:
         UserError: onnxruntime is not installed; no such file or no ONNX model; a config that lacks an entry or
@@ -119,33 +62,23 @@ class OnnxDetector(ImageDetector):
         spec = _read_spec(self.name, cfg_options)
         self._spec = json.dumps(spec, sort_keys=True)
         self.classes = tuple(spec["classes"])
-        self.input = _build(InputSpec, spec["input"], f"{config}: onnx_detector.input")
-        self._decode = _build_output(spec["output"], self.name)
-        self.nms = spec.get("nms", {})
-        if self.nms is not None:
-            self.nms = dict(dict(iou_threshold=0.65, score_thr=0.01, max_per_image=100), **self.nms)
-        self.session = _session(self.weights, device)
-        self._sha256 = sha256_of(self.weights)
-        inputs = self.session.get_inputs()
-        shape = inputs[0].shape
-        fixed = [side for side in shape[2:] if isinstance(side, int)]
-        if len(inputs) != 1 or len(shape) != 4 or (len(fixed) == 2 and tuple(fixed) != self.input.size):
-            wants = ", ".join(f"{one.name} {one.shape}" for one in inputs)
-            raise UserError(
-                f"{weights}: takes {wants}, but {config} declares one image of "
-                f"1 x 3 x {self.input.size[0]} x {self.input.size[1]}; correct onnx_detector.input.size"
-            )
-        self._input_name, self._fixed_batch = inputs[0].name, isinstance(shape[0], int) and shape[0]
-        self.default_batch_size = self._fixed_batch or 8
+        self._layout = _build_output(spec["output"], len(self.classes), self.name)
+        self.nms = _nms(spec, self._layout, self.name)
+        declared = _build(InputSpec, spec["input"], f"{config}: onnx_detector.input")
+        self.graph = OnnxGraph(weights, device)
+        self._input = settle_input(declared, self.graph, self.name)
+        self._outputs = self._asking(self._layout.names, [port.name for port in self.graph.outputs])
+        self.default_batch_size = self._input.batch or 8
+        self._batches: bool | None = True if self._input.batch else None
 
     def identity(self) -> dict:
         """Weights and declaration."""
-        return dict(kind="onnx", spec=self._spec, weights=self._sha256)
+        return dict(kind="onnx", spec=self._spec, weights=self.graph.sha256)
 
     def describe(self) -> dict:
         """Config, file, its checksum and the classes."""
         return dict(
-            config=self.name, checkpoint=self.weights, sha256=self._sha256, classes=list(self.classes)
+            config=self.name, checkpoint=self.weights, sha256=self.graph.sha256, classes=list(self.classes)
         )
 
     def settings(self) -> dict:
@@ -171,47 +104,84 @@ class OnnxDetector(ImageDetector):
         """See :meth:`ImageDetector.detect`; a model with a fixed batch size is run with that."""
         from concurrent.futures import ThreadPoolExecutor
 
-        size = self._fixed_batch or batch_size
+        size = self._input.batch or batch_size
         with ThreadPoolExecutor(max(1, num_workers)) as pool:
             for start in range(0, len(images), size):
                 batch = images[start : start + size]
-                prepared = list(pool.map(lambda image: self._load(image, img_dir, reader or _read), batch))
-                inputs = np.stack([inputs for inputs, *_ in prepared])
-                if len(inputs) < size and self._fixed_batch:
-                    inputs = np.concatenate((inputs, np.repeat(inputs[:1], size - len(inputs), axis=0)))
-                outputs = self.session.run(None, {self._input_name: inputs})
-                for k, (image, (_, scale, offset)) in enumerate(zip(batch, prepared)):
-                    yield image["id"], *self._boxes([array[k] for array in outputs], image, scale, offset)
+                prepared = list(pool.map(lambda image: self._load(image, img_dir, reader), batch))
+                arrays = self._infer([inputs for inputs, *_ in prepared])
+                for image, own, (_, scale, offset) in zip(batch, arrays, prepared):
+                    where = f"image {image['file_name']} (id {image['id']}): "
+                    yield image["id"], *self._asking(self._boxes, own, image, scale, offset, where=where)
 
-    def _load(self, image: Mapping, img_dir: Path, reader: Reader):
+    def _load(self, image: Mapping, img_dir: Path, reader: Reader | None):
         path = img_dir / image["file_name"]
-        pixels = reader(path)
-        if pixels is None:
-            raise refusal(path, image["id"])
+        pixels = read_bgr(path, image) if reader is None else reader(path)
         check_size(path, image, pixels.shape[1], pixels.shape[0])
-        return self.input.prepare(pixels)
+        return self._input.spec.prepare(pixels)
 
-    def _boxes(self, outputs, image: Mapping, scale, offset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Labels, boxes in the image's pixels and scores, by falling score."""
-        try:
-            boxes, scores = self._decode(outputs, self.input.size)
-        except (IndexError, ValueError) as error:
-            if isinstance(error, UserError):
-                raise
-            shapes = ", ".join(str(list(array.shape)) for array in outputs)
+    def _infer(self, inputs: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        """Each image's arrays.
+
+        A free batch is believed where each image gives alone what it gives among others. Many exports that declare
+        one give rows of one image only, or of all without saying whose; such a model is run image by image.
+        """
+        if len(inputs) == 1 or self._batches:
+            return self._asking(self._run, inputs)
+        alone = [row for one in inputs for row in self._asking(self._run, [one])]
+        if self._batches is None:
+            try:
+                together = self._run(inputs)
+                self._batches = all(map(_alike, together, alone))
+            except UserError:
+                self._batches = False
+            if not self._batches:
+                print(
+                    f"note: {self.weights} declares a free batch, but does not give each image's detections for it: "
+                    "images are run one at a time",
+                    file=sys.stderr,
+                )
+            elif not any(np.any(array) for arrays in together[1:] for array in arrays):
+                self._batches = None  # nothing was found on the others: no evidence yet
+        return alone
+
+    def _run(self, inputs: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        fed = self._input.pack(inputs)
+        arrays = self.graph.run(fed, self._outputs)
+        images = self._layout.split(arrays, len(fed))
+        if images is None:
+            given = ", ".join(f"{name} {list(array.shape)}" for name, array in zip(self._outputs, arrays))
             raise UserError(
-                f"{self.name}: onnx_detector.output does not fit the model, which gives {shapes} an image: {error}"
-            ) from error
+                f"outputs {given} for {len(fed)} image(s), but {type(self._layout).__name__} reads "
+                f"{self._layout.shapes}; correct onnx_detector.output.type, or name the outputs in order by "
+                "output.outputs=('...',)"
+            )
+        return images
+
+    def _asking(self, step: Callable, *args, where: str = ""):
+        """What a step gives; its error with the files that it is about."""
+        try:
+            return step(*args)
+        except (IndexError, ValueError) as error:
+            raise UserError(f"{self.weights} (declared in {self.name}): {where}{error}") from error
+
+    def _boxes(self, arrays, image: Mapping, scale, offset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Labels, boxes in the image's pixels and scores, by falling score."""
+        for name, array in zip(self._outputs, arrays):
+            _check_finite(f"output {name}", array)
+        boxes, scores = self._layout(arrays, self._input.spec.size)
         if scores.shape[1] != len(self.classes):
             raise UserError(
-                f"{self.name}: the model scores {scores.shape[1]} classes, but onnx_detector.classes names "
-                f"{len(self.classes)}"
+                f"the model scores {scores.shape[1]} classes, but onnx_detector.classes names {len(self.classes)} "
+                f"(output {', '.join(str(list(array.shape)) for array in arrays)} an image)"
             )
+        _check_finite("its decoded boxes", boxes)
+        threshold = 0.0 if self.nms is None else self.nms["score_thr"]
+        check_boxes(boxes, (scores > threshold).any(axis=1), self._input.spec.size)
         boxes = (boxes - np.tile(offset, 2)) / np.tile(scale, 2)
         boxes = np.clip(boxes, 0, [image["width"], image["height"]] * 2)
-        threshold = 0.0 if self.nms is None else self.nms["score_thr"]
         rows, labels = np.nonzero(scores > threshold)
-        boxes, scores = boxes[rows], np.clip(scores[rows, labels], 0, 1)
+        boxes, scores = boxes[rows], scores[rows, labels]
         order = (
             np.argsort(-scores, kind="stable") if self.nms is None else self._suppress(boxes, scores, labels)
         )
@@ -229,13 +199,6 @@ class OnnxDetector(ImageDetector):
             float(self.nms["iou_threshold"]),
         )
         return kept[: self.nms["max_per_image"]].numpy()
-
-
-def _read(path: Path) -> np.ndarray | None:
-    import cv2
-
-    # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
-    return None if cut_off(path) else cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
 
 
 def _read_spec(config: str, cfg_options: Sequence[str] | None) -> dict:
@@ -260,9 +223,13 @@ def _read_spec(config: str, cfg_options: Sequence[str] | None) -> dict:
 
 def _read_names(path: str, config: str) -> list[str]:
     try:
-        return [line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()]
+        return [
+            line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()
+        ]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{config}: onnx_detector.classes {path}: cannot be read: {error}") from None
+        raise UserError(
+            f"{config}: onnx_detector.classes {path}: cannot be read: {error}; a single name needs its comma: ('cat',)"
+        ) from None
 
 
 def _build(cls, values: Mapping, where: str):
@@ -273,44 +240,71 @@ def _build(cls, values: Mapping, where: str):
         raise UserError(f"{where}: {error}") from error
 
 
-def _build_output(spec: Mapping, config: str):
+def _build_output(spec: Mapping, classes: int, config: str) -> OutputLayout:
     from detdiffusion.registry import TASK_UTILS
 
     from . import onnx_outputs  # noqa: F401  registers the layouts
 
-    cls = TASK_UTILS.get(str(spec.get("type")))
+    layouts = {
+        name: cls
+        for name, cls in TASK_UTILS.module_dict.items()
+        if isinstance(cls, type) and issubclass(cls, OutputLayout)
+    }
+    cls = layouts.get(str(spec.get("type")))
     if cls is None:
-        known = [name for name in TASK_UTILS.module_dict if name.endswith("Output")]
         raise UserError(
-            f"{config}: onnx_detector.output: no layout {spec.get('type')!r}; known: {', '.join(known)}"
+            f"{config}: onnx_detector.output: no layout {spec.get('type')!r}; known: {', '.join(layouts)}"
         )
-    return _build(cls, {k: v for k, v in spec.items() if k != "type"}, f"{config}: onnx_detector.output")
-
-
-def _session(weights: str, device: str | None):
-    if not Path(weights).is_file():
-        raise UserError(f"{weights}: no such ONNX file; check the path")
-    try:
-        import onnxruntime
-    except ImportError:
+    options = {key: value for key, value in spec.items() if key != "type"}
+    if cls.nms_inside:
+        options.setdefault("num_classes", classes)
+    layout = _build(cls, options, f"{config}: onnx_detector.output")
+    if cls.nms_inside and layout.num_classes != classes:
         raise UserError(
-            "an ONNX detector needs onnxruntime, which is not installed: pip install onnxruntime "
-            "(onnxruntime-gpu for CUDA)"
-        ) from None
-    available = onnxruntime.get_available_providers()
-    kind, _, index = (device or "").partition(":")
-    providers: list = ["CPUExecutionProvider"]
-    if kind in ("", "cuda") and "CUDAExecutionProvider" in available:
-        providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(index or 0)}))
-    elif kind not in ("", "cpu"):
-        raise UserError(f"--device {device}: onnxruntime has {', '.join(available)} here; take --device cpu")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = thread_count()
-    if os.environ.get("OMP_WAIT_POLICY", "").upper() != "ACTIVE":
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        return onnxruntime.InferenceSession(weights, options, providers=providers)
-    except Exception as error:  # onnxruntime's exceptions share no public base
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"{weights}: not an ONNX model that onnxruntime can run: {reason}") from error
+            f"{config}: onnx_detector.output.num_classes={layout.num_classes}, but onnx_detector.classes names "
+            f"{classes} classes"
+        )
+    return layout
+
+
+def _nms(spec: Mapping, layout: OutputLayout, config: str) -> dict | None:
+    """The suppression that the config declares, or the layout's: none where it is inside the graph."""
+    nms = spec.get("nms", None if layout.nms_inside else {})
+    if nms is None and layout.nms_inside:
+        return None
+    if nms is None:
+        raise UserError(
+            f"{config}: onnx_detector.nms=None, but {type(layout).__name__} is the layout of a graph without NMS: give "
+            "nms=dict(iou_threshold=...) (1.0 keeps every box), or the layout of a graph with NMS inside "
+            "(EndToEndOutput, DetsLabelsOutput, ...)"
+        )
+    known = dict(iou_threshold=0.65, score_thr=0.01, max_per_image=100)
+    unknown = sorted(set(nms) - set(known))
+    if unknown:
+        raise UserError(
+            f"{config}: onnx_detector.nms has unknown entries {', '.join(unknown)}; it takes {', '.join(known)}"
+        )
+    nms = {**known, **nms}
+    if not (0 < nms["iou_threshold"] <= 1 and 0 <= nms["score_thr"] < 1 and nms["max_per_image"] >= 1):
+        raise UserError(
+            f"{config}: onnx_detector.nms={nms}: iou_threshold must lie in (0, 1], score_thr in [0, 1), and "
+            "max_per_image be at least 1"
+        )
+    return nms
+
+
+def _check_finite(what: str, array: np.ndarray) -> None:
+    bad = array.size - int(np.isfinite(array).sum())
+    if bad:
+        raise UserError(
+            f"{bad} of {array.size} numbers of {what} {list(array.shape)} are NaN or infinite; the model's weights are "
+            "damaged, or its numbers overflow (a float16 export): export it anew in float32"
+        )
+
+
+def _alike(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+    """Whether two runs gave the same arrays, but for the rounding of another batch size."""
+    return all(
+        a.shape == b.shape and np.allclose(a, b, rtol=0.05, atol=0.05, equal_nan=True)
+        for a, b in zip(one, other)
+    )

@@ -1,25 +1,39 @@
-"""Output layouts of ONNX detectors: raw arrays of one image → boxes, class scores.
+"""Output layouts of ONNX detectors: the arrays of one image → boxes, class scores.
 
-A layout is a class in ``TASK_UTILS``; a config names it as ``output=dict(type=...)``. For another network register
-one more: a callable that takes the model's outputs and the input's (height, width) and returns
-``(boxes, scores)``, (N, 4) xyxy in input pixels and (N, C) class scores in [0, 1].
+A layout is a class in ``TASK_UTILS``; a config names it as ``output=dict(type=...)``. For another network register one
+more, an :class:`.onnx_layout.OutputLayout` (or one of its two forms) with a ``__call__``.
+
+=========================  ==================================================================  ===========
+layout                     arrays, B images                                                    NMS
+=========================  ==================================================================  ===========
+YOLOXOutput                (B, N, 5 + C), boxes relative to their cells                        the config's
+FastestDetOutput           (B, 5 + C, H, W)                                                    the config's
+CentreSizeOutput           (B, 4 + C, N) or (B, N, 4 + C): cx, cy, w, h, scores                the config's
+EndToEndOutput             (B, N, 6) or (N, 6): x1, y1, x2, y2, score, class                   inside
+BatchIndexOutput           (M, 7): image, x1, y1, x2, y2, class, score                         inside
+DetsLabelsOutput           (B, N, 5) x1, y1, x2, y2, score; (B, N) classes                     inside
+BoxesScoresLabelsOutput    (B, N, 4) or (N, 4) xyxy; (B, N) or (N,) scores; the same, classes  inside
+EfficientNMSOutput         (B, 1) counts; (B, N, 4) xyxy; (B, N) scores; (B, N) classes        inside
+=========================  ==================================================================  ===========
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from detdiffusion.registry import TASK_UTILS
 from detdiffusion.utils.errors import UserError
 
-Arrays = Sequence[np.ndarray]
+from .onnx_layout import Arrays, BoxLayout, Decoded, DetectionLayout, OutputLayout, corners, whole
 
 
 @TASK_UTILS.register_module()
-class YOLOXOutput:
-    """One (N, 5 + C) array a batch entry, cells of all strides in turn, boxes still relative to their cells.
+@dataclass(kw_only=True)
+class YOLOXOutput(OutputLayout):
+    """One (N, 5 + C) array an image, cells of all strides in turn, boxes still relative to their cells.
 
     A row is ``x, y, w, h, objectness, class scores``; centre = (cell + xy) * stride, size = exp(wh) * stride;
     objectness and class scores are sigmoids already. What ``tools/export_onnx.py`` of YOLOX writes without
@@ -29,11 +43,13 @@ class YOLOXOutput:
         strides: of the levels, in the order of the rows.
     """
 
-    def __init__(self, strides: Sequence[int] = (8, 16, 32)) -> None:
-        self.strides = tuple(strides)
+    strides: tuple[int, ...] = (8, 16, 32)
 
-    def __call__(self, outputs: Arrays, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        rows = outputs[0].astype(np.float64)
+    ranks: ClassVar[tuple[int, ...]] = (2,)
+    shapes: ClassVar[str] = "one array (B, N, 5 + classes)"
+
+    def __call__(self, arrays: Arrays, size: tuple[int, int]) -> Decoded:
+        rows = _rows(arrays[0], 6)
         cells, strides = [], []
         for stride in self.strides:
             y, x = np.divmod(np.arange((size[0] // stride) * (size[1] // stride)), size[1] // stride)
@@ -45,13 +61,16 @@ class YOLOXOutput:
                 f"YOLOXOutput: the model gives {len(rows)} rows, but strides {self.strides} make {len(cells)} cells "
                 f"of an input of {size[0]} x {size[1]}; correct input.size or output.strides"
             )
-        centres, sides = (rows[:, :2] + cells) * strides, np.exp(rows[:, 2:4]) * strides
-        return _corners(centres, sides), rows[:, 4:5] * rows[:, 5:]
+        with np.errstate(over="ignore"):  # infinite sides are refused with the other numbers
+            centres, sides = (rows[:, :2] + cells) * strides, np.exp(rows[:, 2:4]) * strides
+        objectness = self.probability(rows[:, 4:5], "objectness")
+        return corners(centres, sides), objectness * self.probability(rows[:, 5:])
 
 
 @TASK_UTILS.register_module()
-class FastestDetOutput:
-    """One (1 + 4 + C, H, W) map a batch entry: objectness, box, class scores of each cell.
+@dataclass(kw_only=True)
+class FastestDetOutput(OutputLayout):
+    """One (5 + C, H, W) map an image: objectness, box, class scores of each cell.
 
     Centre = cell + tanh, size = sigmoid, both as shares of the input.
 
@@ -60,62 +79,178 @@ class FastestDetOutput:
             detectors give it; FastestDet's own demo takes (0.6, 0.4), which ranks nearly alike but lies higher.
     """
 
-    def __init__(self, objectness_power: float = 1.0, class_power: float = 1.0) -> None:
-        self.powers = (objectness_power, class_power)
+    objectness_power: float = 1.0
+    class_power: float = 1.0
 
-    def __call__(self, outputs: Arrays, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        maps = outputs[0].astype(np.float64)
+    ranks: ClassVar[tuple[int, ...]] = (3,)
+    shapes: ClassVar[str] = "one array (B, 5 + classes, H, W)"
+
+    def __call__(self, arrays: Arrays, size: tuple[int, int]) -> Decoded:
+        maps = arrays[0]
         height, width = maps.shape[1:]
-        rows = maps.reshape(len(maps), -1).T
+        rows = _rows(maps.reshape(len(maps), -1).T, 6)
         y, x = np.divmod(np.arange(height * width), width)
         pixels = np.array([size[1], size[0]], np.float64)
         centres = (np.stack((x, y), axis=1) + np.tanh(rows[:, 1:3])) / (width, height) * pixels
         sides = pixels / (1 + np.exp(-rows[:, 3:5]))
-        objectness, classes = (
-            np.clip(part, 0, 1) ** power for part, power in zip((rows[:, :1], rows[:, 5:]), self.powers)
-        )
-        return _corners(centres, sides), objectness * classes
+        objectness = self.probability(rows[:, :1], "objectness") ** self.objectness_power
+        return corners(centres, sides), objectness * self.probability(rows[:, 5:]) ** self.class_power
 
 
 @TASK_UTILS.register_module()
-class CentreSizeOutput:
-    """One array of decoded boxes ``cx, cy, w, h`` in input pixels with class scores, before NMS.
+@dataclass(kw_only=True)
+class CentreSizeOutput(BoxLayout):
+    """One array of decoded boxes ``cx, cy, w, h`` with class scores, before NMS.
 
     Args:
         transposed: (4 + C, N) as Ultralytics' YOLOv8 to v11 exports have it, else (N, 4 + C).
         objectness: a fifth value that multiplies the class scores (YOLOv5, YOLOX decoded).
     """
 
-    def __init__(self, transposed: bool = True, objectness: bool = False) -> None:
-        self.transposed, self.objectness = transposed, objectness
+    transposed: bool = True
+    objectness: bool = False
 
-    def __call__(self, outputs: Arrays, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        rows = outputs[0].astype(np.float64)
-        rows = rows.T if self.transposed else rows
-        scores = rows[:, 4:5] * rows[:, 5:] if self.objectness else rows[:, 4:]
-        return _corners(rows[:, :2], rows[:, 2:4]), scores
+    ranks: ClassVar[tuple[int, ...]] = (2,)
+    shapes: ClassVar[str] = "one array (B, 4 + classes, N), or (B, N, 4 + classes) by transposed=False"
+
+    def __call__(self, arrays: Arrays, size: tuple[int, int]) -> Decoded:
+        rows = _rows(arrays[0].T if self.transposed else arrays[0], 6 if self.objectness else 5)
+        if rows.shape[1] == 6 and _is_end_to_end(rows):
+            raise UserError(
+                "its rows are x1, y1, x2, y2, score, class behind an NMS, not cx, cy, w, h and class scores; declare "
+                "output=dict(type='EndToEndOutput') and nms=None"
+            )
+        boxes = self.pixels(corners(rows[:, :2], rows[:, 2:4]), size)
+        if not self.objectness:
+            return boxes, self.probability(rows[:, 4:])
+        return boxes, self.probability(rows[:, 4:5], "objectness") * self.probability(rows[:, 5:])
 
 
 @TASK_UTILS.register_module()
-class DetsLabelsOutput:
-    """Two arrays, ``dets`` (N, 5) as ``x1, y1, x2, y2, score`` in input pixels and ``labels`` (N,): mmdeploy's.
-
-    Such a model has its NMS inside: give ``nms=None`` in the config.
+@dataclass(kw_only=True)
+class EndToEndOutput(DetectionLayout):
+    """One (N, 6) array an image, a detection a row: YOLOv10, YOLO26, Ultralytics' exports with ``nms=True``.
 
     Args:
-        num_classes: number of classes.
+        columns: what the columns hold, in their order; other names than these six are passed over.
     """
 
-    def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
+    columns: tuple[str, ...] = ("x1", "y1", "x2", "y2", "score", "class")
 
-    def __call__(self, outputs: Arrays, size: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        dets, labels = outputs[0].astype(np.float64), outputs[1].astype(np.int64).reshape(-1)
-        valid = (labels >= 0) & (labels < self.num_classes)  # padding has label -1
-        scores = np.zeros((int(valid.sum()), self.num_classes))
-        scores[np.arange(len(scores)), labels[valid]] = dets[valid, 4]
-        return dets[valid, :4], scores
+    ranks: ClassVar[tuple[int, ...]] = (2,)
+    shapes: ClassVar[str] = "one array (B, N, 6) or (N, 6), a detection a row"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        lacking = {"x1", "y1", "x2", "y2", "score", "class"} - set(self.columns)
+        if lacking:
+            raise UserError(f"columns {self.columns!r} lack {', '.join(sorted(lacking))}")
+
+    def __call__(self, arrays: Arrays, size: tuple[int, int]) -> Decoded:
+        rows = arrays[0]
+        if rows.shape[1] != len(self.columns):
+            raise UserError(f"rows of {rows.shape[1]} numbers, but its columns are {', '.join(self.columns)}")
+        place = {name: self.columns.index(name) for name in self.columns}
+        boxes = rows[:, [place[name] for name in ("x1", "y1", "x2", "y2")]]
+        return self.detections(boxes, rows[:, place["score"]], rows[:, place["class"]], size)
 
 
-def _corners(centres: np.ndarray, sides: np.ndarray) -> np.ndarray:
-    return np.concatenate((centres - sides / 2, centres + sides / 2), axis=1)
+@TASK_UTILS.register_module()
+@dataclass(kw_only=True)
+class BatchIndexOutput(EndToEndOutput):
+    """One (M, 7) array for all images, each row with the index of its image: YOLOv7's end-to-end export.
+
+    Args:
+        columns: as above, and ``batch``.
+    """
+
+    columns: tuple[str, ...] = ("batch", "x1", "y1", "x2", "y2", "class", "score")
+
+    shapes: ClassVar[str] = "one array (M, 7), rows of all images with an index from 0 to B - 1"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if "batch" not in self.columns:
+            raise UserError(f"columns {self.columns!r} lack batch")
+
+    def split(self, arrays: Arrays, count: int) -> list[list[np.ndarray]] | None:
+        """See :meth:`.OutputLayout.split`; the index is 0 afterwards: an image's rows do not tell its company."""
+        rows = arrays[0]
+        if rows.ndim != 2 or rows.shape[1] != len(self.columns):
+            return None
+        place = self.columns.index("batch")
+        index, own = rows[:, place], rows.copy()
+        own[:, place] = 0
+        return [[own[index == k]] for k in range(count)] if np.isin(index, range(count)).all() else None
+
+
+@TASK_UTILS.register_module()
+@dataclass(kw_only=True)
+class DetsLabelsOutput(DetectionLayout):
+    """Two arrays an image, ``dets`` (N, 5) as ``x1, y1, x2, y2, score`` and ``labels`` (N,): mmdeploy's."""
+
+    ranks: ClassVar[tuple[int, ...]] = (2, 1)
+    shapes: ClassVar[str] = "dets (B, N, 5) and labels (B, N)"
+
+    def __call__(self, arrays: Arrays, size: tuple[int, int]) -> Decoded:
+        dets, labels = arrays
+        if dets.shape[1] != 5:
+            raise UserError(f"dets of 5 numbers are wanted, got shape {list(dets.shape)}")
+        return self.detections(dets[:, :4], dets[:, 4], labels, size)
+
+
+@TASK_UTILS.register_module()
+@dataclass(kw_only=True)
+class BoxesScoresLabelsOutput(DetectionLayout):
+    """Three arrays an image, (N, 4) xyxy, (N,) scores and (N,) class indices.
+
+    torchvision's detectors give them as boxes, labels, scores with the background as class 0:
+    ``outputs=("boxes", "scores", "labels"), first_label=1``.
+    """
+
+    ranks: ClassVar[tuple[int, ...]] = (2, 1, 1)
+    shapes: ClassVar[str] = "boxes (B, N, 4), scores (B, N) and class indices (B, N), or without B"
+
+    def __call__(self, arrays: Arrays, size: tuple[int, int]) -> Decoded:
+        return self.detections(*arrays, size)
+
+
+@TASK_UTILS.register_module()
+@dataclass(kw_only=True)
+class EfficientNMSOutput(DetectionLayout):
+    """Four arrays an image, (1,) number of detections, (N, 4) xyxy, (N,) scores, (N,) class indices: TensorRT's."""
+
+    ranks: ClassVar[tuple[int, ...]] = (1, 2, 1, 1)
+    shapes: ClassVar[str] = "counts (B, 1), boxes (B, N, 4), scores (B, N) and class indices (B, N)"
+
+    def split(self, arrays: Arrays, count: int) -> list[list[np.ndarray]] | None:
+        """See :meth:`.OutputLayout.split`; counts may come as (B,), too."""
+        return super().split([arrays[0].reshape(-1, 1), *arrays[1:]], count)
+
+    def __call__(self, arrays: Arrays, size: tuple[int, int]) -> Decoded:
+        (number,) = whole(arrays[0], "counts")
+        if not 0 <= number <= len(arrays[1]):
+            raise UserError(f"it counts {number} detections in {len(arrays[1])} rows")
+        return self.detections(*(array[:number] for array in arrays[1:]), size)
+
+
+def _rows(array: np.ndarray, least: int) -> np.ndarray:
+    """Rows (N, K) as float64."""
+    if array.shape[1] < least:
+        raise UserError(
+            f"rows of {array.shape[1]} numbers, but {least} or more are wanted (shape {list(array.shape)})"
+        )
+    return array.astype(np.float64)
+
+
+def _is_end_to_end(rows: np.ndarray) -> bool:
+    """Whether rows of six numbers are sorted detections with a class index, and not boxes with two class scores."""
+    scores, classes = rows[:, 4], rows[:, 5]
+    found = scores > 0  # the others pad
+    sure = found.any() and (len(rows) > 1 or classes.any())  # a single row with a zero may be either
+    return bool(
+        sure
+        and (classes == classes.round()).all()
+        and (rows[found, 2:4] > rows[found, :2]).all()
+        and (np.diff(scores) <= 0).all()
+    )

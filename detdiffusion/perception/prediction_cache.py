@@ -20,6 +20,8 @@ from detdiffusion.utils.files import write_atomic
 
 CHUNK = 256
 """Images a file: a kill loses at most the work on so many."""
+_FORMAT = 2
+"""Part of every key; to be raised when stored predictions may no longer be what a detector gives."""
 
 
 class PredictionCache:
@@ -47,7 +49,7 @@ class PredictionCache:
         self.folder = None
         if folder is not None:
             key = json.dumps(
-                [identity, self.chunk, [_stamp(image, img_dir) for image in images]], sort_keys=True
+                [_FORMAT, identity, self.chunk, [_stamp(image, img_dir) for image in images]], sort_keys=True
             )
             self.folder = Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:16]
 

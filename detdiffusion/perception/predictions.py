@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from numbers import Real
@@ -11,9 +12,12 @@ from pathlib import Path
 import numpy as np
 
 from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.datasets.coco_tables import MAX_ID
 from detdiffusion.utils.errors import UserError, some
 
 UNKNOWN_CATEGORY = -1
+NORMALISED = 1.5
+"""Normalised boxes stick out of [0, 1] by no more than half a side; in pixels it is a box of one or two pixels."""
 
 
 @dataclass
@@ -52,6 +56,11 @@ class Predictions:
         ]
 
 
+def looks_normalised(boxes: np.ndarray) -> bool:
+    """Whether all of the boxes (N, 4), xyxy, are too small for pixels: shares of an image's sides, or nearly so."""
+    return bool(boxes.size) and 0 < boxes.max() <= NORMALISED and boxes.min() >= 1 - NORMALISED
+
+
 def read_results(path: str | Path, image_ids: Collection[int], category_ids: Collection[int]) -> Predictions:
     """Reads and validates a COCO results json: a list of ``{image_id, category_id, bbox, score}``.
 
@@ -64,7 +73,8 @@ def read_results(path: str | Path, image_ids: Collection[int], category_ids: Col
 
     Raises:
         UserError: no such file, broken json, not a results list, a missing key, a value that is no number,
-            not finite or out of range, a category that the annotations lack, or not one image of the set.
+            not finite or out of range, a category that the annotations lack, boxes that look normalised, or not one
+            image of the set.
     """
     path = Path(path)
     entries = load_json(path, "COCO results json")
@@ -87,6 +97,11 @@ def read_results(path: str | Path, image_ids: Collection[int], category_ids: Col
         scores=np.fromiter((e["score"] for e in entries), np.float64, len(entries)),
     )
     columns.boxes[:, 2:] += columns.boxes[:, :2]
+    if looks_normalised(columns.boxes):
+        raise UserError(
+            f"{path}: the boxes of all {len(entries)} entries lie between 0 and {columns.boxes.max():.3g}: they look "
+            "normalised to the image, but [x, y, width, height] in pixels are wanted; multiply by the images' sides"
+        )
     known = np.isin(columns.image_ids, np.fromiter(image_ids, np.int64, len(image_ids)))
     if len(entries) and not known.any():
         raise UserError(
@@ -112,9 +127,10 @@ def _fault(entry: object, category_ids: set[int]) -> str | None:
         x, y, w, h = entry["bbox"]
         # One sum is enough to find nan, infinity and anything that is no number.
         sound = math.isfinite(x + y + w + h) and w >= 0 and h >= 0 and 0 <= score <= 1
-        if sound and category_id in category_ids and type(image_id) is int and type(category_id) is int:
+        whole = type(image_id) is int and type(category_id) is int and 0 <= image_id <= MAX_ID
+        if sound and whole and category_id in category_ids:
             return None
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         pass
     return _describe_fault(entry, category_ids)
 
@@ -127,7 +143,9 @@ def _describe_fault(entry: object, category_ids: set[int]) -> str:
             return f"lacks '{key}'"
     for key in ("image_id", "category_id"):
         if type(entry[key]) is not int:
-            return f"'{key}' must be a whole number, it is {entry[key]!r}"
+            return f"'{key}' must be a whole number, it is {str(entry[key])[:60]!r}"
+        if not 0 <= entry[key] <= MAX_ID:
+            return f"'{key}' must be from 0 to 2^63 - 1, it is {str(entry[key])[:60]}"
     score, bbox = entry["score"], entry["bbox"]
     if not _is_number(score) or not 0 <= score <= 1:
         return f"'score' must be a number from 0 to 1, it is {score!r}"
@@ -140,4 +158,4 @@ def _describe_fault(entry: object, category_ids: set[int]) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

@@ -71,8 +71,8 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
         The stored dict (``state_dict``, ``meta``, ``message_hub``, ``optimizer`` ...; or a plain state dict).
 
     Raises:
-        UserError: no such file, a damaged file, a file with other objects than tensors and plain data, or
-            one that holds no dict.
+        UserError: no such file, a damaged file, a file with other objects than tensors and plain data, one that
+            holds no dict, or weights that are not finite.
     """
     import torch
 
@@ -89,7 +89,48 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
         raise UserError(f"checkpoint {path} is damaged or no checkpoint: {_first_line(error)}") from error
     if not isinstance(checkpoint, dict):
         raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of tensors.")
+    parts = [checkpoint[key] for key in ("state_dict", "ema_state_dict") if key in checkpoint] or [checkpoint]
+    for part in parts:
+        if isinstance(part, Mapping):
+            check_finite(part, f"checkpoint {path}")
     return checkpoint
+
+
+def check_finite(
+    state: Mapping[str, Any],
+    where: str,
+    hint: str = "A training that diverged or a damaged file gives such weights: take an earlier checkpoint.",
+) -> None:
+    """Refuses weights that are NaN or infinite: what they compute is black images, or no detections at all.
+
+    Args:
+        state: tensors by name; other values are passed over.
+        where: what the error begins with, e.g. ``'checkpoint a.pth'``.
+        hint: what to do, the error's end.
+
+    Raises:
+        UserError: such tensors, with their number, the first names and how many of their values are concerned.
+    """
+    spoilt = [f"{name} ({fault})" for name, value in state.items() if (fault := _not_finite(value))]
+    if spoilt:
+        raise UserError(
+            f"{where}: {len(spoilt)} of {len(state)} tensors are not finite: {some(spoilt)}. {hint}"
+        )
+
+
+def _not_finite(value: Any) -> str | None:
+    """How many values of a tensor are NaN or infinite, as a text; None where all are finite."""
+    import torch
+
+    if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.is_meta:
+        return None
+    value = value.detach().float() if value.element_size() < 4 else value.detach()
+    # A sum takes a hundredth of the time of looking at each value; it may overflow, so it does not condemn.
+    if value.sum().isfinite():
+        return None
+    nan, infinite = int(value.isnan().sum()), int(value.isinf().sum())
+    found = [f"{count} {what}" for count, what in ((nan, "NaN"), (infinite, "infinite")) if count]
+    return f"{' and '.join(found)} of {value.numel()} values" if found else None
 
 
 def load_strictly(

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 # A data loader's worker sends its whole traceback as the message, the user's own at the end.
-_WORKER_TRACEBACK = re.compile(r"^Caught UserError in .*\n[\s\S]*\n(?:[\w.]+\.)?UserError: ([\s\S]*)$")
+_WORKER_TRACEBACK = re.compile(
+    r"^Caught (?:User|Image)Error in .*\n[\s\S]*\n(?:[\w.]+\.)?(?:User|Image)Error: ([\s\S]*)$"
+)
 
 
 def positive_int(text: str) -> int:

@@ -49,19 +49,35 @@ def parse_options(options: Sequence[str] | None, flag: str = "--cfg-options") ->
 def nested_options(options: Sequence[str] | None, flag: str) -> dict[str, Any]:
     """``['a.b=1', 'c=2']`` as ``{'a': {'b': 1}, 'c': 2}``; see :func:`parse_options`.
 
+    A group holds names of the user's data, ``attributes.No.1=hard``: what follows the first dot is one name, up to the
+    last ``=``.
+
     Raises:
-        UserError: as there, or a key that is both a value and a group.
+        UserError: as there, or a key that is both a value and a group, or given twice.
     """
     nested: dict[str, Any] = {}
-    for key, value in parse_options(options, flag).items():
-        *groups, last = key.split(".")
-        inner = nested
-        for group in groups:
-            inner = inner.setdefault(group, {})
-            if not isinstance(inner, dict):
-                raise UserError(f"{flag}: {group!r} is given a value and options of its own.")
-        inner[last] = value
+    for option in options or ():
+        group, dot, rest = option.partition(".")
+        if not dot or "=" in group:
+            for key, value in parse_options([option], flag).items():
+                _put(nested, key, value, key, flag)
+            continue
+        name, equals, _ = rest.rpartition("=")
+        if not equals or not name or not group:
+            raise UserError(f"{flag}: {option!r} is not of the form group.name=value.")
+        value = parse_options([f"value={rest[len(name) + 1 :]}"], flag)["value"]
+        inner = nested.setdefault(group, {})
+        if not isinstance(inner, dict):
+            raise UserError(f"{flag}: {group!r} is given a value and options of its own.")
+        _put(inner, name, value, f"{group}.{name}", flag)
     return nested
+
+
+def _put(options: dict[str, Any], key: str, value: Any, full: str, flag: str) -> None:
+    if key in options:
+        kind = "a value and options of its own" if isinstance(options[key], dict) else "two values"
+        raise UserError(f"{flag}: {full!r} is given {kind}.")
+    options[key] = value
 
 
 def load_config(path: str, options: Sequence[str] | None = None) -> "Config":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 
 from .errors import UserError
@@ -26,3 +27,20 @@ def check_file_name(file_name: object, where: str) -> str:
             f"{where}: file_name {file_name!r} leaves its folder; names must be relative and without '..'"
         )
     return file_name
+
+
+def ids_by_stem(images: Iterable[Mapping]) -> tuple[dict[str, int], dict[str, list[str]]]:
+    """Images by their base names without suffix, for files of others that are named after them.
+
+    Args:
+        images: COCO image dicts.
+
+    Returns:
+        ``(ids, shared)``: stem -> image id where one image alone has it, and stem -> file names where several have.
+    """
+    owners: dict[str, list[Mapping]] = {}
+    for image in images:
+        owners.setdefault(PurePosixPath(image["file_name"].replace("\\", "/")).stem, []).append(image)
+    ids = {stem: own[0]["id"] for stem, own in owners.items() if len(own) == 1}
+    shared = {stem: [image["file_name"] for image in own] for stem, own in owners.items() if len(own) > 1}
+    return ids, shared

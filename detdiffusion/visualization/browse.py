@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from detdiffusion.datasets.coco_json import merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
+from detdiffusion.datasets.image_reading import ImageError, read_image
 from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.structures import ATTRIBUTES
@@ -70,7 +71,7 @@ def browse_dataset(
     words, palette = _attributes(attributes, annotations, ann_files)
     objects = _objects_of(annotations, names, classes)
     chosen = _choose(images, objects, image_ids, classes is not None, seed)
-    skipped: Counter = Counter()
+    report: Counter = Counter()
     colours = {key: class_colour(index) for index, key in enumerate(sorted(names))}
 
     def tiles() -> Iterator[Image.Image]:
@@ -78,12 +79,12 @@ def browse_dataset(
         for image in chosen:
             if shown == count:
                 return
-            picture = None if layouts_only else _open(folder / image["file_name"], image, skipped)
+            picture = None if layouts_only else _open(folder / image["file_name"], image, report)
             if picture is None and not layouts_only:
                 continue
             own = objects.get(image["id"], [])
             drawn = [
-                _drawn(a, image, names, colours, words.get(a["id"]), palette, masks, skipped) for a in own
+                _drawn(a, image, names, colours, words.get(a["id"]), palette, masks, report) for a in own
             ]
             shown += 1
             yield _tile(picture, image, drawn, side)
@@ -96,8 +97,8 @@ def browse_dataset(
             sheet = []
     if sheet:
         written.append(_write(sheet, columns, palette, Path(out), len(written) + 1))
-    for reason, number in skipped.items():
-        print(f"  {number} × {reason}")
+    for what, number in report.items():
+        print(f"  {number} × {what}")
     if not written:
         raise UserError(f"{', '.join(map(str, ann_files))}: no image to show")
     print(f"written: {', '.join(map(str, written))}")
@@ -108,7 +109,7 @@ def _attributes(path, annotations: Sequence[dict], ann_files) -> tuple[dict[int,
     """Attribute of each annotation id, and the colour of each attribute."""
     if path is not None:
         file = AttributesFile.read(path)
-        file.check_files(ann_files)
+        file.check_objects([a["id"] for a in annotations], ann_files)
         words, vocabulary = file.attributes, file.words
     else:
         words = {a["id"]: str(a["attribute"]) for a in annotations if a.get("attribute")}
@@ -147,20 +148,17 @@ def _choose(images: Mapping[int, dict], objects, image_ids, with_objects: bool, 
     return chosen
 
 
-def _open(path: Path, image: Mapping, skipped: Counter) -> Image.Image | None:
+def _open(path: Path, image: Mapping, report: Counter) -> Image.Image | None:
     try:
-        with Image.open(path) as picture:
-            if picture.size != (image["width"], image["height"]):
-                skipped["image of another size than the json says: not shown"] += 1
-                return None
-            return picture.convert("RGB")
-    except (OSError, SyntaxError, ValueError):
-        reason = "that cannot be read" if path.is_file() else "that is missing"
-        skipped[f"image {reason}: not shown"] += 1
+        picture, conversions = read_image(path, image)
+    except ImageError as error:
+        report[f"image that {error.reason}: not shown; {error.remedy}"] += 1
         return None
+    report.update(conversions)
+    return picture
 
 
-def _drawn(annotation, image, names, colours, word, palette, masks: bool, skipped: Counter) -> DrawnObject:
+def _drawn(annotation, image, names, colours, word, palette, masks: bool, report: Counter) -> DrawnObject:
     x, y, w, h = annotation["bbox"]
     key, mask = annotation["category_id"], None
     if masks and annotation.get("segmentation"):
@@ -169,7 +167,7 @@ def _drawn(annotation, image, names, colours, word, palette, masks: bool, skippe
                 annotation["segmentation"], image["height"], image["width"], f"annotation {annotation['id']}"
             ).astype(bool)
         except UserError as error:
-            skipped[f"mask not shown: {error}"] += 1
+            report[f"mask not shown: {error}"] += 1
     text = " ".join([names[key], *([word] if word else []), *(["crowd"] if annotation["iscrowd"] else [])])
     return DrawnObject((x, y, x + w, y + h), text, palette.get(word, colours[key]), mask, colours[key])
 

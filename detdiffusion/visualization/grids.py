@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.datasets.image_reading import read_rgb
 from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.errors import UserError
 
@@ -73,7 +74,9 @@ def side_by_side(
             boxes = [drawn(a, a.get("attribute")) for a in annotations if a["category_id"] in names]
             pictures[name] = (path, boxes)
         caption = ", ".join(names[a["category_id"]] for a in prompted)
-        opened = {name: draw_objects(_open(path), boxes, scale) for name, (path, boxes) in pictures.items()}
+        opened = {
+            name: draw_objects(read_rgb(path), boxes, scale) for name, (path, boxes) in pictures.items()
+        }
         rows.append(Row(image["id"], caption, opened))
     return rows
 
@@ -104,10 +107,3 @@ def _by_layout(folder: Path) -> dict[int, tuple[Path, list[dict]]]:
         path = folder / "images" / image["file_name"]
         found.setdefault(image["source_image_id"], (path, annotations[image["id"]]))
     return found
-
-
-def _open(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read as an image ({error})") from error

@@ -96,5 +96,5 @@ def test_an_image_that_cannot_be_read_is_named(root, kind, test_mode):
     (root / "images/3.png").unlink()
     with pytest.raises(UserError, match=r"2.png \(image id 2\): cannot be read as an image"):
         dataset[1]
-    with pytest.raises(UserError, match=r"3.png \(image id 3\): no such file"):
+    with pytest.raises(UserError, match=r"3.png \(image id 3\): is missing"):
         dataset[2]

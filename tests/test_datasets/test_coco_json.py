@@ -6,7 +6,8 @@ import json
 import pytest
 from pycocotools.coco import COCO
 
-from detdiffusion.datasets.coco_json import CLIPPED, NOT_FINITE, OUTSIDE, ZERO_SIZE, merge_checked, read_coco
+from detdiffusion.datasets.boxes import CLIPPED, NOT_FINITE, OUTSIDE, ZERO_SIZE
+from detdiffusion.datasets.coco_json import merge_checked, read_coco
 from detdiffusion.utils.errors import UserError
 
 GOOD = {
@@ -92,7 +93,10 @@ FAULTS = {
     "name on Windows": (lambda d: d["images"][0].update(file_name="..\\a.png"), "leaves its folder"),
     "absolute name": (lambda d: d["images"][0].update(file_name="/etc/passwd"), "leaves its folder"),
     "annotation twice": (lambda d: d["annotations"][1].update(id=10), "annotation id 10 occurs twice"),
-    "text id": (lambda d: d["annotations"][1].update(id="x"), "'id' must be a whole number, it is 'x'"),
+    "text id": (
+        lambda d: d["annotations"][1].update(id="x"),
+        "annotations[1]: 'id' must be a whole number ('x')",
+    ),
     "missing image": (lambda d: d["annotations"][1].update(image_id=9), "image id 9"),
     "unknown category": (lambda d: d["annotations"][1].update(category_id=9), "unknown category id 9"),
     "short box": (lambda d: d["annotations"][1].update(bbox=[1, 2, 3]), "'bbox'"),

@@ -48,7 +48,9 @@ def test_ranks_share_an_epoch(round_up, monkeypatch):
 def test_the_number_comes_from_the_synthetic_set(tmp_path):
     for name, images in (("a", 3), ("b", 5)):
         (tmp_path / name).mkdir()
-        (tmp_path / name / "annotations.json").write_text(json.dumps(dict(images=[{}] * images)))
+        entries = [dict(id=i, file_name=f"{i}.png", width=8, height=8) for i in range(images)]
+        content = dict(images=entries, annotations=[], categories=[])
+        (tmp_path / name / "annotations.json").write_text(json.dumps(content))
     assert len(EqualLengthSampler(range(10), synthetic_root=str(tmp_path / "a"), seed=0)) == 13
     roots = [str(tmp_path / "a"), str(tmp_path / "b")]
     assert len(EqualLengthSampler(range(10), synthetic_root=roots, seed=0)) == 18
@@ -60,5 +62,5 @@ def test_errors(tmp_path):
     with pytest.raises(UserError, match="one of them"):
         EqualLengthSampler(range(3))
     (tmp_path / "annotations.json").write_text("[]")
-    with pytest.raises(UserError, match="lacks the list 'images'"):
+    with pytest.raises(UserError, match="annotations.json: the top level is a list"):
         EqualLengthSampler(range(3), synthetic_root=str(tmp_path))

@@ -6,11 +6,13 @@ import pytest
 import torch
 
 import detdiffusion.datasets.transforms.perception_attributes  # noqa: F401
+from detdiffusion.datasets import LayoutCocoDataset
+from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.perception import AttributesFile
+from detdiffusion.perception.extraction import extract
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import sha256_of
 
 
 @pytest.fixture
@@ -93,26 +95,123 @@ def test_a_layout_without_ids_is_refused(path):
         build(path)(dict(layout=bare))
 
 
-def test_equal_ids_of_another_set_are_found_by_the_files_content(tmp_path):
-    from detdiffusion.datasets import LayoutCocoDataset
-    from detdiffusion.datasets.miniscenes import write_miniscenes
+@pytest.fixture
+def scenes(tmp_path):
+    """A small set of two jsons, and the attributes file that was made from it."""
+    folder = write_miniscenes(tmp_path / "0", "train", 4, size=32, seed=0)
+    (tmp_path / "found.json").write_text("[]")
+    names = [c["name"] for c in json.loads((folder / "instances.json").read_text())["categories"]]
+    files = [folder / name for name in ("instances.json", "stuff.json")]
+    extract(files, tmp_path / "a.json", predictions=tmp_path / "found.json", detector_classes=names)
+    return folder
 
-    for seed in (0, 1):
-        write_miniscenes(tmp_path / str(seed), "train", 4, size=32, seed=seed)
-    files = [tmp_path / "0/train" / name for name in ("instances.json", "stuff.json")]
-    names = [f"{seed}/train/{f.name}" for seed in (0, 1) for f in files]
-    ids = {a["id"]: "easy" for n in names for a in json.loads((tmp_path / n).read_text())["annotations"]}
-    info = {"annotation_files": [{"path": str(f), "sha256": sha256_of(f)} for f in files]}
-    AttributesFile(tmp_path / "a.json", ids, info).write()
 
-    def load(seed, **options):
-        step = dict(type="LoadPerceptionAttributes", attributes_file=str(tmp_path / "a.json"), **options)
-        root = tmp_path / f"{seed}/train"
-        return LayoutCocoDataset(
-            ["instances.json", "stuff.json"], "images", root, [step], filter_cfg=dict(min_objects=1)
-        )
+def older(path):
+    """The file as versions wrote it that recorded no objects."""
+    data = json.loads(path.read_text())
+    del data["objects"]
+    path.write_text(json.dumps(data))
 
-    assert load(0)[0]["layout"].attributes[0] == "easy"
+
+def load(folder, attributes, **options):
+    step = dict(type="LoadPerceptionAttributes", attributes_file=str(attributes), **options)
+    files = ["instances.json", "stuff.json"]
+    return LayoutCocoDataset(files, "images", folder, [step], filter_cfg=dict(min_objects=1))
+
+
+def rewrite(folder, name, change):
+    data = json.loads((folder / name).read_text())
+    change(data)
+    (folder / name).write_text(json.dumps(data, indent=2))
+
+
+def turn_ids(data):
+    """The objects of every image are numbered in the other order: the same ids, other objects."""
+    groups = {}
+    for annotation in data["annotations"]:
+        groups.setdefault(annotation["image_id"], []).append(annotation)
+    for group in groups.values():
+        for annotation, new in zip(group, [a["id"] for a in group][::-1]):
+            annotation["id"] = new
+
+
+def swap_images(data):
+    """Two pictures change places, their boxes stay with the ids."""
+    first, second = data["images"][:2]
+    first["file_name"], second["file_name"] = second["file_name"], first["file_name"]
+
+
+OTHER_OBJECTS = {
+    "ids of the instances": [("instances.json", turn_ids)],
+    "ids of the stuff": [("stuff.json", turn_ids)],
+    "a box": [("instances.json", lambda d: d["annotations"][0].update(bbox=[1, 1, 20, 20]))],
+    "a class": [("instances.json", lambda d: d["categories"][0].update(name="other thing"))],
+    "pictures": [("instances.json", swap_images), ("stuff.json", swap_images)],
+}
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+@pytest.mark.parametrize("case", OTHER_OBJECTS)
+def test_an_attribute_is_only_for_the_object_it_was_made_for(scenes, tmp_path, case, recorded):
+    if not recorded:
+        older(tmp_path / "a.json")
+    assert load(scenes, tmp_path / "a.json")[0]["layout"].attributes
+    for name, change in OTHER_OBJECTS[case]:
+        rewrite(scenes, name, change)
+    with pytest.raises(UserError, match=r"a.json: .*instances.json.*make it anew") as caught:
+        load(scenes, tmp_path / "a.json")
+    assert ("other objects" in str(caught.value)) == recorded
+
+
+def test_the_same_objects_in_other_files_keep_their_attributes(scenes, tmp_path):
+    """Written anew in another order with other ids of images and categories, and less of them."""
+    before = load(scenes, tmp_path / "a.json")
+    words = {
+        i: word
+        for k in range(len(before))
+        for i, word in zip(before[k]["layout"].ids, before[k]["layout"].attributes)
+    }
+
+    def renumber(data):
+        for key, name in (("images", "image_id"), ("categories", "category_id")):
+            for entry in data[key]:
+                entry["id"] += 500
+            for annotation in data["annotations"]:
+                annotation[name] += 500
+        data["annotations"] = data["annotations"][::-1][:-1]
+
+    for name in ("instances.json", "stuff.json"):
+        rewrite(scenes, name, renumber)
+    after = load(scenes, tmp_path / "a.json")
+    for k in range(len(after)):
+        layout = after[k]["layout"]
+        assert layout.attributes == [words[i] for i in layout.ids]
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_equal_ids_of_another_set(scenes, tmp_path, recorded):
+    other = write_miniscenes(tmp_path / "1", "train", 4, size=32, seed=1)
+    data = json.loads((tmp_path / "a.json").read_text())
+    for name in ("instances.json", "stuff.json"):
+        ids = [a["id"] for a in json.loads((other / name).read_text())["annotations"]]
+        data["attributes"].update({str(i): "easy" for i in ids})
+    (tmp_path / "a.json").write_text(json.dumps(data))
+    if not recorded:
+        older(tmp_path / "a.json")
+    with pytest.raises(
+        UserError, match=r"a.json: made from .*0/train.* of .*1/train.* other objects.*make it anew"
+    ):
+        load(other, tmp_path / "a.json", missing="hard")
+    (scenes / "stuff.json").unlink()  # an older file has nothing to compare with but checksums
+    if recorded:
+        return
     with pytest.raises(UserError, match=r"a.json: made from .*0/train.*not that of .*1/train.*make it anew"):
-        load(1)
-    assert len(load(1, check_files=False)) > 0
+        load(other, tmp_path / "a.json", missing="hard")
+    assert len(load(other, tmp_path / "a.json", check_files=False)) > 0
+
+
+@pytest.mark.parametrize("objects", [[], {"1": "x"}, {"x": 1}])
+def test_a_damaged_record_of_objects(tmp_path, objects):
+    (tmp_path / "a.json").write_text(json.dumps(dict(attributes={"1": "easy"}, objects=objects)))
+    with pytest.raises(UserError, match="a.json: ('objects' must be|'x' is no annotation id)"):
+        build(tmp_path / "a.json")

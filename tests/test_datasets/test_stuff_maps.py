@@ -1,15 +1,18 @@
 """Stuff from pixel maps: the same stuff json as MiniScenes writes itself; masks and boxes stay together after it."""
 
 import json
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from pycocotools.coco import COCO
 
 from detdiffusion.datasets import LayoutCocoDataset
-from detdiffusion.datasets.formats.stuff_maps import coco_stuff_categories, convert_stuff_maps
+from detdiffusion.datasets.formats.stuff_maps import coco_stuff_categories, convert_stuff_maps, read_map
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.utils.errors import UserError
 
@@ -121,6 +124,126 @@ def test_image_masks_and_boxes_are_resized_and_flipped_together(scenes, size):
         if prob:
             assert b["inputs"].equal(a["inputs"].flip(-1))
             assert b["data_samples"].layout.masks.equal(a["data_samples"].layout.masks.flip(-1))
+
+
+def png(width, height, depth, colour, rows, palette=b""):
+    """A PNG by its specification: chunks around rows of packed samples."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = [(b"IHDR", head), *([(b"PLTE", palette)] if palette else []), (b"IDAT", body), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def packed(numbers, depth):
+    """Rows of numbers as bits, the first in the highest."""
+    bits = (numbers[..., None] >> np.arange(depth)[::-1]) & 1
+    return [np.packbits(row).tobytes() for row in bits.reshape(len(numbers), -1).astype(np.uint8)]
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour"), [(1, 0), (2, 0), (4, 0), (8, 0), (16, 0), (1, 3), (2, 3), (4, 3), (8, 3)]
+)
+def test_numbers_are_read_as_the_file_holds_them(depth, colour, tmp_path):
+    """Grey values and palette indices of all depths that PNG has; decoders stretch the small ones."""
+    numbers = np.random.default_rng(depth).integers(0, 2**depth, (5, 16))
+    palette = (
+        bytes(np.random.default_rng(0).integers(0, 256, 3 * 2**depth, dtype=np.uint8)) if colour else b""
+    )
+    path = tmp_path / "map.png"
+    path.write_bytes(png(16, 5, depth, colour, packed(numbers, depth), palette))
+    assert (read_map(path, dict(id=1, width=16, height=5)) == numbers).all()
+
+
+MAPS = {
+    "in the images' folders": ["x/a.png", "y/a.png", "b.png"],
+    "any case": ["X/A.PNG", "y/a.Png", "B.png"],
+    "one of them by its bare name": ["x/a.png", "y/a.png", "elsewhere/b.png"],
+    "others beside them": ["x/a.png", "y/a.png", "b.png", "a.png", "._b.png", "c.txt"],
+}
+
+
+@pytest.fixture
+def three_images(tmp_path):
+    """Instances of x/a.jpg, y/a.jpg, b.jpg; a function that writes maps whose number is their place in a list."""
+    images = [
+        dict(id=k, file_name=n, width=4, height=4) for k, n in enumerate(("x/a.jpg", "y/a.jpg", "b.jpg"))
+    ]
+    data = dict(images=images, annotations=[], categories=[dict(id=1, name="cup")])
+    (tmp_path / "instances.json").write_text(json.dumps(data))
+
+    def convert(names):
+        for number, name in enumerate(names):
+            path = tmp_path / "maps" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            ok, data = cv2.imencode(".png", np.full((4, 4), 92 + number, np.uint8))
+            path.write_bytes(data.tobytes())
+        return convert_stuff_maps(tmp_path / "maps", tmp_path / "instances.json", tmp_path / "stuff.json")
+
+    return convert
+
+
+def test_a_map_is_never_that_of_two_images(three_images, tmp_path):
+    path = tmp_path / "instances.json"
+    path.write_text(path.read_text().replace("y/a.jpg", "x/a.png"))
+    with pytest.raises(UserError, match=r"a.png: the map of x/a.png \(image id 1\) is that of another image"):
+        three_images(["x/a.png", "b.png"])
+
+
+@pytest.mark.parametrize("case", MAPS)
+def test_every_image_has_its_own_map(case, three_images, tmp_path):
+    counts = three_images(MAPS[case])
+    made = json.loads((tmp_path / "stuff.json").read_text())["annotations"]
+    assert {a["image_id"]: a["category_id"] for a in made} == {0: 92, 1: 93, 2: 94}
+    rest = {name: count for name, count in counts.items() if "left out" in name}
+    others = {
+        "maps of no image: left out": 1,
+        "hidden file: left out": 1,
+        "file of another kind: left out": 1,
+    }
+    assert rest == (others if "others" in case else {})
+
+
+@pytest.mark.parametrize(
+    ("names", "part"),
+    [
+        (["a.png", "b.png"], r"a.png: 2 images have the name of this map, x/a.jpg \(image id 0\) among them"),
+        (
+            ["x/a.png", "y/a.png", "s/b.png", "t/b.png"],
+            r"b.jpg \(image id 2\): several maps have its name: s/b.png, t/b.png",
+        ),
+    ],
+)
+def test_names_that_do_not_tell_maps_apart_are_errors(names, part, three_images, tmp_path):
+    with pytest.raises(UserError, match=part):
+        three_images(names)
+    assert not (tmp_path / "stuff.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "part"),
+    [
+        ("JPEG", "is a JPEG file under another name"),
+        ("RGBA", "has colours"),
+        ("LA", "has colours"),
+        ("cut", "cannot be read"),
+    ],
+)
+def test_maps_that_do_not_hold_numbers(kind, part, tmp_path):
+    path = tmp_path / "a.png"
+    if kind == "JPEG":
+        Image.new("L", (64, 64), 3).save(path, "JPEG")
+    else:
+        Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64), dtype=np.uint8)).convert(
+            kind if kind != "cut" else "L"
+        ).save(path)
+    if kind == "cut":
+        path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=f"a.png: {part}"):
+        read_map(path, dict(id=1, width=64, height=64))
 
 
 def test_counts_are_in_the_json_of_the_tool(scenes, tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Classes, schedules and images against each other, before a training."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import cv2
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from mmengine.config import Config, ConfigDict
 
-from detdiffusion.datasets.image_check import check_images
+from detdiffusion.datasets.image_survey import survey_images
 from detdiffusion.engine.run_checks import check_classes, fit_schedule, parts_of
 
 
@@ -104,7 +105,14 @@ def test_all_missing_and_unreadable_images_are_counted(tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3))
     (tmp_path / "5.jpg").write_bytes(cv2.imencode(".jpg", noise)[1].tobytes()[:900])
     paths = [str(tmp_path / name) for name in ("0.png", "1.png", "a.png", "b.png", "4.png", "5.jpg")]
-    missing, broken = (str(one) for one in check_images(paths, "train_dataloader"))
-    assert "2 of 6 images are missing: a.png, b.png" in missing and str(tmp_path) in missing
-    assert "2 of 6 images cannot be read or are cut off: 4.png, 5.jpg" in broken
-    assert not check_images(paths[:2], "train_dataloader")
+    for seconds in (None, 20.0, -1.0):
+        found = {str(f): f for f in survey_images(paths, seconds=seconds).findings(tmp_path)}
+        (missing,) = (f for text, f in found.items() if "that is missing" in text)
+        assert missing.count == 2 and {"a.png", "b.png"} <= {Path(p).name for p in missing.item.split(", ")}
+        broken = [f for f in found.values() if f.severity == "error" and f is not missing]
+        notes = [f.count for f in found.values() if f.severity == "note"]
+        if seconds == -1.0:  # no time at all: presence alone
+            assert not broken and notes == [4]
+        else:
+            assert sum(f.count for f in broken) == 2 and not notes
+    assert not survey_images(paths[:2]).findings(tmp_path)

@@ -1,8 +1,11 @@
 """AP of hand-made cases whose value is known, and the errors."""
 
+import json
+
 import numpy as np
 import pytest
 
+from detdiffusion.evaluation.bootstrap import ApMatches
 from detdiffusion.evaluation.detection import BACKENDS, evaluate_detection, select_ground_truth
 from detdiffusion.utils.errors import UserError
 
@@ -85,6 +88,38 @@ def test_errors(truth, tmp_path):
         evaluate_detection(results, {"categories": []})
     with pytest.raises(UserError, match="image ids"):
         evaluate_detection(results, truth, image_ids=[5])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("first", [0, 1, 2**53, 2**63 - 4])
+def test_any_ids_score_right(truth, backend, first):
+    """COCO's evaluation takes a match with annotation id 0 for none and keeps ids as floats."""
+    for k, annotation in enumerate(truth["annotations"]):
+        annotation.update(id=first + k, image_id=first + annotation["image_id"])
+        annotation["category_id"] += first
+    for entry in (*truth["images"], *truth["categories"]):
+        entry["id"] += first
+    metrics = evaluate_detection(perfect(truth), truth, backend=backend, per_class=True)
+    assert metrics["bbox_mAP"] == pytest.approx(1.0)
+    assert metrics["bbox_mAP_per_class"] == pytest.approx({"a": 1.0, "b": 1.0})
+    assert ApMatches.from_results(perfect(truth), truth).ap() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("area", [0, -1, "2500", None, float("nan"), 2500 / 200**2, 1e9])
+def test_sizes_follow_the_box_where_the_area_is_none(truth, area):
+    for annotation in truth["annotations"]:
+        annotation["area"] = area
+    metrics = evaluate_detection(perfect(truth), truth)
+    assert metrics["bbox_mAP_m"] == metrics["bbox_mAP_l"] == pytest.approx(1.0)
+    assert metrics["bbox_mAP_s"] == -1
+
+
+def test_a_file_passes_the_gate(truth, tmp_path):
+    for annotation in truth["annotations"]:
+        annotation["bbox"] = [value / 200 for value in annotation["bbox"]]
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    with pytest.raises(UserError, match="truth.json: .*look normalised"):
+        evaluate_detection([], tmp_path / "truth.json")
 
 
 def random_case(seed, images=12, classes=5):

@@ -9,6 +9,8 @@ import scipy.linalg
 import torch
 from PIL import Image
 
+from detdiffusion.datasets.image_reading import read_bgr, read_rgb
+from detdiffusion.datasets.image_survey import inspect_images
 from detdiffusion.evaluation.extractors import (
     INCEPTION,
     INCEPTION_FILES,
@@ -25,7 +27,7 @@ from detdiffusion.evaluation.fid import (
     extract_features,
     format_notes,
 )
-from detdiffusion.evaluation.image_pixels import inspect_images, protocol_pixels, read_bgr, read_rgb
+from detdiffusion.evaluation.image_pixels import protocol_pixels
 from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_protocol
 from detdiffusion.utils.errors import UserError
 
@@ -266,8 +268,8 @@ def test_modes_become_rgb_and_are_counted(tmp_path):
         inspect_images([tmp_path / "wide.tif"])
     for name, message in (
         ("wide.tif", "holds 32-bit values"),
-        ("torn.png", "cannot be read"),
-        ("none.png", "no such image"),
+        ("torn.png", "is cut off"),
+        ("none.png", "is missing"),
         ("float.tif", "holds floating-point values"),
     ):
         with pytest.raises(UserError, match=message):

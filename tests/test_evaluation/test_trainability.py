@@ -62,6 +62,50 @@ def test_the_dumped_config_tells_detector_seed_and_training_set(tmp_path):
     assert read_run(tmp_path / "a").detector == ""
 
 
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ({"loss": 1.0, "iter": [1]}, r"scalars\.json, line 5: 'iter' must be a number, it is \[1\]"),
+        ({"loss": 1.0, "iter": 10.5}, "'iter' must be a whole number of at least 0, it is 10.5"),
+        ({"coco/bbox_mAP": "0.4", "step": 300}, "'coco/bbox_mAP' must be a number, it is '0.4'"),
+        ({"coco/bbox_mAP": 0.4, "coco/bbox_mAP_50": [], "step": 300}, "'coco/bbox_mAP_50' must be a number"),
+        ({"coco/bbox_mAP": float("nan"), "step": 300}, "'coco/bbox_mAP' must be a number, it is nan"),
+        ({"coco/bbox_mAP": 0.4, "step": -1}, "'step' must be a whole number"),
+        ({"coco/bbox_mAP": 0.4, "coco/ball_precision": "x", "step": 300}, "'coco/ball_precision' must be"),
+    ],
+)
+def test_values_that_are_no_numbers_are_named(line, message, tmp_path):
+    log = next(write_run(tmp_path, 0.3).glob("*/vis_data/scalars.json"))
+    log.write_text(log.read_text() + json.dumps(line) + "\n")
+    with pytest.raises(UserError, match=message):
+        read_run(tmp_path)
+
+
+def test_what_cannot_be_read_is_noted(tmp_path):
+    """Lines in the midst of a log and the dumped config; a torn last line and a full disk's zeros are normal."""
+    log = next(write_run(tmp_path / "a", 0.3).glob("*/vis_data/scalars.json"))
+    lines = log.read_text().splitlines()
+    log.write_text("\ufeff" + "\n".join([lines[0], lines[1][:20], "[1]", *lines[2:], '{"loss": 1', "\0" * 9]))
+    run = read_run(tmp_path / "a")
+    assert run.metrics["bbox_mAP"] == 0.3 and len(run.losses) == 2
+    assert "2 × line that is no json object: left out (lines 2, 3)" in run.notes[0]
+    assert "config.py: cannot be read, so detector, seed and data are unknown" in run.notes[1]
+    compared = compare_trainability([str(tmp_path / "a")], tmp_path / "out")
+    assert "2 × line that is no json object" in compared["markdown"]
+    log.unlink()
+    log.mkdir()
+    with pytest.raises(UserError, match="scalars.json: cannot read this log: Is a directory"):
+        read_run(tmp_path / "a")
+
+
+def test_a_dumped_config_of_odd_types_is_no_obstacle(tmp_path):
+    odd = dict(
+        model="ATSS", randomness=3, train_dataloader=[1], val_dataloader=dict(dataset=dict(ann_file=[1]))
+    )
+    run = read_run(write_run(tmp_path, 0.3, **odd))
+    assert (run.detector, run.seed, run.train_ann, run.dataset) == ("", None, None, "")
+
+
 def test_iterations_are_those_of_the_validation(tmp_path):
     """Training is logged every 50 iterations; a run may be shorter or end between two lines."""
     for end, logged in ((20, ()), (120, (50, 100))):

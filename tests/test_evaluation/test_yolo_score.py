@@ -15,9 +15,9 @@ from square_detector import draw, write_detector, write_squares
 
 from detdiffusion.apis.darknet import from_darknet
 from detdiffusion.apis.yolo_score import score_methods
+from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.image_folders import note_images, read_folder
-from detdiffusion.evaluation.image_pixels import read_bgr
 from detdiffusion.evaluation.results import read_result_file
 from detdiffusion.perception.detector import MMDetDetector
 from detdiffusion.utils.errors import UserError
@@ -161,10 +161,10 @@ def test_modes_are_converted_and_counted(detector, data):
     assert result["sets"]["modes"]["filtered_bbox_mAP"] > 0.75
     clear = Image.new("RGBA", (8, 8), (255, 0, 0, 0))
     clear.save(root / "clear.png")
-    assert (read_bgr(root / "clear.png", 16) == 255).all()
+    assert (read_bgr(root / "clear.png", size=16) == 255).all()
     blue = Image.new("RGB", (8, 4), (0, 0, 255))
     blue.save(root / "blue.png")
-    assert read_bgr(root / "blue.png", 16)[3, 3].tolist() == [255, 0, 0]  # BGR
+    assert read_bgr(root / "blue.png", size=16)[3, 3].tolist() == [255, 0, 0]  # BGR
 
 
 def test_bad_folders(detector, data):
@@ -193,20 +193,43 @@ def test_bad_folders(detector, data):
     (root / "empty" / "146.png").write_text("<html>")
     with pytest.raises(UserError, match="146.png: cannot be read as an image"):
         note_images(read("empty"))
-    Image.fromarray(np.zeros((8, 8), np.uint16)).save(root / "empty" / "146.png")
+    Image.fromarray(np.full((8, 8), 65535, np.uint16)).save(root / "empty" / "146.png")
     folder = read("empty")
     note_images(folder)
     assert "x: 1 16-bit images cut to 8 bit" in folder.notes
     whole = (root / "real" / coco["images"][0]["file_name"]).read_bytes()
     (root / "cut.png").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(UserError, match="cut.png: cannot be read"):
-        read_bgr(root / "cut.png", 64)
+    with pytest.raises(UserError, match="cut.png: is cut off"):
+        read_bgr(root / "cut.png", size=64)
     other = make(root / "other", {list(cells)[1]: []}, lambda i, k: f"{i}.png")
     one = make(root / "one", {list(cells)[0]: []}, lambda i, k: f"{i}.png")
     with pytest.raises(UserError, match="no layout in common"):
         evaluate(detector, root, {"a": other, "b": one})
     with pytest.raises(UserError, match="--images: no set may be named 'real'"):
         score_methods(("none", "none"), root / "instances.json", root / "real", {"real": one}, root / "out")
+
+
+def test_two_layouts_with_one_base_name(tmp_path):
+    names = {1: "x/a.jpg", 2: "y/a.jpg", 3: "b.jpg", 4: "x\\a_1.png"}
+    images = [dict(id=i, file_name=name, width=8, height=8) for i, name in names.items()]
+
+    def read(*files):
+        for old in tmp_path.iterdir():
+            old.unlink()
+        for name in files:
+            (tmp_path / name).touch()
+        return {
+            i: [p.name for p in own]
+            for i, own in read_folder("m", tmp_path, images, [], "ann.json").files.items()
+        }
+
+    assert read("1.png", "2.png", "b.png") == {1: ["1.png"], 2: ["2.png"], 3: ["b.png"]}
+    assert read("a_1.png", "b_1.png") == {3: ["b_1.png"], 4: ["a_1.png"]}  # a layout's own name goes first
+    for name in ("a.png", "a_2.png"):
+        with pytest.raises(
+            UserError, match=rf"m: .*{name} may belong to x/a.jpg, y/a.jpg of ann.json.* by image ids"
+        ):
+            read("b.png", name)
 
 
 def test_bad_real_images_and_categories(detector, data):
@@ -216,7 +239,9 @@ def test_bad_real_images_and_categories(detector, data):
         yolo_score.evaluate(detector, root / "instances.json", root / "m", {"m": method})
     name = coco["images"][2]["file_name"]
     draw([], (64, 64)).save(root / "real" / name)
-    with pytest.raises(UserError, match=f"{name}: has 64 x 64 pixels, but the annotation file says 128 x 96"):
+    with pytest.raises(
+        UserError, match=f"{name} .*the file has 64 x 64 pixels, but the annotation file says 128 x 96"
+    ):
         evaluate(detector, root, {"m": method})
     coco["categories"] = [dict(c, name=f"{c['name']} cell") for c in coco["categories"]]
     (root / "instances.json").write_text(json.dumps(coco))

@@ -204,3 +204,20 @@ def test_configs_build_from_folders(folders, name):
         str(CONFIGS / name), [f"{k}={folders / v}" for k, v in options.items() if f"{k} =" in text]
     )
     assert MODELS.build(model.model).latent_scale == 4 and "val" in model.layout_datasets
+
+
+def test_weights_that_are_not_finite_or_overflow(folders, tmp_path):
+    import shutil
+
+    from safetensors.torch import load_file, save_file
+
+    shutil.copytree(folders / "controlnet", tmp_path / "controlnet")
+    file = tmp_path / "controlnet/diffusion_pytorch_model.safetensors"
+    state = load_file(file)
+    name = next(name for name in state if "mid_block" in name and name.endswith("weight"))
+    for value, dtype in ((float("nan"), "fp32"), (1e6, "fp16")):
+        state[name].view(-1)[0] = value
+        save_file(state, file, metadata=dict(format="pt"))
+        with pytest.raises(UserError, match=f"controlnet of .*/controlnet as {dtype}: 1 of .*{name}"):
+            ControlNetEditor(str(folders / "sd"), str(tmp_path / "controlnet"), dtype=dtype)
+    ControlNetEditor(str(folders / "sd"), str(tmp_path / "controlnet"), dtype="bf16")

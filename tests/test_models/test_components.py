@@ -112,3 +112,23 @@ def test_the_hub_is_asked_only_where_the_config_says_so(tmp_path, monkeypatch):
     check_sources(
         dict(vae=dict(from_pretrained="hub://owner/name"), tokenizer=dict(from_pretrained="a.safetensors"))
     )
+
+
+PARTS = dict(unet="UNet2DConditionModel", vae="AutoencoderKL", text_encoder="CLIPTextModel")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize("role", PARTS)
+def test_one_value_that_is_not_finite_is_found_in_every_part(role, bad, tmp_path):
+    folder = write_diffusers_folder(tmp_path / "sd")
+    spec = dict(type=PARTS[role], from_pretrained=str(folder), subfolder=role)
+    build_component(spec, role)
+    (file,) = (folder / role).glob("*.safetensors")
+    state = {name: value.half() if bad > 0 else value for name, value in load_file(file).items()}
+    name = sorted(name for name in state if name.endswith("weight"))[len(state) // 4]
+    state[name].view(-1)[3] = bad
+    save_file(state, file, metadata=dict(format="pt"))
+    with pytest.raises(
+        UserError, match=rf"{role}: .*sd/{role}: 1 of {len(state)} tensors are not finite: .*{name}"
+    ):
+        build_component(spec, role)

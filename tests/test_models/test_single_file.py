@@ -83,3 +83,16 @@ def test_wrong_files_are_one_message(folder, tmp_path):
     fails(
         tmp_path / "part.safetensors", "has no tensors cond_stage_model", "text_encoder", config=str(folder)
     )
+
+
+@pytest.mark.parametrize("role", ["unet", "vae", "text_encoder"])
+def test_weights_that_are_not_finite_are_found(role, folder, tmp_path):
+    state = load_file(folder / "model.safetensors")
+    prefix = dict(unet="model.diffusion_model.", vae="first_stage_model.", text_encoder="cond_stage_model.")
+    name = sorted(name for name in state if name.startswith(prefix[role]) and name.endswith("weight"))[3]
+    state[name] = state[name].clone()
+    state[name].view(-1)[0] = float("nan")
+    save_file(state, tmp_path / "model.safetensors")
+    spec = specs(tmp_path / "model.safetensors", config=str(folder))[role]
+    with pytest.raises(UserError, match=f"{role}: .*model.safetensors: 1 of .* not finite: .* .1 NaN of"):
+        build_component(spec, role)

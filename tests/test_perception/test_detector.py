@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.perception.detector import MMDetDetector
 from detdiffusion.perception.extraction import extract
 from detdiffusion.perception.predictions import UNKNOWN_CATEGORY
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.image_rules import use_image_rules
 
 CONFIG = """
 default_scope = 'mmdet'
@@ -150,6 +152,15 @@ def test_bad_images_are_named(detector, detector_files, tmp_path):
     (tmp_path / "1.png").write_bytes(jpeg[: len(jpeg) // 2])
     with pytest.raises(UserError, match=r"1.png \(image id 10\): is cut off"):
         predict(detector, images[:1], tmp_path)
+    upright = cv2.imread(str(detector_files / "images/1.png"))
+    exif = Image.Exif()
+    exif[274] = 3
+    Image.fromarray(np.ascontiguousarray(upright[::-1, ::-1, ::-1])).save(tmp_path / "1.png", exif=exif)
+    with pytest.raises(UserError, match="1.png .*EXIF orientation.*--exif-orientation"):
+        predict(detector, images[:1], tmp_path)
+    use_image_rules("apply")
+    expected = predict(detector, images[:1], detector_files / "images")
+    assert np.array_equal(predict(detector, images[:1], tmp_path).boxes, expected.boxes)
 
 
 def test_bad_checkpoints_and_configs(detector, detector_files, tmp_path):
@@ -160,13 +171,6 @@ def test_bad_checkpoints_and_configs(detector, detector_files, tmp_path):
     save(some, tmp_path / "some.pth", meta)
     with pytest.raises(UserError, match="1 tensors missing .bbox_head.conv_cls.bias"):
         MMDetDetector(config, tmp_path / "some.pth")
-    save(state, tmp_path / "two.pth", dict(dataset_meta=dict(classes=("cat",))))
-    with pytest.raises(UserError, match="class names"):
-        predict(
-            MMDetDetector(config, tmp_path / "two.pth", device="cpu"),
-            read_coco(detector_files / "ann.json").images,
-            detector_files / "images",
-        )
     (tmp_path / "text.pth").write_text("hello")
     with pytest.raises(UserError, match="text.pth"):
         MMDetDetector(config, tmp_path / "text.pth")
@@ -178,6 +182,59 @@ def test_bad_checkpoints_and_configs(detector, detector_files, tmp_path):
     (tmp_path / "generator.py").write_text("a = 1")
     with pytest.raises(UserError, match="lacks 'model'"):
         MMDetDetector(tmp_path / "generator.py", detector_files / "det.pth")
+
+
+def test_other_numbers_of_classes_are_said(detector, detector_files, tmp_path):
+    config, state = detector_files / "config.py", detector.model.state_dict()
+    for names in (("cat",), ("a", "b", "c", "d")):
+        save(state, tmp_path / "names.pth", dict(dataset_meta=dict(classes=names)))
+        match = f"names.pth: .*bbox_head has num_classes=3, but there are {len(names)} class names"
+        with pytest.raises(UserError, match=match):
+            MMDetDetector(config, tmp_path / "names.pth", device="cpu")
+    four = dict(state)
+    for kind in ("weight", "bias"):
+        four[f"bbox_head.conv_cls.{kind}"] = torch.cat([state[f"bbox_head.conv_cls.{kind}"]] * 2)[:4]
+    save(four, tmp_path / "four.pth", dict(dataset_meta=dict(classes=("a", "b", "c", "d"))))
+    match = (
+        r"four.pth does not fit the model: 2 of another shape .*bbox_head.conv_cls.weight \(4, 16, 3, 3\) for "
+        r"\(3, 16, 3, 3\).*num_classes=3, but there are 4 class names \(a, b, c, …\)"
+    )
+    with pytest.raises(UserError, match=match):
+        MMDetDetector(config, tmp_path / "four.pth", device="cpu")
+
+
+def test_a_two_stage_head_is_found():
+    from mmdet.registry import MODELS
+
+    from detdiffusion.perception.detector import _class_mismatch
+
+    heads = [dict(type="mmdet.Shared2FCBBoxHead", num_classes=7, in_channels=8, fc_out_channels=8)] * 2
+    two, one = torch.nn.Module(), torch.nn.Module()
+    for model, head in ((two, torch.nn.ModuleList(map(MODELS.build, heads))), (one, MODELS.build(heads[0]))):
+        model.rpn_head, model.roi_head = torch.nn.Module(), torch.nn.Module()
+        model.rpn_head.num_classes, model.roi_head.bbox_head = 1, head
+        assert not _class_mismatch(model, "abcdefg") and "num_classes=7" in _class_mismatch(model, "abc")
+    assert not _class_mismatch(torch.nn.Module(), "abc")
+
+
+def test_another_model_and_weights_that_are_not_finite(detector, detector_files, tmp_path):
+    config, state = detector_files / "config.py", detector.model.state_dict()
+    meta = dict(dataset_meta=dict(classes=CLASSES))
+    save({f"unet.{name}": value for name, value in state.items()}, tmp_path / "other.pth", meta)
+    with pytest.raises(
+        UserError, match=r"other.pth does not fit the model: \d+ tensors missing .* \d+ unknown"
+    ):
+        MMDetDetector(config, tmp_path / "other.pth", device="cpu")
+    for name in (
+        "backbone.layer2.0.bn1.running_var",
+        "bbox_head.conv_cls.bias",
+        "neck.lateral_convs.0.conv.weight",
+    ):
+        spoilt = dict(state, **{name: state[name].clone()})
+        spoilt[name].view(-1)[0] = float("nan")
+        save(spoilt, tmp_path / "nan.pth", meta)
+        with pytest.raises(UserError, match=f"nan.pth: 1 of .* not finite: {name} .1 NaN"):
+            MMDetDetector(config, tmp_path / "nan.pth", device="cpu")
 
 
 def test_a_detector_of_other_classes_is_an_error(detector_files, tmp_path):

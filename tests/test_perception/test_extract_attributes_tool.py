@@ -184,8 +184,8 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
     edit(files / "things.json", change)
     status, out, _ = tool(*BASE)
     assert status == 0 and words(files) == {"3": "hard", "4": "background"}
-    assert "1 × box of zero or negative size: skipped (annotation ids 1)" in out
-    assert "1 × box outside its image: skipped (annotation ids 2)" in out
+    assert "1 × box of zero or negative size: skipped (annotation id 1)" in out
+    assert "1 × box outside its image: skipped (annotation id 2)" in out
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
@@ -21,6 +22,7 @@ from detdiffusion.perception.onnx_outputs import (
     YOLOXOutput,
 )
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.image_rules import use_image_rules
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs/onnx"
 YOLOX, FASTESTDET = "yolox_nano/yolox_nano.onnx", "fastestdet/FastestDet.onnx"
@@ -33,6 +35,7 @@ def sigmoid(x):
 def test_yolox_cells_of_all_strides_in_turn():
     rng = np.random.default_rng(0)
     raw = rng.uniform(-1, 1, (16 * 8 + 8 * 4, 5 + 3)).astype(np.float32)  # 128 x 64 at strides 8 and 16
+    raw[:, 4:] = np.abs(raw[:, 4:])
     boxes, scores = YOLOXOutput(strides=(8, 16))([raw], (128, 64))
     row = 0
     for stride in (8, 16):
@@ -171,6 +174,26 @@ def test_a_photograph_that_is_cut_off_is_named(world, tmp_path):
         detector.predict([image], tmp_path, {"person": 1}, progress=False)
 
 
+def test_a_photograph_turned_by_its_exif_tag(world, tmp_path):
+    """Stored upside down and shown upright, it is refused, or read as the upright one."""
+    data = json.loads((world / "data/coco_cc/instances.json").read_text())
+    image = dict(data["images"][0], file_name="a.png")
+    with Image.open(world / "data/coco_cc/images" / data["images"][0]["file_name"]) as file:
+        upright = file.convert("RGB")
+    detector = load_detector(CONFIGS / "yolox_nano.py", world / "weights" / YOLOX, device="cpu")
+    upright.save(tmp_path / "a.png")
+    expected = detector.predict([image], tmp_path, {"person": 1}, progress=False)
+    exif = Image.Exif()
+    exif[274] = 3
+    upright.rotate(180).save(tmp_path / "a.png", exif=exif)
+    with pytest.raises(UserError, match="a.png .*EXIF orientation.*--exif-orientation"):
+        detector.predict([image], tmp_path, {"person": 1}, progress=False)
+    use_image_rules("apply")
+    found = detector.predict([image], tmp_path, {"person": 1}, progress=False)
+    assert np.array_equal(found.boxes, expected.boxes) and len(found) > 0
+    assert found.report["images turned or mirrored as their EXIF orientation says"] == 1
+
+
 def test_ap_equals_pycocotools_on_the_same_results(found, world):
     path = world / "data/coco_cc/instances.json"
     results = json.loads((found / "results.json").read_text())
@@ -207,7 +230,7 @@ def test_threads_are_those_of_the_process_and_sleep_while_they_wait(yolox, monke
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     for policy, spins in (("PASSIVE", "0"), ("ACTIVE", "")):
         monkeypatch.setenv("OMP_WAIT_POLICY", policy)
-        options = OnnxDetector(*yolox, device="cpu").session.get_session_options()
+        options = OnnxDetector(*yolox, device="cpu").graph.session.get_session_options()
         assert options.intra_op_num_threads == 1
         if spins:
             assert options.get_session_config_entry("session.intra_op.allow_spinning") == spins

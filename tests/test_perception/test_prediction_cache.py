@@ -103,3 +103,28 @@ def test_labels_beyond_the_class_names_are_refused(images, tmp_path):
     detector.classes = ("cat",)
     with pytest.raises(UserError, match="gives label 1, but has only 1 class names"):
         predict(detector, images, tmp_path, cache=False)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (dict(labels=-1), "label -1"),
+        (dict(scores=np.nan), "NaN or infinite"),
+        (dict(boxes=np.inf), "NaN or infinite"),
+        (dict(scores=1.5), "a score of 1.5"),
+        (dict(scores=-0.25), "a score of -0.25"),
+    ],
+)
+def test_whatever_detector_gives_what_cannot_be_is_refused(change, match, images, tmp_path):
+    class Wrong(Detector):
+        def detect(self, *args):
+            for key, labels, boxes, scores in super().detect(*args):
+                columns = dict(labels=labels, boxes=boxes, scores=scores)
+                if key == 6:
+                    for name, value in change.items():
+                        columns[name].flat[0] = value
+                yield key, *columns.values()
+
+    with pytest.raises(UserError, match=f"config.py: image id 6: .*{match}"):
+        predict(Wrong(), images, tmp_path)
+    assert len(list((tmp_path / "cache").rglob("*.npz"))) == 1  # the images before

@@ -84,3 +84,12 @@ def test_a_bad_entry_is_named(tmp_path, entry, part):
 def test_other_files_are_refused(tmp_path, text, part):
     with pytest.raises(UserError, match=part):
         read_results(write(tmp_path, text), [1], [2])
+
+
+def test_normalised_boxes_are_refused(tmp_path):
+    entries = [dict(image_id=1, category_id=1, bbox=[0.2, 0.1 * k, 0.3, 0.2], score=0.5) for k in range(5)]
+    path = write(tmp_path, entries)
+    with pytest.raises(UserError, match="all 5 entries lie between 0 and 0.6: they look normalised"):
+        read_results(path, [1], [1])
+    entries[3]["bbox"] = [3, 4, 20, 10]
+    assert len(read_results(write(tmp_path, entries), [1], [1])) == 5

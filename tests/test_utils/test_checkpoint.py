@@ -109,3 +109,34 @@ def test_strict_loading_names_what_does_not_fit():
         "1 of another shape (0.weight (5, 3) for (2, 3)). Use the config it was trained with."
     )
     load_strictly(model, bad, "a.pth", ignore=("0.", "1.", "more"))
+
+
+def spoil(values, index, bad):
+    values = values.clone()
+    values.view(-1)[index] = bad
+    return values
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("part", ["state_dict", "ema_state_dict", None])
+def test_weights_that_are_not_finite_are_refused(bad, dtype, part, tmp_path):
+    state = OrderedDict(a=torch.ones(3), b=spoil(torch.randn(4, 5).to(dtype), 7, bad), step=torch.tensor(3))
+    stored = state if part is None else {"state_dict": OrderedDict(a=torch.ones(3)), part: state}
+    torch.save(stored, tmp_path / "a.pth")
+    word = "NaN" if bad != bad else "infinite"
+    with pytest.raises(
+        UserError, match=rf"a.pth: 1 of 3 tensors are not finite: b \(1 {word} of 20 values\)"
+    ):
+        load_checkpoint(tmp_path / "a.pth")
+
+
+def test_large_weights_and_an_optimizer_are_no_fault(tmp_path):
+    kinds = dict(a=torch.float32, b=torch.float64, c=torch.float16, f=torch.bfloat16)
+    state = OrderedDict(
+        **{name: torch.full((9,), torch.finfo(dtype).max, dtype=dtype) for name, dtype in kinds.items()},
+        d=torch.empty(0),
+        e=torch.ones(3).to(torch.float8_e4m3fn),
+    )
+    torch.save(dict(state_dict=state, optimizer=dict(state=torch.tensor(float("inf")))), tmp_path / "a.pth")
+    assert load_checkpoint(tmp_path / "a.pth")["state_dict"].keys() == state.keys()

@@ -18,6 +18,7 @@ EXAMPLES = """examples:
 
 def parse_args() -> argparse.Namespace:
     from detdiffusion.utils.cli import positive_int
+    from detdiffusion.utils.image_rules import add_image_options
 
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -41,6 +42,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--ids", nargs="+", type=int, metavar="ID", help="these images")
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="only objects of these classes")
     parser.add_argument("--shuffle", type=int, metavar="SEED", help="images in a random order")
+    add_image_options(parser)
     return parser.parse_args()
 
 

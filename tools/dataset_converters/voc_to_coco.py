@@ -1,7 +1,8 @@
 """Convert a Pascal VOC folder (Annotations/*.xml, JPEGImages, ImageSets/Main/*.txt) to COCO json files.
 
-Writes OUT/annotations/<split>.json and puts the images under OUT/images. Boxes without area or outside their image,
-broken XML, images that are missing, cannot be read or have another size are left out, counted and named.
+Sub-folders are read too, names in any case. Writes OUT/annotations/<split>.json and puts the images under OUT/images.
+Boxes without area or outside their image, broken XML, images that are missing, cannot be read or have another size are
+left out, counted and named; every file of VOC_FOLDER is in the output or in a count.
 """
 
 import argparse
@@ -67,6 +68,7 @@ def main() -> None:
         difficult=args.difficult,
         one_based=args.one_based,
         decode=not args.no_decode,
+        without=args.out,
     )
     write_and_report(converted, args)
 

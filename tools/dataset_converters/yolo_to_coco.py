@@ -1,7 +1,9 @@
 """Convert a YOLO set (data.yaml, or folders of images and label files) to COCO json files.
 
-Writes OUT/annotations/<split>.json and puts the images under OUT/images. Lines with wrong columns or values outside
-[0, 1], and images that cannot be read, are left out, counted and named; a class number without a name is an error.
+Sub-folders are read too, names in any case. Writes OUT/annotations/<split>.json and puts the images under OUT/images.
+Lines with wrong columns or values outside [0, 1], and images that cannot be read, are left out, counted and named;
+every file of the set is in the output or in a count. A class number without a name, and lines that may be one thing or
+another (see --task), are errors.
 """
 
 import argparse
@@ -27,6 +29,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--image-folder", help="in place of DATA.yaml: the images; one split, 'all'")
     parser.add_argument("--label-folder", help="with --image-folder: the label files")
     parser.add_argument("--names", metavar="FILE", help="with --image-folder: class names, one a line")
+    parser.add_argument(
+        "--task",
+        choices=["auto", "detect", "segment", "pose"],
+        default="auto",
+        help="what lines of more than five columns are: boxes with more behind them, polygons (oriented boxes too), "
+        "boxes with key points; default: by kpt_shape of DATA.yaml, else polygons where nothing speaks against it",
+    )
     add_output_arguments(parser)
     args = parser.parse_args()
     folders = (args.image_folder, args.label_folder, args.names)
@@ -46,7 +55,9 @@ def main() -> None:
         images=args.image_folder,
         labels=args.label_folder,
         names=args.names,
+        task=args.task,
         decode=not args.no_decode,
+        without=args.out,
     )
     write_and_report(converted, args)
 

@@ -6,16 +6,18 @@ import filecmp
 import json
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detdiffusion.datasets.coco_json import CLIPPED, clean_box
+from detdiffusion.datasets import image_reading
+from detdiffusion.datasets.boxes import CLIPPED, clean_box
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.file_names import check_file_name
 from detdiffusion.utils.files import write_atomic
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+from .input_files import IMAGES, InputFiles
+
 UNREADABLE = "image that cannot be read: left out"
 _EXAMPLES = 5
 
@@ -31,15 +33,20 @@ class Conversion:
         splits: split name -> image ids; one image may be in several (train, trainval).
         report: what was left out or changed -> how often.
         examples: the same -> where, the first few.
+        files: every file of the input, and what became of it.
+        looked: where objects were looked for, for the message if there is none.
     """
 
     classes: list[str]
+    files: InputFiles = field(default_factory=InputFiles)
     images: list[dict] = field(default_factory=list)
     annotations: list[dict] = field(default_factory=list)
     sources: dict[int, Path] = field(default_factory=dict)
     splits: dict[str, list[int]] = field(default_factory=dict)
     report: Counter = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
+    looked: str = ""
+    _details: dict[Path, str] = field(default_factory=dict)
 
     def count(self, reason: str, where: object) -> None:
         """Counts something that was left out or changed."""
@@ -47,6 +54,28 @@ class Conversion:
         places = self.examples.setdefault(reason, [])
         if len(places) < _EXAMPLES:
             places.append(str(where))
+
+    def leave_out(self, path: Path, reason: str, detail: str = "") -> None:
+        """Leaves out a file of the input; :meth:`close` counts it."""
+        self.files.leave_out(path, reason)
+        self._details.setdefault(self.files.first(path), detail)
+
+    def close(self, reason_of: Callable[[Path], str | None]) -> None:
+        """Gives every file its place: those that nothing has used are left out, all that are left out are counted,
+        as are splits without any object.
+
+        Args:
+            reason_of: why a file was not used, or None for a reason by its kind alone.
+        """
+        self.files.leave_out_rest(reason_of)
+        for reason, paths in self.files.left_out().items():
+            for path in paths:
+                detail = self._details.get(path, "")
+                self.count(reason, self.files.name(path) + (f": {detail}" if detail else ""))
+        with_objects = {annotation["image_id"] for annotation in self.annotations}
+        for split, ids in self.splits.items():
+            if with_objects.isdisjoint(ids):
+                self.count("split without any object", f"{split}, {len(ids)} images")
 
     def add_image(self, source: Path, file_name: str, size: tuple[int, int]) -> int:
         """An image with ``size`` (width, height); returns its id.
@@ -58,6 +87,7 @@ class Conversion:
         image_id = len(self.images) + 1
         self.images.append(dict(id=image_id, file_name=file_name, width=size[0], height=size[1]))
         self.sources[image_id] = source
+        self.files.use(source, IMAGES)
         return image_id
 
     def add_object(self, image_id: int, label: int, bbox: Sequence[float], where: str, **extra) -> None:
@@ -67,8 +97,8 @@ class Conversion:
         clean, defect = clean_box(bbox, (image["width"], image["height"]))
         if defect is not None:
             numbers = ", ".join(f"{value:g}" for value in bbox)
-            name = defect if defect == CLIPPED else f"{defect}: left out"
-            self.count(name, f"{where}, {self.classes[label]} [{numbers}]")
+            done = "clipped" if defect == CLIPPED else "left out"
+            self.count(f"{defect}: {done}", f"{where}, {self.classes[label]} [{numbers}]")
         if clean is None:
             return
         clean = [round(value, 4) for value in clean]
@@ -83,10 +113,10 @@ class Conversion:
         self.annotations.append({**annotation, **extra})
 
     def summary(self) -> str:
-        """What was found, and one line for each thing that was left out or changed."""
+        """What was found, where every file went, and one line for each thing that was left out or changed."""
         per_class = Counter(a["category_id"] for a in self.annotations)
         names = ", ".join(f"{name} {per_class[k]}" for k, name in enumerate(self.classes, 1))
-        lines = [f"{len(self.images)} images, {len(self.annotations)} objects: {names}"]
+        lines = [f"{len(self.images)} images, {len(self.annotations)} objects: {names}", self.files.table()]
         for reason, count in self.report.items():
             more = "; …" if count > len(self.examples[reason]) else ""
             lines.append(f"  {count} × {reason} ({'; '.join(self.examples[reason])}{more})")
@@ -103,11 +133,13 @@ class Conversion:
             split -> json.
 
         Raises:
-            UserError: nothing to write, or a place that cannot be written.
+            UserError: no image or no object to write, or a place that cannot be written.
         """
         out = Path(out)
         if not any(self.splits.values()):
             raise UserError(f"no image is left to convert:\n{self.summary()}")
+        if not self.annotations:
+            raise UserError(f"no object in {len(self.images)} images; {self.looked}\n{self.summary()}")
         if placing != "none":
             for image in self.images:
                 _place(self.sources[image["id"]], out / "images" / image["file_name"], placing == "copy")
@@ -132,30 +164,12 @@ def image_size(path: Path, decode: bool = True) -> tuple[int, int] | str:
 
     Args:
         path: the file.
-        decode: read all of it, which finds truncated files, not the header alone.
+        decode: read all of it, which finds every truncated file, not the header alone.
     """
-    from PIL import Image
-
-    if not path.is_file():
-        return "no such file"
     try:
-        with Image.open(path) as image:
-            if image.getexif().get(0x0112, 1) not in (0, 1):
-                return "turned by an EXIF tag: save it as it is shown"
-            if decode:
-                image.load()
-            return image.size
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def find_image(folder: Path, stem: str) -> Path | None:
-    """The image of a name without suffix, in upper or lower case, or None."""
-    for suffix in IMAGE_SUFFIXES:
-        for spelled in (suffix, suffix.upper()):
-            if (path := folder / f"{stem}{spelled}").is_file():
-                return path
-    return None
+        return image_reading.image_size(path, decode)
+    except image_reading.ImageError as error:
+        return f"{error.reason}; {error.remedy}"
 
 
 def _place(source: Path, target: Path, copy: bool) -> None:

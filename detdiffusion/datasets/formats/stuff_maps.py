@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 from pycocotools import mask as mask_utils
 
 from detdiffusion.datasets.coco_json import read_coco
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import write_atomic
 
+from .input_files import LABELS, InputFiles, fold, stem_of, suffix_of
+
+_NO_IMAGE = "maps of no image: left out"
 FIRST_STUFF_ID = 92
 # The labels of COCO-Stuff (https://github.com/nightrome/cocostuff), ids from 92 to 182.
 STUFF_NAMES = (
@@ -65,20 +67,103 @@ def regions(labels: np.ndarray, wanted: Iterable[int]) -> list[dict]:
     return found
 
 
-def _read(image: dict, folder: Path, offset: int, wanted: frozenset[int]) -> tuple[list[dict], int] | None:
-    path = folder / f"{Path(image['file_name']).stem}.png"
-    if not path.is_file():
-        return None
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None or labels.ndim != 2:
-        kind = "cannot be read as an image" if labels is None else "has colours, not one class number a pixel"
-        raise UserError(f"{path}: {kind}; pixel maps are PNG files with one channel")
-    if labels.shape != (image["height"], image["width"]):
+def read_map(path: Path, image: dict) -> np.ndarray:
+    """The class numbers of a pixel map: grey values or palette indices as the file holds them, of 1 to 16 bits.
+
+    Args:
+        path: of the map.
+        image: COCO dict of its image.
+
+    Returns:
+        (H, W) uint8 or uint16.
+
+    Raises:
+        UserError: no PNG, cut off, of another size than the image, or with colours or transparency.
+    """
+    from PIL import Image
+
+    try:
+        with _no_pixel_limit(), Image.open(path) as map_image:
+            kind, mode, size = map_image.format, map_image.mode, map_image.size
+            if size != (image["width"], image["height"]):
+                raise UserError(
+                    f"{path}: has {size[0]} x {size[1]} pixels, the json says {image['width']} x {image['height']} for "
+                    f"image id {image['id']}; these maps belong to other images"
+                )
+            values = np.asarray(map_image)
+    except UserError:
+        raise
+    except (OSError, SyntaxError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read as an image ({error}); pixel maps are PNG files") from None
+    if kind != "PNG":
         raise UserError(
-            f"{path}: has {labels.shape[1]} x {labels.shape[0]} pixels, the json says {image['width']} x "
-            f"{image['height']} for image id {image['id']}; these maps belong to other images"
+            f"{path}: is a {kind} file under another name; pixel maps are PNG files, which keep numbers"
         )
-    labels = labels.astype(np.int32) + offset
+    if mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
+        raise UserError(
+            f"{path}: has colours, not one class number a pixel (Pillow's mode {mode}); pixel maps are PNG files with "
+            "one channel or a palette"
+        )
+    if mode == "L":  # Pillow stretches 2 and 4 bits to 8
+        with path.open("rb") as file:
+            depth = file.read(25)[24]
+        values = values // (255 // (2**depth - 1))
+    return values.astype(np.uint16 if mode.startswith("I") else np.uint8)
+
+
+class _Maps:
+    """Which pixel map belongs to which image: that of its name with its folder, else of its bare name."""
+
+    def __init__(self, folder: Path, images: Sequence[dict]):
+        self.files, self._folder = InputFiles(), folder
+        maps = [path for path in self.files.scan(folder) if suffix_of(path) == ".png"]
+        self._bare: dict[str, list[Path]] = {}
+        for path in maps:
+            self._bare.setdefault(fold(path.stem), []).append(path)
+        self._names = Counter(_bare_name(image) for image in images)
+
+    def of(self, image: dict) -> Path | None:
+        """The map of an image, or None.
+
+        Raises:
+            UserError: several maps, or several images, that the names do not tell apart.
+        """
+        name = stem_of(image["file_name"].replace("\\", "/"))
+        found = self.files.with_stem(self._folder / name, (".png",))
+        bare = _bare_name(image)
+        if not found:
+            found = self._bare.get(bare, [])
+            if found and self._names[bare] > 1:
+                raise UserError(
+                    f"{found[0]}: {self._names[bare]} images have the name of this map, {image['file_name']} (image id "
+                    f"{image['id']}) among them; put the maps into the images' folders"
+                )
+        if len(found) > 1:
+            raise UserError(
+                f"{image['file_name']} (image id {image['id']}): several maps have its name: "
+                f"{some(map(self.files.name, found))}; put the map into the image's folder {self._folder / name}.png"
+            )
+        if found and self.files.is_used(found[0]):
+            raise UserError(
+                f"{found[0]}: the map of {image['file_name']} (image id {image['id']}) is that of another image of the "
+                "json already; give each image its own name"
+            )
+        if found:
+            self.files.use(found[0], LABELS)
+        return found[0] if found else None
+
+
+def _bare_name(image: dict) -> str:
+    return fold(stem_of(image["file_name"].replace("\\", "/").rpartition("/")[2]))
+
+
+def _read(
+    work: tuple[dict, Path | None], offset: int, wanted: frozenset[int]
+) -> tuple[list[dict], int] | None:
+    image, path = work
+    if path is None:
+        return None
+    labels = read_map(path, image).astype(np.int32) + offset
     return regions(labels, wanted), int((~np.isin(labels, list(wanted))).sum())
 
 
@@ -94,7 +179,8 @@ def convert_stuff_maps(
     """Writes the stuff json of a set whose stuff comes as pixel maps.
 
     Args:
-        maps: folder of ``<name of the image>.png``; a pixel's value plus ``offset`` is its category id.
+        maps: folder of ``<name of the image>.png``, in the images' sub-folders or without them; a pixel's value, or
+            palette index, plus ``offset`` is its category id.
         instances: COCO json with the images; annotation ids go on after its highest.
         out: the json to write.
         categories: a json with the ``categories`` of the stuff classes; default COCO-Stuff's 91.
@@ -103,10 +189,11 @@ def convert_stuff_maps(
         progress: called after each image.
 
     Returns:
-        Counts: images, images without a map, annotations, pixels of no stuff class.
+        Counts: images, images without a map, annotations, pixels of no stuff class, and files of ``maps`` that were
+        not read by their reason.
 
     Raises:
-        UserError: missing or broken input, maps of another size, or no map at all.
+        UserError: missing or broken input, maps of another size or of several images, or no map at all.
     """
     source = read_coco(instances, require_annotations=False, spans=True)
     known = (
@@ -119,11 +206,14 @@ def convert_stuff_maps(
         raise UserError(f"{instances}: has the stuff categories {sorted(shared)[:5]} already")
     if not Path(maps).is_dir():
         raise UserError(f"{maps}: no such folder of pixel maps")
-    read = partial(_read, folder=Path(maps), offset=offset, wanted=frozenset(c["id"] for c in known))
+    found = _Maps(Path(maps), source.images)
+    work = [(image, found.of(image)) for image in source.images]
+    found.files.leave_out_rest(lambda path: _NO_IMAGE if suffix_of(path) == ".png" else None)
+    read = partial(_read, offset=offset, wanted=frozenset(c["id"] for c in known))
     counts: Counter = Counter({"images": len(source.images), "images without a map": 0})
     annotations, number = [], max((a["id"] for a in source.annotations), default=0)
     with _mapper(workers) as run:
-        for image, result in zip(source.images, run(read, source.images)):
+        for image, result in zip(source.images, run(read, work)):
             progress()
             if result is None:
                 counts["images without a map"] += 1
@@ -133,6 +223,7 @@ def convert_stuff_maps(
                 annotations.append(dict(id=number, image_id=image["id"], **region))
             counts["pixels of no stuff class"] += result[1]
     counts["annotations"] = len(annotations)
+    counts.update({reason: len(paths) for reason, paths in found.files.left_out().items()})
     if not annotations:
         raise UserError(
             f"{maps}: no stuff for the images of {instances} ({counts['images without a map']} of {len(source.images)} "
@@ -151,3 +242,15 @@ def _mapper(workers: int) -> Iterator[Callable]:
         return
     with ProcessPoolExecutor(workers) as pool:
         yield partial(pool.map, chunksize=16)
+
+
+@contextmanager
+def _no_pixel_limit() -> Iterator[None]:
+    """Without Pillow's limit against decompression bombs: a map is as large as its image."""
+    from PIL import Image
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import math
-import xml.etree.ElementTree as ElementTree
-from collections.abc import Sequence
+import difflib
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from xml.etree.ElementTree import Element
 
-from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.file_names import check_file_name
+from detdiffusion.utils.errors import UserError, some
 
-from .conversion import IMAGE_SUFFIXES, UNREADABLE, Conversion, find_image, image_size
-
-SPLITS = ("train", "val", "trainval", "test")
+from .conversion import UNREADABLE, Conversion, image_size
+from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, fold, stem_of, suffix_of
+from .voc_images import VocImages
+from .voc_lists import read_lists
+from .voc_xml import NotVoc, corners_of, is_difficult, not_converted, number_of, read_xml, text_of
 
 
 def read_voc(
@@ -25,9 +27,10 @@ def read_voc(
     difficult: str = "crowd",
     one_based: bool = False,
     decode: bool = True,
+    without: str | Path | None = None,
     progress: bool = True,
 ) -> Conversion:
-    """Reads a VOC folder.
+    """Reads a VOC folder with all its sub-folders, names in any case.
 
     Args:
         root: holds the two folders, and lists of names in ``ImageSets/Main`` where there are splits.
@@ -39,151 +42,166 @@ def read_voc(
             neither rewards nor punishes, as VOC's own does; 'keep' ordinary objects; 'drop' nothing.
         one_based: coordinates count pixels from 1, both ends included, as in the VOC challenge's own files.
         decode: read every image to its end.
+        without: a folder inside ``root`` that is not looked at, where the output of an earlier run lies.
         progress: print a bar on stderr.
 
     Raises:
-        UserError: no such folder or list, or no XML file.
+        UserError: no such folder or list, a line of a list that fits several files, no XML file, or a class of
+            ``classes`` that no object has.
     """
     from tqdm import tqdm
 
-    root = Path(root)
-    xml_dir, image_dir = root / annotations, root / images
-    for folder in (xml_dir, image_dir):
-        if not folder.is_dir():
-            raise UserError(
-                f"{folder}: no such folder; a VOC set has {annotations!r} and {images!r} in it"
-                + _did_you_mean(root, annotations, images)
-            )
-    files = {path.stem: path for path in sorted(xml_dir.glob("*.xml"))}
-    if not files:
-        raise UserError(f"{xml_dir}: no .xml file in it")
-    set_of = Conversion([])
-    wanted = _splits(root, splits, files, set_of)
-    used = [name for name in files if any(name in names for names in wanted.values())]
-    for name in files:
-        if name not in used:
-            set_of.count("annotation file in none of the splits: left out", files[name].name)
+    files = InputFiles(without)
+    root, xml_dir, image_dir = _folders(files, Path(root), annotations, images)
+    set_of = Conversion([], files)
+    seen = files.scan(root)
+    xml_files: dict[str, Path] = {}
+    for path in seen:
+        if suffix_of(path) == ".xml" and path.is_relative_to(xml_dir):
+            name = stem_of(path.relative_to(xml_dir).as_posix())
+            if xml_files.setdefault(name, path) != path:
+                set_of.leave_out(path, "annotation file of a name that is there already: left out")
+    if not xml_files:
+        raise UserError(f"{xml_dir}: no .xml file in it or below it")
+    wanted = read_lists(set_of, root, splits, list(xml_files), (xml_dir.name, image_dir.name))
+    used = {name for names in wanted.values() for name in names}
     parsed = {}
-    for name in used:
+    for name, path in xml_files.items():
+        if name not in used:
+            set_of.leave_out(path, "annotation file in none of the splits: left out")
+            continue
         try:
-            parsed[name] = ElementTree.parse(files[name]).getroot()
-        except (ElementTree.ParseError, OSError, UnicodeDecodeError, LookupError, ValueError) as error:
-            set_of.count("broken XML: left out", f"{files[name].name}: {error}")
-    set_of.classes = list(classes) if classes else _class_names(parsed.values())
+            parsed[name] = read_xml(path)
+        except NotVoc as error:
+            set_of.leave_out(path, "broken XML, or no VOC annotation: left out", str(error))
+    set_of.classes = _classes(set_of, parsed.values(), classes)
+    set_of.looked = f"<object> with <bndbox> was looked for in {len(parsed)} XML files below {xml_dir}"
 
+    pictures = [path for path in seen if suffix_of(path) in IMAGE_SUFFIXES and path.is_relative_to(image_dir)]
+    pictures = VocImages(files, image_dir, pictures, xml_files)
     ids: dict[str, int] = {}
-    taken: set[Path] = set()
     for name, tree in tqdm(parsed.items(), desc="images", unit="img", disable=not progress):
-        image_id = _add_image(set_of, files[name], tree, image_dir, decode, taken)
+        path = _image_of(set_of, name, xml_files[name], tree, pictures)
+        image_id = path and _add_image(set_of, xml_files[name], tree, path, image_dir, decode)
         if image_id is not None:
             ids[name] = image_id
-            _add_objects(set_of, image_id, files[name].name, tree, difficult, one_based)
-    for path in sorted(image_dir.iterdir()):
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.stem not in files and path not in taken:
-            set_of.count("image without an annotation file: left out", path.name)
+            _add_objects(set_of, image_id, files.name(xml_files[name]), tree, difficult, one_based)
     set_of.splits = {split: [ids[n] for n in names if n in ids] for split, names in wanted.items()}
+    lost = {fold(stem_of(path.name)) for name, path in xml_files.items() if name not in ids}
+    set_of.close(lambda path: _reason(path, xml_dir, image_dir, lost))
     return set_of
 
 
-def _did_you_mean(root: Path, *needed: str) -> str:
+def _folders(files: InputFiles, root: Path, annotations: str, images: str) -> tuple[Path, Path, Path]:
+    root = files.find(root) or root
+    found = []
+    for name in (annotations, images):
+        folder = files.find_folder(root / name)
+        if folder is None:
+            raise UserError(
+                f"{root / name}: no such folder; a VOC set has {annotations!r} and {images!r} in it"
+                + _did_you_mean(files, root, annotations, images)
+            )
+        found.append(folder)
+    return root, found[0], found[1]
+
+
+def _did_you_mean(files: InputFiles, root: Path, *needed: str) -> str:
     """The folders around ``root``, or those in it, that have what was missing."""
     inside = root if root.is_dir() else root.parent
     around = [root.parent, *(sorted(inside.iterdir()) if inside.is_dir() else ())]
-    found = [str(folder) for folder in around if all((folder / name).is_dir() for name in needed)]
+    found = [str(folder) for folder in around if all(files.find(folder / name) for name in needed)]
     return f"; did you mean {' or '.join(found[:3])}?" if found else ""
 
 
-def _splits(
-    root: Path, splits: Sequence[str] | None, files: dict, set_of: Conversion
-) -> dict[str, list[str]]:
-    lists = root / "ImageSets" / "Main"
-    if splits is None:
-        splits = [name for name in SPLITS if (lists / f"{name}.txt").is_file()]
-        if not splits:
-            return {"all": list(files)}
-    wanted = {}
-    for split in splits:
-        path = lists / f"{check_file_name(split, '--splits')}.txt"
-        try:
-            lines = path.read_text(encoding="utf-8-sig").split("\n")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}: cannot read this list of names: {error}") from None
-        names = [line.split()[0] for line in lines if line.strip()]
-        for name in names:
-            if name not in files:
-                set_of.count("name in a list without an annotation file: left out", f"{path.name}: {name}")
-        known = [name for name in names if name in files]
-        if len(set(known)) < len(known):
-            set_of.report["name twice in a list: taken once"] += len(known) - len(set(known))
-            set_of.examples["name twice in a list: taken once"] = [path.name]
-        wanted[split] = list(dict.fromkeys(known))
-    return wanted
+def _classes(set_of: Conversion, trees: Iterable[Element], asked: Sequence[str] | None) -> list[str]:
+    """The classes asked for, or all; counts those that differ only by case."""
+    counts = Counter(name for tree in trees for one in tree.iter("object") if (name := text_of(one, "name")))
+    known = sorted(counts)
+    same: dict[str, list[str]] = {}
+    for name in known:
+        same.setdefault(fold(name), []).append(f"{name} {counts[name]}")
+    for names in same.values():
+        if len(names) > 1:
+            set_of.count("class whose names differ only by case: kept apart", ", ".join(names))
+    if not asked:
+        return known
+    if len(set(asked)) < len(asked):
+        raise UserError(f"--classes: has a name twice: {' '.join(asked)}")
+    wrong = [f"{name!r}{_near(name, known)}" for name in asked if name not in counts]
+    if wrong:
+        raise UserError(f"--classes: no object of the XML files is called {', '.join(wrong)}")
+    return list(asked)
 
 
-def _class_names(trees) -> list[str]:
-    return sorted({name for tree in trees for one in tree.iter("object") if (name := _text(one, "name"))})
+def _near(name: str, known: Sequence[str]) -> str:
+    folded = {fold(one): one for one in known}
+    near = [folded[one] for one in difflib.get_close_matches(fold(name), folded, n=3)]
+    return (
+        f" (near matches: {', '.join(near)})"
+        if near
+        else f" (names that are there: {some(known, 20) or 'none'})"
+    )
 
 
-def _add_image(set_of: Conversion, xml: Path, tree, image_dir: Path, decode: bool, taken: set) -> int | None:
-    path = None
-    if named := _text(tree, "filename"):
-        try:
-            path = image_dir / check_file_name(named, xml.name)
-        except UserError:
-            set_of.count(
-                "file name that leaves its folder: refused, the XML's own name is used",
-                f"{xml.name}: {named}",
-            )
-        if path is not None and not path.is_file():
-            set_of.count(
-                "no image of the name in the XML: the XML's own name is used", f"{xml.name}: {named}"
-            )
-            path = None
-    path = path or find_image(image_dir, xml.stem)
-    if path is None:
-        set_of.count("annotation file without an image: left out", xml.name)
+def _image_of(set_of: Conversion, name: str, xml: Path, tree: Element, pictures: VocImages) -> Path | None:
+    found, remark = pictures.of(name, tree)
+    if len(found) != 1:
+        reason = "annotation file that fits several images" if found else "annotation file without an image"
+        set_of.leave_out(xml, f"{reason}: left out", some(map(set_of.files.name, found)))
         return None
-    if path in set_of.sources.values():
-        set_of.count(
-            "image of another annotation file already: this one is left out", f"{xml.name}: {path.name}"
-        )
+    if remark:
+        set_of.count(remark, f"{set_of.files.name(xml)}: {text_of(tree, 'filename')}")
+    return found[0]
+
+
+def _add_image(
+    set_of: Conversion, xml: Path, tree: Element, path: Path, image_dir: Path, decode: bool
+) -> int | None:
+    name = set_of.files.name(path)
+    if set_of.files.is_used(path):
+        set_of.leave_out(xml, "annotation file whose image has another already: left out", name)
         return None
-    taken.add(path)
     size = image_size(path, decode)
     if isinstance(size, str):
-        set_of.count(UNREADABLE, f"{path.name}: {size}")
+        set_of.leave_out(path, UNREADABLE, size)
+        set_of.leave_out(xml, "annotation file of an image that is left out: left out", name)
         return None
-    stated = tuple(_number(tree.find("size"), side) for side in ("width", "height"))
+    stated = tuple(number_of(tree.find("size"), side) for side in ("width", "height"))
     if None not in stated and all(stated) and stated != size:
-        set_of.count(
-            "image of another size than its XML says: left out, its boxes would be misplaced",
-            f"{xml.name}: {stated[0]:g} x {stated[1]:g}, {path.name}: {size[0]} x {size[1]}",
+        set_of.leave_out(
+            xml,
+            "annotation file that states another size than its image has: left out, its boxes would be misplaced",
+            f"{stated[0]:g} x {stated[1]:g}, {name}: {size[0]} x {size[1]}",
         )
         return None
+    set_of.files.use(xml, LABELS)
     return set_of.add_image(path, path.relative_to(image_dir).as_posix(), size)
 
 
-def _add_objects(set_of: Conversion, image_id: int, xml: str, tree, difficult: str, one_based: bool) -> None:
+def _add_objects(
+    set_of: Conversion, image_id: int, xml: str, tree: Element, difficult: str, one_based: bool
+) -> None:
     labels = {name: k for k, name in enumerate(set_of.classes)}
+    if tree.find(".//object") is None:
+        set_of.count("annotation file without <object>: taken as an image without objects", xml)
     for index, one in enumerate(tree.iter("object"), 1):
-        where, name = f"{xml}, object {index}", _text(one, "name")
+        where, name = f"{xml}, object {index}", text_of(one, "name")
         if name not in labels:
-            set_of.count(
-                "object of a class that is not asked for: left out"
-                if name
-                else "object without a name: left out",
-                where,
-            )
+            reason = "object of a class that is not asked for" if name else "object without a name"
+            set_of.count(f"{reason}: left out", f"{where}, {name}" if name else where)
             continue
-        corners = [_number(one.find("bndbox"), side) for side in ("xmin", "ymin", "xmax", "ymax")]
-        if None in corners:
-            set_of.count("object without a box of four numbers: left out", where)
+        corners = corners_of(one)
+        if isinstance(corners, str):
+            set_of.count(corners, f"{where}, {name}")
             continue
+        for extra in not_converted(one):
+            set_of.count(extra, f"{where}, {name}")
         x1, y1, x2, y2 = corners
         if one_based:
             x1, y1 = x1 - 1, y1 - 1
         extra = {}
-        if _text(one, "difficult") == "1":
+        if is_difficult(one):
             if difficult == "drop":
                 set_of.count("object marked difficult: left out", where)
                 continue
@@ -193,13 +211,20 @@ def _add_objects(set_of: Conversion, image_id: int, xml: str, tree, difficult: s
         set_of.add_object(image_id, labels[name], (x1, y1, x2 - x1, y2 - y1), where, **extra)
 
 
-def _text(node, tag: str) -> str:
-    return (node.findtext(tag) or "").strip()
-
-
-def _number(node, tag: str) -> float | None:
-    try:
-        value = float(node.findtext(tag))
-    except (AttributeError, TypeError, ValueError):
-        return None
-    return value if math.isfinite(value) else None
+def _reason(path: Path, xml_dir: Path, image_dir: Path, lost: set[str]) -> str | None:
+    """Why a file of the folder is in no use."""
+    suffix = suffix_of(path)
+    if suffix == ".xml":
+        return f"XML outside the folder {xml_dir.name}: left out"
+    if suffix in IMAGE_SUFFIXES:
+        if not path.is_relative_to(image_dir):
+            return f"image outside the folder {image_dir.name}: left out"
+        kind = (
+            "whose annotation file is left out"
+            if fold(stem_of(path.name)) in lost
+            else "without an annotation file"
+        )
+        return f"image {kind}: left out"
+    if suffix == ".txt" and any(fold(part) == "imagesets" for part in path.parts):
+        return "list of names that is not asked for: not read"
+    return None

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 
-from .conversion import IMAGE_SUFFIXES, UNREADABLE, Conversion, image_size
+from .conversion import UNREADABLE, Conversion, image_size
+from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, fold, is_companion, stem_of, suffix_of
+from .text_files import read_lines
+from .yolo_data import YoloData, label_places, read_folder, read_yaml
+from .yolo_rows import FOUR_POINTS, TASKS, Survey, numbers, read_row
 
-SPLITS = ("train", "val", "test")
-# Sums of rounded shares leave [0, 1] by a few parts in a million.
-_TOLERANCE = 1e-4
-# Lie beside the images and are not missed.
-_NOT_IMAGES = (".txt", ".yaml", ".json", ".xml", ".cache", ".npy", ".md", "")
+_NO_LABELS = "image without a label file: taken as an image without objects"
+_SHARED = "label file that fits several images: left out, its images too"
 
 
 def read_yolo(
@@ -23,201 +24,215 @@ def read_yolo(
     images: str | Path | None = None,
     labels: str | Path | None = None,
     names: str | Path | Sequence[str] | None = None,
+    task: str = "auto",
     decode: bool = True,
+    without: str | Path | None = None,
     progress: bool = True,
 ) -> Conversion:
-    """Reads a YOLO set by its ``data.yaml``, or by folders.
-
-    Label files lie where Ultralytics looks for them: the last ``images`` of an image's path replaced by ``labels``,
-    the suffix by ``.txt``. A line is ``class cx cy w h``, or ``class x1 y1 x2 y2 ...`` with a polygon of three
-    points or more, all in shares of the image.
+    """Reads a YOLO set by its ``data.yaml``, or by folders, with all sub-folders and names in any case.
 
     Args:
-        data: yaml with ``names``, ``path`` and ``train``, ``val``, ``test``: folders or lists of image files.
+        data: yaml with ``names``, ``path``, ``kpt_shape`` where there are key points, and ``train``, ``val``,
+            ``test``: folders or lists of image files. Label files lie where
+            :func:`~detdiffusion.datasets.formats.yolo_data.label_places` says.
         images, labels, names: in place of ``data``: two folders, and the class names or a text file with one a line;
-            all images are one split, ``all``.
+            all images are one split, ``all``, and labels lie as the images do.
+        task: what rows of more than five columns are, see :mod:`~detdiffusion.datasets.formats.yolo_rows`;
+            'auto': key points where ``data`` has ``kpt_shape``, else polygons.
         decode: read every image to its end.
+        without: a folder inside the set that is not looked at, where the output of an earlier run lies.
         progress: print a bar on stderr.
 
     Raises:
-        UserError: no such file or folder, a broken yaml, no images, or a class number without a name.
+        UserError: no such file or folder, a broken yaml, no images, a class number without a name, rows that may be
+            one or the other, or mostly rows that cannot be read.
     """
     from tqdm import tqdm
 
+    if task not in TASKS:
+        raise UserError(f"--task must be one of {', '.join(TASKS)}, it is {task!r}")
+    set_of = Conversion([], InputFiles(without))
     if data is not None:
-        classes, files, folders = _read_yaml(Path(data))
-        of_label = _label_path
+        found = read_yaml(Path(data), set_of)
+        places_of = label_places
     else:
         if images is None or labels is None or names is None:
             raise UserError("a YOLO set is read by data.yaml, or by images, labels and names together")
-        images, labels = Path(images), Path(labels)
-        for folder in (images, labels):
-            if not folder.is_dir():
-                raise UserError(f"{folder}: no such folder")
-        classes = _read_names(names) if isinstance(names, (str, Path)) else list(names)
-        files = {"all": [(path, path.relative_to(images).as_posix()) for path in _images_in(images)]}
-        folders = [images]
+        images, labels = (set_of.files.find(folder) or Path(folder) for folder in (images, labels))
+        found = read_folder(images, labels, names, set_of)
 
-        def of_label(path: Path) -> Path:
-            return (labels / path.relative_to(images)).with_suffix(".txt")
+        def places_of(image: Path) -> list[Path]:
+            below = image.relative_to(images)
+            return [labels / below.with_name(below.stem)]
 
-    set_of = Conversion(classes)
-    for folder in dict.fromkeys(folders):
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and path.suffix.lower() not in (*IMAGE_SUFFIXES, *_NOT_IMAGES):
-                set_of.count("file whose suffix is not that of an image: left out", path)
+    set_of.classes = found.classes
+    label_of, folders = _label_files(set_of, found, places_of)
+    rows = _Rows(set_of, found, task, filter(None, label_of.values()))
     taken: set[str] = set()
-    for split, found in files.items():
-        if not found:
-            raise UserError(f"split {split!r}: no images found; correct its path in the yaml")
+    for split, pictures in found.splits.items():
         set_of.splits[split] = ids = []
-        seen: set[Path] = set()
-        for path, file_name in tqdm(found, desc=f"{split} images", unit="img", disable=not progress):
-            if path in seen:
-                set_of.count("image listed twice: taken once", path)
+        for path, file_name in tqdm(pictures, desc=f"{split} images", unit="img", disable=not progress):
+            if path not in label_of or (lines := rows.lines_of(path, label_of[path])) is None:
                 continue
-            seen.add(path)
             while file_name in taken:  # lists may name files of several folders
                 file_name = f"{split}/{len(taken)}_{path.name}"
             taken.add(file_name)
             size = image_size(path, decode)
             if isinstance(size, str):
-                set_of.count(UNREADABLE, f"{path}: {size}")
+                set_of.leave_out(path, UNREADABLE, size)
                 continue
             ids.append(set_of.add_image(path, file_name, size))
-            _read_labels(set_of, ids[-1], of_label(path))
+            if label_of[path] is not None:
+                rows.add(ids[-1], label_of[path], lines)
+    set_of.looked = f"label files were looked for as {some((f / '*.txt' for f in folders), 5)}{rows.advice}"
+    labelled = {path for path in label_of.values() if path is not None}
+    set_of.close(lambda path: _reason(path, labelled, folders))
+    rows.check()
     return set_of
 
 
-def _read_labels(set_of: Conversion, image_id: int, path: Path) -> None:
-    if not path.is_file():
-        set_of.count("image without a label file: taken as an image without objects", path)
-        return
-    try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        set_of.count("label file that is no text: its image has no objects", f"{path.name}: {error}")
-        return
-    width, height = set_of.images[image_id - 1]["width"], set_of.images[image_id - 1]["height"]
-    seen: set[tuple] = set()
-    for number, line in enumerate(lines, 1):
-        where = f"{path.name}, line {number}"
-        if not line.strip():
+def _label_files(
+    set_of: Conversion, found: YoloData, places_of: Callable[[Path], list[Path]]
+) -> tuple[dict[Path, Path | None], dict[Path, None]]:
+    """The label file, or None, of every image that can be used; and the folders that were looked into."""
+    files = set_of.files
+    label_of: dict[Path, Path | None] = {}
+    folders: dict[Path, None] = {}
+    images_of: dict[Path, list[Path]] = {}
+    for image in found.images():
+        places = places_of(image)
+        folders.update(dict.fromkeys(files.find_folder(place.parent) or place.parent for place in places))
+        hits = next(filter(None, (files.with_stem(place, (".txt",)) for place in places)), [])
+        if len(hits) > 1:
+            for path in (image, *hits):
+                set_of.leave_out(
+                    path, "image with several label files: left out, with them", some(map(files.name, hits))
+                )
             continue
-        values = _numbers(line)
-        if values is None or not (len(values) == 5 or (len(values) >= 7 and len(values) % 2)):
-            set_of.count(
-                "line that is not 'class cx cy w h' or a class and a polygon: left out",
-                f"{where}: {line[:40]}",
-            )
-            continue
-        label, *shares = values
-        if label != int(label) or not 0 <= label < len(set_of.classes):
+        label_of[image] = hits[0] if hits else None
+        if hits:
+            images_of.setdefault(hits[0], []).append(image)
+    for label, images in images_of.items():
+        exact = [image for image in images if stem_of(image.name) == stem_of(label.name)]
+        if len(exact) == 1:  # the others' names differ by case
+            label_of.update({image: None for image in images if image != exact[0]})
+        elif len(images) > 1:
+            for path in (label, *images):
+                set_of.leave_out(path, _SHARED, some(map(files.name, (label, *images))))
+                label_of.pop(path, None)
+    for folder in folders:
+        if folder.is_dir() and not files.covers(folder):
+            files.scan(folder)
+    return label_of, folders
+
+
+class _Rows:
+    """The rows of a set's label files: what they are, and how many of them are of use."""
+
+    def __init__(self, set_of: Conversion, found: YoloData, task: str, labels: Iterable[Path]):
+        self._set_of = set_of
+        self._key_points = found.key_points
+        self._read = self._unread = 0
+        self._four_points = False
+        self.advice = ""
+        if task == "auto" and found.key_points is not None:
+            task = "pose"
+        if task == "auto":
+            survey = Survey()
+            for path in labels:
+                for number, values in self._numbers(path):
+                    if not isinstance(values, str):
+                        survey.add(values, f"{path}, line {number}")
+            task, self.advice, self._four_points = survey.task(), survey.advice(), survey.four_points
+        self._task = task
+
+    @staticmethod
+    def _numbers(path: Path) -> Iterator[tuple[int, list[float] | str]]:
+        with contextlib.suppress(UserError):  # said where the file's image comes
+            yield from ((number, numbers(line)) for number, line in read_lines(path))
+
+    def lines_of(self, image: Path, label: Path | None) -> list[tuple[int, str]] | None:
+        """Lines of an image's label file; of a file that is no text None, then it is left out with its image."""
+        files = self._set_of.files
+        if label is None:
+            self._set_of.count(_NO_LABELS, files.name(image))
+            return []
+        try:
+            return read_lines(label)
+        except UserError as error:
+            for path in (label, image):
+                self._set_of.leave_out(
+                    path, "label file that is no text: left out, its image too", str(error)
+                )
+            return None
+
+    def add(self, image_id: int, path: Path, lines: list[tuple[int, str]]) -> None:
+        """Adds the objects of an image.
+
+        Raises:
+            UserError: a class number without a name.
+        """
+        set_of, name = self._set_of, self._set_of.files.name(path)
+        set_of.files.use(path, LABELS)
+        size = [set_of.images[image_id - 1][side] for side in ("width", "height")]
+        seen: set[tuple] = set()
+        for number, line in lines:
+            where = f"{name}, line {number}"
+            values = numbers(line)
+            row = values if isinstance(values, str) else self._row(values, f"{path}, line {number}")
+            if isinstance(row, str):
+                self._unread += 1
+                set_of.count(row, f"{where}: {line[:40]}")
+                continue
+            self._read += 1
+            if tuple(values) in seen:
+                set_of.count("line that is there twice: taken once", where)
+                continue
+            seen.add(tuple(values))
+            shares, remark = row
+            if self._four_points and len(shares) == 8:
+                remark = FOUR_POINTS
+            if remark:
+                set_of.count(remark, where)
+            box, extra = _in_pixels(shares, *size)
+            set_of.add_object(image_id, int(values[0]), box, where, **extra)
+
+    def _row(self, values: list[float], where: str) -> tuple[list[float], str | None] | str:
+        label, count = values[0], len(self._set_of.classes)
+        if label != int(label) or not 0 <= label < count:
             raise UserError(
-                f"{path}, line {number}: class {label:g}, but there are {len(set_of.classes)} names (0 to "
-                f"{len(set_of.classes) - 1}); correct the names, or the file"
+                f"{where}: class {label:g}, but there are {count} names (0 to {count - 1}); correct the names, "
+                "or the file"
             )
-        if min(shares) < -_TOLERANCE or max(shares) > 1 + _TOLERANCE:
-            set_of.count("line with a value outside [0, 1]: left out", f"{where}: {line[:40]}")
-            continue
-        if tuple(values) in seen:
-            set_of.count("line that is there twice: taken once", where)
-            continue
-        seen.add(tuple(values))
-        if len(shares) == 4:
-            cx, cy, w, h = shares
-            box = ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height)
-            set_of.add_object(image_id, int(label), box, where)
-            continue
-        xs, ys = [v * width for v in shares[::2]], [v * height for v in shares[1::2]]
-        polygon = [round(v, 2) for point in zip(xs, ys) for v in point]
-        box = (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys))
-        set_of.add_object(image_id, int(label), box, where, segmentation=[polygon])
+        return read_row(values, self._task, self._key_points)
+
+    def check(self) -> None:
+        """Raises a UserError where most rows could not be read."""
+        if self._unread > self._read:
+            raise UserError(
+                f"{self._unread} of {self._read + self._unread} lines of the label files cannot be read{self.advice}\n"
+                f"{self._set_of.summary()}"
+            )
 
 
-def _numbers(line: str) -> list[float] | None:
-    try:
-        values = [float(part) for part in line.split()]
-    except ValueError:
+def _in_pixels(shares: list[float], width: int, height: int) -> tuple[tuple[float, ...], dict]:
+    """x, y, w, h of a box or around a polygon, and the polygon."""
+    if len(shares) == 4:
+        cx, cy, w, h = shares
+        return ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height), {}
+    xs, ys = [v * width for v in shares[::2]], [v * height for v in shares[1::2]]
+    polygon = [round(v, 2) for point in zip(xs, ys) for v in point]
+    return (min(xs), min(ys), max(xs) - min(xs), max(ys) - min(ys)), dict(segmentation=[polygon])
+
+
+def _reason(path: Path, labelled: set[Path], folders: Iterable[Path]) -> str | None:
+    """Why a file of the set is in no use."""
+    if suffix_of(path) in IMAGE_SUFFIXES:
+        return "image in none of the splits: left out"
+    if path in labelled:
+        return "label file of an image that is left out: left out"
+    if suffix_of(path) != ".txt" or is_companion(path):
         return None
-    return values if all(map(math.isfinite, values)) else None
-
-
-def _read_yaml(path: Path) -> tuple[list[str], dict[str, list[tuple[Path, str]]], list[Path]]:
-    """Class names, (image, name in the new set) of each split, and the folders that were searched."""
-    import yaml
-
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot be read: {error}") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{path}: broken yaml: {' '.join(str(error).split())}") from None
-    if not isinstance(data, dict) or "names" not in data:
-        raise UserError(f"{path}: not a YOLO data file: it lacks 'names'")
-    names = data["names"]
-    if isinstance(names, Mapping):
-        if set(names) != set(range(len(names))):
-            raise UserError(f"{path}: names must be numbered 0 to {len(names) - 1}, they are {list(names)}")
-        names = [names[k] for k in range(len(names))]
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: 'names' must be a list of texts, it is {names!r}")
-    if len(set(names)) < len(names):
-        raise UserError(f"{path}: 'names' has the same name twice: {', '.join(names)}")
-    root = path.parent / str(data.get("path") or "")
-    splits = {split: data[split] for split in SPLITS if data.get(split)}
-    if not splits:
-        raise UserError(f"{path}: names no images: it lacks 'train', 'val' and 'test'")
-    files: dict[str, list[tuple[Path, str]]] = {}
-    folders: list[Path] = []
-    for split, entries in splits.items():
-        files[split] = []
-        for entry in entries if isinstance(entries, list) else [entries]:
-            place = _place_of(root, str(entry), path)
-            folders += [place] * place.is_dir()
-            files[split] += [(image, f"{split}/{name}") for image, name in _split_images(place)]
-    return names, files, folders
-
-
-def _place_of(root: Path, entry: str, yaml_path: Path) -> Path:
-    """The folder or list that a split names. Roboflow's files say ``../train/images`` for what lies beside the yaml."""
-    place = root / entry
-    if not place.exists() and entry.startswith("../"):
-        place = root / entry.removeprefix("../")
-    if not place.exists():
-        raise UserError(f"{yaml_path}: no folder or list {place}; correct 'path' or the split's entry")
-    return place
-
-
-def _split_images(place: Path) -> list[tuple[Path, str]]:
-    """Images of a folder or of a list of files, with names that are unique in a folder."""
-    if place.is_dir():
-        return [(image, image.relative_to(place).as_posix()) for image in _images_in(place)]
-    try:
-        lines = place.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{place}: cannot read this list of images: {error}") from None
-    listed = [place.parent / line.strip() for line in lines if line.strip()]
-    return [(image, image.name) for image in listed]
-
-
-def _images_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
-
-
-def _label_path(image: Path) -> Path:
-    parts = list(image.parts)
-    if "images" in parts:
-        parts[len(parts) - 1 - parts[::-1].index("images")] = "labels"
-    return Path(*parts).with_suffix(".txt")
-
-
-def _read_names(path: str | Path) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: cannot read the class names: {error}") from None
-    names = [line.strip() for line in lines if line.strip()]
-    if not names or len(set(names)) < len(names):
-        raise UserError(f"{path}: wants different class names, one a line")
-    return names
+    if "labels" in map(fold, path.parts) or any(path.is_relative_to(folder) for folder in folders):
+        return "label file without an image in a split: left out"
+    return "text file that is neither a label file nor the list of a split: not read"

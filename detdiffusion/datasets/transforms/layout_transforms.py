@@ -12,7 +12,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
-from detdiffusion.datasets.image_files import cut_off, refusal
+from detdiffusion.datasets.image_reading import read_rgb
 from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import FLIPS, Layout
@@ -44,22 +44,13 @@ class LoadLayoutImage:
         return dict(results, img=image)
 
     def _load(self, path: str, layout: Layout) -> np.ndarray:
-        # boxes refer to the stored pixels, so an EXIF orientation must not turn the image
-        image = cv2.imread(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-        if image is None or cut_off(path):
-            raise refusal(path, layout.image_id)
-        if layout.height and image.shape[:2] != (layout.height, layout.width):
-            raise UserError(
-                f"image {path} has {image.shape[1]} x {image.shape[0]} pixels, its annotation file says "
-                f"{layout.width} x {layout.height}: the boxes would be misplaced; correct the annotation file"
-            )
+        stated = dict(id=layout.image_id, width=layout.width, height=layout.height)
+        image = np.asarray(read_rgb(path, stated))
         height, width = self.size
-        if image.shape[:2] != self.size:
-            shrink = image.shape[0] * image.shape[1] > height * width
-            image = cv2.resize(
-                image, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
-            )
-        return np.ascontiguousarray(image[:, :, ::-1])
+        if image.shape[:2] == self.size:
+            return image.copy()  # Pillow's own memory is not to be written to
+        shrink = image.shape[0] * image.shape[1] > height * width
+        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
 
 
 @TRANSFORMS.register_module()
@@ -76,11 +67,11 @@ class LoadLayoutMasks:
     def __call__(self, results: dict) -> dict:
         layout, (height, width) = results["layout"], results["img"].shape[:2]
         masks = np.zeros((len(layout), height, width), np.uint8)
-        for mask, segmentation, box in zip(masks, results["segmentations"], layout.boxes.numpy()):
+        ids = layout.ids or [None] * len(layout)
+        for mask, segmentation, box, key in zip(masks, results["segmentations"], layout.boxes.numpy(), ids):
             if segmentation:
-                source = decode_segmentation(
-                    segmentation, layout.height, layout.width, f"image {layout.image_id}"
-                )
+                where = f"image {layout.image_id}, annotation {key}"
+                source = decode_segmentation(segmentation, layout.height, layout.width, where)
                 mask[:] = cv2.resize(source, (width, height), interpolation=cv2.INTER_NEAREST)
                 continue
             if not self._told:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.registry import TRANSFORMS
@@ -16,8 +16,8 @@ class LoadPerceptionAttributes:
     Args:
         attributes_file: written by ``tools/extract_attributes.py``.
         missing: 'error', or the attribute for annotations that the file lacks.
-        check_files: compare the data set's annotation files with those the attributes were made from; turn it
-            off for a part of a set, whose annotation ids are the set's.
+        check_files: of a file that records no objects (older ones), compare the annotation files that it was made from
+            with the data set's; turn it off for a part of a set, whose annotation ids are the set's.
 
     Raises:
         UserError: no or a broken file (at building); annotations without an attribute, with their number.
@@ -35,15 +35,28 @@ class LoadPerceptionAttributes:
                 f"{', '.join(self._file.words)}"
             )
 
-    def check(self, ids: Iterable[int], where: str, ann_files: Sequence[str] = ()) -> None:
+    def check(
+        self,
+        ids: Sequence[int],
+        where: str,
+        ann_files: Sequence[str] = (),
+        digests: Sequence[int] | None = None,
+    ) -> None:
         """A whole data set at once.
 
+        Args:
+            ids: annotation ids.
+            where: what they belong to, for messages.
+            ann_files: the COCO jsons that they are from.
+            digests: of the objects, see :meth:`~detdiffusion.perception.attributes_file.AttributesFile.misfit`.
+
         Raises:
-            UserError: annotation ids without an attribute, with their number; or other annotation files than
-                those the attributes were made from.
+            UserError: annotation ids without an attribute, with their number; or other objects than those that the
+                attributes were made for.
         """
-        if self.check_files and ann_files:
-            self._file.check_files(ann_files)
+        ids = list(map(int, ids))
+        if ann_files and (self.check_files or self._file.digests):
+            self._file.check_objects(ids, ann_files, digests)
         if self.missing == "error":
             self._file.check(ids, where)
 

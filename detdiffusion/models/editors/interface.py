@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 
 from detdiffusion.structures import Layout
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 
 
 class LayoutEditor(Protocol):
@@ -83,6 +83,31 @@ def check_generators(
     return list(generators)
 
 
+def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int | None, **options) -> dict:
+    """What the editor's ``infer`` gives, where every image is one: the way that all drawing goes.
+
+    Args:
+        editor: the model.
+        layouts: one or more to draw.
+        *sides: height and width in pixels.
+        **options: of ``infer``.
+
+    Raises:
+        UserError: images with NaN or infinite pixels, with the layouts' image ids.
+    """
+    layouts = [layouts] if isinstance(layouts, Layout) else layouts
+    drawn = editor.infer(layouts, *sides, **options)
+    sound = drawn["samples"].isfinite().flatten(1).all(dim=1).tolist()
+    spoilt = [layout.image_id for layout, whole in zip(layouts, sound) if not whole]
+    if spoilt:
+        raise UserError(
+            f"{len(spoilt)} of {len(sound)} images came out with NaN or infinite pixels (layouts of image id "
+            f"{some(spoilt)}): the numbers overflow on the way. Set model.dtype='fp32' (--cfg-options "
+            "model.dtype=fp32), or take weights of a training that did not diverge"
+        )
+    return drawn
+
+
 def predict_batch(editor: LayoutEditor, height: int, width: int, data_samples: Sequence) -> Sequence:
     """Draws a validation batch: ``pred_img`` (3, H, W) in [0, 1] and ``prompted`` into every sample.
 
@@ -92,12 +117,15 @@ def predict_batch(editor: LayoutEditor, height: int, width: int, data_samples: S
         editor: the model.
         height, width: of the images.
         data_samples: each with a ``layout``.
+
+    Raises:
+        UserError: see :func:`draw`.
     """
     layouts = [sample.layout for sample in data_samples]
     generators = None
     if all(layout.image_id is not None for layout in layouts):
         generators = [torch.Generator().manual_seed(layout.image_id) for layout in layouts]
-    drawn = editor.infer(layouts, height, width, generators=generators, **editor.test_cfg)
+    drawn = draw(editor, layouts, height, width, generators=generators, **editor.test_cfg)
     for sample, image, kept in zip(data_samples, drawn["samples"], drawn["kept"]):
         sample.set_data(dict(pred_img=image, prompted=kept))
     return data_samples

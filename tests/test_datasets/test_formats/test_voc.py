@@ -179,8 +179,11 @@ def test_images_without_an_annotation_file_and_two_files_for_one_image(voc):
     twice = {"a": GOOD, "b": GOOD}  # both say a.png
     found = read_voc(voc(twice, images=["a.png", "b.png", "lonely.jpg"]), progress=False)
     assert [image["file_name"] for image in found.images] == ["a.png"]
-    assert "image of another annotation file already: this one is left out (b.xml: a.png)" in found.summary()
-    assert "image without an annotation file: left out (lonely.jpg)" in found.summary()
+    assert (
+        "annotation file whose image has another already: left out (Annotations/b.xml: JPEGImages/a.png)"
+        in found.summary()
+    )
+    assert "image without an annotation file: left out (JPEGImages/lonely.jpg)" in found.summary()
 
 
 def test_an_image_is_read_as_what_it_is_whatever_its_suffix(voc):
@@ -221,6 +224,56 @@ def test_copies_and_reruns(voc, tmp_path):
         found.write(tmp_path / "linked")
     assert (tmp_path / "linked/images/a.png").is_symlink()
     assert json.loads((tmp_path / "out/annotations/all.json").read_text())["categories"][1]["name"] == "dog"
+
+
+def test_a_class_that_no_object_has_is_an_error_with_near_matches(voc):
+    root = voc({"a": GOOD})
+    for asked, part in (
+        (["cat", "dgo"], r"'dgo' \(near matches: dog\)"),
+        (["CAT"], r"'CAT' \(near matches: cat\)"),
+        (["zebra"], r"'zebra' \(names that are there: cat, dog\)"),
+        (["cat", "cat"], "a name twice"),
+    ):
+        with pytest.raises(UserError, match=f"--classes: .*{part}"):
+            read_voc(root, classes=asked, progress=False)
+
+
+def test_class_names_that_differ_by_case_are_said_and_spaces_are_one(voc):
+    objects = [("Cat", 0, (1, 1, 5, 5)), ("cat", 0, (2, 2, 6, 6)), (" red \n cat ", 0, (3, 3, 8, 8))]
+    found = read_voc(voc({"a": xml("a", objects)}), progress=False)
+    assert found.classes == ["Cat", "cat", "red cat"]
+    assert found.report == {"class whose names differ only by case: kept apart": 1}
+    assert "Cat 1, cat 1" in found.summary()
+
+
+def test_what_an_object_has_beside_its_box_is_counted(voc):
+    box = "<bndbox><xmin>2</xmin><ymin>3</ymin><xmax>12</xmax><ymax>9</ymax></bndbox>"
+    part = f"<part><name>head</name>{box.replace('>2<', '>4<')}</part>"
+    bodies = {
+        "two parts": f"{part}{part}{box}",
+        "polygon": f"{box}<polygon><x1>2</x1><y1>3</y1><x2>12</x2><y2>9</y2></polygon>",
+        "no box": "<polygon><x1>2</x1><y1>3</y1><x2>12</x2><y2>9</y2></polygon>",
+        "part alone": part,
+        "two boxes": box * 2,
+    }
+    objects = "".join(f"<object><name>cat</name>{body}</object>" for body in bodies.values())
+    found = read_voc(voc({"a": f"<annotation>{objects}</annotation>"}), progress=False)
+    assert [a["bbox"] for a in found.annotations] == [[2, 3, 10, 6]] * 2
+    assert found.report == {
+        "part of an object: not converted": 2,
+        "polygon or rotated box of an object: not converted, its upright box is taken": 1,
+        "object without a box of four numbers: left out": 2,
+        "object with several boxes: left out": 1,
+    }
+
+
+def test_no_object_at_all_is_an_error_that_says_where_it_looked(voc, tmp_path):
+    found = read_voc(voc({"a": "<annotation><filename>a.png</filename></annotation>"}), progress=False)
+    with pytest.raises(
+        UserError, match=r"no object in 1 images; <object> with <bndbox> .* 1 XML files below .*Annotations"
+    ):
+        found.write(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_errors_of_the_tool(voc, repo_root, tmp_path, monkeypatch, capsys):

@@ -86,7 +86,10 @@ def test_boxes_polygons_splits_and_background_images(yolo, tmp_path):
     assert found.annotations[1]["segmentation"] == [[0, 0, 10, 0, 10, 5]]
     assert [a["category_id"] for a in found.annotations[:2]] == [2, 1]
     assert {split: len(ids) for split, ids in found.splits.items()} == {"train": 3, "val": 2}
-    assert list(found.report.values()) == [2]  # c.png and d.png have no label file
+    assert found.report == {
+        "image in two splits": 1,
+        "image without a label file: taken as an image without objects": 2,  # c.png and d.png
+    }
     written = found.write(tmp_path / "coco")
     coco = COCO(str(written["val"]))
     assert [i["file_name"] for i in coco.dataset["images"]] == ["val/d.png", "val/a.png"]
@@ -121,15 +124,24 @@ def test_a_class_number_without_a_name_is_an_error(label, yolo):
 
 
 def test_bad_images_and_label_files_are_counted(yolo):
-    data = yolo({"a.png": "", "b.png": "", "c.png": ""})
+    data = yolo({"a.png": "", "b.png": "", "c.png": "", "e.png": ""})
     folder = data.parent / "images/train"
     (folder / "a.png").write_bytes((folder / "a.png").read_bytes()[:100])
     (folder / "b.png").write_text("not an image")
     (data.parent / "labels/train/c.txt").write_bytes(b"\xff\xfe\x00")
     (folder / "d.heic").write_text("a kind of image that is not read")
     found = read_yolo(data, progress=False)
-    assert len(found.images) == 1 and sorted(found.report.values()) == [1, 1, 2]
-    assert "d.heic" in found.summary()
+    assert [image["file_name"] for image in found.images] == ["train/e.png"]
+    assert found.report == {
+        "image that cannot be read: left out": 2,
+        "label file of an image that is left out: left out": 2,
+        "label file that is no text: left out, its image too": 2,
+        "file of another kind: left out": 1,
+        "split without any object": 1,
+    }
+    assert (
+        "d.heic" in found.summary() and "10 files seen = 1 images + 1 label files + 1 comp" in found.summary()
+    )
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from mmengine.model import BaseModel
 from torch import Tensor, nn
 
 from detdiffusion.structures import Layout
+from detdiffusion.utils.checkpoint import check_finite
 from detdiffusion.utils.errors import UserError
 
 from ..detdiffusion.components import build_sampling_scheduler
@@ -49,6 +50,9 @@ class PipelineEditor(BaseModel):
         dtype: ``fp32``, ``bf16`` or ``fp16``: of the whole pipeline.
         test_cfg: arguments of :meth:`infer` for validation.
         data_preprocessor: default stacks uint8 images.
+
+    Raises:
+        UserError: another dtype, an unknown scheduler, or weights that are not finite in ``dtype``.
     """
 
     def __init__(
@@ -71,6 +75,10 @@ class PipelineEditor(BaseModel):
         for name, part in pipeline.components.items():
             if isinstance(part, nn.Module):  # the same objects: moving the editor moves the pipeline
                 setattr(self, name, part.to(_DTYPES[dtype]).requires_grad_(False).eval())
+                where = f"{name} of {getattr(part.config, '_name_or_path', '') or 'the pipeline'} as {dtype}"
+                check_finite(
+                    part.state_dict(), where, "Take other weights, or dtype='fp32' if they overflow."
+                )
 
     @staticmethod
     def writes_attributes(cfg: Mapping) -> bool:

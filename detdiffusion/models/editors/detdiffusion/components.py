@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from detdiffusion.utils.checkpoint import check_finite
 from detdiffusion.utils.compat import fit_clip_names, fit_tokenizer_arguments
 from detdiffusion.utils.errors import UserError, some
 
@@ -50,7 +51,7 @@ def build_component(spec, role: str):
         role: the editor's argument name, for messages.
 
     Raises:
-        UserError: unknown type, or nothing to load at ``from_pretrained``.
+        UserError: unknown type, nothing to load at ``from_pretrained``, or weights that are not finite.
     """
     if not isinstance(spec, dict):
         return spec
@@ -74,8 +75,22 @@ def build_component(spec, role: str):
             return cls.from_config(spec)
         return cls(**fit_tokenizer_arguments(cls, spec))
     source = resolve_source(source)
+    part = _load_part(cls, kind, role, source, spec)
+    if isinstance(part, nn.Module):
+        where = source if is_single_file(source) else Path(source) / spec.get("subfolder", "")
+        hint = (
+            "Take other weights: these come from a training that diverged, or a damaged or overflowed copy."
+        )
+        check_finite(part.state_dict(), f"{role}: {where}", hint)
+    return part
+
+
+def _load_part(cls, kind: str, role: str, source: str, spec: dict):
+    """What :func:`build_component` loads from a folder, a hub id or a single file."""
+    import transformers
+
     if is_single_file(source):
-        spec.pop("subfolder", None)
+        spec = {k: v for k, v in spec.items() if k != "subfolder"}
         if role != "tokenizer":
             return load_single_file(cls, role, source, **spec)
         source = tokenizer_source(source)

@@ -1,0 +1,73 @@
+"""Which image a Pascal VOC annotation file belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from pathlib import Path, PurePosixPath
+from xml.etree.ElementTree import Element
+
+from .input_files import IMAGE_SUFFIXES, InputFiles, fold, stem_of
+from .text_files import tails
+from .voc_xml import text_of
+
+BY_END = "path in an XML that is not here: found by its end"
+OWN_NAME = "no image of the name in the XML: the XML's own name is used"
+
+
+class VocImages:
+    """The images of a set.
+
+    Args:
+        files: of the set.
+        folder: of the images.
+        images: all below it.
+        names: annotation files below their folder, without suffix.
+    """
+
+    def __init__(self, files: InputFiles, folder: Path, images: Iterable[Path], names: Collection[str]):
+        self._files, self._folder, self._names = files, folder, names
+        self._by_stem: dict[str, list[Path]] = {}
+        for path in images:
+            self._by_stem.setdefault(fold(stem_of(path.name)), []).append(path)
+
+    def of(self, name: str, tree: Element) -> tuple[list[Path], str | None]:
+        """The images that an annotation file may belong to: none, one, or several that nothing tells apart.
+
+        Looked for are the name in the XML, then the XML's own name: in the sub-folder that the XML lies in, in that
+        which it names, and in the folder itself; for an XML without sub-folder at last in all sub-folders.
+
+        Args:
+            name: of the annotation file, one of ``names``.
+            tree: its root.
+
+        Returns:
+            (images, BY_END, OWN_NAME or None).
+        """
+        own, named = PurePosixPath(name), text_of(tree, "filename").replace("\\", "/")
+        places = [self._folder / own.parent, self._folder]
+        places[1:1] = [self._folder / tail for tail in tails(text_of(tree, "folder"))][-1:]
+        for tail in tails(named, self._folder.name):
+            for place in places:
+                file = self._files.find(place / tail)
+                found = (
+                    [file] if file and file.is_file() else self._files.with_stem(place / tail, IMAGE_SUFFIXES)
+                )
+                if len(found := self._free(found, name, place)) == 1:
+                    return found, BY_END if tail != named else None
+        for place in places:
+            found = self._files.with_stem(place / own.name, IMAGE_SUFFIXES)
+            if found := self._free(found, name, place):
+                return found, OWN_NAME if named else None
+        return (self._anywhere(own.name, named) if own.parent == PurePosixPath() else []), None
+
+    def _free(self, found: list[Path], name: str, place: Path) -> list[Path]:
+        """Without those that lie where another annotation file has its own image."""
+        if place == self._folder / PurePosixPath(name).parent:
+            return found
+        return [p for p in found if stem_of(p.relative_to(self._folder).as_posix()) not in self._names]
+
+    def _anywhere(self, name: str, named: str) -> list[Path]:
+        bare = named.rpartition("/")[2]
+        same = [p for p in self._by_stem.get(fold(stem_of(bare)), []) if fold(p.name) == fold(bare)]
+        found = same or self._by_stem.get(fold(name), [])
+        return self._free(found, name, self._folder / "*")

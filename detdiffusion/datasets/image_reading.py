@@ -1,0 +1,302 @@
+"""An image file as 8-bit RGB: the one reader of layouts, detectors, evaluation and pictures.
+
+Pillow decodes, once; it finds files of every format that end too early. Grey, palette, CMYK and one-bit files are
+converted, transparent pixels are put on white, 16-bit values are cut to the upper eight of the bits that the file uses,
+and an EXIF orientation follows :mod:`~detdiffusion.utils.image_rules`. Each conversion has a name, so that readers can
+count it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.image_rules import image_rules
+
+from .deep_images import cut_to_8_bits, is_deep
+from .image_ends import seems_cut_off, tells_late
+from .jpeg_ends import mended_jpeg
+
+VERSION = 1
+"""Raise it when a file becomes other pixels: caches of what was made of them are then made anew."""
+_TURN, _FLIP = 0x0112, Image.Transpose
+_AS_SHOWN = {
+    2: _FLIP.FLIP_LEFT_RIGHT,
+    3: _FLIP.ROTATE_180,
+    4: _FLIP.FLIP_TOP_BOTTOM,
+    5: _FLIP.TRANSPOSE,
+    6: _FLIP.ROTATE_270,
+    7: _FLIP.TRANSVERSE,
+    8: _FLIP.ROTATE_90,
+}
+_AS_STORED = {**_AS_SHOWN, 6: _FLIP.ROTATE_90, 8: _FLIP.ROTATE_270}
+_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
+_MODES = {"L": "grayscale", "1": "grayscale", "CMYK": "CMYK", "P": "palette"}
+_JPEG = ("JPEG", "MPO")
+_CHOOSE = (
+    "say by --exif-orientation (in a config: exif_orientation): 'apply' if on the image as viewers show it, as most "
+    "labelling tools do, 'ignore' if on the stored pixels"
+)
+_HUGE = "read it by --huge-images (in a config: huge_images = True), or make it smaller"
+_MAX_PIXELS = 178_956_970  # Pillow's own limit
+_APPLIED = "images turned or mirrored as their EXIF orientation says"
+_IGNORED = "images whose EXIF orientation is ignored"
+
+
+class ImageError(UserError):
+    """An image file that cannot be used.
+
+    Attributes:
+        path: of the file.
+        where: path and image id.
+        reason: what is wrong with it, a clause of which the image is the subject.
+        remedy: what to do.
+    """
+
+    path, where, reason, remedy = "", "", "", ""
+
+    @classmethod
+    def of(
+        cls, path: str | Path, image: Mapping | None, reason: str, remedy: str, detail: str = ""
+    ) -> ImageError:
+        """The error about a file, of a COCO image dict where there is one. A worker process hands on the text alone."""
+        where = f"{path} (image id {image['id']})" if image else str(path)
+        error = cls(f"{where}: {reason}{f' ({detail})' if detail else ''}; {remedy}")
+        error.path, error.where, error.reason, error.remedy = str(path), where, reason, remedy
+        return error
+
+
+def read_image(
+    path: str | Path, image: Mapping | None = None, exif_orientation: str | None = None
+) -> tuple[Image.Image, list[str]]:
+    """An image file as 8-bit RGB, and what was done to it.
+
+    Args:
+        path: of a local file.
+        image: its COCO dict: ``id`` for messages; ``width`` and ``height``, if there, must be those of the pixels.
+        exif_orientation: a rule of its own in place of the run's.
+
+    Returns:
+        ``(image, names of conversions)``; the names are plural, to be counted.
+
+    Raises:
+        ImageError: no such file, no image, one that is cut off, of another size, turned by its EXIF tag without a rule
+            for that, too large, or of floating-point or 32-bit values.
+    """
+    with _clear_errors(path, image), open(path, "rb") as stream:
+        file, orientation = _opened(stream), 1
+        if file.format == "TIFF":  # Pillow turns these itself and forgets the tag
+            orientation = _orientation(file)
+        names = _conversions(file, path, image)
+        deep, turned = is_deep(file), file.format == "TIFF"
+        file = _decoded(file, stream, path, image)
+        if not turned:
+            orientation = _orientation(file)
+        rule = _rule(orientation, path, image, exif_orientation)
+        picture = file
+        if deep:
+            picture, bits, turned_here = cut_to_8_bits(file, stream)
+            turned = turned and turned_here
+            names.append(
+                "16-bit images cut to 8 bit" if bits == 16 else f"16-bit images of {bits} bits cut to 8 bit"
+            )
+    if orientation != 1:
+        names.append(_APPLIED if rule == "apply" else _IGNORED)
+        if turned != (rule == "apply"):
+            picture = picture.transpose((_AS_SHOWN if rule == "apply" else _AS_STORED)[orientation])
+    _check_size(picture.size, orientation, path, image)
+    try:
+        return _rgb(picture), names
+    except ValueError as error:
+        reason = "has colours that do not become RGB"
+        raise ImageError.of(path, image, reason, "save it as RGB", str(error)) from None
+
+
+def read_rgb(path: str | Path, image: Mapping | None = None) -> Image.Image:
+    """The image of :func:`read_image`."""
+    return read_image(path, image)[0]
+
+
+def read_bgr(
+    path: str | Path,
+    image: Mapping | None = None,
+    size: int | None = None,
+    exif_orientation: str | None = None,
+) -> np.ndarray:
+    """:func:`read_rgb` as OpenCV and mmdet have it.
+
+    Args:
+        path, image, exif_orientation: see :func:`read_image`.
+        size: side of the square that Pillow's bicubic ``resize`` stretches it to; None keeps the file's size.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+    """
+    import cv2
+
+    picture, _ = read_image(path, image, exif_orientation)
+    if size is not None:
+        picture = picture.resize((size, size), Image.Resampling.BICUBIC)
+    return cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR)
+
+
+def inspect_header(path: str | Path, image: Mapping | None = None) -> tuple[tuple[int, int], str, list[str]]:
+    """What :func:`read_image` would find, by the file's header where that tells.
+
+    A file that seems to end too early, or whose values decide on its conversion, is read.
+
+    Returns:
+        ``((width, height), Pillow's name of the format, names of conversions)``.
+
+    Raises:
+        ImageError: as :func:`read_image`.
+    """
+    with _clear_errors(path, image), open(path, "rb") as stream:
+        file = _opened(stream)
+        names, kind = _conversions(file, path, image), str(file.format)
+        if is_deep(file) or tells_late(file, stream) or seems_cut_off(file, stream):
+            picture, names = read_image(path, image)
+            return picture.size, kind, names
+        orientation, size = _orientation(file), file.size
+        rule = _rule(orientation, path, image)
+    if orientation >= 5 and (kind == "TIFF") != (rule == "apply"):  # Pillow gives a TIFF's size as shown
+        size = size[::-1]
+    if orientation != 1:
+        names.append(_APPLIED if rule == "apply" else _IGNORED)
+    _check_size(size, orientation, path, image)
+    return size, kind, names
+
+
+def image_size(path: str | Path, decode: bool = True) -> tuple[int, int]:
+    """Width and height in pixels, as every reader of the library will see the image.
+
+    Args:
+        path: of a local file.
+        decode: read all of it; else its header.
+
+    Raises:
+        ImageError: as :func:`read_image`.
+    """
+    return read_rgb(path).size if decode else inspect_header(path)[0]
+
+
+def reading_identity() -> dict[str, Any]:
+    """What decides an image's pixels beside its file, for the keys of caches."""
+    return dict(version=VERSION, exif_orientation=image_rules().exif_orientation)
+
+
+@contextlib.contextmanager
+def _clear_errors(path: str | Path, image: Mapping | None) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except FileNotFoundError:
+        remedy = "correct the image folder or fetch the image again"
+        raise ImageError.of(path, image, "is missing", remedy, "no such file") from None
+    except Image.DecompressionBombError as error:
+        raise ImageError.of(path, image, "is too large", _HUGE, str(error)) from None
+    except Exception as error:  # of a damaged file Pillow's plugins raise anything
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if "truncated" in detail.lower():
+            reason = "is cut off, a part of the image is missing"
+            remedy = "fetch it again or remove it from the annotation file"
+            raise ImageError.of(path, image, reason, remedy) from None
+        detail = "unknown format" if isinstance(error, UnidentifiedImageError) else detail
+        remedy = "repair it or remove it from the annotation file"
+        raise ImageError.of(path, image, "cannot be read as an image", remedy, detail) from None
+
+
+def _opened(stream: BinaryIO) -> Image.Image:
+    huge = image_rules().huge_images
+    if huge:
+        Image.MAX_IMAGE_PIXELS = None
+    file = Image.open(stream)
+    if not huge and file.width * file.height > _MAX_PIXELS:  # where somebody lifted Pillow's limit
+        raise Image.DecompressionBombError(f"{file.width * file.height} pixels, {_MAX_PIXELS} are read")
+    return file
+
+
+def _decoded(file: Image.Image, stream: BinaryIO, path: str | Path, image: Mapping | None) -> Image.Image:
+    """The file with its pixels; of a JPEG that lacks its end marker alone too."""
+    try:
+        file.load()
+        if file.format not in _JPEG or not (data := mended_jpeg(stream, path)):
+            return file
+    except OSError:
+        if file.format not in _JPEG or not (data := mended_jpeg(stream, path)):
+            raise
+    file = Image.open(data)
+    file.load()
+    return file
+
+
+def _orientation(file: Image.Image) -> int:
+    try:
+        # PNG's own getexif would decode the file
+        value = (file.tag_v2 if file.format == "TIFF" else Image.Image.getexif(file)).get(_TURN)
+    except Exception:  # damaged EXIF data says nothing
+        return 1
+    return value if value in _AS_SHOWN else 1
+
+
+def _rule(orientation: int, path: str | Path, image: Mapping | None, own: str | None = None) -> str | None:
+    """'apply' or 'ignore'; of an image that is not turned None."""
+    if orientation == 1:
+        return None
+    rule = own or image_rules().exif_orientation
+    if rule is not None:
+        return rule
+    reason = "is turned or mirrored by its EXIF orientation, and nothing tells which way its boxes were drawn"
+    raise ImageError.of(path, image, reason, _CHOOSE, f"orientation {orientation}")
+
+
+def _check_size(size: tuple[int, int], orientation: int, path: str | Path, image: Mapping | None) -> None:
+    stated = image and (image.get("width"), image.get("height"))
+    if not stated or not all(stated) or stated == size:
+        return
+    detail = (
+        f"the file has {size[0]} x {size[1]} pixels, but the annotation file says {stated[0]} x {stated[1]}"
+    )
+    if orientation >= 5 and stated == size[::-1]:
+        detail += ": with the other --exif-orientation they agree"
+    raise ImageError.of(
+        path, image, "has another size than the annotation file says", "correct one of them", detail
+    )
+
+
+def _is_transparent(file: Image.Image) -> bool:
+    return file.mode in _WITH_ALPHA or "transparency" in file.info
+
+
+def _conversions(file: Image.Image, path: str | Path, image: Mapping | None) -> list[str]:
+    """How an opened file becomes RGB, in words, without what its pixels decide."""
+    if file.mode == "F":
+        reason, remedy = "holds floating-point values, whose range nobody knows", "save it as 8-bit RGB"
+        raise ImageError.of(path, image, reason, remedy)
+    if file.mode == "I" and file.format not in ("PNG", "PPM"):
+        raise ImageError.of(
+            path, image, "holds 32-bit values, whose range nobody knows", "save it as 8-bit RGB"
+        )
+    names = []
+    if getattr(file, "is_animated", False) and file.format not in _JPEG:  # cameras put previews behind a JPEG
+        names.append("images of several frames or pages, the first is taken")
+    if _is_transparent(file):
+        names.append("images with transparency put on white")
+    elif file.mode != "RGB" and not is_deep(file):
+        names.append(f"{_MODES.get(file.mode, file.mode)} images converted to RGB")
+    return names
+
+
+def _rgb(picture: Image.Image) -> Image.Image:
+    if _is_transparent(picture):
+        picture = picture.convert("RGBA")
+        white = Image.new("RGBA", picture.size, "white")
+        picture = Image.alpha_composite(white, picture)
+    return picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -1,0 +1,198 @@
+"""Checks of a file's segmentations, one after another, so that they need not stay in memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from detdiffusion.utils.findings import Finding
+
+from .coco_tables import MAX_SIDE
+from .finding_log import FindingLog
+from .rle import compressed_totals
+
+FEW_POINTS = "polygon part of fewer than three points"
+LEFT_OUT = "the segmentation is left out"
+NO_PART = "segmentation without a part of three points or more"
+_BATCH = 64  # texts whose numbers fit into a processor's cache
+_NUMBERS = {int, float}
+
+
+class SegmentationCheck:
+    """Call it with each annotation in the file's order; then :meth:`log_findings`.
+
+    The parts of polygons that have fewer than three points are dropped. Everything else that is no segmentation is left
+    out for readers of boxes, and an error for those of masks. Run lengths are compared with their images at the end,
+    when those are known.
+
+    Attributes:
+        errors: what readers of masks refuse, after :meth:`log_findings`.
+    """
+
+    def __init__(self) -> None:
+        self.errors: list[Finding] = []
+        self._row = -1
+        self._faults: list[tuple[int, str, str, Any]] = []  # row, problem, remedy, value
+        self._parts: dict[str, list[int]] = {FEW_POINTS: [], NO_PART: []}  # rows
+        self._rle_rows: list[int] = []
+        self._rle_sizes: list[tuple[int, int]] = []
+        self._totals: list[np.ndarray] = []
+        self._texts: list[bytes] = []
+
+    def __call__(self, annotation: dict) -> Any:
+        """The segmentation without useless parts; None where nothing is left or there is none."""
+        self._row += 1
+        segmentation = annotation.get("segmentation")
+        if type(segmentation) is list:
+            return self._polygons(segmentation, annotation.get("bbox"))
+        if type(segmentation) is dict and segmentation:
+            self._run_lengths(segmentation)
+            return segmentation
+        if segmentation:
+            self._fault("a segmentation is neither polygons nor RLE", segmentation)
+        return None
+
+    def _fault(self, problem: str, value: Any, remedy: str = "correct or remove it") -> None:
+        self._faults.append((self._row, problem, remedy, value))
+
+    def _polygons(self, parts: list, box: Any) -> list | None:
+        problem, remedy = polygon_fault(parts)
+        if problem:
+            self._fault(problem, parts, remedy)
+            return None
+        kept = [part for part in parts if len(part) >= 6]
+        if len(kept) < len(parts):
+            self._parts[FEW_POINTS if kept else NO_PART].append(self._row)
+        if kept and _is_relative(kept, box):
+            self._fault(
+                "a polygon with values from 0 to 1 alone beside a box in pixels",
+                kept,
+                "multiply x by the image's width and y by its height",
+            )
+        return kept or None
+
+    def _run_lengths(self, rle: dict) -> None:
+        counts, size = rle.get("counts"), rle.get("size")
+        whole = (
+            type(size) is list and len(size) == 2 and all(type(s) is int and 0 < s <= MAX_SIDE for s in size)
+        )
+        if not whole:
+            self._fault(
+                "'size' of run lengths must be [height, width]", size if size is not None else "missing"
+            )
+            return
+        if type(counts) is list:
+            if not {int}.issuperset(map(type, counts)) or min(counts, default=0) < 0:
+                self._fault("run lengths must be whole numbers from 0", counts)
+                return
+            self._flush()
+            self._totals.append(np.array([min(sum(counts), 2**62)]))
+        elif type(counts) is str:
+            self._texts.append(counts.encode("utf-8", "replace"))
+        else:
+            self._fault(
+                "'counts' of run lengths must be a text or a list",
+                counts if counts is not None else "missing",
+            )
+            return
+        self._rle_rows.append(self._row)
+        self._rle_sizes.append((size[0], size[1]))
+        if len(self._texts) >= _BATCH:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._texts:
+            self._totals.append(compressed_totals(self._texts))
+            self._texts = []
+
+    def log_findings(self, ids: Sequence[int], sizes: np.ndarray, log: FindingLog) -> list[int]:
+        """Logs what was found.
+
+        Args:
+            ids: of the annotations.
+            sizes: (N, 2) width and height of their images.
+            log: gets the findings.
+
+        Returns:
+            Rows of the annotations whose segmentation is left out.
+        """
+        self._flush()
+        faults = sorted([*self._faults, *self._rle_faults(sizes)], key=lambda fault: fault[0])
+        errors = FindingLog(log.file)
+        for row, problem, remedy, value in faults:
+            errors.add(problem, [ids[row]], kind="annotation id", value=value, remedy=remedy)
+            log.add(
+                problem, [ids[row]], kind="annotation id", value=value, remedy=LEFT_OUT, severity="warning"
+            )
+        self.errors = errors.findings
+        for problem, remedy in ((FEW_POINTS, "the part is dropped"), (NO_PART, "the box serves as mask")):
+            rows = self._parts[problem]
+            if rows:
+                keys = [ids[row] for row in rows[:5]]
+                kind = "annotation id"
+                log.add(problem, keys, kind=kind, remedy=remedy, severity="warning", count=len(rows))
+        return [row for row, *_ in faults]
+
+    def _rle_faults(self, sizes: np.ndarray) -> Iterator[tuple[int, str, str, Any]]:
+        if not self._rle_rows:
+            return
+        rows, own = np.array(self._rle_rows), np.array(self._rle_sizes)
+        wanted, totals = sizes[rows][:, ::-1].astype(np.int64), np.concatenate(self._totals)
+        fits = (own == wanted).all(1)
+        for k in np.flatnonzero(~fits).tolist():
+            (height, width), (h, w) = own[k], wanted[k]
+            value = f"{height} x {width}, image {h} x {w} (height x width)"
+            yield int(rows[k]), "a mask has another size than its image", "correct one of them", value
+        for k in np.flatnonzero(fits & (totals != wanted.prod(1))).tolist():
+            total = f"{totals[k]} pixels" if totals[k] >= 0 else "broken text"
+            value = f"{total}, {wanted[k].prod()} wanted"
+            yield int(rows[k]), "run lengths do not fill their mask", "write the mask again", value
+
+
+def polygon_fault(parts: list) -> tuple[str, str]:
+    """Why a list is not one of polygons, and what to do; empty texts where it is one.
+
+    Parts of fewer than three points are none of its faults.
+    """
+    pairs = len(parts) >= 3
+    for part in parts:
+        if type(part) is not list:
+            if type(part) in _NUMBERS:
+                return "a polygon is a flat list of numbers", "put it into a list: [[x1, y1, x2, y2, ...]]"
+            return "a segmentation is neither polygons nor RLE", "correct or remove it"
+        count = len(part)
+        pairs = pairs and count == 2
+        try:
+            finite = math.isfinite(sum(part))
+        except (TypeError, OverflowError):
+            if any(type(value) in (list, dict) for value in part):
+                return "a polygon is made of pairs", "write the numbers in turn: [x1, y1, x2, y2, ...]"
+            return "a polygon with a value that is no number", "correct or remove it"
+        if not finite:
+            return "a polygon with a value that is not finite", "correct or remove it"
+        if count % 2 and count > 5:
+            return "a polygon of an odd number of values", "x and y in turn are wanted"
+    if pairs:
+        return "a polygon is made of pairs", "write the numbers in turn: [x1, y1, x2, y2, ...]"
+    return "", ""
+
+
+def usable_parts(segmentation: Any) -> Any:
+    """A segmentation of a checked file without what :class:`SegmentationCheck` leaves out."""
+    if not isinstance(segmentation, list):
+        return segmentation or None
+    fault, _ = polygon_fault(segmentation)
+    return None if fault else [part for part in segmentation if len(part) >= 6] or None
+
+
+def _is_relative(parts: list[list[float]], box: Any) -> bool:
+    if max(parts[0]) > 1.1 or type(box) is not list or len(box) != 4:
+        return False
+    try:
+        large = max(box[2], box[3]) > 4
+    except TypeError:
+        return False
+    return large and max(map(max, parts)) <= 1.1

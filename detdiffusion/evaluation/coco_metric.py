@@ -1,0 +1,68 @@
+"""mmdet's ``CocoMetric`` on a checked annotation file (imports mmdet)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from mmdet.evaluation.metrics import CocoMetric
+from mmengine.fileio import get_local_path
+from mmengine.logging import print_log
+
+from detdiffusion.datasets.coco_for_mmdet import check_classes, open_checked
+from detdiffusion.registry import METRICS
+from detdiffusion.utils.errors import UserError, some
+
+
+@METRICS.register_module()
+class CheckedCocoMetric(CocoMetric):
+    """As mmdet's, but it sees the objects that the data sets see.
+
+    ``tools/train.py`` and ``tools/test.py`` put it in the place of mmdet's.
+
+    Args:
+        ann_file: COCO json; None takes the ground truth from the data set.
+        sort_categories, backend_args: mmdet's.
+        **kwargs: mmdet's.
+
+    Raises:
+        UserError: see :func:`~detdiffusion.datasets.coco_for_mmdet.open_checked`; on computing, classes that the file
+            lacks or has in another order, or images that it lacks.
+    """
+
+    def __init__(
+        self,
+        ann_file: str | None = None,
+        sort_categories: bool = False,
+        backend_args: dict | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(None, backend_args=backend_args, **kwargs)
+        self.ann_file = ann_file
+        if ann_file is None:
+            return
+        with get_local_path(ann_file, backend_args=backend_args) as path:
+            self._coco_api = open_checked(path, Counter())
+        if sort_categories:
+            self._coco_api.dataset["categories"].sort(key=lambda category: category["id"])
+            self._coco_api.createIndex()
+
+    def compute_metrics(self, results: list) -> dict[str, float]:
+        """mmdet's figures."""
+        if self.ann_file is not None:
+            check_classes(self.ann_file, self._coco_api, self.dataset_meta["classes"])
+            self._check_images({truth["img_id"] for truth, _ in results})
+        return super().compute_metrics(results)
+
+    def _check_images(self, seen: set[int]) -> None:
+        known = set(self._coco_api.imgs)
+        if strangers := sorted(seen - known):
+            raise UserError(
+                f"{self.ann_file}: lacks {len(strangers)} of the {len(seen)} images of the data set (ids "
+                f"{some(strangers, 5)}); the evaluator's ann_file must be the data set's"
+            )
+        if absent := len(known - seen):
+            print_log(
+                f"{self.ann_file}: {absent} of its {len(known)} images were not tested; their objects count as missed",
+                logger="current",
+                level=30,
+            )
