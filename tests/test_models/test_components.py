@@ -97,6 +97,23 @@ def test_what_is_no_sampling_scheduler(kind, message):
         build_sampling_scheduler(dict(type=kind), like, "test_scheduler")
 
 
+def test_the_hub_is_asked_only_where_the_config_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = dict(
+        type="DetDiffusion", vae=dict(type="AutoencoderKL", from_pretrained="owner/name", subfolder="vae")
+    )
+    for look in (lambda: check_sources(model), lambda: build_component(model["vae"], "vae")):
+        with pytest.raises(UserError, match=r"vae: no folder 'owner/name/vae'.*hub://owner/name"):
+            look()
+    (tmp_path / "owner").mkdir()  # then it is a path gone wrong
+    with pytest.raises(UserError, match="no folder 'owner/name/vae'") as error:
+        check_sources(model)
+    assert "hub" not in str(error.value)
+    check_sources(
+        dict(vae=dict(from_pretrained="hub://owner/name"), tokenizer=dict(from_pretrained="a.safetensors"))
+    )
+
+
 PARTS = dict(unet="UNet2DConditionModel", vae="AutoencoderKL", text_encoder="CLIPTextModel")
 
 
@@ -115,20 +132,3 @@ def test_one_value_that_is_not_finite_is_found_in_every_part(role, bad, tmp_path
         UserError, match=rf"{role}: .*sd/{role}: 1 of {len(state)} tensors are not finite: .*{name}"
     ):
         build_component(spec, role)
-
-
-def test_the_hub_is_asked_only_where_the_config_says_so(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    model = dict(
-        type="DetDiffusion", vae=dict(type="AutoencoderKL", from_pretrained="owner/name", subfolder="vae")
-    )
-    for look in (lambda: check_sources(model), lambda: build_component(model["vae"], "vae")):
-        with pytest.raises(UserError, match=r"vae: no folder 'owner/name/vae'.*hub://owner/name"):
-            look()
-    (tmp_path / "owner").mkdir()  # then it is a path gone wrong
-    with pytest.raises(UserError, match="no folder 'owner/name/vae'") as error:
-        check_sources(model)
-    assert "hub" not in str(error.value)
-    check_sources(
-        dict(vae=dict(from_pretrained="hub://owner/name"), tokenizer=dict(from_pretrained="a.safetensors"))
-    )
