@@ -280,7 +280,7 @@ def test_folders_of_the_generator(detector, data):
     path.write_text(json.dumps(changed))
     with pytest.raises(
         UserError,
-        match="images 77 and 900 are both layout 139, sample_index 0|images 900 and 77 are both file 900.png",
+        match=r"images\[7\] \(id 77\): the file name is that of image id 900 too",
     ):
         evaluate(detector, root, {"hard": root / "set"})
     path.write_text(text)
