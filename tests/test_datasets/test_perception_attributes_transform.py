@@ -73,6 +73,14 @@ def test_missing_can_be_filled_in(path):
         ("[]", "not an attributes file"),
         ('{"attributes": {"1": "eazy"}}', "annotation id 1 has the attribute 'eazy'"),
         ('{"attributes": {"x": "easy"}}', "'x' is no annotation id"),
+        (
+            '{"attributes": {"1": "easy"}, "info": {"nameable": ["a", {}]}}',
+            "info.nameable must be a list of class names",
+        ),
+        (
+            '{"attributes": {"1": "easy"}, "info": {"nameable": "ball"}}',
+            "info.nameable must be .* it is ball",
+        ),
     ],
 )
 def test_bad_files(tmp_path, text, part):
