@@ -19,7 +19,7 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
-    from detdiffusion.datasets.formats.arguments import add_output_arguments
+    from detdiffusion.apis.conversion import add_output_arguments
 
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -56,7 +56,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
 
-    from detdiffusion.datasets.formats.arguments import write_and_report
+    from detdiffusion.apis.conversion import write_and_report
     from detdiffusion.datasets.formats.voc import read_voc
 
     converted = read_voc(

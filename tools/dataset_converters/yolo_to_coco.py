@@ -20,7 +20,7 @@ EXAMPLES = """examples:
 
 
 def parse_args() -> argparse.Namespace:
-    from detdiffusion.datasets.formats.arguments import add_output_arguments
+    from detdiffusion.apis.conversion import add_output_arguments
 
     parser = argparse.ArgumentParser(
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -47,7 +47,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
 
-    from detdiffusion.datasets.formats.arguments import write_and_report
+    from detdiffusion.apis.conversion import write_and_report
     from detdiffusion.datasets.formats.yolo import read_yolo
 
     converted = read_yolo(

@@ -58,7 +58,7 @@ class VocToCoco(Target):
 
     name, tool = "voc_to_coco", "dataset_converters/voc_to_coco.py"
     imports = (
-        "detdiffusion.datasets.formats.arguments",
+        "detdiffusion.apis.conversion",
         "detdiffusion.datasets.formats.voc",
         "PIL.Image",
         "tqdm",

@@ -17,7 +17,7 @@ class YoloToCoco(Target):
 
     name, tool = "yolo_to_coco", "dataset_converters/yolo_to_coco.py"
     imports = (
-        "detdiffusion.datasets.formats.arguments",
+        "detdiffusion.apis.conversion",
         "detdiffusion.datasets.formats.yolo",
         "PIL.Image",
         "tqdm",
