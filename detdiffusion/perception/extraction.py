@@ -16,7 +16,7 @@ from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
 
 from .attributes import IOU_THR, SCORE_THR, perception_attributes
-from .image_detector import load_detector
+from .detector_factory import load_detector
 from .levels import Levels
 from .predictions import Predictions, read_results
 from .summary import format_summary, plot_summary, summarise
