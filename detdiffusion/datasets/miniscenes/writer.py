@@ -97,7 +97,8 @@ def write_miniscenes(
         The split's folder.
 
     Raises:
-        UserError: count below 1, size outside 32..1024, a negative seed, an unknown look, or an image that cannot be written.
+        UserError: count below 1, size outside 32..1024, a negative seed, an unknown look, or an image
+            that cannot be written.
     """
     if count < 1 or not 32 <= size <= 1024:
         raise ValueError(

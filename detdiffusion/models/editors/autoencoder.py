@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -18,6 +19,23 @@ def edge_distance(a: Tensor, b: Tensor) -> Tensor:
     return sum(F.l1_loss(a.diff(dim=dim), b.diff(dim=dim)) for dim in (2, 3))
 
 
+def take_fitting(vae: torch.nn.Module, source: str) -> None:
+    """Copy the tensors that have the same name and shape in the ``AutoencoderKL`` at ``source``; the rest stays.
+
+    Raises:
+        UserError: no autoencoder there, or none of its tensors fits.
+    """
+    own = vae.state_dict()
+    other = build_component(dict(type="AutoencoderKL", from_pretrained=source), "warm_start").state_dict()
+    fitting = {name: value for name, value in other.items() if name in own and own[name].shape == value.shape}
+    if not fitting:
+        raise UserError(
+            f"warm_start: no tensor of {source} has the shape of this vae's; name one of its kind"
+        )
+    vae.load_state_dict(fitting, strict=False)
+    print_log(f"{len(fitting)} of {len(own)} tensors start as those of {source}", logger="current")
+
+
 @MODELS.register_module()
 class Autoencoder(BaseModel):
     """An ``AutoencoderKL`` with an L1 + MSE reconstruction loss, an optional edge loss and a small KL term.
@@ -26,12 +44,14 @@ class Autoencoder(BaseModel):
         vae: an ``AutoencoderKL`` or its config, see :func:`.detdiffusion.components.build_component`.
         kl_weight: weight of the KL divergence to a standard normal, a mean over latent elements.
         edge_weight: weight of the L1 distance of horizontal and vertical differences, which sharpens edges.
+        warm_start: local folder or ``zoo://NAME`` of an ``AutoencoderKL``, whose tensors of the same name and shape the
+            ``vae`` starts with.
         freeze_encoder: train the decoder alone; latents, and so every model on them, stay as they are.
         dtype: ``fp32`` or ``bf16``, the autocast of training.
         data_preprocessor: default turns uint8 images into [-1, 1].
 
     Raises:
-        UserError: another dtype, or a part that cannot be built.
+        UserError: another dtype, a part that cannot be built, or no tensor of ``warm_start`` that fits.
     """
 
     def __init__(
@@ -39,6 +59,7 @@ class Autoencoder(BaseModel):
         vae,
         kl_weight: float = 1e-4,
         edge_weight: float = 0.0,
+        warm_start: str | None = None,
         freeze_encoder: bool = False,
         dtype: str = "fp32",
         data_preprocessor: dict | None = None,
@@ -49,6 +70,8 @@ class Autoencoder(BaseModel):
             raise UserError(f"Autoencoder: dtype must be 'fp32' or 'bf16', got {dtype!r}")
         super().__init__(data_preprocessor=data_preprocessor)
         self.vae = build_component(vae, "vae")
+        if warm_start is not None:
+            take_fitting(self.vae, warm_start)
         self.kl_weight, self.edge_weight, self.dtype_name = kl_weight, edge_weight, dtype
         self.freeze_encoder = freeze_encoder
         if freeze_encoder:
