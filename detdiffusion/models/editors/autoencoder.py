@@ -23,7 +23,7 @@ def take_fitting(vae: torch.nn.Module, source: str) -> None:
     """Copy the tensors that have the same name and shape in the ``AutoencoderKL`` at ``source``; the rest stays.
 
     Raises:
-        UserError: no autoencoder there, or none of its tensors fits.
+        UserError: no autoencoder there, or fewer than half of the tensors fit.
     """
     own = vae.state_dict()
     other = build_component(dict(type="AutoencoderKL", from_pretrained=source), "warm_start").state_dict()
@@ -51,7 +51,7 @@ class Autoencoder(BaseModel):
         data_preprocessor: default turns uint8 images into [-1, 1].
 
     Raises:
-        UserError: another dtype, a part that cannot be built, or no tensor of ``warm_start`` that fits.
+        UserError: another dtype, a part that cannot be built, or a ``warm_start`` of another build.
     """
 
     def __init__(
