@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from mmengine.logging import print_log
 from mmengine.model import BaseModel
 from torch import Tensor
 
@@ -12,28 +11,12 @@ from detdiffusion.registry import MODELS
 from detdiffusion.utils.errors import UserError
 
 from .detdiffusion.components import build_component
+from .linear_start import begin_linear
 
 
 def edge_distance(a: Tensor, b: Tensor) -> Tensor:
     """Mean L1 distance of the differences between neighbouring pixels of two (B, C, H, W) images."""
     return sum(F.l1_loss(a.diff(dim=dim), b.diff(dim=dim)) for dim in (2, 3))
-
-
-def take_fitting(vae: torch.nn.Module, source: str) -> None:
-    """Copy the tensors that have the same name and shape in the ``AutoencoderKL`` at ``source``; the rest stays.
-
-    Raises:
-        UserError: no autoencoder there, or fewer than half of the tensors fit.
-    """
-    own = vae.state_dict()
-    other = build_component(dict(type="AutoencoderKL", from_pretrained=source), "warm_start").state_dict()
-    fitting = {name: value for name, value in other.items() if name in own and own[name].shape == value.shape}
-    if not fitting:
-        raise UserError(
-            f"warm_start: no tensor of {source} has the shape of this vae's; name one of its kind"
-        )
-    vae.load_state_dict(fitting, strict=False)
-    print_log(f"{len(fitting)} of {len(own)} tensors start as those of {source}", logger="current")
 
 
 @MODELS.register_module()
@@ -44,14 +27,13 @@ class Autoencoder(BaseModel):
         vae: an ``AutoencoderKL`` or its config, see :func:`.detdiffusion.components.build_component`.
         kl_weight: weight of the KL divergence to a standard normal, a mean over latent elements.
         edge_weight: weight of the L1 distance of horizontal and vertical differences, which sharpens edges.
-        warm_start: local folder or ``zoo://NAME`` of an ``AutoencoderKL``, whose tensors of the same name and shape the
-            ``vae`` starts with.
+        linear_start: begin as a linear autoencoder, see :func:`.linear_start.begin_linear`; for a fresh ``vae``.
         freeze_encoder: train the decoder alone; latents, and so every model on them, stay as they are.
         dtype: ``fp32`` or ``bf16``, the autocast of training.
         data_preprocessor: default turns uint8 images into [-1, 1].
 
     Raises:
-        UserError: another dtype, a part that cannot be built, or a ``warm_start`` of another build.
+        UserError: another dtype, or a part that cannot be built.
     """
 
     def __init__(
@@ -59,7 +41,7 @@ class Autoencoder(BaseModel):
         vae,
         kl_weight: float = 1e-4,
         edge_weight: float = 0.0,
-        warm_start: str | None = None,
+        linear_start: bool = False,
         freeze_encoder: bool = False,
         dtype: str = "fp32",
         data_preprocessor: dict | None = None,
@@ -70,8 +52,8 @@ class Autoencoder(BaseModel):
             raise UserError(f"Autoencoder: dtype must be 'fp32' or 'bf16', got {dtype!r}")
         super().__init__(data_preprocessor=data_preprocessor)
         self.vae = build_component(vae, "vae")
-        if warm_start is not None:
-            take_fitting(self.vae, warm_start)
+        if linear_start:
+            begin_linear(self.vae)
         self.kl_weight, self.edge_weight, self.dtype_name = kl_weight, edge_weight, dtype
         self.freeze_encoder = freeze_encoder
         if freeze_encoder:
