@@ -56,6 +56,22 @@ def test_a_frozen_encoder_keeps_the_latents():
     assert torch.equal(model.vae.encode(images()).latent_dist.mean, before)
 
 
+def test_a_linear_start_is_one_and_learns_faster():
+    plain, linear = build(), build(linear_start=True)
+    torch.manual_seed(2)
+    a, b = torch.rand(2, 1, 3, 16, 16) * 2 - 1
+
+    def bend(model):  # how far the middle of two reconstructions is from the reconstruction of the middle
+        with torch.no_grad():
+            first, second, middle = (model(x) for x in (a, b, (a + b) / 2))
+        return ((first + second) / 2 - middle).norm() / (first - second).norm()
+
+    assert bend(linear) < 0.1 < 0.4 < bend(plain)
+    with torch.no_grad():
+        assert linear.vae.encode(a).latent_dist.std.max() < 0.1
+    assert sum(train(linear, images())) > sum(train(plain, images()))
+
+
 def test_edge_distance_sees_edges_only():
     a = images()
     assert edge_distance(a, a + 0.3).item() == pytest.approx(0, abs=1e-6)
