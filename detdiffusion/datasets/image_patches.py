@@ -25,7 +25,7 @@ class ImagePatches(Dataset):
     """Square images from one or more folders, mirrored at random.
 
     A sample is ``inputs``, (3, size, size) uint8 RGB. Patch and mirroring are drawn from the seed that
-    :class:`~detdiffusion.datasets.samplers.SeededInfiniteSampler` gives each reading, else from Python's global state.
+    :class:`~detdiffusion.datasets.samplers.SeededInfiniteSampler` gives each reading, else at random.
     Images are kept in memory.
 
     Args:
@@ -61,7 +61,7 @@ class ImagePatches(Dataset):
 
     def __getitem__(self, index: int) -> dict:
         path, patch = self.samples[index]
-        draw = random.Random(getattr(index, "seed", None) or random.random())
+        draw = random.Random(getattr(index, "seed", None))
         image = self._load(path)
         if patch:
             image = _cut(image, patch, draw)
