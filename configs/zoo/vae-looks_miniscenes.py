@@ -20,7 +20,7 @@ model = dict(
         block_out_channels=[16, 32, 64],
         layers_per_block=1,
         latent_channels=8,
-        norm_num_groups=8,
+        norm_num_groups=1,
         sample_size=64,
     ),
     kl_weight=3e-4,

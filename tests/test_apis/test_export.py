@@ -119,7 +119,7 @@ def test_an_autoencoder_gets_a_scaling_factor_from_its_training_images(tmp_path)
     for k in range(12):  # dark ones first: the factor should come from all of them
         picture = rng.integers(0, 20 if k < 6 else 256, (16, 16, 3), np.uint8)
         cv2.imwrite(str(tmp_path / "images" / f"{k:02d}.png"), picture)
-    vae = dict(type="AutoencoderKL", block_out_channels=[8], norm_num_groups=4)
+    vae = dict(type="AutoencoderKL", block_out_channels=[8], norm_num_groups=1)
     head = "default_scope = 'detdiffusion'\n"
     source = dict(img_dir=str(tmp_path / "images"), repeat=50)
     data = dict(dataset=dict(type="ImagePatches", size=16, sources=[source]))

@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-_OFFSET = 4.0  # of the constant, in deviations of the signal
+from detdiffusion.utils.errors import UserError
+
+_OFFSET = 16.0  # of the constant, in deviations of the signal
 _SHIFT = 3.0  # where SiLU is nearly straight
 _LOGVAR = -6.0
 
@@ -14,11 +16,16 @@ _LOGVAR = -6.0
 def begin_linear(vae: nn.Module) -> None:
     """Set the weights of a fresh diffusers ``AutoencoderKL`` so that it begins as a linear autoencoder.
 
-    Residual branches begin at zero and what carries the signal past them as orthogonal maps, so the image runs
-    through shortcuts, strided convolutions and upsamplings alone. Two output norms lie in its way, which would take
-    its brightness and colour from it: a constant of alternating sign, larger than the signal, makes their statistics
-    nearly constant, and their bias moves the signal to where SiLU is nearly linear. Latents begin with little noise.
+    Residual branches begin at zero, so the image runs through shortcuts, strided convolutions and upsamplings alone,
+    and comes out coarse but in its colours. Two output norms lie in its way, which would take brightness and contrast
+    from it: a constant of alternating sign, larger than the signal, makes their statistics nearly constant, and their
+    bias moves the signal to where SiLU is nearly linear. Latents begin with little noise.
+
+    Raises:
+        UserError: the norms have more than one group, each of which would take away a mean.
     """
+    if vae.config.norm_num_groups != 1:
+        raise UserError(f"linear_start: norm_num_groups must be 1, got {vae.config.norm_num_groups}")
     for module in vae.modules():
         kind = type(module).__name__
         if kind == "ResnetBlock2D":
@@ -42,9 +49,19 @@ def begin_linear(vae: nn.Module) -> None:
 
 
 def _carry(conv: nn.Conv2d) -> None:
+    """Colours stay in the first three channels, averaged where the image shrinks; the others carry what has no mean."""
     nn.init.orthogonal_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
+    colours, others = conv.weight[:3], conv.weight[3:, :3]
+    others -= others.mean(dim=(2, 3), keepdim=True)
+    colours.zero_()
+    centre = conv.kernel_size[0] // 2
+    for channel in range(3):
+        if conv.stride[0] == 2:
+            colours[channel, channel, :2, :2] = 0.25
+        else:
+            colours[channel, channel, centre, centre] = 1
 
 
 def _open(norm: nn.GroupNorm, before: nn.Conv2d, after: nn.Conv2d) -> None:
@@ -54,4 +71,7 @@ def _open(norm: nn.GroupNorm, before: nn.Conv2d, after: nn.Conv2d) -> None:
     norm.weight.fill_(_OFFSET)
     norm.bias.copy_(_SHIFT - _OFFSET * signs)
     _carry(after)
+    after.weight[:3, :3, 1, 1] += 1 / (
+        norm.num_channels - 3
+    )  # the norm takes a mean of all channels from each colour
     after.bias.copy_(-nn.functional.silu(torch.tensor(_SHIFT)) * after.weight.sum(dim=(1, 2, 3)))
