@@ -68,10 +68,12 @@ def _open(norm: nn.GroupNorm, before: nn.Conv2d, after: nn.Conv2d) -> None:
     """Let the signal pass ``norm`` and SiLU: ``before`` adds the constant that ``norm`` and ``after`` take away."""
     signs = 1 - 2 * (torch.arange(norm.num_channels) % 2).float()
     before.bias.copy_(_OFFSET * signs)
-    norm.weight.fill_(_OFFSET)
-    norm.bias.copy_(_SHIFT - _OFFSET * signs)
+    shift = torch.tensor(_SHIFT)
+    slope = torch.sigmoid(shift) * (1 + shift * (1 - torch.sigmoid(shift)))  # of SiLU there
+    norm.weight.fill_(_OFFSET / slope)
+    norm.bias.copy_(_SHIFT - _OFFSET / slope * signs)
     _carry(after)
-    after.weight[:3, :3, 1, 1] += 1 / (
-        norm.num_channels - 3
-    )  # the norm takes a mean of all channels from each colour
-    after.bias.copy_(-nn.functional.silu(torch.tensor(_SHIFT)) * after.weight.sum(dim=(1, 2, 3)))
+    after.weight[3:] -= after.weight[3:].mean(dim=(2, 3), keepdim=True)
+    # the norm takes the mean of all channels from each colour
+    after.weight[:3, :3, 1, 1] += 1 / (norm.num_channels - 3)
+    after.bias.copy_(-nn.functional.silu(shift) * after.weight.sum(dim=(1, 2, 3)))
