@@ -9,7 +9,7 @@ from pathlib import Path
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
-ZOO_LAYOUT = Path(__file__).resolve().parents[1] / "zoo" / "miniscenes_layout"  # what the configs name
+ZOO_LAYOUT = "zoo://miniscenes_layout"  # what the configs name
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ class MiniScenesSteps:
         if attributes:
             fixed["attributes_file"] = attributes
         inputs = [*self.annotations("train"), *([attributes] if attributes else ())]
-        inputs += weights(self.layout or ZOO_LAYOUT)
+        inputs += weights(self.layout)
         options = {**fixed, **self.layout_options(), **(options or {})}
         return self.train(name, title, config, out, iters, options, inputs)
 
@@ -198,10 +198,15 @@ class MiniScenesSteps:
         return Step(name, title, texts(command), (detector.config,), inputs, (out / "fidelity.json",), (out,))
 
 
-def weights(folder: Path) -> tuple[Path, ...]:
-    """The weight files of a diffusers folder: VAE, UNet, text encoder."""
+def weights(folder: Path | None) -> tuple[Path, ...]:
+    """The weight files of a diffusers folder: VAE, UNet, text encoder; None is the zoo's layout checkpoint."""
+    vae = folder
+    if folder is None:
+        from detdiffusion.models.editors.detdiffusion.components import resolve_source
+
+        folder, vae = Path(resolve_source(ZOO_LAYOUT)), Path(resolve_source(ZOO_LAYOUT, "vae"))
     name = "diffusion_pytorch_model.safetensors"
-    return folder / "vae" / name, folder / "unet" / name, folder / "text_encoder" / "model.safetensors"
+    return vae / "vae" / name, folder / "unet" / name, folder / "text_encoder" / "model.safetensors"
 
 
 def require_layout(folder: Path | None) -> None:
@@ -210,7 +215,7 @@ def require_layout(folder: Path | None) -> None:
     Raises:
         UserError: a weight file is missing.
     """
-    absent = [str(path) for path in weights(folder or ZOO_LAYOUT) if not path.is_file()]
+    absent = [str(path) for path in weights(folder) if not path.is_file()]
     if absent:
         raise UserError(
             f"no layout checkpoint: {', '.join(absent)} missing. Name a folder written by "

@@ -7,7 +7,7 @@ from detdiffusion.models.editors.autoencoder import Autoencoder, edge_distance
 from detdiffusion.utils.errors import UserError
 
 
-def build(**options):
+def build(norm_num_groups=4, **options):
     torch.manual_seed(0)
     return Autoencoder(
         dict(
@@ -15,7 +15,7 @@ def build(**options):
             block_out_channels=[8, 16],
             down_block_types=["DownEncoderBlock2D"] * 2,
             up_block_types=["UpDecoderBlock2D"] * 2,
-            norm_num_groups=4,
+            norm_num_groups=norm_num_groups,
         ),
         **options,
     )
@@ -54,6 +54,28 @@ def test_a_frozen_encoder_keeps_the_latents():
     history = train(model, images())
     assert history[-1] > history[0]
     assert torch.equal(model.vae.encode(images()).latent_dist.mean, before)
+
+
+def test_a_linear_start_is_one_and_learns_faster():
+    plain, linear = build(norm_num_groups=1), build(norm_num_groups=1, linear_start=True)
+    torch.manual_seed(2)
+    a, b = torch.rand(2, 1, 3, 16, 16) * 2 - 1
+
+    def bend(model):  # how far the middle of two reconstructions is from the reconstruction of the middle
+        with torch.no_grad():
+            first, second, middle = (model(x) for x in (a, b, (a + b) / 2))
+        return ((first + second) / 2 - middle).norm() / (first - second).norm()
+
+    assert bend(linear) < 0.1 < 0.4 < bend(plain)
+    with torch.no_grad():
+        assert linear.vae.encode(a).latent_dist.std.max() < 0.1
+        torch.manual_seed(3)
+        blocks = (torch.rand(4, 3, 2, 2) * 2 - 1).repeat_interleave(32, 2).repeat_interleave(32, 3)
+        errors = [(model(blocks) - blocks).square().mean() for model in (linear, plain)]
+    assert errors[0] < 0.3 * errors[1]  # colours and brightness come through at once
+    with pytest.raises(UserError, match="linear_start: norm_num_groups must be 1, got 4"):
+        build(linear_start=True)
+    assert sum(train(linear, images())) > sum(train(plain, images()))
 
 
 def test_edge_distance_sees_edges_only():

@@ -1,5 +1,7 @@
 """Parts from folders that other versions of transformers have written."""
 
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -7,6 +9,7 @@ from tiny_editor import build_editor, layouts
 from tiny_folder import write_diffusers_folder
 from transformers import CLIPTokenizerFast
 
+from detdiffusion.models.editors.detdiffusion import components
 from detdiffusion.models.editors.detdiffusion.components import (
     build_component,
     build_sampling_scheduler,
@@ -132,3 +135,21 @@ def test_one_value_that_is_not_finite_is_found_in_every_part(role, bad, tmp_path
         UserError, match=rf"{role}: .*sd/{role}: 1 of {len(state)} tensors are not finite: .*{name}"
     ):
         build_component(spec, role)
+
+
+def test_models_of_the_zoo_without_a_vae_share_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(components, "ZOO_FOLDER", tmp_path)
+    shutil.move(write_diffusers_folder(tmp_path / "own") / "vae", tmp_path / "miniscenes_vae" / "vae")
+    write_diffusers_folder(tmp_path / "whole")
+    for name, expected in (("own", "miniscenes_vae"), ("whole", "whole")):
+        assert components.resolve_source(f"zoo://{name}", "vae") == str(tmp_path / expected)
+        assert components.resolve_source(f"zoo://{name}", "unet") == str(tmp_path / name)
+    vae, same = (
+        build_component(dict(type="AutoencoderKL", from_pretrained=f"zoo://{name}", subfolder="vae"), "vae")
+        for name in ("own", "miniscenes_vae")
+    )
+    assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), same.parameters(), strict=True))
+    with pytest.raises(
+        UserError, match="no weights 'zoo://other'.*zoo://miniscenes_vae, zoo://own, zoo://whole"
+    ):
+        components.resolve_source("zoo://other", "vae")

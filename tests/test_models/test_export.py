@@ -2,12 +2,15 @@
 
 import json
 
+import cv2
+import numpy as np
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import AutoencoderKL, StableDiffusionPipeline
 from tiny_editor import build_editor, editor_config, layouts
 
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
+from detdiffusion.models.editors.autoencoder import Autoencoder
 from detdiffusion.models.editors.converters.diffusers_folder import export_diffusers
 from detdiffusion.models.editors.detdiffusion.sampler import initial_noise
 from detdiffusion.utils.errors import UserError
@@ -108,3 +111,29 @@ def test_attributes_can_be_added_and_a_base_without_layouts_binds_nothing(tmp_pa
     assert start_from(tmp_path / "base", tmp_path).layout_tokenizer.template == "caption"
     tokenizer = start_from(tmp_path / "base", tmp_path, template="compact", bins=(4, 4)).layout_tokenizer
     assert tokenizer.attributes and tokenizer.max_length == 32
+
+
+def test_an_autoencoder_gets_a_scaling_factor_from_its_training_images(tmp_path):
+    (tmp_path / "images").mkdir()
+    rng = np.random.default_rng(0)
+    for k in range(12):  # dark ones first: the factor should come from all of them
+        picture = rng.integers(0, 20 if k < 6 else 256, (16, 16, 3), np.uint8)
+        cv2.imwrite(str(tmp_path / "images" / f"{k:02d}.png"), picture)
+    vae = dict(type="AutoencoderKL", block_out_channels=[8], norm_num_groups=1)
+    head = "default_scope = 'detdiffusion'\n"
+    source = dict(img_dir=str(tmp_path / "images"), repeat=50)
+    data = dict(dataset=dict(type="ImagePatches", size=16, sources=[source]))
+    model = dict(type="Autoencoder", vae=vae, linear_start=True)
+    (tmp_path / "config.py").write_text(f"{head}model = {model!r}\ntrain_dataloader = {data!r}\n")
+    torch.manual_seed(0)
+    trained = Autoencoder(vae, linear_start=True)
+    torch.save(dict(state_dict=trained.state_dict()), tmp_path / "weights.pth")
+    for out in ("first", "second"):
+        sizes = export_diffusers(str(tmp_path / "config.py"), tmp_path / "weights.pth", tmp_path / out)
+        assert sizes.keys() == {"vae"}
+    first, second = (AutoencoderKL.from_pretrained(tmp_path / out / "vae") for out in ("first", "second"))
+    assert first.config.scaling_factor == second.config.scaling_factor
+    pictures = [cv2.imread(str(path)) for path in sorted((tmp_path / "images").glob("*.png"))]
+    inputs = torch.from_numpy(np.stack(pictures)[..., ::-1].copy()).permute(0, 3, 1, 2) / 127.5 - 1
+    latents = first.encode(inputs).latent_dist.sample() * first.config.scaling_factor
+    assert latents.std().item() == pytest.approx(1, abs=0.05)

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 EXAMPLES = """examples:
   python tools/dataset_converters/miniscenes.py --out data/miniscenes --split detector=2000 train=2000 val=400
   python tools/dataset_converters/miniscenes.py --out data/miniscenes256 --split train=500 --size 256 --seed 1
+  python tools/dataset_converters/miniscenes.py --out data/dusk --split train=100 val=300 --look dusk
 """
 
 
@@ -26,6 +27,13 @@ def parse_args() -> argparse.Namespace:
         "--size", type=int, default=64, help="side of the square images in pixels (default 64)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the data set (default 0)")
+    parser.add_argument(
+        "--look",
+        default="classic",
+        metavar="NAME",
+        help="colours, light and camera: classic (default), random (another look each image: what the zoo is "
+        "trained on), or one that the zoo never saw: swapped, dusk, xray, blueprint",
+    )
     args = parser.parse_args()
     try:
         args.split = {name: int(count) for name, count in (item.split("=") for item in args.split)}
@@ -42,10 +50,11 @@ def main() -> None:
 
     from detdiffusion.datasets.miniscenes import write_miniscenes
 
+    options = dict(size=args.size, seed=args.seed, look=args.look)
     for split, count in args.split.items():
         steps = iter(track(range(count), description=f"{split}: {count} images"))
         folder = write_miniscenes(
-            args.out, split, count, size=args.size, seed=args.seed, progress=lambda _, s=steps: next(s, None)
+            args.out, split, count, **options, progress=lambda _, s=steps: next(s, None)
         )
         next(steps, None)
         counts = {

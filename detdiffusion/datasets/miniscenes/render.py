@@ -9,19 +9,8 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+from .looks import CLASSIC, Look
 from .scene import THINGS, Scene, Thing
-
-_COLOURS = {  # body, detail (RGB, 0-255)
-    "ball": ((215, 40, 40), (255, 190, 190)),
-    "crate": ((175, 105, 45), (95, 50, 15)),
-    "tent": ((245, 205, 30), (140, 100, 0)),
-    "star": ((235, 60, 190), (255, 205, 240)),
-    "ring": ((35, 70, 225), (35, 70, 225)),
-    "pine tree": ((15, 85, 35), (85, 50, 20)),
-    "kite": ((125, 45, 175), (215, 175, 250)),
-    "street sign": ((245, 245, 245), (220, 30, 40)),
-}
-_STUFF_COLOURS = np.array([(150, 205, 250), (110, 185, 80), (60, 135, 165), (225, 205, 155)], np.float32)
 
 
 def _polygon(points) -> np.ndarray:
@@ -57,10 +46,20 @@ _SHAPES = {  # outline, details, hole: unit polygons around the centre
 }
 
 
-def _fill(canvas: np.ndarray, polygon: np.ndarray, thing: Thing, origin: np.ndarray, scale: float, value):
-    """Fill a unit polygon, moved and scaled to the thing, on a canvas whose corner lies at ``origin``."""
+def _points(polygon: np.ndarray, thing: Thing, origin: np.ndarray, scale: float) -> list[np.ndarray]:
+    """A unit polygon, moved and scaled to the thing, in 1/16 pixels of a canvas whose corner lies at ``origin``."""
     points = (polygon * (thing.w, thing.h) + (thing.cx, thing.cy)) * scale - origin
-    cv2.fillPoly(canvas, [np.round(points * 16).astype(np.int32)], value, lineType=cv2.LINE_AA, shift=4)
+    return [np.round(points * 16).astype(np.int32)]
+
+
+def _fill(canvas: np.ndarray, polygon: np.ndarray, thing: Thing, origin: np.ndarray, scale: float, value):
+    cv2.fillPoly(canvas, _points(polygon, thing, origin, scale), value, lineType=cv2.LINE_AA, shift=4)
+
+
+def _stroke(canvas: np.ndarray, polygon: np.ndarray, thing: Thing, origin: np.ndarray, scale: float, value):
+    """A line along a polygon, 1/32 of the image wide, of which the inner half lies on the thing."""
+    points, width = _points(polygon, thing, origin, scale), max(1, round(scale / 32))
+    cv2.polylines(canvas, points, True, value, width, lineType=cv2.LINE_AA, shift=4)
 
 
 def _noise(rng: np.random.Generator, size: int, cell: int) -> np.ndarray:
@@ -69,7 +68,7 @@ def _noise(rng: np.random.Generator, size: int, cell: int) -> np.ndarray:
     return cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC).clip(-1, 1)
 
 
-def _background(scene: Scene, size: int) -> tuple[np.ndarray, np.ndarray]:
+def _background(scene: Scene, size: int, look: Look) -> tuple[np.ndarray, np.ndarray]:
     """The stuff bands: (size, size, 3) float32 picture and (size, size) int label of the band."""
     rng = np.random.default_rng(scene.texture_seed)
     rows = (np.arange(size, dtype=np.float32) + 0.5) / size
@@ -77,29 +76,55 @@ def _background(scene: Scene, size: int) -> tuple[np.ndarray, np.ndarray]:
     for number, (label, y0, y1) in enumerate(scene.bands):
         inside = (rows >= y0) & (rows < y1)
         shade = (rows - y0) / max(y1 - y0, 1e-6)
-        colour = _STUFF_COLOURS[label] + rng.uniform(-10, 10, 3).astype(np.float32)
+        colour = look.stuff[label] + rng.uniform(-10, 10, 3).astype(np.float32)
         texture = _noise(rng, size, max(1, size // (8, 24, 12, 28)[label])) * (4, 14, 8, 7)[label]
         if label == 2:  # waves run along the rows
             texture = texture + 9 * np.sin(rows * 75 + rng.uniform(0, 6))[:, None]
+        texture = texture * np.float32(look.grain)
         band = colour * (1.06 - 0.14 * shade[:, None, None]) + texture[:, :, None]
         picture[inside], band_of[inside] = band[inside], number
+    if look.backdrop:
+        picture += look.backdrop.draw(size)
     return picture, band_of
 
 
-def render(scene: Scene, size: int) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray], list[float]]:
+def _paint(
+    thing: Thing, look: Look, origin: np.ndarray, scale: float, shape: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Cover (H, W) and colours (H, W, 3) of a thing, uint8, on a canvas whose corner lies at ``origin``."""
+    outline, details, hole = _SHAPES[THINGS[thing.label]]
+    alpha = np.zeros(shape, np.uint8)
+    _fill(alpha, outline, thing, origin, scale, 255)
+    if hole is not None:
+        _fill(alpha, hole, thing, origin, scale, 0)
+    paint = np.empty((*shape, 3), np.uint8)
+    paint[:] = np.clip(look.bodies[thing.label] + 18 * thing.tint, 0, 255).astype(np.uint8)
+    for polygon in details:
+        _fill(paint, polygon, thing, origin, scale, look.details[thing.label].astype(int).tolist())
+    if look.outline is not None:
+        for polygon in (outline,) if hole is None else (outline, hole):
+            _stroke(paint, polygon, thing, origin, scale, look.outline.astype(int).tolist())
+    return alpha, paint
+
+
+def render(
+    scene: Scene, size: int, look: Look = CLASSIC
+) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray], list[float]]:
     """Draw a scene.
 
     Args:
         scene: what to draw.
         size: side of the square picture in pixels, 32 or more.
+        look: its colours, patterns, light and camera.
 
     Returns:
         picture (size, size, 3) uint8 RGB; visible masks (size, size) bool of the things and of the stuff bands,
         in the scene's order; share in [0, 1] of every thing that later things hide.
     """
     factor = 4 if size <= 128 else 2
-    picture, band_of = _background(scene, size)
+    picture, band_of = _background(scene, size, look)
     camouflage = _noise(np.random.default_rng([scene.texture_seed, 1]), size, max(1, size // 20))
+    surface = look.surface.draw(size) if look.surface else None
     whole_masks: list[np.ndarray] = []
     for thing in scene.things:
         sigma, margin = thing.blur * size / 64, 2 + int(3 * thing.blur * size / 64)
@@ -107,20 +132,12 @@ def render(scene: Scene, size: int) -> tuple[np.ndarray, list[np.ndarray], list[
         x1, y1 = (int((c + d / 2) * size) + margin + 1 for c, d in ((thing.cx, thing.w), (thing.cy, thing.h)))
         x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, size), min(y1, size)
         origin, scale = np.array([x0, y0], np.float64) * factor, size * factor
-        shape = ((y1 - y0) * factor, (x1 - x0) * factor)
-        outline, details, hole = _SHAPES[THINGS[thing.label]]
-        body, detail = _COLOURS[THINGS[thing.label]]
-        alpha = np.zeros(shape, np.uint8)
-        _fill(alpha, outline, thing, origin, scale, 255)
-        if hole is not None:
-            _fill(alpha, hole, thing, origin, scale, 0)
-        paint = np.empty((*shape, 3), np.uint8)
-        paint[:] = np.clip(np.array(body) + 18 * thing.tint, 0, 255).astype(np.uint8)
-        for polygon in details:
-            _fill(paint, polygon, thing, origin, scale, tuple(int(c) for c in detail))
+        alpha, paint = _paint(thing, look, origin, scale, ((y1 - y0) * factor, (x1 - x0) * factor))
         target = (x1 - x0, y1 - y0)
         alpha = cv2.resize(alpha, target, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
         paint = cv2.resize(paint, target, interpolation=cv2.INTER_AREA).astype(np.float32)
+        if surface is not None:
+            paint = paint + surface[y0:y1, x0:x1]
         mask = np.zeros((size, size), bool)
         mask[y0:y1, x0:x1] = alpha > 0.5
         whole_masks.append(mask)
@@ -135,6 +152,7 @@ def render(scene: Scene, size: int) -> tuple[np.ndarray, list[np.ndarray], list[
         weight = (alpha * thing.contrast)[:, :, None]
         picture[y0:y1, x0:x1] = behind * (1 - weight) + paint * weight
 
+    picture = look.photograph(picture, np.random.default_rng([scene.texture_seed, 3]))
     covered = np.zeros((size, size), bool)
     visible: list[np.ndarray] = []
     hidden: list[float] = []

@@ -13,6 +13,7 @@ from pycocotools import mask as mask_utils
 
 from detdiffusion.utils.errors import UserError
 
+from .looks import look_of
 from .render import render
 from .scene import STUFF, THINGS, Scene, sample_scene
 
@@ -74,11 +75,12 @@ def write_miniscenes(
     *,
     size: int = 64,
     seed: int = 0,
+    look: str = "classic",
     progress: Callable[[int], None] | None = None,
 ) -> Path:
     """Write one split: ``out_dir/split/{images/*.png, instances.json, stuff.json}``.
 
-    The bytes are a pure function of (split, count, size, seed). Splits of different names share no scene and
+    The bytes are a pure function of (split, count, size, seed, look). Splits of different names share no scene and
     no id. The json files are written last, so a split without them is unfinished.
 
     Args:
@@ -87,13 +89,16 @@ def write_miniscenes(
         count: number of images.
         size: side of the images in pixels, 64 to 256.
         seed: the data set's seed.
+        look: name of a look, or ``random`` for another one each image, see :mod:`.looks`; scenes and annotations
+            do not depend on it.
         progress: called with the number of finished images.
 
     Returns:
         The split's folder.
 
     Raises:
-        UserError: count below 1, size outside 32..1024, a negative seed, or an image that cannot be written.
+        UserError: count below 1, size outside 32..1024, a negative seed, an unknown look, or an image
+            that cannot be written.
     """
     if count < 1 or not 32 <= size <= 1024:
         raise ValueError(
@@ -106,7 +111,7 @@ def write_miniscenes(
     for index in range(count):
         image_id = split_number * 1_000_000 + index + 1
         scene = sample_scene(seed * 10_000 + split_number, index)
-        picture, things, stuff, hidden = render(scene, size)
+        picture, things, stuff, hidden = render(scene, size, look_of(look, scene))
         name = f"{index + 1:06d}.png"
         path = folder / "images" / name
         if not cv2.imwrite(str(path), picture[:, :, ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 3]):
@@ -118,6 +123,8 @@ def write_miniscenes(
         if progress:
             progress(index + 1)
     info = dict(description="MiniScenes", split=split, seed=seed, size=size, count=count)
+    if look != "classic":  # which is older than the entry
+        info["look"] = look
     thing_categories = [dict(id=i + 1, name=name, supercategory="thing") for i, name in enumerate(THINGS)]
     stuff_categories = [
         dict(id=len(THINGS) + i + 1, name=name, supercategory="stuff") for i, name in enumerate(STUFF)

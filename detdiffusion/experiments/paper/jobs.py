@@ -10,7 +10,7 @@ from pathlib import Path
 
 from detdiffusion.evaluation.names import MEASURES
 from detdiffusion.evaluation.training_runs import read_run
-from detdiffusion.experiments.miniscenes_steps import ZOO_LAYOUT, MiniScenesSteps, Weights, weights
+from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps, Weights, weights
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.steps import Step, config_digest
 
@@ -204,7 +204,7 @@ class SeedJobs:
             **detector,
             **{key: getattr(self.scale, key) for key in keys},
             "configs": {**detector["configs"], arm.config: _digest(self.root / arm.config)},
-            "layout_weights": _weights_digest(self.layout or ZOO_LAYOUT),
+            "layout_weights": _weights_digest(self.layout),
         }
 
     def _arm_job(self, name: str) -> Job:
@@ -334,5 +334,5 @@ def _digest(config: Path) -> str:
 
 
 @cache
-def _weights_digest(folder: Path) -> str:
+def _weights_digest(folder: Path | None) -> str:
     return hashlib.sha256("".join(sha256_of(path) for path in weights(folder)).encode()).hexdigest()

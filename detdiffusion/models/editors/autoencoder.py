@@ -11,6 +11,7 @@ from detdiffusion.registry import MODELS
 from detdiffusion.utils.errors import UserError
 
 from .detdiffusion.components import build_component
+from .linear_start import begin_linear
 
 
 def edge_distance(a: Tensor, b: Tensor) -> Tensor:
@@ -26,6 +27,7 @@ class Autoencoder(BaseModel):
         vae: an ``AutoencoderKL`` or its config, see :func:`.detdiffusion.components.build_component`.
         kl_weight: weight of the KL divergence to a standard normal, a mean over latent elements.
         edge_weight: weight of the L1 distance of horizontal and vertical differences, which sharpens edges.
+        linear_start: begin as a linear autoencoder, see :func:`.linear_start.begin_linear`; for a fresh ``vae``.
         freeze_encoder: train the decoder alone; latents, and so every model on them, stay as they are.
         dtype: ``fp32`` or ``bf16``, the autocast of training.
         data_preprocessor: default turns uint8 images into [-1, 1].
@@ -39,6 +41,7 @@ class Autoencoder(BaseModel):
         vae,
         kl_weight: float = 1e-4,
         edge_weight: float = 0.0,
+        linear_start: bool = False,
         freeze_encoder: bool = False,
         dtype: str = "fp32",
         data_preprocessor: dict | None = None,
@@ -49,6 +52,8 @@ class Autoencoder(BaseModel):
             raise UserError(f"Autoencoder: dtype must be 'fp32' or 'bf16', got {dtype!r}")
         super().__init__(data_preprocessor=data_preprocessor)
         self.vae = build_component(vae, "vae")
+        if linear_start:
+            begin_linear(self.vae)
         self.kl_weight, self.edge_weight, self.dtype_name = kl_weight, edge_weight, dtype
         self.freeze_encoder = freeze_encoder
         if freeze_encoder:

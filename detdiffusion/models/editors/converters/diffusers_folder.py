@@ -96,13 +96,14 @@ def _forget_origin(folder: Path) -> None:
 
 
 def _training_images(cfg, count: int) -> torch.Tensor:
-    """The first images of the training set, (count, 3, H, W) in [-1, 1]."""
+    """Images from all over the training set, the same ones every time: (count, 3, H, W) in [-1, 1]."""
     import detdiffusion.datasets  # noqa: F401  registers the data sets
+    from detdiffusion.datasets.samplers import SeededIndex
     from detdiffusion.registry import DATASETS
 
     dataset = DATASETS.build(cfg.train_dataloader.dataset)
-    dataset.pipeline = [step for step in dataset.pipeline if type(step).__name__ != "RandomFlipLayout"]
-    images = [dataset[i]["inputs"] for i in range(min(count, len(dataset)))]
+    count = min(count, len(dataset))
+    images = [dataset[SeededIndex(k * len(dataset) // count, k)]["inputs"] for k in range(count)]
     return torch.stack(images).float() / 127.5 - 1
 
 

@@ -57,6 +57,7 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
     from detdiffusion.models.editors.detdiffusion.layout_config import NAME
     from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
 
+    vae = Path(resolve_source(str(source), "vae"), "vae")
     source, out_dir = Path(resolve_source(str(source))), Path(out_dir)
     config_file = source / NAME
     if not config_file.is_file():
@@ -85,6 +86,8 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
                 rows[row] = weight[ids[token]]
         rows[[wanted[f"<l{i}>"] for i in range(len(grid))]] = grid
     shutil.copytree(source, out_dir, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
+    if vae.is_dir() and not (out_dir / "vae").is_dir():  # the zoo's models share one
+        shutil.copytree(vae, out_dir / "vae")
     encoder.save_pretrained(out_dir / "text_encoder")
     new.tokenizer.save_pretrained(out_dir / "tokenizer")
     (out_dir / NAME).write_text(json.dumps({**config, "bins": list(bins)}, indent=2) + "\n")

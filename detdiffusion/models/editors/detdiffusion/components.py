@@ -19,21 +19,28 @@ from .single_file import is_single_file, load_single_file, tokenizer_source
 
 ZOO = "zoo://"
 HUB = "hub://"
+ZOO_FOLDER = Path(__file__).resolve().parents[3] / "zoo"
+ZOO_VAE = "miniscenes_vae"  # the one of all models of the zoo that have none of their own
 
 
-def resolve_source(source: str) -> str:
+def resolve_source(source: str, subfolder: str | None = None) -> str:
     """``zoo://NAME`` as the folder of the weights that ship with the package; anything else as it is.
+
+    Args:
+        source: ``from_pretrained`` of a part.
+        subfolder: of the part; ``vae`` is looked up in :data:`ZOO_VAE` where the zoo's folder has none.
 
     Raises:
         UserError: the zoo has no such folder.
     """
     if not str(source).startswith(ZOO):
         return source
-    zoo = Path(__file__).resolve().parents[3] / "zoo"
-    folder = zoo / str(source).removeprefix(ZOO)
+    folder = ZOO_FOLDER / str(source).removeprefix(ZOO)
     if not folder.is_dir():
-        names = sorted(f"{ZOO}{path.name}" for path in zoo.iterdir() if path.is_dir())
+        names = sorted(f"{ZOO}{path.name}" for path in ZOO_FOLDER.iterdir() if path.is_dir())
         raise UserError(f"no weights {source!r} in the package; it has: {', '.join(names)}")
+    if subfolder == "vae" and not (folder / "vae").is_dir():
+        folder = ZOO_FOLDER / ZOO_VAE
     return str(folder)
 
 
@@ -74,7 +81,7 @@ def build_component(spec, role: str):
         if hasattr(cls, "from_config"):
             return cls.from_config(spec)
         return cls(**fit_tokenizer_arguments(cls, spec))
-    source = resolve_source(source)
+    source = resolve_source(source, spec.get("subfolder"))
     part = _load_part(cls, kind, role, source, spec)
     if isinstance(part, nn.Module):
         where = source if is_single_file(source) else Path(source) / spec.get("subfolder", "")

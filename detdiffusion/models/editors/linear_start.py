@@ -1,0 +1,79 @@
+"""A start for an ``AutoencoderKL`` that a few thousand steps are enough for."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from detdiffusion.utils.errors import UserError
+
+_OFFSET = 16.0  # of the constant, in deviations of the signal
+_SHIFT = 3.0  # where SiLU is nearly straight
+_LOGVAR = -6.0
+
+
+@torch.no_grad()
+def begin_linear(vae: nn.Module) -> None:
+    """Set the weights of a fresh diffusers ``AutoencoderKL`` so that it begins as a linear autoencoder.
+
+    Residual branches begin at zero, so the image runs through shortcuts, strided convolutions and upsamplings alone,
+    and comes out coarse but in its colours. Two output norms lie in its way, which would take brightness and contrast
+    from it: a constant of alternating sign, larger than the signal, makes their statistics nearly constant, and their
+    bias moves the signal to where SiLU is nearly linear. Latents begin with little noise.
+
+    Raises:
+        UserError: the norms have more than one group, each of which would take away a mean.
+    """
+    if vae.config.norm_num_groups != 1:
+        raise UserError(f"linear_start: norm_num_groups must be 1, got {vae.config.norm_num_groups}")
+    for module in vae.modules():
+        kind = type(module).__name__
+        if kind == "ResnetBlock2D":
+            nn.init.zeros_(module.conv2.weight)
+            nn.init.zeros_(module.conv2.bias)
+            if module.conv_shortcut is not None:
+                _carry(module.conv_shortcut)
+        elif kind == "Attention":
+            nn.init.zeros_(module.to_out[0].weight)
+            nn.init.zeros_(module.to_out[0].bias)
+        elif kind in ("Downsample2D", "Upsample2D"):
+            _carry(module.conv)
+    for part, last in ((vae.encoder, vae.encoder.mid_block), (vae.decoder, vae.decoder.up_blocks[-1])):
+        _carry(part.conv_in)
+        _open(part.conv_norm_out, last.resnets[-1].conv2, part.conv_out)
+    latents = vae.config.latent_channels
+    _carry(vae.quant_conv)
+    nn.init.zeros_(vae.quant_conv.weight[latents:])
+    nn.init.constant_(vae.quant_conv.bias[latents:], _LOGVAR)
+    _carry(vae.post_quant_conv)
+
+
+def _carry(conv: nn.Conv2d) -> None:
+    """Colours stay in the first three channels, averaged where the image shrinks; the others carry what has no mean."""
+    nn.init.orthogonal_(conv.weight)
+    if conv.bias is not None:
+        nn.init.zeros_(conv.bias)
+    colours, others = conv.weight[:3], conv.weight[3:, :3]
+    others -= others.mean(dim=(2, 3), keepdim=True)
+    colours.zero_()
+    centre = conv.kernel_size[0] // 2
+    for channel in range(3):
+        if conv.stride[0] == 2:
+            colours[channel, channel, :2, :2] = 0.25
+        else:
+            colours[channel, channel, centre, centre] = 1
+
+
+def _open(norm: nn.GroupNorm, before: nn.Conv2d, after: nn.Conv2d) -> None:
+    """Let the signal pass ``norm`` and SiLU: ``before`` adds the constant that ``norm`` and ``after`` take away."""
+    signs = 1 - 2 * (torch.arange(norm.num_channels) % 2).float()
+    before.bias.copy_(_OFFSET * signs)
+    shift = torch.tensor(_SHIFT)
+    slope = torch.sigmoid(shift) * (1 + shift * (1 - torch.sigmoid(shift)))  # of SiLU there
+    norm.weight.fill_(_OFFSET / slope)
+    norm.bias.copy_(_SHIFT - _OFFSET / slope * signs)
+    _carry(after)
+    after.weight[3:] -= after.weight[3:].mean(dim=(2, 3), keepdim=True)
+    # the norm takes the mean of all channels from each colour
+    after.weight[:3, :3, 1, 1] += 1 / (norm.num_channels - 3)
+    after.bias.copy_(-nn.functional.silu(shift) * after.weight.sum(dim=(1, 2, 3)))
