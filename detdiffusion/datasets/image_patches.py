@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from detdiffusion.registry import DATASETS
 from detdiffusion.utils.errors import UserError
 
-from .image_files import cut_off
+from .image_reading import read_rgb
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
@@ -36,7 +36,8 @@ class ImagePatches(Dataset):
         data_root: prefix of relative folders.
 
     Raises:
-        UserError: a folder that is missing or has no image, a patch range outside (0, 1], an unknown setting.
+        UserError: a folder that is missing or has no image, a patch range outside (0, 1], an unknown setting; on
+            access, an image that cannot be read.
     """
 
     def __init__(self, sources: Sequence[dict], size: int, data_root: str = "") -> None:
@@ -76,10 +77,7 @@ class ImagePatches(Dataset):
     def _load(self, path: str) -> np.ndarray:
         image = self._cache.get(path)
         if image is None:
-            image = cv2.imread(path)
-            if image is None or cut_off(path):
-                raise UserError(f"ImagePatches: {path} cannot be read or is cut off; repair or remove it")
-            self._cache[path] = image = np.ascontiguousarray(image[:, :, ::-1])
+            self._cache[path] = image = np.array(read_rgb(path))
         return image
 
 
