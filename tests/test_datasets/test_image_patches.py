@@ -84,5 +84,5 @@ def test_bad_sources_are_refused(folders, source, message):
 
 def test_a_damaged_image_is_named(folders):
     (folders / "scenes" / "0.png").write_bytes(b"no image")
-    with pytest.raises(UserError, match="0.png cannot be read"):
+    with pytest.raises(UserError, match="0.png: cannot be read"):
         ImagePatches([dict(img_dir="scenes")], 16, data_root=str(folders))[0]
