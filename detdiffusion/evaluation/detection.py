@@ -49,7 +49,8 @@ def select_ground_truth(
     annotation_ids: Iterable[int] | None = None,
     ignore_others: bool = False,
 ) -> dict:
-    """The part of a ground truth that a protocol scores.
+    """The part of a ground truth that a protocol scores; objects marked ``ignore`` are ignored regions, as training
+    leaves them out.
 
     Args:
         ground_truth: a COCO dict.
@@ -78,9 +79,10 @@ def select_ground_truth(
     for annotation in ground_truth["annotations"]:
         if annotation["image_id"] not in images or annotation["category_id"] not in categories:
             continue
-        if wanted is None or annotation["id"] in wanted:
+        counts = (wanted is None or annotation["id"] in wanted) and not annotation.get("ignore")
+        if counts:
             annotations.append(dict(annotation))
-        elif ignore_others:
+        elif ignore_others or annotation.get("ignore"):
             annotations.append({**annotation, "iscrowd": 1})
     return {
         **ground_truth,
