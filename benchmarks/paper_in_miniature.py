@@ -57,11 +57,11 @@ def main() -> None:
     args = parse_args()
     import shlex
 
-    from detdiffusion.apis.miniature import SCALES
-    from detdiffusion.apis.miniature_claims import CLAIMS, jobs_of_claims
-    from detdiffusion.apis.miniature_jobs import SeedJobs, ordered_jobs
-    from detdiffusion.apis.miniature_run import ResultFolder, run_jobs
-    from detdiffusion.apis.miniscenes_steps import require_layout
+    from detdiffusion.experiments.miniscenes_steps import require_layout
+    from detdiffusion.experiments.paper.claims import CLAIMS, jobs_of_claims
+    from detdiffusion.experiments.paper.jobs import SeedJobs, ordered_jobs
+    from detdiffusion.experiments.paper.run import ResultFolder, run_jobs
+    from detdiffusion.experiments.paper.scales import SCALES
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.threads import thread_count
     from detdiffusion.utils.work_folder import claim_folder, seen_from
@@ -100,8 +100,8 @@ def main() -> None:
 
 def report(args: argparse.Namespace, seeds: list, results) -> None:
     """Scoreboard and pictures from all results that are there, whichever jobs this run was asked for."""
-    from detdiffusion.apis.miniature_jobs import ordered_jobs
-    from detdiffusion.apis.miniature_report import markdown, scoreboard, write_scoreboard, write_strategies
+    from detdiffusion.experiments.paper.jobs import ordered_jobs
+    from detdiffusion.experiments.paper.report import markdown, scoreboard, write_scoreboard, write_strategies
 
     command = f"python benchmarks/paper_in_miniature.py --out {args.out} --seeds {max(args.seeds, 3)}"
     command += f" --first-seed {args.first_seed} --scale {args.scale} --only {{claims}}"

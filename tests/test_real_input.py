@@ -249,7 +249,7 @@ def test_four_images_and_a_valid_json(world, instances, tmp_path):
 def test_bad_weights_are_one_message(tmp_path, shared_dir, taesd):
     from safetensors.torch import save_file
 
-    from detdiffusion.apis.taesd import convert_taesd
+    from detdiffusion.models.editors.converters.taesd import convert_taesd
 
     encoder = shared_dir / "weights/taesd/taesd_encoder.safetensors"
     with pytest.raises(UserError, match="nowhere: no such file"):

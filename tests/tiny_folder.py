@@ -2,7 +2,7 @@
 
 from tiny_editor import build_editor
 
-from detdiffusion.apis.export import _write_index
+from detdiffusion.models.editors.converters.diffusers_folder import _write_index
 from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
 
 
@@ -20,6 +20,6 @@ def write_diffusers_folder(folder):
     tokenizer = dict(template="caption", max_length=48)
     editor = build_editor(folder / "parts", layout_tokenizer=tokenizer, mask_head=None, perception_loss=None)
     parts = save_parts(editor, folder)
-    _write_index(parts, folder)
+    _write_index(parts, folder, editor.backbone.pipeline)
     write_layout_config(folder, editor.layout_tokenizer)
     return folder

@@ -101,7 +101,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from detdiffusion.apis.fidelity import evaluate_fidelity
-    from detdiffusion.apis.fidelity_report import print_result, write_reports
+    from detdiffusion.visualization.reports.fidelity import print_result, write_reports
 
     result = evaluate_fidelity(**vars(args))
     if result is None:  # not the first process

@@ -89,7 +89,7 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     from detdiffusion.apis.yolo_score import score_methods
-    from detdiffusion.evaluation.yolo_score_report import print_report, write_report
+    from detdiffusion.visualization.reports.yolo_score import print_report, write_report
 
     result = score_methods(
         args.detector,

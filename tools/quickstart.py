@@ -40,7 +40,7 @@ def main() -> None:
     args = parse_args()
     import shlex
 
-    from detdiffusion.apis.demo import SMOKE, Demo, Settings
+    from detdiffusion.experiments.demo.pipeline import SMOKE, Demo, Settings
     from detdiffusion.utils.work_folder import seen_from
 
     demo = Demo(
@@ -79,8 +79,8 @@ def finish(demo, seconds: dict[str, float], threads: int) -> None:
     """Writes summary and report, prints the tables; imports torch only now, while no step needs the memory."""
     import json
 
-    from detdiffusion.apis.demo_report import write_demo_report
-    from detdiffusion.apis.demo_summary import print_summary, summarise
+    from detdiffusion.experiments.demo.report import write_demo_report
+    from detdiffusion.experiments.demo.summary import print_summary, summarise
     from detdiffusion.utils.files import write_atomic
 
     summary = summarise(demo, seconds, threads)
@@ -93,7 +93,7 @@ def finish(demo, seconds: dict[str, float], threads: int) -> None:
 
 def layout_checkpoint(given: str | None) -> Path | None:
     """The folder to fine-tune from, None for the zoo's; checked before minutes are spent."""
-    from detdiffusion.apis.miniscenes_steps import require_layout
+    from detdiffusion.experiments.miniscenes_steps import require_layout
     from detdiffusion.utils.work_folder import seen_from
 
     folder = seen_from(ROOT, given) if given else None

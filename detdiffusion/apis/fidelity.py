@@ -27,7 +27,7 @@ from detdiffusion.evaluation.generated_sets import check_names
 from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_protocol
 from detdiffusion.evaluation.real_bound import SMALLEST, Reference, describe_bound, halves, read_reference
 from detdiffusion.evaluation.results import result_file
-from detdiffusion.perception.image_detector import load_detector
+from detdiffusion.perception.detector_factory import load_detector
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic

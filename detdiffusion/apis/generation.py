@@ -11,16 +11,16 @@ from pathlib import Path
 import torch
 
 from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
-from detdiffusion.apis.layout_source import LayoutSource
 from detdiffusion.engine.ranks import Ranks
 from detdiffusion.generation.background import BackgroundWriter
 from detdiffusion.generation.disk import DiskGuard
 from detdiffusion.generation.generate import Progress, check_positive, generate
+from detdiffusion.generation.layout_source import LayoutSource
 from detdiffusion.generation.planning import Drawing, batches_to_draw, plan
 from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.strategies import Strategy
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
-from detdiffusion.models.editors.interface import check_sides, own_sides
+from detdiffusion.models.editors.interface import check_sides
 from detdiffusion.structures import Layout
 from detdiffusion.utils.checkpoint import find_checkpoint
 from detdiffusion.utils.config import load_config
@@ -108,7 +108,7 @@ def generate_dataset(
         # What can be checked without the model is checked before it: it may take minutes to load.
         device = choose_device(ranks.device(device))
         cfg = load_config(config, cfg_options)
-        wants_attributes = editor_class(cfg).writes_attributes(cfg.model)
+        wants_attributes = editor_class(cfg).needs_attributes(cfg.model)
         source = LayoutSource.read(cfg, config, split, ann, img_dir, attributes, wants_attributes, ranks.say)
         chosen = source.strategy(strategy, strategy_options, ranks.say)
         editor = source.editor(edits)
@@ -133,7 +133,7 @@ def generate_dataset(
         )
         check_run(Path(out), run)
         inferencer = DetDiffusionInferencer(cfg, checkpoint, device)
-        side, own = check_sides(inferencer.model, height, width), own_sides(inferencer.model)
+        side, own = check_sides(inferencer.model, height, width), inferencer.model.image_size
         if side != own:
             ranks.say(
                 f"note: drawing {side[0]} x {side[1]} (height x width), the model's own size is {own[0]} x {own[1]}; "

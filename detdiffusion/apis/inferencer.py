@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from detdiffusion.models.editors.detdiffusion.components import check_sources
 from detdiffusion.structures import Layout
 from detdiffusion.utils.config import config_errors, load_config
 from detdiffusion.utils.config_kind import kind_of
@@ -25,7 +26,7 @@ def editor_class(cfg: Config) -> type:
     """The class of a generator's config, for questions that need no weights.
 
     Raises:
-        UserError: the config has no model, or none that draws layouts.
+        UserError: the config has no model, or none that draws layouts, or names a folder of weights that is not there.
     """
     from mmengine.registry import init_default_scope
 
@@ -48,7 +49,8 @@ def editor_class(cfg: Config) -> type:
         raise UserError(
             f"{cfg.filename}: no model {kind!r} is registered; correct model.type, or import it by custom_imports"
         )
-    lacking = [name for name in ("infer", "writes_attributes") if not hasattr(cls, name)]
+    check_sources(cfg.model)
+    lacking = [name for name in ("infer", "needs_attributes") if not hasattr(cls, name)]
     if lacking:
         raise UserError(
             f"{cfg.filename}: its model {cls.__name__} cannot draw layouts: it lacks {' and '.join(lacking)} "

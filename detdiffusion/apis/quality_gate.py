@@ -10,8 +10,8 @@ from pathlib import Path
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.generation.identity import check_unique
 from detdiffusion.generation.quality_gate import VERDICTS, Extra, GateRules, apply_rules, count, judge
+from detdiffusion.perception.detector_factory import load_detector
 from detdiffusion.perception.extraction import nameable_ids
-from detdiffusion.perception.image_detector import load_detector
 from detdiffusion.perception.predictions import read_results
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_writable, write_atomic

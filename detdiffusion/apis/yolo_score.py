@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.generated_sets import check_names
-from detdiffusion.perception.image_detector import load_detector
+from detdiffusion.perception.detector_factory import load_detector
 from detdiffusion.utils.ranks import join_ranks, rank_device
 
 

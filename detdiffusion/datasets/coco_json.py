@@ -105,7 +105,7 @@ def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool
     log = FindingLog(path)
     categories, sizes = check_categories(data["categories"], log), check_images(data["images"], log)
     log.raise_errors()
-    check_regions(data["images"], categories, log)
+    check_regions(data["images"], log)
     annotations = data.get("annotations", [])
     annotations = clean_annotations(annotations, sizes, categories, log, segmentations, in_memory=not spans)
     info = data.get("info")

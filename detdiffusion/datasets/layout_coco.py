@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from mmengine.logging import print_log
+from mmengine.registry import DefaultScope
 from torch.utils.data import Dataset
 
 from detdiffusion.registry import DATASETS, TRANSFORMS
@@ -89,7 +90,8 @@ class LayoutCocoDataset(Dataset):
         self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
         self.metainfo = dict(classes=tuple(self.classes))
         self._segmentations = Segmentations(self.ann_files)
-        self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
+        with DefaultScope.overwrite_default_scope("detdiffusion"):  # a detector may have left mmdet's
+            self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         self._loading = [s for s in self.pipeline if isinstance(s, _LOADING)]
         self._later = [s for s in self.pipeline if not isinstance(s, _LOADING)]
         if self.layouts.mask_errors and any(isinstance(s, transforms.LoadLayoutMasks) for s in self.pipeline):

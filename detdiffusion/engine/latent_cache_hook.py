@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import shutil
 import time
@@ -109,10 +110,7 @@ class LatentCacheHook(Hook):
 
     @staticmethod
     def _check_room(cache, model) -> None:
-        scale, (height, width) = model.latent_scale, cache.size
-        image = (
-            4 * (1 + len(cache.flips)) * model.unet.config.in_channels * (height // scale) * (width // scale)
-        )
+        image = 4 * (1 + len(cache.flips)) * math.prod(model.latent_shape(*cache.size))
         needed = cache.count * image * len(cache.missing()) // len(cache.shards())
         folder = cache.folder
         while not folder.is_dir():

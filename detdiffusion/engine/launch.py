@@ -6,6 +6,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.registry import RUNNERS as ROOT_RUNNERS
 from mmengine.runner import Runner
 
+from ..models.editors.detdiffusion.components import check_sources
 from ..utils import compat
 from ..utils.config import config_errors
 from ..utils.errors import UserError
@@ -76,6 +77,8 @@ def build_runner(cfg: Config, task: Literal["train", "test"] = "train") -> Runne
     for key in ("model", "work_dir"):
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
+    if cfg.get("default_scope") == "detdiffusion" and isinstance(cfg.model, dict):
+        check_sources(cfg.model)  # reading large data sets takes a minute
     with config_errors(cfg.filename):
         if "runner_type" in cfg:
             runner = ROOT_RUNNERS.build(cfg)

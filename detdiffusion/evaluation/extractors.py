@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from detdiffusion.registry import TASK_UTILS
+from detdiffusion.registry import EXTRACTORS, TASK_UTILS
 from detdiffusion.utils.checkpoint import check_finite
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
@@ -54,7 +54,7 @@ def build_extractor(cfg: Mapping, device: str | None = None):
     """A registered extractor.
 
     Args:
-        cfg: ``type`` and its arguments. A type without a scope is ours, whichever scope a detector left behind.
+        cfg: ``type`` in :data:`~detdiffusion.registry.EXTRACTORS` and its arguments.
         device: torch device, unless ``cfg`` names one.
 
     Raises:
@@ -62,12 +62,12 @@ def build_extractor(cfg: Mapping, device: str | None = None):
         UserError: the extractor's own.
     """
     cfg = {"device": device, **cfg}
-    if "." not in (kind := str(cfg.get("type"))):
-        cfg["type"] = f"detdiffusion.{kind}"
-    return TASK_UTILS.build(cfg)
+    # a user's own of an earlier version is registered in TASK_UTILS
+    registry = EXTRACTORS if EXTRACTORS.get(str(cfg.get("type"))) else TASK_UTILS
+    return registry.build(cfg)
 
 
-@TASK_UTILS.register_module()
+@EXTRACTORS.register_module()
 class TorchFidelityExtractor:
     """A feature extractor that torch-fidelity knows by name, with weights of a file.
 
@@ -124,7 +124,7 @@ class TorchFidelityExtractor:
         return self._model(images_BCHW.to(self.device))[0].float().flatten(1).cpu()
 
 
-@TASK_UTILS.register_module()
+@EXTRACTORS.register_module()
 class DetectorExtractor:
     """The last backbone stage of an mmdet detector, averaged over positions: for images Inception says little about.
 

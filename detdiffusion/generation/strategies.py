@@ -1,7 +1,7 @@
 """Attribute strategies: which perception-aware attributes the objects of a layout are generated with.
 
 A strategy is a callable ``(Layout, random.Random) -> Layout`` with a ``name`` that enters the ids of the images, so
-two strategies that differ need two names. Register a new one with ``@TASK_UTILS.register_module()`` (inherit
+two strategies that differ need two names. Register a new one with ``@STRATEGIES.register_module()`` (inherit
 :class:`Strategy` for the handling of ``background``) and give its class name wherever a strategy is asked for.
 """
 
@@ -14,13 +14,13 @@ import json
 import random
 from collections.abc import Collection, Mapping, Sequence
 
-from detdiffusion.registry import TASK_UTILS
+from detdiffusion.registry import STRATEGIES, TASK_UTILS
 from detdiffusion.structures import ATTRIBUTES, Layout
 from detdiffusion.utils.errors import UserError
 
 BACKGROUND = "background"
 LEVELS = ATTRIBUTES[:-1]
-STRATEGIES = {
+NAMED_STRATEGIES = {
     "origin": dict(type="OriginStrategy"),
     "easy": dict(type="UniformStrategy", attribute="easy"),
     "hard": dict(type="UniformStrategy", attribute="hard"),
@@ -103,7 +103,7 @@ class Strategy:
             )
 
 
-@TASK_UTILS.register_module()
+@STRATEGIES.register_module()
 class OriginStrategy(Strategy):
     """Keeps the attributes that the detector gave the source's objects; layouts without any stay so."""
 
@@ -114,7 +114,7 @@ class OriginStrategy(Strategy):
         return layout
 
 
-@TASK_UTILS.register_module()
+@STRATEGIES.register_module()
 class UniformStrategy(Strategy):
     """Sets one attribute on every object that the attribute detector can name.
 
@@ -145,7 +145,7 @@ class UniformStrategy(Strategy):
         return super().__call__(layout, rng)
 
 
-@TASK_UTILS.register_module()
+@STRATEGIES.register_module()
 class FlipStrategy(Strategy):
     """What the detector found becomes hard, what it missed becomes easy.
 
@@ -166,7 +166,7 @@ class FlipStrategy(Strategy):
         return self._other.get(attribute, attribute)
 
 
-@TASK_UTILS.register_module()
+@STRATEGIES.register_module()
 class MixStrategy(Strategy):
     """Draws every object's attribute at random; the same seed draws the same again.
 
@@ -209,7 +209,7 @@ class MixStrategy(Strategy):
         return super().__call__(layout, rng)
 
 
-@TASK_UTILS.register_module()
+@STRATEGIES.register_module()
 class PerClassStrategy(Strategy):
     """An attribute for each class.
 
@@ -258,8 +258,8 @@ def build_strategy(
     """Builds a strategy.
 
     Args:
-        cfg: one of :data:`STRATEGIES`, one of ``levels`` for all objects, the class name of a registered strategy, or
-            a config dict with ``type``.
+        cfg: one of :data:`NAMED_STRATEGIES`, one of ``levels`` for all objects, the class name of a registered
+            strategy, or a config dict with ``type``.
         nameable, levels: see :class:`Strategy`; for strategies that take them and are not given them.
         options: arguments of the strategy, over those of ``cfg``.
 
@@ -269,18 +269,18 @@ def build_strategy(
     if isinstance(cfg, str):
         if cfg in levels:
             cfg = dict(type="UniformStrategy", attribute=cfg)
-        elif cfg not in STRATEGIES and TASK_UTILS.get(cfg) is None:
-            near = difflib.get_close_matches(cfg, STRATEGIES, n=2)
+        elif cfg not in NAMED_STRATEGIES and _registered(cfg) is None:
+            near = difflib.get_close_matches(cfg, NAMED_STRATEGIES, n=2)
             raise UserError(
                 f"unknown strategy {cfg!r}{', did you mean ' + ' or '.join(near) if near else ''}; known: "
-                f"{', '.join(STRATEGIES)}, or a class registered in TASK_UTILS (custom_imports of the config)"
+                f"{', '.join(NAMED_STRATEGIES)}, or a class registered in STRATEGIES (custom_imports of the config)"
             )
         else:
-            cfg = STRATEGIES.get(cfg, dict(type=cfg))
+            cfg = NAMED_STRATEGIES.get(cfg, dict(type=cfg))
     cls = cfg["type"] if "type" in cfg else None
-    cls = TASK_UTILS.get(cls) if isinstance(cls, str) else cls
+    cls = _registered(cls) if isinstance(cls, str) else cls
     if cls is None:
-        raise UserError(f"unknown strategy {cfg!r}: no such type is registered in TASK_UTILS")
+        raise UserError(f"unknown strategy {cfg!r}: no such type is registered in STRATEGIES")
     cfg = {**cfg, **options}
     parameters = inspect.signature(cls).parameters
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -294,9 +294,14 @@ def build_strategy(
         if key in parameters:
             cfg.setdefault(key, value)
     del cfg["type"]
-    try:  # not by the registry, which would look in the default scope: mmdet's, after a detector
+    try:
         return cls(**cfg)
     except UserError:
         raise
     except (TypeError, AttributeError) as error:
         raise UserError(f"strategy {cls.__name__}: {error}") from error
+
+
+def _registered(name: str) -> type | None:
+    """A strategy's class by name; a user's own of an earlier version is registered in TASK_UTILS."""
+    return STRATEGIES.get(name) or TASK_UTILS.get(name)

@@ -1,8 +1,10 @@
 """`detdiffusion.perception`: what a detector finds in a data set, and the attributes that follow (Eq. 2)."""
 
+from detdiffusion.datasets.attributes_file import AttributesFile
+
 from .attributes import AttributeResult, perception_attributes
-from .attributes_file import AttributesFile
-from .image_detector import ImageDetector, load_detector
+from .detector_factory import load_detector
+from .image_detector import ImageDetector
 from .levels import Levels
 from .matching import best_matches, one_to_one
 from .predictions import Predictions, read_results

@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.datasets.class_names import class_list
 from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
@@ -15,8 +16,7 @@ from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
 
 from .attributes import IOU_THR, SCORE_THR, perception_attributes
-from .attributes_file import AttributesFile
-from .image_detector import load_detector
+from .detector_factory import load_detector
 from .levels import Levels
 from .predictions import Predictions, read_results
 from .summary import format_summary, plot_summary, summarise

@@ -195,28 +195,3 @@ def check_detected(
             f"{name}: {item}: the detector gives label {wrong}, but has only {classes} class names; its classes do not "
             "belong to its weights"
         )
-
-
-def load_detector(
-    config: str | Path,
-    checkpoint: str | Path,
-    device: str | None = None,
-    cfg_options: Sequence[str] | None = None,
-) -> ImageDetector:
-    """An mmdet detector, or an ONNX detector where the weights are an ``.onnx`` file.
-
-    Args:
-        config: an mmdet config, or one with ``onnx_detector`` (``configs/onnx``).
-        checkpoint: its weights.
-        device, cfg_options: see the two classes.
-
-    Raises:
-        UserError: anything wrong with the files, by one message.
-    """
-    if Path(checkpoint).suffix.lower() == ".onnx":
-        from .onnx_detector import OnnxDetector
-
-        return OnnxDetector(config, checkpoint, device, cfg_options)
-    from .detector import MMDetDetector
-
-    return MMDetDetector(config, checkpoint, device, cfg_options)

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from detdiffusion.datasets.image_reading import read_bgr
+from detdiffusion.registry import OUTPUT_LAYOUTS
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.errors import UserError
@@ -241,15 +242,9 @@ def _build(cls, values: Mapping, where: str):
 
 
 def _build_output(spec: Mapping, classes: int, config: str) -> OutputLayout:
-    from detdiffusion.registry import TASK_UTILS
-
     from . import onnx_outputs  # noqa: F401  registers the layouts
 
-    layouts = {
-        name: cls
-        for name, cls in TASK_UTILS.module_dict.items()
-        if isinstance(cls, type) and issubclass(cls, OutputLayout)
-    }
+    layouts = OUTPUT_LAYOUTS.module_dict
     cls = layouts.get(str(spec.get("type")))
     if cls is None:
         raise UserError(

@@ -1,7 +1,7 @@
 """Output layouts of ONNX detectors: the arrays of one image → boxes, class scores.
 
-A layout is a class in ``TASK_UTILS``; a config names it as ``output=dict(type=...)``. For another network register one
-more, an :class:`.onnx_layout.OutputLayout` (or one of its two forms) with a ``__call__``.
+A layout is a class in ``OUTPUT_LAYOUTS``; a config names it as ``output=dict(type=...)``. For another network register
+one more, an :class:`.onnx_layout.OutputLayout` (or one of its two forms) with a ``__call__``.
 
 =========================  ==================================================================  ===========
 layout                     arrays, B images                                                    NMS
@@ -24,13 +24,13 @@ from typing import ClassVar
 
 import numpy as np
 
-from detdiffusion.registry import TASK_UTILS
+from detdiffusion.registry import OUTPUT_LAYOUTS
 from detdiffusion.utils.errors import UserError
 
 from .onnx_layout import Arrays, BoxLayout, Decoded, DetectionLayout, OutputLayout, corners, whole
 
 
-@TASK_UTILS.register_module()
+@OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class YOLOXOutput(OutputLayout):
     """One (N, 5 + C) array an image, cells of all strides in turn, boxes still relative to their cells.
@@ -67,7 +67,7 @@ class YOLOXOutput(OutputLayout):
         return corners(centres, sides), objectness * self.probability(rows[:, 5:])
 
 
-@TASK_UTILS.register_module()
+@OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class FastestDetOutput(OutputLayout):
     """One (5 + C, H, W) map an image: objectness, box, class scores of each cell.
@@ -97,7 +97,7 @@ class FastestDetOutput(OutputLayout):
         return corners(centres, sides), objectness * self.probability(rows[:, 5:]) ** self.class_power
 
 
-@TASK_UTILS.register_module()
+@OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class CentreSizeOutput(BoxLayout):
     """One array of decoded boxes ``cx, cy, w, h`` with class scores, before NMS.
@@ -126,7 +126,7 @@ class CentreSizeOutput(BoxLayout):
         return boxes, self.probability(rows[:, 4:5], "objectness") * self.probability(rows[:, 5:])
 
 
-@TASK_UTILS.register_module()
+@OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class EndToEndOutput(DetectionLayout):
     """One (N, 6) array an image, a detection a row: YOLOv10, YOLO26, Ultralytics' exports with ``nms=True``.
@@ -155,7 +155,7 @@ class EndToEndOutput(DetectionLayout):
         return self.detections(boxes, rows[:, place["score"]], rows[:, place["class"]], size)
 
 
-@TASK_UTILS.register_module()
+@OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class BatchIndexOutput(EndToEndOutput):
     """One (M, 7) array for all images, each row with the index of its image: YOLOv7's end-to-end export.
@@ -184,7 +184,7 @@ class BatchIndexOutput(EndToEndOutput):
         return [[own[index == k]] for k in range(count)] if np.isin(index, range(count)).all() else None
 
 
-@TASK_UTILS.register_module()
+@OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class DetsLabelsOutput(DetectionLayout):
     """Two arrays an image, ``dets`` (N, 5) as ``x1, y1, x2, y2, score`` and ``labels`` (N,): mmdeploy's."""
@@ -199,7 +199,7 @@ class DetsLabelsOutput(DetectionLayout):
         return self.detections(dets[:, :4], dets[:, 4], labels, size)
 
 
-@TASK_UTILS.register_module()
+@OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class BoxesScoresLabelsOutput(DetectionLayout):
     """Three arrays an image, (N, 4) xyxy, (N,) scores and (N,) class indices.
@@ -215,7 +215,7 @@ class BoxesScoresLabelsOutput(DetectionLayout):
         return self.detections(*arrays, size)
 
 
-@TASK_UTILS.register_module()
+@OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class EfficientNMSOutput(DetectionLayout):
     """Four arrays an image, (1,) number of detections, (N, 4) xyxy, (N,) scores, (N,) class indices: TensorRT's."""

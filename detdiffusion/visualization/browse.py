@@ -10,11 +10,11 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
+from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.datasets.coco_json import merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.datasets.image_reading import ImageError, read_image
 from detdiffusion.datasets.masks import decode_segmentation
-from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.structures import ATTRIBUTES
 from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.errors import UserError

@@ -172,7 +172,7 @@ def test_overrides_reach_every_path():
     text = config.pretty_text
     assert "data/miniscenes" not in text
     assert config.val_evaluator.ann_file == "/elsewhere/val/instances.json"
-    assert config.test_dataloader.dataset.data_root == "/elsewhere"
+    assert config.test_dataloader.dataset.data_root == "/elsewhere/"
     config = load(CONFIGS / "trainability" / "atss_r50_fpn_real_coco.py", data_root="/coco/")
     assert config.val_evaluator.ann_file == "/coco/annotations/instances_val2017.json"
     assert config.train_dataloader.dataset.data_root == "/coco/"

@@ -6,9 +6,9 @@ import pytest
 from PIL import Image
 
 from detdiffusion.apis.fidelity import evaluate_fidelity
-from detdiffusion.apis.fidelity_report import fidelity_table, print_result
 from detdiffusion.apis.yolo_score import score_methods
-from detdiffusion.evaluation.yolo_score_report import print_report, write_report
+from detdiffusion.visualization.reports.fidelity import fidelity_table, print_result
+from detdiffusion.visualization.reports.yolo_score import print_report, write_report
 
 pytest.importorskip("onnxruntime")
 

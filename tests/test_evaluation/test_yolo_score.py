@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 from square_detector import draw, write_detector, write_squares
 
-from detdiffusion.apis.darknet import from_darknet
 from detdiffusion.apis.yolo_score import score_methods
 from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.image_folders import note_images, read_folder
 from detdiffusion.evaluation.results import read_result_file
+from detdiffusion.models.detectors.yolov4.darknet import from_darknet
 from detdiffusion.perception.detector import MMDetDetector
 from detdiffusion.utils.errors import UserError
 
@@ -280,7 +280,7 @@ def test_folders_of_the_generator(detector, data):
     path.write_text(json.dumps(changed))
     with pytest.raises(
         UserError,
-        match="images 77 and 900 are both layout 139, sample_index 0|images 900 and 77 are both file 900.png",
+        match=r"images\[7\] \(id 77\): the file name is that of image id 900 too",
     ):
         evaluate(detector, root, {"hard": root / "set"})
     path.write_text(text)

@@ -421,7 +421,7 @@ def test_layouts_of_a_data_set_of_the_users_own(world, tmp_path):
     ("model", "message"),
     [
         ("3", "model must be a dict"),
-        ("dict(type='HalfAnEditor')", "HalfAnEditor cannot.*lacks writes_attributes"),
+        ("dict(type='HalfAnEditor')", "HalfAnEditor cannot.*lacks needs_attributes"),
     ],
 )
 def test_a_model_that_is_no_editor(world, tmp_path, model, message):

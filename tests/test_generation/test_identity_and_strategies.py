@@ -16,7 +16,7 @@ from detdiffusion.generation.identity import (
     synthetic_file_name,
     synthetic_image_id,
 )
-from detdiffusion.registry import TASK_UTILS
+from detdiffusion.registry import STRATEGIES
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.file_names import check_file_name
@@ -120,7 +120,7 @@ def test_all_objects_reading_has_its_own_name():
 
 
 def test_registered_strategies_and_unknown_ones():
-    @TASK_UTILS.register_module(force=True)
+    @STRATEGIES.register_module(force=True)
     class FlipForTest:
         name = "flip"
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import torch
 
-from detdiffusion.generation import STRATEGIES, LayoutEdits, build_strategy
+from detdiffusion.generation import NAMED_STRATEGIES, LayoutEdits, build_strategy
 from detdiffusion.generation.identity import rng_of
 from detdiffusion.generation.oversampling import repeat_factors, samples_of
 from detdiffusion.generation.planning import plan
@@ -74,7 +74,7 @@ def test_per_class():
 
 
 def test_names_tell_strategies_apart():
-    built = [build_strategy(name) for name in STRATEGIES if name != "per-class"]
+    built = [build_strategy(name) for name in NAMED_STRATEGIES if name != "per-class"]
     built += [build_strategy("mix", ratio=0.3), build_strategy("mix", ratio=0.3, by="image")]
     built += [build_strategy("mix", ratio=0.3, attribute="easy", other="hard")]
     built += [build_strategy("per-class", attributes={"ball": a}) for a in ("easy", "hard")]

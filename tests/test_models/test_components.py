@@ -7,7 +7,11 @@ from tiny_editor import build_editor, layouts
 from tiny_folder import write_diffusers_folder
 from transformers import CLIPTokenizerFast
 
-from detdiffusion.models.editors.detdiffusion.components import build_component, build_sampling_scheduler
+from detdiffusion.models.editors.detdiffusion.components import (
+    build_component,
+    build_sampling_scheduler,
+    check_sources,
+)
 from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError
 
@@ -91,6 +95,23 @@ def test_what_is_no_sampling_scheduler(kind, message):
     like = build_component(dict(type="DDPMScheduler"), "scheduler")
     with pytest.raises(UserError, match=f"test_scheduler: .*{message}"):
         build_sampling_scheduler(dict(type=kind), like, "test_scheduler")
+
+
+def test_the_hub_is_asked_only_where_the_config_says_so(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    model = dict(
+        type="DetDiffusion", vae=dict(type="AutoencoderKL", from_pretrained="owner/name", subfolder="vae")
+    )
+    for look in (lambda: check_sources(model), lambda: build_component(model["vae"], "vae")):
+        with pytest.raises(UserError, match=r"vae: no folder 'owner/name/vae'.*hub://owner/name"):
+            look()
+    (tmp_path / "owner").mkdir()  # then it is a path gone wrong
+    with pytest.raises(UserError, match="no folder 'owner/name/vae'") as error:
+        check_sources(model)
+    assert "hub" not in str(error.value)
+    check_sources(
+        dict(vae=dict(from_pretrained="hub://owner/name"), tokenizer=dict(from_pretrained="a.safetensors"))
+    )
 
 
 PARTS = dict(unet="UNet2DConditionModel", vae="AutoencoderKL", text_encoder="CLIPTextModel")

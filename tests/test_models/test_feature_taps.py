@@ -125,7 +125,9 @@ def test_checkpointing_gives_the_unet_the_same_gradients(mode, function):
     for name, gradient in plain.items():
         assert (gradient is None) == (saved[name] is None), name
         if gradient is not None:
-            torch.testing.assert_close(saved[name], gradient, rtol=1e-5, atol=1e-8, msg=name)
+            # summed in another order: rounding counts beside the tensor's largest value
+            rounding = 1e-6 * float(gradient.abs().max())
+            torch.testing.assert_close(saved[name], gradient, rtol=1e-5, atol=rounding, msg=name)
 
 
 def test_block_wide_reentrant_checkpointing_is_refused_not_silent():

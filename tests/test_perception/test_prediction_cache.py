@@ -88,6 +88,8 @@ def test_anything_else_is_detected_anew(change, images, tmp_path):
         images = images[1:]
     elif change == "size":
         images = [dict(image, width=11) for image in images]
+        for image in images:
+            Image.new("RGB", (11, 8)).save(tmp_path / image["file_name"])
     predict(detector, images, tmp_path)
     assert len(detector.seen) == len(images)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from square_detector import write_detector, write_squares
 
-from detdiffusion.apis.darknet import from_darknet, to_darknet
+from detdiffusion.models.detectors.yolov4.darknet import from_darknet, to_darknet
 from detdiffusion.perception.extraction import extract
 from detdiffusion.utils.errors import UserError
 

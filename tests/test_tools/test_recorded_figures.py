@@ -6,10 +6,10 @@ import re
 import pytest
 from test_readme import README, ROOT
 
-from detdiffusion.apis.miniature import SCALES
-from detdiffusion.apis.miniature_claims import quantities
-from detdiffusion.apis.miniature_jobs import ARMS
-from detdiffusion.evaluation.claims import MIN_SEEDS
+from detdiffusion.experiments.paper.claims import quantities
+from detdiffusion.experiments.paper.jobs import ARMS
+from detdiffusion.experiments.paper.scales import SCALES
+from detdiffusion.experiments.paper.verdicts import MIN_SEEDS
 
 RESULTS = ROOT / "benchmarks/results"
 DOCS = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}

@@ -41,7 +41,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from detdiffusion.apis.darknet import from_darknet, to_darknet
+    from detdiffusion.models.detectors.yolov4.darknet import from_darknet, to_darknet
 
     if args.reverse:
         done = to_darknet(args.network, args.weights, args.out)

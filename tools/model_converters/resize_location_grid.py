@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from detdiffusion.apis.location_grid import resize_location_grid
+    from detdiffusion.models.editors.converters.location_grid import resize_location_grid
 
     print(f"{args.out}: {resize_location_grid(args.source, args.out, tuple(args.bins))} location tokens")
 

@@ -24,7 +24,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from detdiffusion.apis.taesd import convert_taesd
+    from detdiffusion.models.editors.converters.taesd import convert_taesd
 
     print(f"{args.out}: AutoencoderTiny, {convert_taesd(args.encoder, args.decoder, args.out):,} parameters")
 

@@ -26,7 +26,7 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from detdiffusion.apis.export import export_diffusers
+    from detdiffusion.models.editors.converters.diffusers_folder import export_diffusers
 
     written = export_diffusers(args.config, args.checkpoint, args.out, args.dtype, args.cfg_options)
     print(f"{args.out}: " + ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in written.items()))

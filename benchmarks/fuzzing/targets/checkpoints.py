@@ -61,7 +61,12 @@ class ToDiffusers(Target):
     """A generator's checkpoint."""
 
     name, tool = "to_diffusers", "model_converters/to_diffusers.py"
-    imports = ("detdiffusion.apis.export", "detdiffusion.models", "diffusers", "transformers")
+    imports = (
+        "detdiffusion.models.editors.converters.diffusers_folder",
+        "detdiffusion.models",
+        "diffusers",
+        "transformers",
+    )
 
     def prepare(self, base: Path) -> None:
         write_generator(base)

@@ -14,8 +14,8 @@ from .target import Target, damage_some
 from .worlds import CLASSES, OBJECTS, write_image, write_json, write_set
 
 _IMPORTS = (
-    "detdiffusion.apis.fidelity", "detdiffusion.apis.fidelity_report", "detdiffusion.apis.yolo_score",
-    "detdiffusion.evaluation.yolo_score_report", "faster_coco_eval", "onnxruntime", "cv2", "matplotlib.pyplot",
+    "detdiffusion.apis.fidelity", "detdiffusion.visualization.reports.fidelity", "detdiffusion.apis.yolo_score",
+    "detdiffusion.visualization.reports.yolo_score", "faster_coco_eval", "onnxruntime", "cv2", "matplotlib.pyplot",
 )  # fmt: skip
 FOUND = OBJECTS[:2]  # what the detector says of every image; nobody finds the third object
 

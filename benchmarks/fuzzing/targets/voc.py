@@ -57,7 +57,12 @@ class VocToCoco(Target):
     """XML files, images and lists of names."""
 
     name, tool = "voc_to_coco", "dataset_converters/voc_to_coco.py"
-    imports = ("detdiffusion.apis.conversion", "detdiffusion.datasets.formats.voc", "PIL.Image", "tqdm")
+    imports = (
+        "detdiffusion.apis.conversion",
+        "detdiffusion.datasets.formats.voc",
+        "PIL.Image",
+        "tqdm",
+    )
 
     def prepare(self, base: Path) -> None:
         for k in range(1, 6):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from detdiffusion.perception.attributes_file import AttributesFile
+from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.utils.errors import UserError
 
@@ -48,7 +48,7 @@ class LoadPerceptionAttributes:
             ids: annotation ids.
             where: what they belong to, for messages.
             ann_files: the COCO jsons that they are from.
-            digests: of the objects, see :meth:`~detdiffusion.perception.attributes_file.AttributesFile.misfit`.
+            digests: of the objects, see :meth:`~detdiffusion.datasets.attributes_file.AttributesFile.misfit`.
 
         Raises:
             UserError: annotation ids without an attribute, with their number; or other objects than those that the

@@ -15,22 +15,19 @@ class LayoutEditor(Protocol):
     """A registered model that draws layouts; ``tools/generate.py`` and the validation metrics take any.
 
     Attributes:
-        layout_tokenizer: its ``attributes`` says whether layouts need perception-aware attributes, as
-            :meth:`writes_attributes` does.
-        unet: its ``config.sample_size`` is the latent side of a default image, or (rows, columns);
-            ``config.in_channels`` the latents'.
-        latent_scale: image pixels a latent cell; sides divide by it.
+        image_size: height and width in pixels of an image that is not told otherwise.
         test_cfg: arguments of :meth:`infer` for validation.
     """
 
-    layout_tokenizer: object
-    unet: torch.nn.Module
-    latent_scale: int
+    image_size: tuple[int, int]
     test_cfg: dict
 
     @staticmethod
-    def writes_attributes(cfg: Mapping) -> bool:
+    def needs_attributes(cfg: Mapping) -> bool:
         """Whether a model of this config wants layouts with attributes; told without building it."""
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Channels, rows and columns of an image's latents; a UserError for sides that the model cannot draw."""
 
     def infer(
         self,
@@ -47,24 +44,16 @@ class LayoutEditor(Protocol):
         """
 
 
-def own_sides(editor: LayoutEditor) -> tuple[int, int]:
-    """Height and width in pixels of the images that the model draws unless it is told otherwise."""
-    size = editor.unet.config.sample_size
-    rows, columns = (size, size) if isinstance(size, int) else size
-    return rows * editor.latent_scale, columns * editor.latent_scale
-
-
 def check_sides(editor: LayoutEditor, height: int | None, width: int | None) -> tuple[int, int]:
     """Height and width in pixels; where None, the model's own.
 
     Raises:
-        UserError: a side does not divide by the latent scale.
+        UserError: sides that the model cannot draw.
     """
-    scale, (own_height, own_width) = editor.latent_scale, own_sides(editor)
+    own_height, own_width = editor.image_size
     height = own_height if height is None else height
     width = own_width if width is None else width
-    if height < 1 or width < 1 or height % scale or width % scale:
-        raise UserError(f"height and width must divide by {scale}, got {height} x {width}")
+    editor.latent_shape(height, width)
     return height, width
 
 

@@ -14,6 +14,7 @@ from detdiffusion.utils.checkpoint import check_finite
 from detdiffusion.utils.errors import UserError
 
 from ..detdiffusion.components import build_sampling_scheduler
+from ..detdiffusion.latents import latent_sides
 from ..detdiffusion.sampler import initial_noise
 from ..interface import check_generators, check_sides, predict_batch
 
@@ -26,8 +27,6 @@ class CaptionWriter:
     Args:
         template: with ``{objects}``, which becomes the class names, comma between.
     """
-
-    attributes = False  # perception-aware attributes mean nothing to these models
 
     def __init__(self, template: str) -> None:
         if "{objects}" not in template:
@@ -71,7 +70,7 @@ class PipelineEditor(BaseModel):
             pipeline.scheduler = build_sampling_scheduler(scheduler, pipeline.scheduler, "scheduler")
         pipeline.set_progress_bar_config(disable=True)
         self.pipeline, self.dtype_name, self.test_cfg = pipeline, dtype, dict(test_cfg or {})
-        self.layout_tokenizer = CaptionWriter(caption)
+        self.caption = CaptionWriter(caption)
         for name, part in pipeline.components.items():
             if isinstance(part, nn.Module):  # the same objects: moving the editor moves the pipeline
                 setattr(self, name, part.to(_DTYPES[dtype]).requires_grad_(False).eval())
@@ -81,14 +80,29 @@ class PipelineEditor(BaseModel):
                 )
 
     @staticmethod
-    def writes_attributes(cfg: Mapping) -> bool:
-        """No: :attr:`CaptionWriter.attributes`."""
-        return CaptionWriter.attributes
+    def needs_attributes(cfg: Mapping) -> bool:
+        """No: perception-aware attributes mean nothing to these models."""
+        return False
 
     @property
     def latent_scale(self) -> int:
         """Image pixels a latent cell, 8 for Stable Diffusion."""
         return self.pipeline.vae_scale_factor
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width in pixels, as the pipeline chooses them."""
+        size = self.pipeline.unet.config.sample_size
+        rows, columns = (size, size) if isinstance(size, int) else size
+        return rows * self.latent_scale, columns * self.latent_scale
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        """Channels, rows and columns of an image's latents.
+
+        Raises:
+            UserError: sides in pixels that do not divide by :attr:`latent_scale`.
+        """
+        return self.pipeline.unet.config.in_channels, *latent_sides(height, width, self.latent_scale)
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "predict"):
         """Images for the layouts of a batch (``predict``); there is nothing to train.
@@ -122,11 +136,10 @@ class PipelineEditor(BaseModel):
         for layout in layouts:
             if not len(layout):
                 raise UserError(f"the layout of image {layout.image_id} has no objects: nothing to draw")
-        scale = self.latent_scale
-        noise = initial_noise((self.unet.config.in_channels, height // scale, width // scale), generators)
+        noise = initial_noise(self.latent_shape(height, width), generators)
         kept = [self.choose(layout) for layout in layouts]
         chosen = [layout.select(indices) for layout, indices in zip(layouts, kept)]
-        prompts = [self.layout_tokenizer.write(layout.names) for layout in chosen]
+        prompts = [self.caption.write(layout.names) for layout in chosen]
         options = dict(
             num_inference_steps=num_inference_steps, guidance_scale=guidance_scale, output_type="pt"
         )

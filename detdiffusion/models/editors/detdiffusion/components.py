@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -93,26 +94,17 @@ def _load_part(cls, kind: str, role: str, source: str, spec: dict):
         if role != "tokenizer":
             return load_single_file(cls, role, source, **spec)
         source = tokenizer_source(source)
-    folder = Path(source) / spec.get("subfolder", "")
-    expected = (
-        "a diffusers folder (model_index.json, unet/, vae/, text_encoder/, tokenizer/, scheduler/), for example a "
-        "download of Stable Diffusion 1.5; set the config's variable to your copy"
-    )
+    folder = _local_folder(source, spec.get("subfolder", ""), role)
     if (
         kind == "CLIPTokenizer"
+        and folder is not None
         and (folder / "tokenizer.json").is_file()
         and not (folder / "vocab.json").is_file()
     ):
         cls = getattr(
             transformers, "CLIPTokenizerFast", cls
         )  # saved by transformers 5: 4's slow class cannot read it
-    local = not str(source).startswith(HUB)
-    if not local:  # asked for by name alone: a folder that is not there is a path gone wrong
-        source = str(source).removeprefix(HUB)
-    elif not folder.is_dir():
-        hub = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)) and not Path(source).parent.is_dir()
-        asked = f" (a model of the Hugging Face hub is named with {HUB}{source})" if hub else ""
-        raise UserError(f"{role}: no folder {str(folder)!r}; it should be {expected}{asked}")
+    source = str(source).removeprefix(HUB)
     try:
         if not issubclass(cls, transformers.PreTrainedModel):
             return cls.from_pretrained(source, **spec)
@@ -121,12 +113,47 @@ def _load_part(cls, kind: str, role: str, source: str, spec: dict):
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{role}: {HUB}{source} cannot be loaded from the Hugging Face hub ({reason})"
-            if not local
+            if folder is None
             else f"{role}: cannot load {kind} from {str(folder)!r}: {reason}"
         ) from error
     if info["missing_keys"]:
-        _load_renamed(model, folder, role)
+        _load_renamed(model, folder or Path(source), role)
     return model
+
+
+def check_sources(model: Mapping) -> None:
+    """Looks for the folders that a generator's config names, before anything is loaded.
+
+    Args:
+        model: the ``model`` of a config.
+
+    Raises:
+        UserError: one of them does not exist.
+    """
+    for role, spec in model.items():
+        source = spec.get("from_pretrained") if isinstance(spec, Mapping) else None
+        if isinstance(source, str) and not is_single_file(source):
+            _local_folder(resolve_source(source), spec.get("subfolder") or "", role)
+
+
+def _local_folder(source: str, subfolder: str, role: str) -> Path | None:
+    """Where a part's weights lie; None for a model of the hub, which only ``hub://`` asks for.
+
+    Raises:
+        UserError: no such folder.
+    """
+    if str(source).startswith(HUB):
+        return None
+    folder = Path(source) / subfolder
+    if not folder.is_dir():
+        is_name = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)) and not Path(source).parent.is_dir()
+        asked = f" (a model of the Hugging Face hub is written {HUB}{source})" if is_name else ""
+        raise UserError(
+            f"{role}: no folder {str(folder)!r}; it should be a diffusers folder (model_index.json, unet/, vae/, "
+            "text_encoder/, tokenizer/, scheduler/), for example a download of Stable Diffusion 1.5; set the config's "
+            f"variable to your copy{asked}"
+        )
+    return folder
 
 
 def build_sampling_scheduler(spec, like, role: str):

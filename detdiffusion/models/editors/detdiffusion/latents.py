@@ -5,10 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from detdiffusion.utils.errors import UserError
+
 
 def latent_scale(vae: nn.Module) -> int:
     """Image pixels a latent cell, 8 for Stable Diffusion."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
+
+
+def latent_sides(height: int, width: int, scale: int) -> tuple[int, int]:
+    """Rows and columns of the latents of an image.
+
+    Args:
+        height, width: of the image in pixels.
+        scale: image pixels a latent cell.
+
+    Raises:
+        UserError: a side does not divide by the scale.
+    """
+    if height < 1 or width < 1 or height % scale or width % scale:
+        raise UserError(f"height and width must divide by {scale}, got {height} x {width}")
+    return height // scale, width // scale
 
 
 def posterior(vae: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,8 +6,7 @@ A prompt is ``An image with`` followed by the objects. Template ``compact`` writ
 model without layouts is trained on. ``<lA>`` is the token of the top-left corner's bin, ``<lB>`` the
 bottom-right one's.
 
-A prompt has room for some 14 objects. What happens to more is the overflow policy: ``largest``, ``error``, or
-``chunk``, which writes as many prompts (windows) as it takes and lets the UNet attend all of them.
+A prompt has room for some 14 objects. What happens to more is the overflow policy, see :mod:`.overflow`.
 """
 
 from __future__ import annotations
@@ -23,11 +22,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detdiffusion.registry import OVERFLOW_POLICIES
 from detdiffusion.structures import ATTRIBUTES, Layout, check_attribute_words
 from detdiffusion.utils.errors import UserError
 
+from . import overflow as _policies  # noqa: F401  registers the policies
+
 TEMPLATES = ("compact", "paper", "caption")
-OVERFLOWS = ("largest", "error", "chunk")
 ATTRIBUTE_POSITIONS = ("last", "first")
 
 
@@ -85,8 +86,8 @@ class LayoutTokenizer:
         attribute_position: in the compact template, the attribute token stands ``last`` (the paper's order) or
             ``first`` in its object. A CLIP text encoder is causal: from the front the attribute reaches the class and
             location tokens that a layout checkpoint already listens to; from the back it waits to be discovered.
-        overflow: ``largest`` keeps the largest objects that fit, ``error`` raises, ``chunk`` takes another window
-            for the objects that do not fit; each window starts with ``prefix``.
+        overflow: name of a policy in :mod:`.overflow`: ``largest``, ``error`` or ``chunk``; each window starts with
+            ``prefix``.
         max_length: length in tokens that every window is padded to, start and end included.
         shuffle: whether :meth:`encode` shuffles the objects when called with a random generator (training).
         prefix: the prompt's first words.
@@ -112,8 +113,9 @@ class LayoutTokenizer:
     ) -> None:
         if template not in TEMPLATES:
             raise UserError(f"layout tokenizer: template must be one of {TEMPLATES}, got {template!r}")
-        if overflow not in OVERFLOWS:
-            raise UserError(f"layout tokenizer: overflow must be one of {OVERFLOWS}, got {overflow!r}")
+        if OVERFLOW_POLICIES.get(overflow) is None:
+            known = tuple(OVERFLOW_POLICIES.module_dict)
+            raise UserError(f"layout tokenizer: overflow must be one of {known}, got {overflow!r}")
         if attribute_position not in ATTRIBUTE_POSITIONS:
             raise UserError(
                 f"layout tokenizer: attribute_position must be one of {ATTRIBUTE_POSITIONS}, got {attribute_position!r}"
@@ -306,33 +308,10 @@ class LayoutTokenizer:
         """The objects of each window, in prompt order, by the overflow policy."""
         if sum(lengths) <= room:
             return [order]
-        if self.overflow == "error":
-            raise UserError(
-                f"image {layout.image_id}: {len(order)} objects need {sum(lengths)} tokens, the prompt has room "
-                f"for {room}; raise layout_tokenizer.max_length or set overflow='largest' or 'chunk'"
-            )
-        if self.overflow == "chunk":
-            windows, used = [[]], 0
-            for k in order:
-                if lengths[k] > room:
-                    raise UserError(
-                        f"image {layout.image_id}: {layout.names[k]!r} alone needs {lengths[k]} tokens, a window has "
-                        f"room for {room}; shorten the class's name"
-                    )
-                if used + lengths[k] > room:
-                    windows.append([])
-                    used = 0
-                windows[-1].append(k)
-                used += lengths[k]
-            return windows
-        areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1).tolist()
-        fitting, used = set(), 0
-        for k in sorted(order, key=lambda k: -areas[k]):
-            if used + lengths[k] <= room:
-                fitting.add(k)
-                used += lengths[k]
+        windows = OVERFLOW_POLICIES.get(self.overflow)(layout, order, lengths, room)
+        fitting = {k for window in windows for k in window}
         self.dropped.update(layout.names[k] for k in order if k not in fitting)
-        return [[k for k in order if k in fitting]]
+        return windows
 
     def null_ids(self, count: int, windows: int = 1) -> Tensor:
         """(count, windows * max_length) int64 ids of the empty prompt, repeated in every window.

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detdiffusion.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from .backbones import Prompts
 
 
 def initial_noise(shape: tuple[int, int, int], generators: Sequence[torch.Generator]) -> Tensor:
@@ -18,31 +22,29 @@ def initial_noise(shape: tuple[int, int, int], generators: Sequence[torch.Genera
 
 @torch.no_grad()
 def denoise(
-    unet: nn.Module,
+    predict: Callable[[Tensor, Tensor, Prompts], Tensor],
     scheduler,
     noise_BCHW: Tensor,
-    states_BLD: Tensor,
-    null_states_BLD: Tensor,
+    prompts: Prompts,
+    null_prompts: Prompts,
     num_inference_steps: int = 50,
     guidance_scale: float = 3.5,
     generators: Sequence[torch.Generator] | None = None,
-    mask_BL: Tensor | None = None,
 ) -> Tensor:
     """From noise to latents.
 
     Args:
-        unet: a ``UNet2DConditionModel``.
+        predict: the denoising network, :meth:`.backbones.Backbone.predict`.
         scheduler: a diffusers scheduler; its state is reset by ``set_timesteps``.
         noise_BCHW: standard normal noise.
-        states_BLD, null_states_BLD: text states of the prompts and of the empty prompt.
+        prompts, null_prompts: the encoded prompts and, as often, the empty prompt.
         num_inference_steps: denoising steps.
         guidance_scale: classifier-free guidance; 1 or less leaves the empty prompt out.
         generators: B CPU generators, from which a stochastic scheduler (DDPM, Euler ancestral, ...) draws the noise
             of image i at every step; None: torch's global state.
-        mask_BL: bool, False for the tokens that a prompt does not attend; None for all.
 
     Returns:
-        (B, C, h, w) latents, scaled as the UNet sees them.
+        (B, C, h, w) latents, scaled as the network sees them.
 
     Raises:
         UserError: a scheduler that makes noise of its own, which no generator reaches.
@@ -50,15 +52,11 @@ def denoise(
     scheduler.set_timesteps(num_inference_steps, device=noise_BCHW.device)
     latents = noise_BCHW * scheduler.init_noise_sigma
     guided = guidance_scale > 1
-    states = torch.cat((null_states_BLD, states_BLD)) if guided else states_BLD
-    mask = torch.cat((mask_BL, mask_BL)) if guided and mask_BL is not None else mask_BL
+    conditions = prompts.after(null_prompts) if guided else prompts
     extra = _step_arguments(scheduler, generators)
     for t in scheduler.timesteps:
         model_input = torch.cat((latents, latents)) if guided else latents
-        model_input = scheduler.scale_model_input(model_input, t)
-        prediction = unet(
-            model_input, t, encoder_hidden_states=states, encoder_attention_mask=mask, return_dict=False
-        )[0]
+        prediction = predict(scheduler.scale_model_input(model_input, t), t, conditions)
         if guided:
             null, text = prediction.chunk(2)
             prediction = null + guidance_scale * (text - null)

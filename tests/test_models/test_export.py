@@ -7,8 +7,8 @@ import torch
 from diffusers import StableDiffusionPipeline
 from tiny_editor import build_editor, editor_config, layouts
 
-from detdiffusion.apis.export import export_diffusers
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
+from detdiffusion.models.editors.converters.diffusers_folder import export_diffusers
 from detdiffusion.models.editors.detdiffusion.sampler import initial_noise
 from detdiffusion.utils.errors import UserError
 

@@ -11,13 +11,13 @@ from datetime import datetime, timezone
 from io import BytesIO
 from pathlib import Path
 
-from detdiffusion.evaluation.claims import LEVEL, MIN_SEEDS, judge
 from detdiffusion.utils.files import write_atomic
 
-from .miniature import Job
-from .miniature_claims import CLAIMS, quantities
-from .miniature_jobs import STRATEGIES, SeedJobs
-from .miniature_run import ResultFolder
+from .claims import CLAIMS, quantities
+from .jobs import STRATEGIES, SeedJobs
+from .run import ResultFolder
+from .scales import Job
+from .verdicts import LEVEL, MIN_SEEDS, judge
 
 RULE = (
     f"A comparison holds if its mean difference over seeds is positive and the one-sided paired t test gives "
@@ -39,7 +39,7 @@ def scoreboard(jobs: Sequence[Job], results: ResultFolder, command: str) -> dict
         command: that does the work, with ``--only {claims}`` for a part of it.
 
     Returns:
-        ``claims`` (see :func:`detdiffusion.evaluation.claims.judge`; those that want seeds with their command,
+        ``claims`` (see :func:`detdiffusion.experiments.paper.verdicts.judge`; those that want seeds with their command,
         ``continue``), ``continue`` for all of these together, ``command`` that does it all, ``values`` seed ->
         quantity -> value, ``cost``, ``machines``, ``settings``, ``notes``.
     """
@@ -174,7 +174,7 @@ def write_scoreboard(board: dict, folder: Path) -> list[Path]:
         "md": markdown(board).encode(),
         "csv": _csv(board).encode(),
     }
-    from .miniature_plot import plot_differences
+    from .plot import plot_differences
 
     if (picture := plot_differences(board)) is not None:
         files["png"] = picture

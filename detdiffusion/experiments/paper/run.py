@@ -15,7 +15,7 @@ from detdiffusion.utils.machine import machine_facts, package_versions
 from detdiffusion.utils.steps import StepRunner
 from detdiffusion.utils.work_folder import try_lock
 
-from .miniature import Job
+from .scales import Job
 
 FORMAT = 1
 

@@ -66,17 +66,11 @@ def export_diffusers(
         if not model.freeze_encoder:
             model.fit_scaling_factor(_training_images(cfg, 256))
         parts = dict(vae=model.vae)
-    elif hasattr(model, "layout_tokenizer"):
-        parts = dict(
-            vae=model.vae,
-            text_encoder=model.text_encoder,
-            tokenizer=model.tokenizer,
-            unet=model.unet,
-            scheduler=model.test_scheduler,
-        )
-        merge_lora(model.unet)
-        merge_lora(model.text_encoder)
-        _write_index(parts, out_dir)
+    elif hasattr(model, "backbone"):
+        for name in model.backbone.trained:
+            merge_lora(getattr(model, name))
+        parts = model.backbone.folder_parts()
+        _write_index(parts, out_dir, model.backbone.pipeline)
         write_layout_config(out_dir, model.layout_tokenizer, **about)
     else:
         raise UserError(f"{config}: its model {cfg.model.type} is neither a generator nor an autoencoder")
@@ -123,13 +117,13 @@ def _about(cfg, classes: Sequence[str]) -> dict:
     return about
 
 
-def _write_index(parts: dict, out_dir: Path) -> None:
+def _write_index(parts: dict, out_dir: Path, pipeline: str) -> None:
     import diffusers
 
     out_dir.mkdir(parents=True, exist_ok=True)
-    index = dict(_class_name="StableDiffusionPipeline", _diffusers_version=diffusers.__version__)
+    index = dict(_class_name=pipeline, _diffusers_version=diffusers.__version__)
     for name, part in parts.items():
-        library = "transformers" if name in ("text_encoder", "tokenizer") else "diffusers"
+        library = type(part).__module__.split(".")[0]
         index[name] = [library, type(part).__name__]
     index.update(safety_checker=[None, None], feature_extractor=[None, None], image_encoder=[None, None])
     index["requires_safety_checker"] = False

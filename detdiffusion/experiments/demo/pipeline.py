@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps, Weights, pairs, texts, weights
 from detdiffusion.utils.steps import Step
-
-from .miniscenes_steps import MiniScenesSteps, Weights, pairs, texts, weights
 
 DETECTOR = "atss"
 DETECTOR_CONFIG = f"configs/detectors/{DETECTOR}_miniscenes.py"

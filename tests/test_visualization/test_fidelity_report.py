@@ -1,7 +1,7 @@
 """What the terminal says of classes that a generator does not draw; tables keep their columns in a log file."""
 
-from detdiffusion.apis.fidelity_report import lost_classes
 from detdiffusion.utils.cli import table_console
+from detdiffusion.visualization.reports.fidelity import lost_classes
 
 
 def classes(**found):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from detdiffusion.evaluation.claims import Claim, Comparison, compare, judge, paired_tests
+from detdiffusion.experiments.paper.verdicts import Claim, Comparison, compare, judge, paired_tests
 
 SIMPLE = Claim("C", "a is above b", "Table", (Comparison("a", "b", (2.0, 1.0)),))
 

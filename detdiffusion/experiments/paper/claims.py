@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from detdiffusion.evaluation.claims import Claim, Comparison
-
-from .miniature_jobs import TRAINED
+from .jobs import TRAINED
+from .verdicts import Claim, Comparison
 
 _NAMES = {"faster-rcnn": "Faster R-CNN", "fcos": "FCOS", "atss": "ATSS"}
 _DATA = {

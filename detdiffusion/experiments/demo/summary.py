@@ -9,7 +9,7 @@ from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.machine import machine_facts, package_versions
 
-from .demo import DETECTOR, STRATEGIES, Demo
+from .pipeline import DETECTOR, STRATEGIES, Demo
 
 
 def summarise(demo: Demo, seconds: dict[str, float], threads: int) -> dict:

@@ -8,8 +8,8 @@ from detdiffusion.visualization.curves import line_chart, read_losses
 from detdiffusion.visualization.grids import contact_sheet, side_by_side
 from detdiffusion.visualization.report import table, write_report
 
-from .demo import STRATEGIES, ZOO_MODELS, Demo
-from .demo_summary import distance, percent, statements
+from .pipeline import STRATEGIES, ZOO_MODELS, Demo
+from .summary import distance, percent, statements
 
 _AP = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
 

@@ -12,18 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from detdiffusion.apis.miniature import SCALES, Job
-from detdiffusion.apis.miniature_claims import CLAIMS, QUANTITIES, jobs_of_claims, quantities
-from detdiffusion.apis.miniature_figures import FACTORS, attribute_agreement
-from detdiffusion.apis.miniature_jobs import (
+from detdiffusion.experiments.paper.claims import CLAIMS, QUANTITIES, jobs_of_claims, quantities
+from detdiffusion.experiments.paper.figures import FACTORS, attribute_agreement
+from detdiffusion.experiments.paper.jobs import (
     _SET_BY_JOBS,
     _SET_FOR_GENERATORS,
     STAGES,
     SeedJobs,
     ordered_jobs,
 )
-from detdiffusion.apis.miniature_report import markdown, scoreboard, write_scoreboard
-from detdiffusion.apis.miniature_run import ResultFolder, run_jobs
+from detdiffusion.experiments.paper.report import markdown, scoreboard, write_scoreboard
+from detdiffusion.experiments.paper.run import ResultFolder, run_jobs
+from detdiffusion.experiments.paper.scales import SCALES, Job
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step, config_digest

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
+from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.oversampling import repeat_factors, samples_of
 from detdiffusion.generation.strategies import build_strategy
-from detdiffusion.perception.attributes_file import AttributesFile
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
@@ -200,7 +200,7 @@ def with_attributes(
     """Layouts with the attributes of a file, or without any where it is another set's and the strategy needs none.
 
     An object gets an attribute only if it is the one that the attribute was made for, see
-    :meth:`~detdiffusion.perception.attributes_file.AttributesFile.misfit`.
+    :meth:`~detdiffusion.datasets.attributes_file.AttributesFile.misfit`.
 
     Args:
         layouts: of ``ann_files``.

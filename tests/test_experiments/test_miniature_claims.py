@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from detdiffusion.apis.miniature_claims import CLAIMS
 from detdiffusion.evaluation.paper_figures import TABLES
+from detdiffusion.experiments.paper.claims import CLAIMS
 
 # Quantity -> row of the paper's table, by the table's number. These are the experiments that a claim is about.
 ROWS = {

@@ -10,7 +10,7 @@ import torch
 from tiny_editor import build_editor, layouts
 from tiny_folder import save_parts
 
-from detdiffusion.apis.location_grid import resize_grid, resize_location_grid
+from detdiffusion.models.editors.converters.location_grid import resize_grid, resize_location_grid
 from detdiffusion.models.editors.detdiffusion.layout_config import write_layout_config
 from detdiffusion.utils.errors import UserError
 

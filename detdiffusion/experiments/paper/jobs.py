@@ -10,12 +10,12 @@ from pathlib import Path
 
 from detdiffusion.evaluation.names import MEASURES
 from detdiffusion.evaluation.training_runs import read_run
+from detdiffusion.experiments.miniscenes_steps import ZOO_LAYOUT, MiniScenesSteps, Weights, weights
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.steps import Step, config_digest
 
-from .miniature import Job, Scale
-from .miniature_figures import detector_figures, factor_figures, fidelity_figures
-from .miniscenes_steps import ZOO_LAYOUT, MiniScenesSteps, Weights, weights
+from .figures import detector_figures, factor_figures, fidelity_figures
+from .scales import Job, Scale
 
 DETECTOR, OTHER_DETECTOR = "atss", "fcos"
 STRATEGIES = ("easy", "origin", "hard")

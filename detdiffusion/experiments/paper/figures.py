@@ -60,8 +60,8 @@ def fidelity_figures(path: Path) -> dict:
 
 
 def factor_figures(things: Path, real_images: Path, sets: Mapping[str, Path]) -> dict:
-    """See :func:`detdiffusion.evaluation.factors.compare_factors`; it alone imports image libraries."""
-    from detdiffusion.evaluation.factors import compare_factors
+    """See :func:`detdiffusion.experiments.paper.factors.compare_factors`; it alone imports image libraries."""
+    from .factors import compare_factors
 
     return compare_factors(things, real_images, sets)
 

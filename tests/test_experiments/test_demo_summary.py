@@ -2,7 +2,7 @@
 
 import pytest
 
-from detdiffusion.apis.demo_summary import distance
+from detdiffusion.experiments.demo.summary import distance
 
 
 @pytest.mark.parametrize(

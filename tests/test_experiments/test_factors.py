@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from detdiffusion.datasets.miniscenes.writer import write_miniscenes
-from detdiffusion.evaluation.factors import MEASURES, compare_factors, measure_object
+from detdiffusion.experiments.paper.factors import MEASURES, compare_factors, measure_object
 
 SIZE = 64
 YY, XX = np.mgrid[:SIZE, :SIZE]

@@ -1,0 +1,99 @@
+"""Stable Diffusion 1.x and 2.x: one CLIP text encoder, a ``UNet2DConditionModel``, epsilon or v-prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from detdiffusion.registry import BACKBONES
+from detdiffusion.utils.compat import fit_clip_names
+
+from ..attention_taps import AttentionTaps
+from ..components import build_component, build_sampling_scheduler, extend_text_encoder, source_folder
+from ..feature_taps import FeatureTaps
+from ..layout_config import settle_layout_config
+from ..layout_tokenizer import LayoutTokenizer
+from ..lora import add_lora
+from ..regional_compile import compile_regions
+from .base import Backbone, Prompts
+
+
+@BACKBONES.register_module()
+class StableDiffusion(Backbone):
+    """See :class:`.base.Backbone`; parts: vae, text_encoder, tokenizer, unet, scheduler and test_scheduler."""
+
+    pipeline = "StableDiffusionPipeline"
+    trained = ("unet", "text_encoder")
+
+    def build(self, parts: Mapping, layout_tokenizer: Mapping) -> None:
+        model = self.model
+        model.vae = build_component(parts["vae"], "vae").float().requires_grad_(False).eval()
+        for name in ("text_encoder", "unet"):  # trained weights: float32
+            setattr(model, name, build_component(parts[name], name).float())
+        model.scheduler = build_component(parts["scheduler"], "scheduler")
+        model.test_scheduler = build_sampling_scheduler(
+            parts.get("test_scheduler"), model.scheduler, "test_scheduler"
+        )
+        settled = settle_layout_config(layout_tokenizer, source_folder(parts["tokenizer"]))
+        self.layout_tokenizer = LayoutTokenizer(build_component(parts["tokenizer"], "tokenizer"), **settled)
+        extend_text_encoder(model.text_encoder, self.layout_tokenizer)
+
+    def optimise(self, gradient_checkpointing: bool, channels_last: bool, compile: bool | Mapping) -> None:
+        if gradient_checkpointing:
+            self.model.unet.enable_gradient_checkpointing()
+        if channels_last:
+            self.model.unet.to(memory_format=torch.channels_last)
+            self.model.vae.to(memory_format=torch.channels_last)
+        if compile:
+            compile_regions(self.model.unet, **(compile if isinstance(compile, Mapping) else {}))
+
+    def add_lora(self, **options) -> None:
+        add_lora(self.model.unet, self.model.text_encoder, self.layout_tokenizer, **options)
+
+    def encode(
+        self, input_ids: Tensor, mask: Tensor | None = None, size: tuple[int, int] | None = None
+    ) -> Prompts:
+        windows = input_ids.to(self.device).reshape(-1, self.layout_tokenizer.max_length)
+        states = self.model.text_encoder(windows)[0].reshape(*input_ids.shape, -1)
+        return Prompts(states, mask)
+
+    def predict(self, latents: Tensor, timesteps: Tensor, prompts: Prompts) -> Tensor:
+        return self.model.unet(
+            latents,
+            timesteps,
+            encoder_hidden_states=prompts.states,
+            encoder_attention_mask=prompts.mask,
+            return_dict=False,
+        )[0]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        size = self.model.unet.config.sample_size
+        rows, columns = (size, size) if isinstance(size, int) else size
+        return rows * self.latent_scale, columns * self.latent_scale
+
+    @property
+    def latent_channels(self) -> int:
+        return self.model.unet.config.in_channels
+
+    def feature_taps(self, mode: str) -> FeatureTaps:
+        return FeatureTaps(self.model.unet, mode)
+
+    def attention_taps(self) -> AttentionTaps:
+        return AttentionTaps(self.model.unet)
+
+    def fit_state(self, state: dict, prefix: str) -> None:
+        names = {f"{prefix}text_encoder.{name}" for name in self.model.text_encoder.state_dict()}
+        fit_clip_names(state, names, f"{prefix}text_encoder.")
+
+    def folder_parts(self) -> dict[str, object]:
+        model = self.model
+        return dict(
+            vae=model.vae,
+            text_encoder=model.text_encoder,
+            tokenizer=self.layout_tokenizer.tokenizer,
+            unet=model.unet,
+            scheduler=model.test_scheduler,
+        )

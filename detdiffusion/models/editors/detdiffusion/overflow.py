@@ -1,0 +1,64 @@
+"""What happens to the objects that do not fit a prompt: policies by name.
+
+A policy is a function ``(layout, order, lengths, room) -> windows``; register another one with
+``@OVERFLOW_POLICIES.register_module('name')`` and name it by ``layout_tokenizer.overflow``. It is asked only where the
+objects do not fit.
+
+Args of every policy:
+    layout: the :class:`~detdiffusion.structures.Layout`.
+    order: indices of its objects, in prompt order.
+    lengths: tokens of each object, by index.
+    room: tokens that a prompt has for objects.
+
+Returns of every policy:
+    Windows: lists of indices in prompt order, a prompt each. Objects in none are left out, and counted.
+"""
+
+from __future__ import annotations
+
+from detdiffusion.registry import OVERFLOW_POLICIES
+from detdiffusion.structures import Layout
+from detdiffusion.utils.errors import UserError
+
+
+@OVERFLOW_POLICIES.register_module("largest")
+def keep_largest(layout: Layout, order: list[int], lengths: list[int], room: int) -> list[list[int]]:
+    """One window, filled with the largest objects that fit."""
+    areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1).tolist()
+    fitting, used = set(), 0
+    for k in sorted(order, key=lambda k: -areas[k]):
+        if used + lengths[k] <= room:
+            fitting.add(k)
+            used += lengths[k]
+    return [[k for k in order if k in fitting]]
+
+
+@OVERFLOW_POLICIES.register_module("error")
+def refuse(layout: Layout, order: list[int], lengths: list[int], room: int) -> list[list[int]]:
+    """Raises UserError with the numbers."""
+    raise UserError(
+        f"image {layout.image_id}: {len(order)} objects need {sum(lengths)} tokens, the prompt has room "
+        f"for {room}; raise layout_tokenizer.max_length or set overflow='largest' or 'chunk'"
+    )
+
+
+@OVERFLOW_POLICIES.register_module("chunk")
+def add_windows(layout: Layout, order: list[int], lengths: list[int], room: int) -> list[list[int]]:
+    """As many windows as it takes; the network attends all of them.
+
+    Raises:
+        UserError: an object is longer than a window.
+    """
+    windows, used = [[]], 0
+    for k in order:
+        if lengths[k] > room:
+            raise UserError(
+                f"image {layout.image_id}: {layout.names[k]!r} alone needs {lengths[k]} tokens, a window has "
+                f"room for {room}; shorten the class's name"
+            )
+        if used + lengths[k] > room:
+            windows.append([])
+            used = 0
+        windows[-1].append(k)
+        used += lengths[k]
+    return windows
