@@ -15,10 +15,20 @@ from pathlib import Path
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
+def read_text(path: Path) -> str:
+    """UTF-8 or UTF-16 text, without a byte order mark.
+
+    Raises:
+        OSError, UnicodeDecodeError: no such file, or no text.
+    """
+    data = path.read_bytes()
+    return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+
+
 def read_json(path: Path):
     """The value of a json file, or None where there is none."""
     try:
-        return json.loads(path.read_bytes().decode("utf-8-sig"))
+        return json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
         return None
 
@@ -156,7 +166,7 @@ def average_precision(coco: Coco, image_ids, found, names=None) -> float | None:
     """COCO's bbox AP by pycocotools, ids renumbered and areas taken from the boxes; None without objects.
 
     Args:
-        coco: the ground truth; ``iscrowd`` objects are ignored regions.
+        coco: the ground truth; ``iscrowd`` objects are ignored regions, ``ignore`` is nothing to COCO's evaluation.
         image_ids: images that count.
         found: (image id, class name, corners, score).
         names: class names that count; None: all.
@@ -172,7 +182,7 @@ def average_precision(coco: Coco, image_ids, found, names=None) -> float | None:
     truth = []
     for image_id in numbers:
         for one, box in coco.objects_of(image_id):
-            if coco.names[one["category_id"]] in classes and not one.get("ignore"):
+            if coco.names[one["category_id"]] in classes:
                 truth.append(
                     _row(len(truth) + 1, numbers[image_id], classes[coco.names[one["category_id"]]], box, one)
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 from ..case import Case, Run
@@ -67,7 +68,7 @@ class CompareTrainability(Target):
 
     def judge(self, case: Case, run: Run) -> Account:
         """Each row's AP is that of the log's last line with one; lines that cannot be read are said."""
-        account = Account()
+        account = Account(counted=sum(map(int, re.findall(r"(\d+) × line", run.output))))
         rows = {row["name"]: row for row in json.loads((case.out / "comparison.json").read_text())["rows"]}
         for name in ("real", "hard"):
             log = case.source / name / "20260101_000000/vis_data/scalars.json"

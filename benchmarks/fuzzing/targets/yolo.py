@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..case import Case, Run
-from ..reading import IMAGE_SUFFIXES, find_files, is_number
+from ..reading import IMAGE_SUFFIXES, find_files, is_number, read_text
 from ..verdict import Account
 from .target import Target, damage_some
 from .voc import compare_objects, converted, nothing_left
@@ -86,7 +86,7 @@ class YoloToCoco(Target):
 def read_rows(path: Path, names: dict[int, str]) -> list[tuple[str, tuple | None]]:
     """(class, corners in shares or None) of every row with text in it; a row that is there twice counts once."""
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = read_text(path)
     except (OSError, UnicodeDecodeError):
         return []
     rows = []
@@ -116,7 +116,7 @@ def _names(path: Path) -> dict[int, str]:
     import yaml
 
     try:
-        names = yaml.safe_load(path.read_bytes().decode("utf-8-sig"))["names"]
+        names = yaml.safe_load(read_text(path))["names"]
     except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
         return {}
     return (
