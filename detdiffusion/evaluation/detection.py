@@ -49,8 +49,7 @@ def select_ground_truth(
     annotation_ids: Iterable[int] | None = None,
     ignore_others: bool = False,
 ) -> dict:
-    """The part of a ground truth that a protocol scores; objects marked ``ignore`` are ignored regions, as training
-    leaves them out.
+    """The part of a ground truth that a protocol scores.
 
     Args:
         ground_truth: a COCO dict.
@@ -79,10 +78,9 @@ def select_ground_truth(
     for annotation in ground_truth["annotations"]:
         if annotation["image_id"] not in images or annotation["category_id"] not in categories:
             continue
-        counts = (wanted is None or annotation["id"] in wanted) and not annotation.get("ignore")
-        if counts:
+        if wanted is None or annotation["id"] in wanted:
             annotations.append(dict(annotation))
-        elif ignore_others or annotation.get("ignore"):
+        elif ignore_others:
             annotations.append({**annotation, "iscrowd": 1})
     return {
         **ground_truth,

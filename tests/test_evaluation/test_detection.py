@@ -71,14 +71,6 @@ def test_unprompted_objects_are_ignored_or_false(truth):
     assert all(a["iscrowd"] == 0 for a in truth["annotations"])
 
 
-def test_objects_marked_ignore_are_ignored_regions(truth):
-    truth["annotations"][0]["ignore"] = 1
-    chosen = select_ground_truth(truth)
-    assert [a["iscrowd"] for a in chosen["annotations"]] == [1, 0, 0]
-    for results in (perfect(truth), perfect(truth)[1:]):  # found or not: neither right nor wrong
-        assert evaluate_detection(results, chosen)["bbox_mAP"] == pytest.approx(1.0)
-
-
 def test_errors(truth, tmp_path):
     results = perfect(truth)
     with pytest.raises(UserError, match="image id 7 is not in the ground truth"):
