@@ -12,7 +12,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.coco import CocoDataset
 from mmengine.logging import print_log
 
-from detdiffusion.datasets.coco_for_mmdet import check_classes, count_drops, open_checked
+from detdiffusion.datasets.coco_for_mmdet import check_classes, count_drops, loads_masks, open_checked
 from detdiffusion.datasets.image_files import NamesUnreadableImages
 from detdiffusion.registry import DATASETS
 from detdiffusion.utils.errors import UserError
@@ -53,7 +53,8 @@ class CheckedCocoDataset(NamesUnreadableImages, CocoDataset):
 
     def _open_json(self, path: str) -> COCO:
         """Stands where mmdet reads the file."""
-        coco = open_checked(path, self.report, require_annotations=not self.test_mode)
+        masks = loads_masks(self.pipeline)
+        coco = open_checked(path, self.report, require_annotations=not self.test_mode, masks=masks)
         check_classes(path, coco, self.metainfo["classes"])
         return coco
 

@@ -12,11 +12,12 @@ from detdiffusion.datasets.boxes import SKIPPED
 from detdiffusion.datasets.class_names import check_known, class_list
 from detdiffusion.datasets.coco_json import finding_lines, read_coco
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.findings import raise_errors
 
 CLASSES = "metainfo['classes']"
 
 
-def open_checked(path: str, drops: Counter, require_annotations: bool = True) -> COCO:
+def open_checked(path: str, drops: Counter, require_annotations: bool = True, masks: bool = False) -> COCO:
     """The object that mmdet makes of a json, of a checked file.
 
     Annotations are numbered from 1: COCO's evaluation takes a match with id 0 for none, and keeps ids as floats. Ids of
@@ -26,11 +27,18 @@ def open_checked(path: str, drops: Counter, require_annotations: bool = True) ->
         path: the json.
         drops: gets the reader's counts of left-out objects.
         require_annotations: False takes ``image_info_*.json``.
+        masks: segmentations are going to be read: bad ones are errors, and where there is none the box serves as mask.
 
     Raises:
         UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`.
     """
     file = read_coco(path, require_annotations=require_annotations)
+    if masks:
+        raise_errors(file.mask_errors)
+        for annotation in file.annotations:
+            x, y, w, h = annotation["bbox"]
+            if not annotation.get("segmentation"):
+                annotation["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
     drops.update(file.skipped)
     others = [finding for finding in file.findings if finding.remedy != SKIPPED]
     if others:
@@ -85,3 +93,12 @@ def count_drops(annotations: Sequence[dict], info: dict, cat_ids: Sequence[int],
             drops["smaller than a pixel"] += 1
         elif annotation["category_id"] not in cat_ids:
             drops["class not among metainfo['classes']"] += 1
+
+
+def loads_masks(pipeline) -> bool:
+    """Whether a step of an mmdet pipeline reads segmentations.
+
+    Args:
+        pipeline: mmengine's ``Compose``.
+    """
+    return any(getattr(step, "with_mask", False) for step in pipeline.transforms)

@@ -156,7 +156,8 @@ def merge_checked(files: Sequence[CocoFile]) -> tuple[dict[int, dict], dict[int,
         for image in coco.images:
             known = images.setdefault(image["id"], image)
             for key in ("width", "height", "file_name"):
-                if known[key] != image[key]:
+                same = file_key if key == "file_name" else int
+                if same(known[key]) != same(image[key]):
                     raise UserError(
                         f"{coco.path}: image id {image['id']} has {key} {image[key]!r}, but {known[key]!r} "
                         "in an annotation file named before it; the files belong to different data sets"

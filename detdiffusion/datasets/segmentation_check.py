@@ -63,7 +63,7 @@ class SegmentationCheck:
         if problem:
             self._fault(problem, parts, remedy)
             return None
-        kept = [part for part in parts if len(part) >= 6]
+        kept = [part for part in parts if _encloses(part)]
         if len(kept) < len(parts):
             self._parts[FEW_POINTS if kept else NO_PART].append(self._row)
         if kept and _is_relative(kept, box):
@@ -185,7 +185,12 @@ def usable_parts(segmentation: Any) -> Any:
     if not isinstance(segmentation, list):
         return segmentation or None
     fault, _ = polygon_fault(segmentation)
-    return None if fault else [part for part in segmentation if len(part) >= 6] or None
+    return None if fault else [part for part in segmentation if _encloses(part)] or None
+
+
+def _encloses(part: list[float]) -> bool:
+    """Whether the points x1, y1, x2, y2, ... of a part are three or more that do not all lie on an upright line."""
+    return len(part) >= 6 and len(set(part[::2])) > 1 and len(set(part[1::2])) > 1
 
 
 def _is_relative(parts: list[list[float]], box: Any) -> bool:

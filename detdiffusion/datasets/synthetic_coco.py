@@ -26,7 +26,7 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.coco import CocoDataset
 from mmengine.logging import print_log
 
-from detdiffusion.datasets.coco_for_mmdet import check_classes, count_drops, open_checked
+from detdiffusion.datasets.coco_for_mmdet import check_classes, count_drops, loads_masks, open_checked
 from detdiffusion.datasets.coco_tables import MAX_ID
 from detdiffusion.datasets.image_files import NamesUnreadableImages
 from detdiffusion.registry import DATASETS
@@ -139,7 +139,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
 
     def _open_json(self, path: str) -> COCO:
         """Stands where mmdet reads the file: the same object, of a checked file."""
-        coco = open_checked(path, self._drops)
+        coco = open_checked(path, self._drops, masks=loads_masks(self.pipeline))
         check_classes(path, coco, self.metainfo["classes"], same_order=not self._part_is_synthetic)
         self._category_names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
         return coco

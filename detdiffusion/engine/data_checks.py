@@ -55,9 +55,8 @@ class ChecksData:
     def _look_at_images(self, name: str, dataset) -> list[Finding]:
         """None where a cache of latents may stand for the images: its hook looks at those that the cache lacks."""
         model = self.cfg.get("model") or {}
-        cached = name == "train" and (
-            model.get("cache_latents") or (model.get("memory") or {}).get("cache_latents")
-        )
+        memory = model.get("memory") or {}
+        cached = name == "train" and model.get("cache_latents", memory.get("cache_latents"))
         return [] if cached else image_findings(dataset)
 
     def _fit_schedule(self) -> list[Finding]:

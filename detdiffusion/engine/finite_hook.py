@@ -49,7 +49,7 @@ class FiniteHook(Hook):
         if wrong := [_plain(name) for name, one in runner.model.named_parameters() if _is_bad(one)]:
             raise UserError(f"before the first step: {len(wrong)} weights are not finite: {some(wrong)}")
         for wrapper in _wrappers(runner.optim_wrapper):
-            hook = self._scaled if hasattr(wrapper, "loss_scaler") else self._check_gradients(names)
+            hook = self._scaled if _scales(wrapper) else self._check_gradients(names)
             self._handles.append(wrapper.optimizer.register_step_pre_hook(hook))
 
     def _scaled(self, optimizer, args, kwargs) -> None:
@@ -78,13 +78,13 @@ class FiniteHook(Hook):
             UserError: a loss or a gradient is not finite; or, with a loss scaler, too many in a row.
         """
         self._step = runner.iter + 1
-        scaled = any(hasattr(wrapper, "loss_scaler") for wrapper in _wrappers(runner.optim_wrapper))
+        scaled = any(map(_scales, _wrappers(runner.optim_wrapper)))
         losses = [f"{name} = {value}" for name, value in _losses(outputs) if value - value != 0]
         if scaled:
             if all(wrapper.should_update() for wrapper in _wrappers(runner.optim_wrapper)):
                 self._skipped = 0 if self._stepped else self._skipped + 1
                 self._stepped = False
-            if self._skipped < self.patience:
+            if self._skipped < self.patience and not self._gradients:
                 return
         elif not losses and not self._gradients:
             return
@@ -94,7 +94,7 @@ class FiniteHook(Hook):
             faults.append(
                 f"{count} gradients are not finite, of {some(self._gradients)}; this step was not taken"
             )
-        if scaled:
+        if scaled and self._skipped >= self.patience:
             faults.append(f"the loss scaler skipped {self._skipped} steps in a row")
         rates = sorted({float(f"{rate:.4g}") for group in _rates(runner) for rate in group})
         raise UserError(
@@ -167,3 +167,9 @@ def _is_bad(value) -> bool:
 
 def _plain(name: str) -> str:
     return name.removeprefix("module.")
+
+
+def _scales(wrapper) -> bool:
+    """Whether a loss scaler decides which steps are taken; one that is switched off does not."""
+    scaler = getattr(wrapper, "loss_scaler", None)
+    return scaler is not None and (not hasattr(scaler, "is_enabled") or scaler.is_enabled())

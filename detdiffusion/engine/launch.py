@@ -95,7 +95,7 @@ def _log_mixing(cfg: Config) -> None:
     """Adds the hook that logs the share of synthetic images, where there are any."""
     hooks = cfg.get("custom_hooks") or []
     kinds = [str(hook.get("type")).rpartition(".")[2] for hook in hooks if isinstance(hook, dict)]
-    if _mixes(cfg.get("train_dataloader", {}).get("dataset")) and "MixingRatioHook" not in kinds:
+    if _mixes((cfg.get("train_dataloader") or {}).get("dataset")) and "MixingRatioHook" not in kinds:
         cfg.custom_hooks = [*hooks, dict(type="detdiffusion.MixingRatioHook")]
 
 

@@ -126,12 +126,7 @@ def fit_schedule(cfg: Any, epoch_length: int | None) -> list[Finding]:
     schedules = [schedules] if isinstance(schedules, Mapping) else schedules
     schedules = [one for one in schedules if isinstance(one, Mapping)]
     spans = [_span(one, epoch_length) for one in schedules]
-    begins = [begin for begin, _, _ in spans if begin]
-    warm_ups = [
-        end
-        for _, end, _ in spans
-        if end is not None and (end in begins or _is_warm_up(schedules, spans, end))
-    ]
+    warm_ups = [end for _, end, _ in spans if end is not None and _is_warm_up(schedules, spans, end)]
     cut = max((end for end in warm_ups if end >= length), default=None)
     for index, (one, (begin, end, unit)) in enumerate(zip(schedules, spans)):
         where = f"param_scheduler[{index}] ({one.get('type')})"
@@ -171,8 +166,8 @@ def _leave_out_empty(cfg: Any) -> None:
 def _is_warm_up(schedules: list, spans: list, end: int) -> bool:
     """A schedule in iterations that grows from a small factor."""
     return any(
-        one.get("type") in ("LinearLR", "ConstantLR", "mmdet.QuadraticWarmupLR", "QuadraticWarmupLR")
-        and one.get("start_factor", 0) < one.get("end_factor", 1.0)
+        str(one.get("type")).rpartition(".")[2] in ("LinearLR", "ConstantLR", "QuadraticWarmupLR")
+        and one.get("factor", one.get("start_factor", 0)) < one.get("end_factor", 1.0)
         for one, span in zip(schedules, spans)
         if span[1] == end
     )

@@ -41,7 +41,7 @@ class CheckedCocoMetric(CocoMetric):
         if ann_file is None:
             return
         with get_local_path(ann_file, backend_args=backend_args) as path:
-            self._coco_api = open_checked(path, Counter())
+            self._coco_api = open_checked(path, Counter(), masks="segm" in self.metrics)
         if sort_categories:
             self._coco_api.dataset["categories"].sort(key=lambda category: category["id"])
             self._coco_api.createIndex()

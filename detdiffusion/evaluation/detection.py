@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -171,14 +172,19 @@ def _checked(predictions, ground_truth, image_ids, category_ids) -> tuple[dict, 
             image, category = item["image_id"], item["category_id"]
             x, y, w, h = (float(v) for v in item["bbox"])
             score = float(item["score"])
+            known = image in images, category in categories
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"prediction {index} is not a COCO bbox result "
                 f"(image_id, category_id, bbox xywh, score): {error!r}"
             ) from None
-        if image not in images:
+        if not math.isfinite(x + y + w + h + score) or min(w, h) < 0:
+            raise UserError(
+                f"prediction {index}: bbox {item['bbox']} and score {item['score']} must be finite, with sides from 0"
+            )
+        if not known[0]:
             raise UserError(f"prediction {index}: image id {image} is not in the ground truth")
-        if category not in categories:
+        if not known[1]:
             raise UserError(f"prediction {index}: category id {category} is not in the ground truth")
         if image in kept_images and category in kept_categories:
             results.append(

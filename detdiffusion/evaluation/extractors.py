@@ -62,9 +62,10 @@ def build_extractor(cfg: Mapping, device: str | None = None):
         UserError: the extractor's own.
     """
     cfg = {"device": device, **cfg}
-    # a user's own of an earlier version is registered in TASK_UTILS
-    registry = EXTRACTORS if EXTRACTORS.get(str(cfg.get("type"))) else TASK_UTILS
-    return registry.build(cfg)
+    kind = cfg.get("type")
+    if isinstance(kind, str) and EXTRACTORS.get(kind) is None:  # a user's own of an earlier version
+        return TASK_UTILS.build({**cfg, "type": kind if "." in kind else f"detdiffusion.{kind}"})
+    return EXTRACTORS.build(cfg)
 
 
 @EXTRACTORS.register_module()

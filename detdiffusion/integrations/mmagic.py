@@ -36,6 +36,7 @@ from ..utils.errors import UserError
 
 _WRAPPED = ("vae", "unet")
 _OUR_PARTS = ("noise_loss", "mask_head", "perception_loss", "grounding_loss")
+_OUR_GROUPS = dict(perception=("mask_head", "loss"), conditioning=("grounding_loss",))
 
 
 @contextmanager
@@ -157,6 +158,9 @@ class DetDiffusion(_DetDiffusion):
                 data_preprocessor.setdefault("data_keys", None)
         own = dict(kwargs, noise_loss=kwargs.get("noise_loss") or dict(type="NoiseLoss"))
         own = {name: _in_our_scope(value) if name in _OUR_PARTS else value for name, value in own.items()}
+        for group, names in _OUR_GROUPS.items():
+            if own.get(group):
+                own[group] = {k: _in_our_scope(v) if k in names else v for k, v in own[group].items()}
         super().__init__(
             **{role: _build(spec, role) for role, spec in parts.items()},
             data_preprocessor=data_preprocessor,

@@ -47,7 +47,7 @@ def arguments_of(path: Sequence[str], node: Mapping, scope: str) -> tuple[set[st
     if found is None:
         return names, True
     own, is_open = _signature(found)
-    return names | own | _OF_BUILDERS, is_open
+    return names | own | _OF_BUILDERS | set(getattr(found, "config_keys", ())), is_open
 
 
 def part_of(node: Mapping, scope: str) -> Any:
@@ -85,6 +85,11 @@ def _registered(kind: str, scope: str) -> Any:
             with contextlib.suppress(KeyError, ImportError, AttributeError):
                 if (found := root.get(name)) is not None:
                     return found
+    from .. import registry as ours
+
+    for root in vars(ours).values():
+        if isinstance(root, ours.OwnRegistry) and (found := root.module_dict.get(kind.rpartition(".")[2])):
+            return found
     return None
 
 

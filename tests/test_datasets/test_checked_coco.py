@@ -98,3 +98,21 @@ def test_an_image_that_cannot_be_read_is_named(root, kind, test_mode):
         dataset[1]
     with pytest.raises(UserError, match=r"3.png \(image id 3\): is missing"):
         dataset[2]
+
+
+def test_readers_of_masks_see_none_that_is_bad(root):
+    """mmdet ends in a KeyError in a worker, or after the whole test."""
+    from detdiffusion.evaluation.coco_metric import CheckedCocoMetric
+
+    pipeline = [dict(type="LoadImageFromFile"), dict(type="LoadAnnotations", with_bbox=True, with_mask=True)]
+    path = root / "annotations.json"
+    data = json.loads(path.read_text())
+    dataset = build(root, pipeline=pipeline)  # no masks at all: the boxes serve
+    assert dataset[1]["gt_masks"].masks.sum() > 0
+    data["annotations"][2]["segmentation"] = [1, 2, 9, 2, 9, 9]
+    path.write_text(json.dumps(data))
+    for read in (lambda: build(root, pipeline=pipeline), lambda: CheckedCocoMetric(str(path), metric="segm")):
+        with pytest.raises(UserError, match="annotation id 3: a polygon is a flat list"):
+            read()
+    build(root)
+    CheckedCocoMetric(str(path), metric="bbox")

@@ -326,3 +326,23 @@ def test_annotations_twice_in_one_file(tmp_path):
 def test_regions_that_a_prompt_left_out(read, regions):
     with pytest.raises(UserError, match=r"images\[0\] \(id 1\): 'not_prompted' must list objects"):
         read(lambda d: d["images"][0].update(not_prompted=regions))
+
+
+@pytest.mark.parametrize(
+    "part", [[5, 5, 5, 5, 5, 5], [5, 5, 9, 5, 12, 5], [5, 5, 5, 9]], ids=["point", "line", "two"]
+)
+def test_parts_that_enclose_nothing_are_left_out(read, part):
+    file = read(first(segmentation=[SQUARE, part]))
+    assert file.report == {FEW_POINTS: 1}
+    assert read(first(segmentation=[part])).report == {NO_PART: 1}
+
+
+def test_one_file_name_in_two_spellings(tmp_path):
+    other = copy.deepcopy(GOOD)
+    other["images"][0]["file_name"] = "./a.png"
+    for annotation in other["annotations"]:
+        annotation["id"] += 100
+    for name, data in (("one", GOOD), ("two", other)):
+        (tmp_path / f"{name}.json").write_text(json.dumps(data))
+    images, _, annotations = merge_checked([read_coco(tmp_path / f"{name}.json") for name in ("one", "two")])
+    assert len(images) == 2 and len(annotations) == 4

@@ -116,3 +116,14 @@ def test_all_missing_and_unreadable_images_are_counted(tmp_path):
         else:
             assert sum(f.count for f in broken) == 2 and not notes
     assert not survey_images(paths[:2]).findings(tmp_path)
+
+
+def test_a_main_phase_is_no_warm_up():
+    phases = [
+        dict(type="CosineAnnealingLR", by_epoch=False, begin=0, end=3000),
+        dict(type="ConstantLR", factor=1.0, by_epoch=False, begin=3000, end=4000),
+    ]
+    config = Config(dict(train_cfg=dict(max_iters=3000), param_scheduler=phases))
+    found = fit_schedule(config, None)
+    assert config.param_scheduler[0].end == 3000 and config.param_scheduler[1].begin == 3000
+    assert {finding.severity for finding in found} == {"warning"}

@@ -4,7 +4,8 @@ import pytest
 from mmengine.config import Config
 from tiny_editor import build_editor, editor_config
 
-from detdiffusion.models.editors.detdiffusion.options import group_of, read_options
+from detdiffusion.models.editors.detdiffusion.options import FLAT_KEYS, group_of, read_options
+from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
 GROUPS = dict(perception=None, conditioning=None, memory=None)
@@ -65,6 +66,32 @@ def test_groups_and_flat_keys_build_the_same_editor(tmp_path):
     assert flat.conditioning == grouped.conditioning and flat.memory == grouped.memory
     own, other = flat.state_dict(), grouped.state_dict()
     assert own.keys() == other.keys() and all(own[name].equal(other[name]) for name in own)
+
+
+@pytest.mark.parametrize("overflow", ["random", None, "all"])
+def test_an_overflow_policy_is_one_of_the_registered(tmp_path, overflow):
+    with pytest.raises(UserError, match="overflow must be one of"):
+        build_editor(tmp_path, layout_tokenizer=dict(bins=(4, 4), max_length=32, overflow=overflow))
+
+
+def test_a_flat_dict_may_replace_the_groups():
+    group = dict(mask_head=dict(type="MaskHead"), loss=dict(type="PerceptionAwareLoss", loss_weight=0.01))
+    options = read(dict(perception_loss=dict(_delete_=True, type="Other")), perception=group)
+    assert options["perception"].loss == dict(type="Other")
+
+
+SCALARS = [key for key in FLAT_KEYS if key not in ("mask_head", "perception_loss", "grounding_loss")]
+
+
+@pytest.mark.parametrize("key", SCALARS)
+def test_flat_keys_pass_the_check_of_options(repo_root, key):
+    config = load_config(str(repo_root / "configs/zoo/layout_miniscenes.py"), [f"model.{key}=1"])
+    assert config.model[key] == 1
+
+
+def test_a_misspelt_flat_key_is_said(repo_root):
+    with pytest.raises(UserError, match="null_text_prob"):
+        load_config(str(repo_root / "configs/zoo/layout_miniscenes.py"), ["model.null_text_pro=0.2"])
 
 
 def test_the_readmes_override_on_a_grouped_config(tmp_path):

@@ -93,7 +93,7 @@ class Conversion:
     def add_object(self, image_id: int, label: int, bbox: Sequence[float], where: str, **extra) -> None:
         """An object of class ``label`` with ``bbox`` x, y, width, height in pixels; counted where the box is bad."""
         image = self.images[image_id - 1]
-        bbox = [float(value) for value in bbox]
+        bbox = [round(float(value), 4) for value in bbox]
         clean, defect = clean_box(bbox, (image["width"], image["height"]))
         if defect is not None:
             numbers = ", ".join(f"{value:g}" for value in bbox)

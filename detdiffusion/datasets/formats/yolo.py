@@ -74,8 +74,9 @@ def read_yolo(
         for path, file_name in tqdm(pictures, desc=f"{split} images", unit="img", disable=not progress):
             if path not in label_of or (lines := rows.lines_of(path, label_of[path])) is None:
                 continue
+            number = len(taken)
             while file_name in taken:  # lists may name files of several folders
-                file_name = f"{split}/{len(taken)}_{path.name}"
+                file_name, number = f"{split}/{number}_{path.name}", number + 1
             taken.add(file_name)
             size = image_size(path, decode)
             if isinstance(size, str):

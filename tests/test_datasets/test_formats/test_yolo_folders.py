@@ -231,3 +231,13 @@ def test_bad_yaml_is_one_clear_message(yaml, part, make_set):
     with pytest.raises(UserError) as caught:
         read_yolo(root / "data.yaml", progress=False)
     assert part in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_new_name_may_be_taken_too(make_set, check_account):
+    names = ("x/2_a.jpg", "x/a.jpg", "y/a.jpg")
+    files = {"data.yaml": NAMES + "train: list.txt\n", "list.txt": "\n".join(f"images/{n}" for n in names)}
+    for number, name in enumerate(names):
+        files |= {f"images/{name}": SIZE, f"labels/{name.replace('.jpg', '.txt')}": row(number)}
+    found = read_yolo(make_set(files) / "data.yaml", progress=False)
+    assert lefts(found) == {"train/2_a.jpg": 0, "train/a.jpg": 1, "train/3_a.jpg": 2}
+    check_account(found)

@@ -21,7 +21,7 @@ from .components import source_folder
 from .latents import latent_sides
 from .layout_config import settle_layout_config
 from .layout_tokenizer import LayoutTokenizer
-from .options import AUTOCAST, read_options
+from .options import AUTOCAST, FLAT_KEYS, read_options
 from .perception_branch import build_branch, class_labels, masks_to_find
 from .sampler import denoise, initial_noise
 
@@ -57,6 +57,9 @@ class DetDiffusion(BaseModel):
         **flat: fields of the groups by themselves, as configs before the groups have them (``mask_head``,
             ``perception_loss``, ``taps``, ``dtype``, ...; see :mod:`.options`); they beat their group.
     """
+
+    config_keys = FLAT_KEYS
+    """Arguments that no signature names, for the check of a config's options."""
 
     def __init__(
         self,

@@ -113,7 +113,7 @@ class LayoutTokenizer:
     ) -> None:
         if template not in TEMPLATES:
             raise UserError(f"layout tokenizer: template must be one of {TEMPLATES}, got {template!r}")
-        if OVERFLOW_POLICIES.get(overflow) is None:
+        if not isinstance(overflow, str) or overflow not in OVERFLOW_POLICIES.module_dict:
             known = tuple(OVERFLOW_POLICIES.module_dict)
             raise UserError(f"layout tokenizer: overflow must be one of {known}, got {overflow!r}")
         if attribute_position not in ATTRIBUTE_POSITIONS:
@@ -308,7 +308,7 @@ class LayoutTokenizer:
         """The objects of each window, in prompt order, by the overflow policy."""
         if sum(lengths) <= room:
             return [order]
-        windows = OVERFLOW_POLICIES.get(self.overflow)(layout, order, lengths, room)
+        windows = OVERFLOW_POLICIES.module_dict[self.overflow](layout, order, lengths, room)
         fitting = {k for window in windows for k in window}
         self.dropped.update(layout.names[k] for k in order if k not in fitting)
         return windows

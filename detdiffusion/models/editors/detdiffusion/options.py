@@ -82,6 +82,9 @@ class Memory:
 
 GROUPS = dict(perception=Perception, conditioning=Conditioning, memory=Memory)
 _RENAMED = {"perception_loss": "loss", "perception_on_null_text": "on_null_text"}
+_FLAT = {name: flat for flat, name in _RENAMED.items()}
+FLAT_KEYS = tuple(_FLAT.get(field.name, field.name) for cls in GROUPS.values() for field in fields(cls))
+"""Keys of earlier configs, each a field of a group by itself."""
 
 
 def group_of(flat: str) -> tuple[str, str] | None:
@@ -115,6 +118,9 @@ def read_options(groups: Mapping[str, Mapping | None], flat: Mapping) -> dict[st
             raise UserError(f"DetDiffusion has no argument {key!r}; its groups have {known}")
         group, name = place
         old = values[group].get(name)
+        if isinstance(value, Mapping):
+            value = dict(value)
+            old = None if value.pop("_delete_", False) else old
         merged = isinstance(value, Mapping) and isinstance(old, Mapping)
         values[group][name] = {**old, **value} if merged else value
     options = {}
