@@ -2,6 +2,7 @@
 
 import logging
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,14 @@ def pytest_configure() -> None:
     silence()
     for name in ("diffusers", "transformers"):
         logging.getLogger(name).addHandler(DeprecationLogged(logging.WARNING))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_default_scope() -> None:
+    """What a file's tests build does not depend on the scope that another file's left in the same process."""
+    registry = sys.modules.get("mmengine.registry")
+    if registry is not None:
+        registry.DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope="session")
