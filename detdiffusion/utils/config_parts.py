@@ -85,11 +85,6 @@ def _registered(kind: str, scope: str) -> Any:
             with contextlib.suppress(KeyError, ImportError, AttributeError):
                 if (found := root.get(name)) is not None:
                     return found
-    from .. import registry as ours
-
-    for root in vars(ours).values():
-        if isinstance(root, ours.OwnRegistry) and (found := root.module_dict.get(kind.rpartition(".")[2])):
-            return found
     return None
 
 
