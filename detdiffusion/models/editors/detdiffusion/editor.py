@@ -177,10 +177,6 @@ class DetDiffusion(BaseModel):
         """Images (B, 3, H, W) float32 in [0, 1] of scaled latents."""
         return self.backbone.decode(latents)
 
-    def encode_prompts(self, input_ids: Tensor) -> Tensor:
-        """Text states (B, L, D) of token ids (B, L); each window of ``max_length`` tokens is a prompt of its own."""
-        return self.backbone.encode(input_ids).states
-
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "tensor"):
         """Losses of a training batch, or images for the layouts of a batch.
 

@@ -114,9 +114,9 @@ class Backbone(ABC):
     def folder_parts(self) -> dict[str, object]:
         """Part -> object of an exported diffusers folder."""
 
+    @abstractmethod
     def optimise(self, gradient_checkpointing: bool, channels_last: bool, compile: bool | Mapping) -> None:
         """Memory and speed options of the parts; see the editor's arguments."""
-        raise NotImplementedError
 
     @property
     def device(self) -> torch.device:
