@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -20,10 +19,10 @@ tables.html; what was not measured says "not run".
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("files", nargs="*", metavar="RESULT.json", help="result files")
     parser.add_argument(
         "--assign",
@@ -34,20 +33,19 @@ def parse_args() -> argparse.Namespace:
         "7/full, 7/without-sqrt-alpha-bar, 7/without-dice, and those of the other tables",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
-    args = parser.parse_args()
+    return parser
+
+
+def main(args) -> None:
+    from detdiffusion.apis import write_paper_tables
+    from detdiffusion.utils.errors import UserError
+
     if any("=" not in item for item in args.assign):
-        parser.error(f"--assign takes TABLE/ROW=FILE[#METHOD], got {' '.join(args.assign)}")
-    return args
-
-
-def main() -> None:
-    args = parse_args()
-    from detdiffusion.apis.paper_tables import write_paper_tables
-
+        raise UserError(f"--assign takes TABLE/ROW=FILE[#METHOD], got {' '.join(args.assign)}")
     write_paper_tables(args.files, dict(item.split("=", 1) for item in args.assign), args.out)
 
 
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

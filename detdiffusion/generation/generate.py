@@ -87,7 +87,7 @@ class _Drawer:
             if len(part) == 1:
                 raise UserError(
                     f"out of memory with a single image ({str(error).splitlines()[0] if str(error) else error!r}); "
-                    "choose smaller --height and --width, or a device with more memory"
+                    "choose a smaller `height` and `width`, or a device with more memory"
                 ) from error
         if torch.cuda.is_available():  # here the failed call's tensors are no longer held by its traceback
             torch.cuda.empty_cache()
@@ -132,10 +132,3 @@ class Progress:
         text = f"{self.what}: {done}/{total} {self.unit}, {rate:.2f} {self.unit}/s, {clock} left"
         end = "\n" if not self.terminal or done == total else ""
         print(f"\r\033[K{text}" if self.terminal else text, end=end, file=sys.stderr, flush=True)
-
-
-def check_positive(**values: int | None) -> None:
-    """UserError for a count below 1; None passes."""
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, it is {value}")

@@ -2,200 +2,152 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from detdiffusion.datasets.attributes_file import AttributesFile
-from detdiffusion.datasets.class_names import class_list
 from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.datasets.object_digests import object_digests
-from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
+from detdiffusion.utils.shared_options import AnnotatedImages, PredictionOptions
 
-from .attributes import IOU_THR, SCORE_THR, perception_attributes
-from .detector_factory import load_detector
+from .attribute_options import AttributeFiles, AttributeRule
+from .attributes import perception_attributes
 from .levels import Levels
-from .predictions import Predictions, read_results
+from .prediction_source import predict_set
+from .predictions import Predictions
 from .summary import format_summary, plot_summary, summarise
 
 
+@dataclass(frozen=True)
+class _LabelledSet:
+    """Annotation files of one set, read and merged."""
+
+    files: list[CocoFile]
+    images: dict[int, dict]
+    categories: dict[int, dict]
+    annotations: list[dict]
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Category id -> name."""
+        return {key: category["name"] for key, category in self.categories.items()}
+
+    @property
+    def paths(self) -> str:
+        """The files, for messages."""
+        return ", ".join(str(file.path) for file in self.files)
+
+
 def extract(
-    annotation_files: Sequence[str | Path],
-    out: str | Path,
-    *,
-    config: str | None = None,
-    checkpoint: str | None = None,
-    predictions: str | Path | None = None,
-    img_dir: str | Path | None = None,
-    detector_classes: Sequence[str] | None = None,
-    score_thr: float = SCORE_THR,
-    iou_thr: float = IOU_THR,
-    class_aware: bool = False,
-    levels: Sequence[str] | None = None,
-    with_scores: bool = False,
-    save_predictions: str | Path | None = None,
-    cache: str | Path | bool = True,
-    batch_size: int | None = None,
-    num_workers: int = 0,
-    device: str | None = None,
-    cfg_options: Sequence[str] | None = None,
+    labelled: AnnotatedImages,
+    source: PredictionOptions,
+    files: AttributeFiles,
+    rule: AttributeRule | None = None,
 ) -> AttributesFile:
     """Attributes of a labelled set, by a detector or by its results; writes the file and prints a summary.
 
-    Beside ``out`` goes a picture of the summary, the same name as ``.png``.
+    Beside ``files.out`` goes a picture of the summary, the same name as ``.png``.
 
     Args:
-        annotation_files: COCO jsons of one set (instances, stuff), annotation ids unique over them.
-        out: the attributes file.
-        config, checkpoint: a detector, mmdet's or an ``.onnx`` file (:func:`load_detector`); or
-        predictions: a COCO results json.
-        img_dir: with a detector: folder of the images; default ``images`` beside the first annotation file or beside
-            its folder.
-        detector_classes: with ``predictions``: the names that the detector knows (or one text file with a
-            name a line); default: the categories that occur in the results.
-        score_thr, iou_thr, class_aware: Equation 2, see :func:`perception_attributes`.
-        levels: texts of :meth:`Levels.parse`: levels of difficulty in place of easy and hard.
-        with_scores: write the continuous scores too.
-        save_predictions: with a detector: also write what it found as a COCO results json.
-        cache: with a detector: folder of finished chunks of predictions, so that a killed run continues and other
-            thresholds cost no detecting. True: ``OUT.predictions`` without its suffix; False: none.
-        batch_size, num_workers, device, cfg_options: of the detector.
+        labelled: COCO jsons of one set (instances, stuff), annotation ids unique over them, and the images, which
+            only a detector reads.
+        source: the detector or its results.
+        files: what is written.
+        rule: what makes an object easy or hard.
 
     Raises:
         UserError: anything wrong with the input, by one message.
     """
-    _check_paths(annotation_files, out, checkpoint, predictions, save_predictions)
-    bins = None if levels is None else Levels.parse(levels)
-    files = [read_coco(path) for path in annotation_files]
-    for file in files:
-        print(file.summary())
-    images, categories, annotations = merge_checked(files)
-    if not annotations:
-        raise UserError(f"{_names(files)}: no usable annotation; there is nothing to give attributes to")
-    ids_of_name = {category["name"]: key for key, category in categories.items()}
-
-    if predictions is not None:
-        found = read_results(predictions, images, categories)
-        nameable = nameable_ids(found, detector_classes, ids_of_name, predictions)
-        detector = {"predictions": str(predictions), "sha256": sha256_of(predictions)}
-    else:
-        folder = image_folder(img_dir, annotation_files[0])
-        model = load_detector(config, checkpoint, device, cfg_options)
-        nameable = {ids_of_name[name] for name in model.classes if name in ids_of_name}
-        if not nameable:
-            raise UserError(
-                f"{checkpoint}: none of the detector's {len(model.classes)} classes ({some(model.classes, 5)}) "
-                f"is a category of {_names(files)} ({some(ids_of_name, 5)}); every object would be 'background'"
-            )
-        found = model.predict(
-            list(images.values()),
-            folder,
-            ids_of_name,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            cache=Path(out).with_suffix(".predictions") if cache is True else cache or None,
+    rule = rule or AttributeRule()
+    if source.detector is None:
+        for name, value in (("save_predictions", files.save_predictions), ("img_dir", labelled.img_dir)):
+            if value is not None:
+                raise UserError(f"`{name}` is for a detector; leave it out with `predictions`")
+    _check_paths(labelled, source, files)
+    levels = None if rule.levels is None else Levels.parse(rule.levels)
+    data = _read(labelled.files)
+    ids_of_name = {name: key for key, name in data.names.items()}
+    folder = image_folder(labelled.img_dir, labelled.files[0]) if source.predictions is None else None
+    answer = predict_set(source, list(data.images.values()), ids_of_name, folder, labelled.files, files.out)
+    found, nameable = answer.predictions, answer.nameable
+    if files.save_predictions is not None:
+        write_atomic(files.save_predictions, json.dumps(found.to_coco_results()).encode())
+    thresholds = dict(score_thr=rule.score_thr, iou_thr=rule.iou_thr, class_aware=rule.class_aware)
+    result = perception_attributes(data.annotations, found, nameable, levels=levels, **thresholds)
+    if levels is not None:
+        levels = levels.fitted(list(result.scores.values()))
+        thresholds = dict(
+            class_aware=rule.class_aware, words=list(result.words), level_thresholds=list(levels.thresholds)
         )
-        detector = model.describe()
-        if save_predictions is not None:
-            write_atomic(save_predictions, json.dumps(found.to_coco_results()).encode())
-
-    rule = dict(score_thr=score_thr, iou_thr=iou_thr, class_aware=class_aware)
-    result = perception_attributes(annotations, found, nameable, levels=bins, **rule)
-    if bins is not None:
-        bins = bins.fitted(list(result.scores.values()))
-        rule = dict(class_aware=class_aware, words=list(result.words), level_thresholds=list(bins.thresholds))
-    names = {key: category["name"] for key, category in categories.items()}
-    groups = summarise(annotations, result.attributes, names, result.words)
+    groups = summarise(data.annotations, result.attributes, data.names, result.words)
     info = {
-        "detector": detector,
-        **rule,
-        "nameable": [names[key] for key in sorted(nameable)],
-        "annotation_files": [{"path": str(f.path), "sha256": sha256_of(f.path)} for f in files],
-        "counts": {"images": len(images), "predictions": len(found), **result.counts},
-        "skipped": {**result.skipped, **_skips(files)},
+        "detector": answer.detector,
+        **thresholds,
+        "nameable": [data.names[key] for key in sorted(nameable)],
+        "annotation_files": [{"path": str(f.path), "sha256": sha256_of(f.path)} for f in data.files],
+        "counts": {"images": len(data.images), "predictions": len(found), **result.counts},
+        "skipped": {**result.skipped, **_skips(data.files)},
         "summary": groups,
     }
-    scores = result.scores if with_scores else {}
-    written = AttributesFile(Path(out), result.attributes, info, scores, _digests(annotations, images, names))
+    scores = result.scores if files.with_scores else {}
+    written = AttributesFile(Path(files.out), result.attributes, info, scores, _digests(data))
     written.write()
-    plot = Path(out).with_suffix(".png")
-    plot_summary(groups, plot, result.words)
-    _report(found, images, result.skipped, [names[k] for k in sorted(set(names) - nameable)])
-    if bins is not None:
-        limits = ", ".join(f"{n} above {t:g}" for n, t in zip(bins.names, bins.thresholds))
-        print(f"levels by the highest IoU x score: {limits}, {bins.names[-1]} below\n")
+    plot_summary(groups, _picture(files.out), result.words)
+    _report(found, data, result.skipped, nameable)
+    if levels is not None:
+        limits = ", ".join(f"{n} above {t:g}" for n, t in zip(levels.names, levels.thresholds))
+        print(f"levels by the highest IoU x score: {limits}, {levels.names[-1]} below\n")
     print(format_summary(groups, result.words))
-    print(f"written: {out} ({len(result.attributes)} attributes), {plot}")
+    print(f"written: {files.out} ({len(result.attributes)} attributes), {_picture(files.out)}")
     return written
 
 
-def _check_paths(annotation_files, out, checkpoint, predictions, save_predictions) -> None:
+def _picture(out: str | Path) -> Path:
+    return Path(out).with_suffix(".png")
+
+
+def _check_paths(labelled: AnnotatedImages, source: PredictionOptions, files: AttributeFiles) -> None:
     """What a run of hours should not end with."""
-    out = Path(out)
+    out = Path(files.out)
     if out.is_dir():
-        raise UserError(f"{out}: --out is a folder, but a file is wanted, e.g. {out / 'attributes.json'}")
+        raise UserError(f"{out}: `out` is a folder, but a file is wanted, e.g. {out / 'attributes.json'}")
     if out.suffix == ".png":
-        raise UserError(f"{out}: --out is a json file; its picture gets the same name with .png")
-    inputs = [p for p in (*annotation_files, checkpoint, predictions) if p is not None]
+        raise UserError(f"{out}: `out` is a json file; its picture gets the same name with .png")
+    checkpoint = None if source.detector is None else source.detector[1]
+    inputs = [p for p in (*labelled.files, checkpoint, source.predictions) if p is not None]
     targets = {
-        "--out": out,
-        "--out's picture": out.with_suffix(".png"),
-        "--save-predictions": save_predictions,
+        "`out`": out,
+        "the picture of `out`": _picture(out),
+        "`save_predictions`": files.save_predictions,
     }
-    for option, target in targets.items():
+    for name, target in targets.items():
         if target is not None and any(Path(target).resolve() == Path(path).resolve() for path in inputs):
-            raise UserError(f"{target}: {option} would overwrite an input file; choose another name")
+            raise UserError(f"{target}: {name} would overwrite an input file; choose another name")
         if target is not None:
-            check_writable(target, option)
+            check_writable(target, name)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint; check the path")
 
 
-def nameable_ids(
-    found: Predictions, detector_classes: Sequence[str] | None, ids_of_name: dict[str, int], path: str | Path
-) -> set[int]:
-    """Category ids that a detector known only by its results can name."""
-    if detector_classes is None:
-        nameable = set(found.category_ids.tolist())
-        if not nameable:
-            raise UserError(
-                f"{path}: has no prediction, so the classes that the detector can name are unknown; "
-                "name them by --detector-classes"
-            )
-        return nameable
-    detector_classes = class_list(detector_classes, "--detector-classes")
-    if len(detector_classes) == 1 and detector_classes[0].endswith(".txt"):
-        detector_classes = _read_lines(detector_classes[0])
-    for name in detector_classes:
-        if name not in ids_of_name:
-            near = difflib.get_close_matches(name, ids_of_name, n=3)
-            hint = f"near matches: {', '.join(near)}" if near else f"it has {some(ids_of_name, 5)}"
-            raise UserError(f"--detector-classes: no category {name!r} in the annotation files; {hint}")
-    nameable = {ids_of_name[name] for name in detector_classes}
-    names = {key: name for name, key in ids_of_name.items()}
-    extra = sorted(names[key] for key in set(found.category_ids.tolist()) - nameable)
-    if extra:
-        raise UserError(
-            f"{path}: has predictions of {some(extra, 5)}, which --detector-classes leaves out; add the name(s)"
-        )
-    return nameable
+def _read(paths: Sequence[str | Path]) -> _LabelledSet:
+    files = [read_coco(path) for path in paths]
+    for file in files:
+        print(file.summary())
+    data = _LabelledSet(files, *merge_checked(files))
+    if not data.annotations:
+        raise UserError(f"{data.paths}: no usable annotation; there is nothing to give attributes to")
+    return data
 
 
-def _read_lines(path: str) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise UserError(f"--detector-classes {path}: cannot be read: {err}") from None
-    return [line.strip() for line in lines if line.strip()]
-
-
-def _digests(annotations: Sequence[dict], images: dict[int, dict], names: dict[int, str]) -> dict[int, int]:
-    file_names = {key: image["file_name"] for key, image in images.items()}
-    digests = object_digests(annotations, file_names, names).tolist()
-    return dict(zip((annotation["id"] for annotation in annotations), digests))
+def _digests(data: _LabelledSet) -> dict[int, int]:
+    file_names = {key: image["file_name"] for key, image in data.images.items()}
+    digests = object_digests(data.annotations, file_names, data.names).tolist()
+    return dict(zip((annotation["id"] for annotation in data.annotations), digests))
 
 
 def _skips(files: Sequence[CocoFile]) -> dict[str, int]:
@@ -206,17 +158,14 @@ def _skips(files: Sequence[CocoFile]) -> dict[str, int]:
     return total
 
 
-def _report(found: Predictions, images: dict, skipped: dict[str, int], background: list[str]) -> None:
-    print(f"{len(found)} predictions on {len(images)} images")
-    without = len(images) - len(set(found.image_ids.tolist()))
+def _report(found: Predictions, data: _LabelledSet, skipped: dict[str, int], nameable: set[int]) -> None:
+    print(f"{len(found)} predictions on {len(data.images)} images")
+    without = len(data.images) - len(set(found.image_ids.tolist()))
     if without:
         print(f"  {without} × images without any prediction: their nameable objects are hard")
     for reason, count in {**found.report, **skipped}.items():
         print(f"  {count} × {reason}")
+    background = [data.names[key] for key in sorted(set(data.names) - nameable)]
     if background:
         print(f"  background, since the detector cannot name them: {', '.join(background)}")
     print()
-
-
-def _names(files: Sequence[CocoFile]) -> str:
-    return ", ".join(str(file.path) for file in files)

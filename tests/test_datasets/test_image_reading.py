@@ -6,6 +6,7 @@ import json
 import cv2
 import numpy as np
 import pytest
+from option_values import browse
 from image_kinds import FORMATS, TURN, oriented, pixels, saved, with_chunk
 from PIL import Image, ImageOps
 
@@ -21,7 +22,6 @@ from detdiffusion.utils.image_rules import (
     use_image_rules,
     use_rules_of_config,
 )
-from detdiffusion.visualization.browse import browse_dataset
 
 RULES = ("apply", "ignore")
 
@@ -319,9 +319,7 @@ def by_detectors(folder, image):
 
 
 def by_sheets(folder, image):
-    (sheet,) = browse_dataset(
-        [folder / "ann.json"], folder / "out", img_dir=folder, side=64, classes=None, masks=False
-    )
+    (sheet,) = browse([folder / "ann.json"], folder / "out", img_dir=folder, side=64, no_masks=True)
     return np.asarray(Image.open(sheet))[: image["height"], : image["width"]]
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from option_values import extract
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detdiffusion.evaluation.detection import METRIC_NAMES, evaluate_detection
 from detdiffusion.perception import load_detector
-from detdiffusion.perception.extraction import extract
 from detdiffusion.perception.onnx_detector import InputSpec, OnnxDetector
 from detdiffusion.perception.onnx_outputs import (
     CentreSizeOutput,
@@ -125,8 +125,7 @@ def attributes_of(weights, ann, out, world, **options):
     return extract(
         [ann],
         out,
-        config=str(CONFIGS / f"{weights.split('/')[0]}.py"),
-        checkpoint=str(world / "weights" / weights),
+        detector=(str(CONFIGS / f"{weights.split('/')[0]}.py"), str(world / "weights" / weights)),
         img_dir=world / "data/coco_cc/images",
         class_aware=True,
         device="cpu",
