@@ -26,6 +26,7 @@ def build_parser():
     parser.add_argument("files", nargs="*", metavar="RESULT.json", help="result files")
     parser.add_argument(
         "--assign",
+        dest="assigned",
         action="append",
         default=[],
         metavar="TABLE/ROW=FILE[#METHOD]",
@@ -40,9 +41,9 @@ def main(args) -> None:
     from detdiffusion.apis import write_paper_tables
     from detdiffusion.utils.errors import UserError
 
-    if any("=" not in item for item in args.assign):
-        raise UserError(f"--assign takes TABLE/ROW=FILE[#METHOD], got {' '.join(args.assign)}")
-    write_paper_tables(args.files, dict(item.split("=", 1) for item in args.assign), args.out)
+    if any("=" not in item for item in args.assigned):
+        raise UserError(f"--assign takes TABLE/ROW=FILE[#METHOD], got {' '.join(args.assigned)}")
+    write_paper_tables(args.files, dict(item.split("=", 1) for item in args.assigned), args.out)
 
 
 if __name__ == "__main__":

@@ -48,8 +48,8 @@ class DiskGuard:
         if needed > free:
             raise UserError(
                 f"{self.folder}: {images} images need about {_size(images * each)} and {_size(self.reserve)} must "
-                f"stay free (`min_free_mb`), but only {_size(free)} are free; choose another `out`, `image_format` jpeg, "
-                "or fewer images (`limit`)"
+                f"stay free (`min_free_mb`), but only {_size(free)} are free; choose another `out`, "
+                "`image_format` jpeg, or fewer images (`limit`)"
             )
 
     def check(self) -> None:

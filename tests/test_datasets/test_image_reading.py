@@ -6,8 +6,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from option_values import browse
 from image_kinds import FORMATS, TURN, oriented, pixels, saved, with_chunk
+from option_values import browse
 from PIL import Image, ImageOps
 
 from detdiffusion.datasets.image_reading import ImageError, image_size, inspect_header, read_image, read_rgb

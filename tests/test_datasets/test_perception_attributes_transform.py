@@ -3,8 +3,8 @@
 import json
 
 import pytest
-from option_values import extract
 import torch
+from option_values import extract
 
 import detdiffusion.datasets.transforms.perception_attributes  # noqa: F401
 from detdiffusion.datasets import LayoutCocoDataset

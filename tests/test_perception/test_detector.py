@@ -5,8 +5,8 @@ import json
 import cv2
 import numpy as np
 import pytest
-from option_values import extract
 import torch
+from option_values import extract
 from PIL import Image
 
 from detdiffusion.datasets.coco_json import read_coco

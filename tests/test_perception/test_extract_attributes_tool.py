@@ -193,7 +193,7 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
     [
         (
             ("--ann", "things.json", "--out", "a.json"),
-            "name a detector by --detector, or give its results by --predictions",
+            "by --detector, or give its results by --predictions",
         ),
         ((*BASE, "--img-dir", "x"), "--img-dir is for a detector"),
         (("--detector", "config.py", "det.pth", *BASE), "not both"),

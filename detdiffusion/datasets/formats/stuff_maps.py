@@ -227,7 +227,7 @@ def convert_stuff_maps(
     if not annotations:
         raise UserError(
             f"{maps}: no stuff for the images of {instances} ({counts['images without a map']} of {len(source.images)} "
-            "have no map of their name); check the folder and --offset"
+            "have no map of their name); check the folder and `offset`"
         )
     images = [{k: image[k] for k in ("id", "file_name", "width", "height")} for image in source.images]
     data = dict(info=source.info, images=images, annotations=annotations, categories=known)
