@@ -219,7 +219,7 @@ class OnnxAttributes(Target):
     def arguments(self, case: Case) -> list[str]:
         files = [str(case.source / name) for name in ("model.py", "model.onnx")]
         return [
-            *files, "--ann", str(case.source / "instances.json"), "--img-dir", str(case.source / "images"),
+            "--detector", *files, "--ann", str(case.source / "instances.json"), "--img-dir", str(case.source / "images"),
             "--out", str(case.out / "attributes.json"), "--no-cache", "--device", "cpu",
         ]  # fmt: skip
 

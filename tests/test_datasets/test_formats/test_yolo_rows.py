@@ -67,9 +67,7 @@ AMBIGUOUS = {
 @pytest.mark.parametrize("case", AMBIGUOUS)
 def test_rows_that_may_be_either_are_refused_and_the_option_decides(case, make_set):
     rows = AMBIGUOUS[case]
-    with pytest.raises(
-        UserError, match=r"0.txt, line \d: \d+ columns, .*`task` segment, pose or detect"
-    ):
+    with pytest.raises(UserError, match=r"0.txt, line \d: \d+ columns, .*`task` segment, pose or detect"):
         read(make_set, rows)
     boxes = read(make_set, rows, task="detect")
     assert len(boxes.annotations) == len(rows) and boxes.annotations[0]["bbox"] == IN_PIXELS
