@@ -142,15 +142,15 @@ def _options(group: type) -> list[tuple[dataclasses.Field, _Option]]:
     return [(field, field.metadata[_KEY]) for field in dataclasses.fields(group) if _KEY in field.metadata]
 
 
-def _scalar(hint: Any) -> type:
-    """What a flag's text becomes: int or float where the type has one of them, else it stays text."""
+def _scalar(hint: Any) -> type | None:
+    """What a flag's text becomes: int or float where the type has one of them, else None, and it stays text."""
     leaves, pending = set(), [hint]
     while pending:
         hint = pending.pop()
         if get_origin(hint) is not Mapping:  # written as NAME=VALUE
             pending += get_args(hint)
         leaves.add(hint)
-    return next((kind for kind in (float, int) if kind in leaves), str)
+    return next((kind for kind in (float, int) if kind in leaves), None)
 
 
 def _limits(spec: _Option) -> str:
