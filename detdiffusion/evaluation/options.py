@@ -16,7 +16,7 @@ class ResultFolder(OptionGroup):
 
     out: str | Path = option(help="folder for the results", metavar="DIR")
     cache: str | Path | None = option(
-        None, "folder of what the networks said of the images (default: OUT/cache)", metavar="DIR"
+        None, "folder of what the networks said of the images (default: cache in `out`)", metavar="DIR"
     )
 
     @property
@@ -37,7 +37,7 @@ class FidOptions(OptionGroup):
         nargs="+",
     )
     extractor_weights: str | None = option(
-        None, "Inception weights of --fid (default: torch's hub folder); 'hub' downloads them", metavar="PATH"
+        None, "Inception weights of `fid` (default: torch's hub folder); 'hub' downloads them", metavar="PATH"
     )
     real_reference: tuple[str | Path, str | Path] | None = option(
         None,
@@ -67,7 +67,7 @@ class YoloScoreOptions(OptionGroup):
         "them (default: the layouts that all methods have)",
         metavar="lama|FILE",
     )
-    stuff: str | Path | None = option(None, "COCO stuff annotations, for --ids lama", metavar="STUFF.json")
+    stuff: str | Path | None = option(None, "COCO stuff annotations, for `ids` lama", metavar="STUFF.json")
     samples: int | None = option(
         None, "samples of a layout that count, the first ones (default: all)", minimum=1
     )

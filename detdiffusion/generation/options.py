@@ -58,7 +58,7 @@ class ContentOptions(OptionGroup):
     samples_per_image: int = option(1, "images a layout, default: %(default)s", minimum=1)
     limit: int | None = option(
         None,
-        "only the first LIMIT layouts: the beginning of the whole set, which a later run can add to",
+        "only the first layouts: the beginning of the whole set, which a later run can add to",
         minimum=1,
     )
 
@@ -80,7 +80,7 @@ class LayoutOptions(OptionGroup):
         None, "layouts of these COCO annotations instead; may be repeated", **ANNOTATIONS
     )
     img_dir: str | Path | None = option(
-        None, "images of --ann (drawing itself does not read them)", **IMAGE_FOLDER
+        None, "images of `ann` (drawing itself does not read them)", **IMAGE_FOLDER
     )
     attributes: str | Path | None = option(
         None, "attributes file of the layouts (default: the config's)", metavar="FILE"
@@ -142,7 +142,7 @@ class GateThresholds(FoundRule):
 
     moved_iou: float = option(
         0.1,
-        "from this IoU up to --iou-thr an object is moved, default: %(default)s",
+        "from this IoU up to `iou_thr` an object is moved, default: %(default)s",
         metavar="THR",
         minimum=0,
         below=1,
@@ -183,5 +183,9 @@ class GateRules(OptionGroup):
         maximum=1,
     )
     refine_score: float = option(
-        0.7, "only to detections above this score, default: %(default)s", minimum=0, maximum=1
+        0.7,
+        "only to detections above this score, default: %(default)s",
+        metavar="SCORE",
+        minimum=0,
+        maximum=1,
     )

@@ -10,6 +10,7 @@ from .compat import after_import
 from .errors import UserError
 from .library_messages import silence
 from .opencv import installed_opencv, mend_opencv, warn_of_two_opencvs
+from .option_groups import with_flags
 from .threads import choose_threads
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def user_message(error: UserError, flags: Mapping[str, str] | None = None) -> st
     message = str(error)
     worker = _WORKER_TRACEBACK.match(message)
     message = (worker.group(1) if worker else message).strip()
-    return re.sub(r"`(\w+)`", lambda found: (flags or {}).get(found[1], found[0]), message)
+    return with_flags(message, flags or {})
 
 
 def table_console() -> "Console":

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -61,7 +62,7 @@ def option(
 
     Args:
         default: as for :func:`dataclasses.field`; without one the flag is required.
-        help: of the flag and of the field.
+        help: of the flag and of the field; names other fields of the group in backticks.
         flag: default: the field's name with dashes.
         metavar, nargs, choices: as for :meth:`argparse.ArgumentParser.add_argument`.
         repeat: the flag may be repeated; its values make a list.
@@ -102,10 +103,11 @@ def documented(group: type[_Group]) -> type[_Group]:
 def add_options(parser: argparse._ActionsContainer, group: type[OptionGroup]) -> None:
     """Adds the flags of a group to a parser or to one of its argument groups; inherited fields come last."""
     hints = get_type_hints(group)
+    flags = {field.name: _flag(field, spec) for field, spec in _options(group)}
     own = group.__dict__.get("__annotations__", {})
     for field, spec in sorted(_options(group), key=lambda pair: pair[0].name not in own):
         default = None if field.default is dataclasses.MISSING else field.default
-        settings: dict[str, Any] = dict(help=spec.help, default=default)
+        settings: dict[str, Any] = dict(help=with_flags(spec.help, flags), default=default)
         if hints[field.name] is bool:
             settings["action"] = "store_true"
         else:
@@ -119,8 +121,7 @@ def add_options(parser: argparse._ActionsContainer, group: type[OptionGroup]) ->
             continue
         if field.default is dataclasses.MISSING:
             settings["required"] = True
-        name = spec.flag or "--" + field.name.replace("_", "-")
-        parser.add_argument(name, dest=field.name, **settings)
+        parser.add_argument(flags[field.name], dest=field.name, **settings)
 
 
 def build_options(group: type[_Group], args: argparse.Namespace, **values: Any) -> _Group:
@@ -140,6 +141,20 @@ def build_options(group: type[_Group], args: argparse.Namespace, **values: Any) 
 
 def _options(group: type) -> list[tuple[dataclasses.Field, _Option]]:
     return [(field, field.metadata[_KEY]) for field in dataclasses.fields(group) if _KEY in field.metadata]
+
+
+def with_flags(text: str, flags: Mapping[str, str]) -> str:
+    """A text in which arguments, named in backticks, are named by their flags.
+
+    Args:
+        text: any.
+        flags: name of an argument -> its flag; other names stay.
+    """
+    return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), text)
+
+
+def _flag(field: dataclasses.Field, spec: _Option) -> str:
+    return spec.flag or "--" + field.name.replace("_", "-")
 
 
 def _scalar(hint: Any) -> type | None:

@@ -74,8 +74,8 @@ class PredictionOptions(DetectorOptions):
     )
     detector_classes: Sequence[str] | None = option(
         None,
-        "with predictions: classes that the detector can name, or a text file with one a line (default: the categories "
-        "that occur in the results)",
+        "with `predictions`: classes that the detector can name, or a text file with one a line (default: the "
+        "categories that occur in the results)",
         metavar="NAME",
         nargs="+",
     )
@@ -121,7 +121,9 @@ class AnnotatedImages(OptionGroup):
         help="COCO annotations of one set; may be repeated (things, stuff)", **ANNOTATIONS
     )
     img_dir: str | Path | None = option(
-        None, "their images (default: 'images' beside the first --ann or beside its folder)", **IMAGE_FOLDER
+        None,
+        "their images (default: 'images' beside the first of `ann` or beside its folder)",
+        **IMAGE_FOLDER,
     )
 
     @property
