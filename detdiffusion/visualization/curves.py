@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -31,18 +32,19 @@ def line_chart(series: Series, title: str, width: int = 420, height: int = 220) 
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": title, "font.size": 8}):
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         axes = figure.add_subplot()
-        axes.set_prop_cycle(color=COLOURS)
-        for name, points in series.items():
-            # round caps: a single point is a dot
+        for (name, points), colour in zip(series.items(), itertools.cycle(COLOURS)):
+            marker = "o" if len(points) == 1 else None  # a line of one point would not be seen
             label = f"{name} {points[-1][1]:.3g}"
-            axes.plot(*zip(*points), label=label, linewidth=1.6, solid_capstyle="round", gid=name)
+            axes.plot(*zip(*points), color=colour, marker=marker, markersize=4, label=label, gid=name)
         axes.set_title(title, loc="left", parse_math=False)
         axes.set_xlim(left=0)
         axes.set_ylim(bottom=0)
         axes.grid(axis="y", alpha=0.3)
         axes.tick_params(length=0)
         axes.spines[["top", "right"]].set_visible(False)
-        for text in axes.legend(labelcolor="linecolor", handlelength=0, frameon=False).get_texts():
+        for text in axes.legend(
+            labelcolor="linecolor", handlelength=0, handletextpad=0, frameon=False
+        ).get_texts():
             text.set_parse_math(False)
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
