@@ -82,7 +82,7 @@ def draw(world, out, strategy="hard", **kwargs):
     return generate(out=out, strategy=strategy, **{**defaults, **kwargs})
 
 
-def generate(launcher="none", progress=True, **settings):
+def generate(launcher=None, progress=True, **settings):
     """:func:`generate_dataset` with the settings of all groups by name."""
     groups = ("GeneratorOptions", "LayoutOptions", "ContentOptions", "SetFiles", "SamplingOptions")
     return apis.generate_dataset(*take_groups(settings, groups), launcher=launcher, progress=progress)

@@ -39,7 +39,9 @@ def build_parser():
     parser = ToolParser(__doc__, EXAMPLES)
     add_options(parser, apis.GeneratorOptions)
     parser.add_argument(
-        "--launcher", choices=["none", "pytorch"], default="none", help="pytorch: a rank of torchrun"
+        "--launcher",
+        choices=["none", "pytorch"],
+        help="pytorch: a rank of torchrun (default: where torchrun started several processes); none: alone",
     )
     content = parser.add_argument_group("what is drawn")
     add_options(content, apis.ContentOptions)

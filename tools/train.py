@@ -38,7 +38,11 @@ def build_parser():
         "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
     )
     add_options(parser, ConfigOptions)
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        help="who started the processes (default: torchrun, named pytorch here, where it started several)",
+    )
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     add_image_options(parser)
     return parser

@@ -13,6 +13,7 @@ import numpy as np
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.datasets.image_survey import inspect_images
 from detdiffusion.evaluation import consistency, fidelity
+from detdiffusion.evaluation.attribute_effect import attribute_effect
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.evaluation.feature_cache import FeatureCache
 from detdiffusion.evaluation.generated_sets import check_names
@@ -30,7 +31,7 @@ from detdiffusion.perception.detector_factory import load_detector
 from detdiffusion.perception.image_detector import ImageDetector
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
-from detdiffusion.utils.ranks import is_main, join_ranks, rank_device
+from detdiffusion.utils.ranks import Ranks
 from detdiffusion.utils.shared_options import AnnotatedImages, DetectorOptions, FoundRule
 
 
@@ -68,15 +69,15 @@ def evaluate_fidelity(
     """
     fid, found, bootstrap = fid or FidOptions(), found or FoundRule(), bootstrap or BootstrapOptions()
     check_names(synthetic, "`synthetic`")
-    join_ranks()
-    device = rank_device(detector.device)
+    ranks = Ranks.join()
+    device = ranks.device(detector.device)
     model = load_detector(*detector.detector, device, detector.cfg_options)
     plans = _fid_plans(fid, device)
     sets = _load(real, synthetic, fid, model)
     store = FeatureCache(results.cache_folder)
     seen = _detect(model, sets, detector.batch_size, store, progress)
     distances = _protocol_distances(plans, sets, store, progress)
-    if not is_main():
+    if not ranks.is_main:
         return None
     label = Path(detector.detector[0]).stem
     features, frechet, real_row, more = detector_distances(
@@ -277,7 +278,7 @@ def _consistency(
     }
     by_name = {one.name: one for one in sets}
     if {"easy", "hard"} <= by_name.keys():
-        report["attribute_effect"] = consistency.attribute_effect(
+        report["attribute_effect"] = attribute_effect(
             matches["easy"],
             by_name["easy"].layouts,
             matches["hard"],

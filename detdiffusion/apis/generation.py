@@ -14,9 +14,7 @@ import torch
 
 from detdiffusion.apis.generation_session import Session
 from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
-from detdiffusion.engine.ranks import Ranks
 from detdiffusion.generation.edits import LayoutEdits
-from detdiffusion.generation.generate import Progress
 from detdiffusion.generation.layout_source import LayoutSource
 from detdiffusion.generation.options import (
     ContentOptions,
@@ -35,6 +33,8 @@ from detdiffusion.utils.checkpoint import find_checkpoint
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.files import sha256_of
+from detdiffusion.utils.progress import Progress
+from detdiffusion.utils.ranks import Ranks
 from detdiffusion.visualization.preview import LivePreview
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def generate_dataset(
     files: SetFiles,
     sampling: SamplingOptions | None = None,
     *,
-    launcher: str = "none",
+    launcher: str | None = None,
     progress: bool = True,
 ) -> dict:
     """Generates a set, or continues one.
@@ -62,7 +62,7 @@ def generate_dataset(
         content: what is drawn of them.
         files: the set's folder and files.
         sampling: how it is drawn.
-        launcher: 'none', or 'pytorch' for a rank of torchrun; all ranks need one folder that all of them see.
+        launcher: see :meth:`~detdiffusion.utils.ranks.Ranks.join`; all ranks need one folder that all of them see.
         progress: print progress on stderr.
 
     Returns:
@@ -73,7 +73,7 @@ def generate_dataset(
         UserError: anything wrong with the input, see the parts.
     """
     sampling = sampling or SamplingOptions()
-    ranks = Ranks(launcher)
+    ranks = Ranks.join(launcher)
     try:
         # What can be checked without the model is checked before it: it may take minutes to load.
         device = choose_device(ranks.device(generator.device))
@@ -94,8 +94,8 @@ def generate_dataset(
             )
             every = 0 if ranks.rank else files.preview_every
             preview = LivePreview(Path(files.out) / PREVIEW, run.source.categories, every)
-            report = Progress() if progress and not ranks.rank else None
-            return session.run(partial(_infer, inferencer, sampling), preview, report)
+            with Progress("generating", total=session.missing, enabled=progress and ranks.is_main) as bar:
+                return session.run(partial(_infer, inferencer, sampling), preview, bar)
     finally:
         ranks.close()
 
@@ -185,16 +185,17 @@ def _sides(inferencer: DetDiffusionInferencer, sampling: SamplingOptions, ranks:
 def _open_writer(
     files: SetFiles, facts: dict, categories: Sequence[dict], ranks: Ranks, progress: bool
 ) -> CocoWriter:
-    return CocoWriter(
-        files.out,
-        facts,
-        categories,
-        checksums=files.verify,
-        rank=ranks.rank,
-        patience=_PATIENCE,
-        jpeg_quality=files.jpeg_quality,
-        progress=Progress(what="verifying", unit="files") if files.verify and progress else None,
-    )
+    with Progress("verifying", "files", enabled=files.verify and progress) as bar:
+        return CocoWriter(
+            files.out,
+            facts,
+            categories,
+            checksums=files.verify,
+            rank=ranks.rank,
+            patience=_PATIENCE,
+            jpeg_quality=files.jpeg_quality,
+            progress=bar,
+        )
 
 
 def _infer(

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from detdiffusion.engine.ranks import Ranks
 from detdiffusion.generation.background import BackgroundWriter
 from detdiffusion.generation.disk import DiskGuard
-from detdiffusion.generation.generate import Progress, generate
+from detdiffusion.generation.generate import generate
 from detdiffusion.generation.options import SetFiles
 from detdiffusion.generation.planning import Drawing, batches_to_draw
 from detdiffusion.generation.writer import CocoWriter
+from detdiffusion.utils.progress import Progress
+from detdiffusion.utils.ranks import Ranks
 from detdiffusion.visualization.preview import LivePreview
 
 
@@ -67,7 +68,7 @@ class Session:
                 f"{report['missing_files']} missing, {report['stray_files']} stray"
             )
 
-    def run(self, infer: Callable[..., dict], preview: LivePreview, progress: Progress | None) -> dict:
+    def run(self, infer: Callable[..., dict], preview: LivePreview, progress: Progress) -> dict:
         """Draws this rank's share; rank 0 then finishes the set for all.
 
         Args:
@@ -91,8 +92,8 @@ class Session:
                 self.disk.check()
 
             def report(written: int, of: int) -> None:
-                if progress:  # the other ranks' shares are as large and about as far
-                    progress(min(written * size, self.missing), self.missing)
+                # the other ranks' shares are as large and about as far
+                progress(min(written * size, self.missing), self.missing)
 
             counts = generate(infer, batches, self.done, add, report, before_batch)
         if rank:

@@ -15,6 +15,7 @@ from detdiffusion.perception.prediction_source import predict_set
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_writable, write_atomic
 from detdiffusion.utils.shared_options import PredictionOptions
+from detdiffusion.utils.tables import format_table
 
 
 def run_quality_gate(
@@ -136,18 +137,15 @@ def _check_images(images: Sequence[Mapping], folder: Path) -> None:
 def format_report(report: Mapping) -> str:
     """The report's counts as a table for the terminal."""
     groups = {"": {"all": report["all"]}, "attribute": report["by_attribute"], "class": report["by_class"]}
-    width = max(len(name) for rows in groups.values() for name in (*rows, "attribute"))
-    lines = []
+    columns = (*VERDICTS, "extra")
+    lines: list[list] = []
     for title, rows in groups.items():
-        if not rows:
-            continue
-        columns = "".join(f"{name:>10}" for name in (*VERDICTS, "extra"))
-        lines.append(f"{title:<{width}}{columns}{'found':>8}")
+        if rows:
+            lines += [[title, *columns, "found"]]
         for name, row in rows.items():
             judged = sum(row.get(verdict, 0) for verdict in ("kept", "moved", "missed"))
             share = f"{row['kept'] / judged:.1%}" if judged else "-"
-            numbers = "".join(f"{row.get(verdict, 0):>10}" for verdict in (*VERDICTS, "extra"))
-            lines.append(f"{name:<{width}}{numbers}{share:>8}")
-        lines.append("")
+            lines.append([name, *(row.get(column, 0) for column in columns), share])
+        lines.append([])
     done = [f"  {number} × {reason}" for reason, number in report["done"].items()]
-    return "\n".join([*lines, "done:", *(done or ["  nothing: no rule was given"])])
+    return "\n".join([format_table(lines), "done:", *(done or ["  nothing: no rule was given"])])

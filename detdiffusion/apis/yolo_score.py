@@ -10,7 +10,7 @@ from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.generated_sets import check_names
 from detdiffusion.evaluation.options import ResultFolder, YoloScoreOptions
 from detdiffusion.perception.detector_factory import load_detector
-from detdiffusion.utils.ranks import join_ranks, rank_device
+from detdiffusion.utils.ranks import Ranks
 from detdiffusion.utils.shared_options import AnnotatedImages, DetectorOptions
 
 
@@ -42,8 +42,7 @@ def score_methods(
     scored = scored or YoloScoreOptions()
     check_names(synthetic, "`synthetic`")
     img_dir = image_folder(real.img_dir, real.file)
-    join_ranks()
-    model = load_detector(*detector.detector, rank_device(detector.device), detector.cfg_options)
+    model = load_detector(*detector.detector, Ranks.join().device(detector.device), detector.cfg_options)
     return yolo_score.evaluate(
         model,
         real.file,

@@ -95,7 +95,7 @@ def count_drops(annotations: Sequence[dict], info: dict, cat_ids: Sequence[int],
             drops["class not among metainfo['classes']"] += 1
 
 
-def loads_masks(pipeline) -> bool:
+def loads_masks(pipeline: Sequence) -> bool:
     """Whether a step of an mmdet pipeline reads segmentations.
 
     Args:

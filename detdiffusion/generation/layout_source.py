@@ -15,7 +15,7 @@ from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.options import LayoutOptions
 from detdiffusion.generation.oversampling import repeat_factors, samples_of
-from detdiffusion.generation.strategies import build_strategy
+from detdiffusion.generation.strategies import Strategy, build_strategy
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
@@ -192,7 +192,7 @@ def read_layouts(cfg: Config, config: str, options: LayoutOptions) -> tuple[Any,
 def with_attributes(
     layouts: Sequence[Layout],
     file: AttributesFile,
-    strategy,
+    strategy: Strategy,
     config: str,
     ann_files: Sequence[str],
     say: Callable[[str], None] = print,

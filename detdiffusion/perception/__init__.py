@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "detdiffusion.perception.image_detector": ["ImageDetector"],
         "detdiffusion.perception.levels": ["Levels"],
         "detdiffusion.perception.matching": ["best_matches", "one_to_one"],
+        "detdiffusion.perception.prediction_source": ["SetPredictions", "predict_set"],
         "detdiffusion.perception.predictions": ["Predictions", "read_results"],
     },
 )

@@ -39,11 +39,11 @@ def build_parser():
 
 def main(args) -> None:
     import json
-
-    from rich.progress import track
+    from functools import partial
 
     from detdiffusion.datasets.miniscenes import write_miniscenes
     from detdiffusion.utils.errors import UserError
+    from detdiffusion.utils.progress import Progress
 
     try:
         counts = {name: int(count) for name, count in (item.split("=") for item in args.counts)}
@@ -53,11 +53,8 @@ def main(args) -> None:
         ) from None
     options = dict(size=args.size, seed=args.seed, look=args.look)
     for split, count in counts.items():
-        steps = iter(track(range(count), description=f"{split}: {count} images"))
-        folder = write_miniscenes(
-            args.out, split, count, **options, progress=lambda _, s=steps: next(s, None)
-        )
-        next(steps, None)
+        with Progress(split, total=count) as bar:
+            folder = write_miniscenes(args.out, split, count, **options, progress=partial(bar, total=count))
         found = {
             name: len(json.loads((Path(folder) / f"{name}.json").read_text())["annotations"])
             for name in ("instances", "stuff")

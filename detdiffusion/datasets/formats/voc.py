@@ -9,6 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element
 
 from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.progress import Progress, track
 
 from .conversion import UNREADABLE, Conversion, image_size
 from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, fold, stem_of, suffix_of
@@ -49,8 +50,6 @@ def read_voc(
         UserError: no such folder or list, a line of a list that fits several files, no XML file, or a class of
             ``classes`` that no object has.
     """
-    from tqdm import tqdm
-
     files = InputFiles(without)
     root, xml_dir, image_dir = _folders(files, Path(root), annotations, images)
     set_of = Conversion([], files)
@@ -80,7 +79,7 @@ def read_voc(
     pictures = [path for path in seen if suffix_of(path) in IMAGE_SUFFIXES and path.is_relative_to(image_dir)]
     pictures = VocImages(files, image_dir, pictures, xml_files)
     ids: dict[str, int] = {}
-    for name, tree in tqdm(parsed.items(), desc="images", unit="img", disable=not progress):
+    for name, tree in track(parsed.items(), Progress("reading", total=len(parsed), enabled=progress)):
         path = _image_of(set_of, name, xml_files[name], tree, pictures)
         image_id = path and _add_image(set_of, xml_files[name], tree, path, image_dir, decode)
         if image_id is not None:

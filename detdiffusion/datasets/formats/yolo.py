@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.progress import Progress, track
 
 from .conversion import UNREADABLE, Conversion, image_size
 from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, fold, is_companion, stem_of, suffix_of
@@ -47,8 +48,6 @@ def read_yolo(
         UserError: no such file or folder, a broken yaml, no images, a class number without a name, rows that may be
             one or the other, or mostly rows that cannot be read.
     """
-    from tqdm import tqdm
-
     if task not in TASKS:
         raise UserError(f"`task` must be one of {', '.join(TASKS)}, it is {task!r}")
     set_of = Conversion([], InputFiles(without))
@@ -71,7 +70,9 @@ def read_yolo(
     taken: set[str] = set()
     for split, pictures in found.splits.items():
         set_of.splits[split] = ids = []
-        for path, file_name in tqdm(pictures, desc=f"{split} images", unit="img", disable=not progress):
+        for path, file_name in track(
+            pictures, Progress(f"reading {split}", total=len(pictures), enabled=progress)
+        ):
             if path not in label_of or (lines := rows.lines_of(path, label_of[path])) is None:
                 continue
             number = len(taken)
