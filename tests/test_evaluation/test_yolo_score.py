@@ -118,7 +118,7 @@ def test_ids(detector, data):
         message = error_of(f"[{ids[0]}, {wrong}]", "ids.json")
         assert f"1 of its 2 entries are not, the first {wrong}" in message
     assert 'the first "139.0"' in error_of(f"{ids[1]} 139.0") and "is an object" in error_of("{}", "ids.json")
-    with pytest.raises(UserError, match="--stuff"):
+    with pytest.raises(UserError, match="`stuff`"):
         evaluate(detector, root, methods, ids="lama")
     with pytest.raises(UserError, match="cannot be read"):
         evaluate(detector, root, methods, ids=root / "none")

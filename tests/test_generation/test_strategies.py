@@ -225,5 +225,5 @@ def test_repeat_factors_are_those_of_mmdet():
     assert counts == samples_of(layouts, repeat_factors(layouts, 0.4), 2, seed=0)
     drawings = plan(layouts, build_strategy("hard"), 0, counts)
     assert Counter(d.layout.image_id for d in drawings) == dict(enumerate(counts))
-    with pytest.raises(UserError, match="--oversample-thr must be in"):
+    with pytest.raises(UserError, match="`oversample_thr` must be in"):
         repeat_factors(layouts, 0)
