@@ -10,6 +10,7 @@ import numpy as np
 
 from detdiffusion.utils.findings import Finding
 
+from .boxes import NORMALISED
 from .coco_tables import MAX_SIDE
 from .finding_log import FindingLog
 from .rle import compressed_totals
@@ -194,10 +195,11 @@ def _encloses(part: list[float]) -> bool:
 
 
 def _is_relative(parts: list[list[float]], box: Any) -> bool:
-    if max(parts[0]) > 1.1 or type(box) is not list or len(box) != 4:
+    high = NORMALISED[1]
+    if max(parts[0]) > high or type(box) is not list or len(box) != 4:
         return False
     try:
         large = max(box[2], box[3]) > 4
     except TypeError:
         return False
-    return large and max(map(max, parts)) <= 1.1
+    return large and max(map(max, parts)) <= high

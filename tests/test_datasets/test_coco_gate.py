@@ -147,6 +147,7 @@ def test_many_entries_with_one_fault_are_one_line(read):
 UNITS = {
     "normalised": ([[0.1, 0.1, 0.3, 0.2], [0.5, 0.4, 0.5, 0.6]], "look normalised"),
     "normalised beyond the border": ([[0.1, 0.1, 0.3, 0.2], [0.9, -0.05, 0.2, 0.6]], "look normalised"),
+    "normalised far beyond the border": ([[-0.2, 0.1, 0.3, 0.2], [0.9, 0.1, 0.4, 1.3]], "look normalised"),
     "normalised corners": ([[0.1, 0.1, 0.9, 0.8], [0.5, 0.4, 1, 1]], "look normalised"),
     "images of twice the size": ([[120, 20, 30, 30], [150, 130, 20, 20]], "their centre outside"),
     "all outside": ([[500, 500, 10, 10], [-50, 2, 10, 10]], "their centre outside"),
