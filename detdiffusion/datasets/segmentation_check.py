@@ -31,11 +31,12 @@ class SegmentationCheck:
 
     Attributes:
         errors: what readers of masks refuse, after :meth:`log_findings`.
+        usable: for each annotation, whether its segmentation is of use; right after :meth:`log_findings`.
     """
 
     def __init__(self) -> None:
         self.errors: list[Finding] = []
-        self._row = -1
+        self.usable = bytearray()
         self._faults: list[tuple[int, str, str, Any]] = []  # row, problem, remedy, value
         self._parts: dict[str, list[int]] = {FEW_POINTS: [], NO_PART: []}  # rows
         self._rle_rows: list[int] = []
@@ -45,7 +46,11 @@ class SegmentationCheck:
 
     def __call__(self, annotation: dict) -> Any:
         """The segmentation without useless parts; None where nothing is left or there is none."""
-        self._row += 1
+        segmentation = self._checked(annotation)
+        self.usable.append(segmentation is not None)
+        return segmentation
+
+    def _checked(self, annotation: dict) -> Any:
         segmentation = annotation.get("segmentation")
         if type(segmentation) is list:
             return self._polygons(segmentation, annotation.get("bbox"))
@@ -55,6 +60,10 @@ class SegmentationCheck:
         if segmentation:
             self._fault("a segmentation is neither polygons nor RLE", segmentation)
         return None
+
+    @property
+    def _row(self) -> int:
+        return len(self.usable)
 
     def _fault(self, problem: str, value: Any, remedy: str = "correct or remove it") -> None:
         self._faults.append((self._row, problem, remedy, value))
@@ -135,7 +144,10 @@ class SegmentationCheck:
                 keys = [ids[row] for row in rows[:5]]
                 kind = "annotation id"
                 log.add(problem, keys, kind=kind, remedy=remedy, severity="warning", count=len(rows))
-        return [row for row, *_ in faults]
+        rows = [row for row, *_ in faults]
+        for row in rows:
+            self.usable[row] = False
+        return rows
 
     def _rle_faults(self, sizes: np.ndarray) -> Iterator[tuple[int, str, str, Any]]:
         if not self._rle_rows:

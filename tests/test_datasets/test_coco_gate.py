@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
+from pycocotools.coco import COCO
 
 from detdiffusion.datasets import LayoutCocoDataset
 from detdiffusion.datasets.boxes import RELATIVE
@@ -84,6 +85,41 @@ def test_an_area_that_cannot_be_is_the_boxs(read, area):
 def test_an_area_that_can_be_stays(read, area):
     file = read(first(area=area, bbox=[20, 20, 1, 1] if area == 1 else [20, 20, 40, 30]))
     assert file.annotations[0]["area"] == area and not file.findings
+
+
+TRIANGLE, TWO = [[20, 20, 60, 20, 60, 50]], [[20, 20, 30, 20, 30, 30], [40, 40, 60, 40, 60, 50, 40, 50]]
+MASKS = {
+    "polygon": (TRIANGLE, TRIANGLE),
+    "parts": ([*TWO, [1, 2, 3, 4]], TWO),
+    "run lengths": (dict(size=[80, 100], counts=[1620, 11, 69, 9, 6291]),) * 2,
+}
+MASKS["text"] = (mask_utils.frPyObjects(MASKS["run lengths"][0], 80, 100),) * 2
+MASKS["text"][0]["counts"] = MASKS["text"][0]["counts"].decode()
+
+
+@pytest.mark.parametrize("area", [None, 0, "1200", 0.15])
+@pytest.mark.parametrize("kind", MASKS)
+def test_an_area_that_cannot_be_is_the_masks(read, kind, area):
+    """As pycocotools draws it; a reader without segmentations in memory has none."""
+    segmentation, good = MASKS[kind]
+    file = read(first(area=area, segmentation=segmentation))
+    coco, annotation = COCO(), file.annotations[0]
+    coco.imgs = {1: GOOD["images"][0]}
+    assert annotation.get("area") == (
+        None if "span" in annotation else coco.annToMask(dict(image_id=1, segmentation=good)).sum()
+    )
+    assert "the mask's is taken (annotation id 0)" in file.summary()
+
+
+@pytest.mark.parametrize(
+    "mask", [[[200, 200, 260, 200, 260, 250]], [[1, 1, 99, 1, 99, 79, 1, 79]], [[0, 0, 1]]]
+)
+def test_a_mask_that_is_not_in_the_box_gives_no_area(tmp_path, mask):
+    data = copy.deepcopy(GOOD)
+    data["annotations"][0].update(area=0, segmentation=mask)
+    (tmp_path / "ann.json").write_text(json.dumps(data))
+    file = read_coco(tmp_path / "ann.json")
+    assert file.annotations[0]["area"] == 1200 and "the box's is taken" in file.summary()
 
 
 IDS = {
