@@ -1,13 +1,12 @@
 """Stuff from pixel maps: the same stuff json as MiniScenes writes itself; masks and boxes stay together after it."""
 
 import json
-import struct
-import zlib
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from image_kinds import packed, png
 from PIL import Image
 from pycocotools.coco import COCO
 
@@ -125,24 +124,6 @@ def test_image_masks_and_boxes_are_resized_and_flipped_together(scenes, size):
         if prob:
             assert b["inputs"].equal(a["inputs"].flip(-1))
             assert b["data_samples"].layout.masks.equal(a["data_samples"].layout.masks.flip(-1))
-
-
-def png(width, height, depth, colour, rows, palette=b""):
-    """A PNG by its specification: chunks around rows of packed samples."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    parts = [(b"IHDR", head), *([(b"PLTE", palette)] if palette else []), (b"IDAT", body), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
-
-
-def packed(numbers, depth):
-    """Rows of numbers as bits, the first in the highest."""
-    bits = (numbers[..., None] >> np.arange(depth)[::-1]) & 1
-    return [np.packbits(row).tobytes() for row in bits.reshape(len(numbers), -1).astype(np.uint8)]
 
 
 @pytest.mark.parametrize(
