@@ -9,6 +9,7 @@ from pycocotools import mask as mask_utils
 
 from detdiffusion.utils.errors import UserError
 
+from .coco_tables import MAX_COORDINATE
 from .rle import compressed_total
 
 
@@ -43,8 +44,9 @@ def _run_lengths(segmentation: Any, height: int, width: int, where: str) -> dict
         if isinstance(segmentation, list):
             if not segmentation or any(len(p) < 6 or len(p) % 2 for p in segmentation):
                 raise ValueError("a polygon wants three points or more, x and y in turn")
-            if not np.isfinite(np.concatenate([np.asarray(p, np.float64) for p in segmentation])).all():
-                raise ValueError("a polygon with a value that is not finite")
+            values = np.concatenate([np.asarray(p, np.float64) for p in segmentation])
+            if not np.isfinite(values).all() or np.abs(values).max() > MAX_COORDINATE:
+                raise ValueError("a polygon with a value that is not finite, or beyond a million pixels")
             return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
         counts, size = segmentation["counts"], tuple(int(side) for side in segmentation["size"])
         total = (

@@ -11,7 +11,7 @@ import numpy as np
 from detdiffusion.utils.findings import Finding
 
 from .boxes import NORMALISED
-from .coco_tables import MAX_SIDE
+from .coco_tables import MAX_COORDINATE, MAX_SIDE
 from .finding_log import FindingLog
 from .rle import compressed_totals
 
@@ -186,6 +186,8 @@ def polygon_fault(parts: list) -> tuple[str, str]:
             return "a polygon with a value that is no number", "correct or remove it"
         if not finite:
             return "a polygon with a value that is not finite", "correct or remove it"
+        if count and (max(part) > MAX_COORDINATE or min(part) < -MAX_COORDINATE):
+            return "a polygon with a value beyond a million pixels", "correct or remove it"
         if count % 2 and count > 5:
             return "a polygon of an odd number of values", "x and y in turn are wanted"
     if pairs:

@@ -246,6 +246,8 @@ BAD = {
     "texts": ([["20"] * 6], "no number"),
     "nan": ([[*SQUARE[:5], float("nan")]], "not finite"),
     "infinite": ([[*SQUARE[:5], float("inf")]], "not finite"),
+    "huge": ([[*SQUARE[:5], 1e8]], "beyond a million pixels"),
+    "huge and negative": ([SQUARE, [*SQUARE[:4], -(10**9), 50]], "beyond a million pixels"),
     "null": ([None], "neither polygons nor RLE"),
     "a text": ("polygon", "neither polygons nor RLE"),
     "a number": (7, "neither polygons nor RLE"),
@@ -350,11 +352,21 @@ def test_one_file_under_two_ids_in_two_jsons(tmp_path):
         merge_checked([read_coco(tmp_path / "one.json"), read_coco(tmp_path / "two.json")])
 
 
-def test_annotations_twice_in_one_file(tmp_path):
-    text = json.dumps(GOOD)
-    (tmp_path / "ann.json").write_text(text[:-1] + ', "annotations": []}')
-    with pytest.raises(UserError, match="ann.json: the key 'annotations' occurs twice"):
-        read_coco(tmp_path / "ann.json", spans=True)
+@pytest.mark.parametrize("spans", [False, True])
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('"categories":', '"annotations": [], "categories":', "annotations"),
+        ('"bbox": [20', '"bbox": [1, 2, 3, 4], "bbox": [20', "bbox"),
+        ('"name": "cat"', '"name": "cat", "name": "dog"', "name"),
+    ],
+)
+def test_a_key_twice_in_one_object(tmp_path, spans, old, new, key):
+    (tmp_path / "ann.json").write_text(json.dumps(GOOD).replace(old, new))
+    with pytest.raises(UserError, match=f"ann.json: the key '{key}' occurs twice"):
+        read_coco(tmp_path / "ann.json", spans=spans)
+    (tmp_path / "ann.json").write_text(json.dumps(GOOD).replace('"iscrowd": 0', '"iscrowd": 0, "iscrowd": 0'))
+    assert not read_coco(tmp_path / "ann.json", spans=spans).findings
 
 
 @pytest.mark.parametrize(
