@@ -16,6 +16,7 @@ from pathlib import Path
 
 from detdiffusion.datasets.coco_json import load_json, read_coco
 from detdiffusion.datasets.filter_share import little_left
+from detdiffusion.datasets.formats.text_files import read_text
 from detdiffusion.evaluation.detection import METRIC_NAMES, evaluate_detection, select_ground_truth
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.evaluation.feature_cache import FeatureCache
@@ -255,11 +256,9 @@ def _read_ids(path: str | Path) -> list[int]:
         wrong = [i for i in ids if isinstance(i, bool) or not isinstance(i, int)]
     else:
         try:
-            ids = path.read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"--ids {path}: cannot be read: {error}; give a file of image ids, or lama"
-            ) from None
+            ids = read_text(path).split()
+        except UserError as error:
+            raise UserError(f"--ids {error}; give a file of image ids, or lama") from None
         wrong = [i for i in ids if not (i.isascii() and i.isdigit())]
     if wrong:
         raise UserError(
