@@ -102,17 +102,17 @@ def _mend_area(annotation: dict, size: tuple[int, int], has_mask: bool, log: Fin
 
     A mask that is not in memory is not read for that: such annotations are left without an area.
     """
-    given = annotation.pop("area", None)
-    in_memory = "segmentation" in annotation
-    mask_area = _mask_area(annotation, size)
-    if in_memory or not has_mask:
-        annotation["area"] = mask_area or annotation["bbox"][2] * annotation["bbox"][3]
+    given, remedy = annotation.pop("area", None), MASK_AREA
+    if "segmentation" in annotation or not has_mask:
+        area = _mask_area(annotation, size)
+        remedy = MASK_AREA if area else BOX_AREA
+        annotation["area"] = area or annotation["bbox"][2] * annotation["bbox"][3]
     log.add(
         NO_AREA if given is None else BAD_AREA,
         [annotation["id"]],
         kind="annotation id",
         value=given,
-        remedy=MASK_AREA if mask_area or "area" not in annotation else BOX_AREA,
+        remedy=remedy,
         severity="note",
     )
 
