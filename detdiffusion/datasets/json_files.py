@@ -126,8 +126,11 @@ def _load_spans(text: str, lighten: Callable[[dict], dict]) -> Any:
             if not isinstance(entry, dict):
                 raise ValueError
             light = lighten(entry)
-            light["span"] = (offset(at), offset(end))
+            light["span"] = (at, end) if ascii_only else (offset(at), offset(end))
             found.append(light)
+            if text.startswith(", {", end):  # as json.dump writes it: no search for spaces
+                at = end + 2
+                continue
             at = after_space(end)
             if text[at] == ",":
                 at = after_space(at + 1)

@@ -86,9 +86,8 @@ class SegmentationCheck:
 
     def _run_lengths(self, rle: dict) -> None:
         counts, size = rle.get("counts"), rle.get("size")
-        whole = (
-            type(size) is list and len(size) == 2 and all(type(s) is int and 0 < s <= MAX_SIDE for s in size)
-        )
+        whole = type(size) is list and len(size) == 2 and type(size[0]) is type(size[1]) is int
+        whole = whole and 0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE
         if not whole:
             self._fault(
                 "'size' of run lengths must be [height, width]", size if size is not None else "missing"
@@ -205,12 +204,16 @@ def usable_parts(segmentation: Any) -> Any:
 
 def _encloses(part: list[float]) -> bool:
     """Whether the points x1, y1, x2, y2, ... of a part are three or more that do not all lie on an upright line."""
-    return len(part) >= 6 and len(set(part[::2])) > 1 and len(set(part[1::2])) > 1
+    if len(part) < 6:
+        return False
+    if part[0] != part[2] and part[1] != part[3]:  # nearly always
+        return True
+    return len(set(part[::2])) > 1 and len(set(part[1::2])) > 1
 
 
 def _is_relative(parts: list[list[float]], box: Any) -> bool:
     high = NORMALISED[1]
-    if max(parts[0]) > high or type(box) is not list or len(box) != 4:
+    if parts[0][0] > high or max(parts[0]) > high or type(box) is not list or len(box) != 4:
         return False
     try:
         large = max(box[2], box[3]) > 4
