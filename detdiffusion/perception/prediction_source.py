@@ -54,7 +54,7 @@ def predict_set(
     """
     if source.predictions is not None:
         found = read_results(
-            source.predictions, {image["id"] for image in images}, set(category_ids.values())
+            source.predictions, {image["id"]: image for image in images}, set(category_ids.values())
         )
         nameable = _nameable_ids(found, source.detector_classes, category_ids, source.predictions)
         detector = dict(predictions=str(source.predictions), sha256=sha256_of(source.predictions))
