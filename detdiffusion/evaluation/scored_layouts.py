@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import load_json
+from detdiffusion.datasets.formats.text_files import read_text
 from detdiffusion.evaluation.fidelity import scored_notes
 from detdiffusion.evaluation.image_folders import ImageFolder
 from detdiffusion.utils.errors import UserError
@@ -81,11 +82,9 @@ def _read_ids(path: str | Path) -> list[int]:
         wrong = [i for i in ids if isinstance(i, bool) or not isinstance(i, int)]
     else:
         try:
-            ids = path.read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"--ids {path}: cannot be read: {error}; give a file of image ids, or lama"
-            ) from None
+            ids = read_text(path).split()
+        except UserError as error:
+            raise UserError(f"--ids {error}; give a file of image ids, or lama") from None
         wrong = [i for i in ids if not (i.isascii() and i.isdigit())]
     if wrong:
         raise UserError(

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.datasets.filter_share import little_left
 from detdiffusion.evaluation.detection import METRIC_NAMES, evaluate_detection
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.evaluation.feature_cache import FeatureCache
@@ -94,6 +95,11 @@ def evaluate(
         for a in truth["annotations"]
         if not a["iscrowd"] and a["bbox"][2] * a["bbox"][3] > min_area_ratio * sizes[a["image_id"]]
     ]
+    small = sum(not a["iscrowd"] for a in truth["annotations"]) - len(prompted)
+    said = little_left(
+        len(prompted), {f"min_area_ratio={min_area_ratio:g}": small}, "AP is counted without it too"
+    )
+    notes += [f"the filtered ground truth: {said}"] if said else []
     filtered = select_ground_truth(truth, annotation_ids=prompted, ignore_others=True)
     notes += _unlike_darknet(detector)
     sets, store, ranks = {}, FeatureCache(cache), Ranks.current()

@@ -72,7 +72,9 @@ class PredictionSource:
             UserError: anything wrong with the files, or a detector that names none of the set's categories.
         """
         if self.results is not None:
-            found = read_results(self.results, {image["id"] for image in images}, set(category_ids.values()))
+            found = read_results(
+                self.results, {image["id"]: image for image in images}, set(category_ids.values())
+            )
             nameable = _nameable_ids(found, self.detector_classes, category_ids, self.results)
             detector = {"predictions": str(self.results), "sha256": sha256_of(self.results)}
             return SetPredictions(found, nameable, detector)
