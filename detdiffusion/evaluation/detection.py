@@ -97,7 +97,7 @@ def _checked(predictions, ground_truth, image_ids, category_ids) -> tuple[dict, 
     images = {image["id"] for image in data["images"]}
     categories = {category["id"] for category in data["categories"]}
     if isinstance(predictions, (str, Path)):
-        found = read_results(predictions, images, categories)
+        found = read_results(predictions, {image["id"]: image for image in data["images"]}, categories)
         for reason, number in found.report.items():
             raise UserError(f"{predictions}: {number} × {reason}; give predictions on these images only")
         predictions = found.to_coco_results()

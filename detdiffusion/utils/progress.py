@@ -52,6 +52,12 @@ class Progress:
         """``count`` more items are done."""
         self(self.done + count, self.total)
 
+    def track(self, items: Iterable[_T]) -> Iterator[_T]:
+        """The items, each counted when the next one is asked for."""
+        for item in items:
+            yield item
+            self.advance()
+
     def __call__(self, done: int, total: int | None) -> None:
         """``done`` of ``total`` items are done."""
         ends, self.done, self.total = self.done != done == total, done, total
@@ -70,14 +76,6 @@ class Progress:
         if self.total is not None and rate:
             text += f", {timedelta(seconds=round((self.total - self.done) / rate))} left"
         return text
-
-
-def track(items: Iterable[_T], progress: Progress) -> Iterator[_T]:
-    """The items, each counted when the next one is asked for."""
-    with progress:
-        for item in items:
-            yield item
-            progress.advance()
 
 
 def _bar(what: str, unit: str, total: int | None, done: int):

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from detdiffusion.utils import progress
-from detdiffusion.utils.progress import Progress, track
+from detdiffusion.utils.progress import Progress
 
 LINE = r"(\w+): (\d+)/(\d+) (\w+), [\d.]+ \w+/s, \d+:\d\d:\d\d left"
 
@@ -24,20 +24,23 @@ def test_a_log_gets_the_last_line(capsys):
 
 def test_and_one_every_so_often(capsys, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 0)
-    assert list(track("abc", Progress("reading", "files", total=5, done=2))) == ["a", "b", "c"]
+    with Progress("reading", "files", total=5, done=2) as bar:
+        assert list(bar.track("abc")) == ["a", "b", "c"]
     lines = capsys.readouterr().err.splitlines()
     assert [re.fullmatch(LINE, line)[2] for line in lines] == ["3", "4", "5"]
 
 
 def test_a_total_that_is_unknown(capsys, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 0)
-    list(track("ab", Progress("converting")))
+    with Progress("converting") as bar:
+        list(bar.track("ab"))
     assert re.fullmatch(r"(converting: \d images, [\d.]+ images/s\n){2}", capsys.readouterr().err)
 
 
 def test_it_may_say_nothing(capsys, monkeypatch):
     monkeypatch.setattr(progress, "EVERY", 0)
-    list(track("ab", Progress("x", total=2, enabled=False)))
+    with Progress("x", total=2, enabled=False) as bar:
+        list(bar.track("ab"))
     assert capsys.readouterr() == ("", "")
 
 
