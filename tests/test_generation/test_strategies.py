@@ -88,7 +88,7 @@ def test_names_tell_strategies_apart():
         (("mix",), dict(share=0.3), "unknown option.s. share; it takes ratio, attribute, other, by"),
         (("mix",), dict(attribute="medium"), "option attribute: must be .*, got 'medium'"),
         (("mix",), dict(by="box"), "by must be 'object' or 'image'"),
-        (("per-class",), {}, "name the classes, e.g. --strategy-options"),
+        (("per-class",), {}, "name the classes, e.g. `strategy_options`"),
         (("hrad",), {}, "unknown strategy 'hrad', did you mean hard"),
         (("easy",), dict(ratio=1), "strategy UniformStrategy: unknown option"),
     ],
