@@ -16,10 +16,9 @@ from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
 from detdiffusion.utils.shared_options import AnnotatedImages, PredictionOptions
 
 from .attribute_options import AttributeFiles, AttributeRule
-from .attributes import perception_attributes
+from .attributes import AttributeResult, perception_attributes
 from .levels import Levels
-from .prediction_source import predict_set
-from .predictions import Predictions
+from .prediction_source import SetPredictions, predict_set
 from .summary import format_summary, plot_summary, summarise
 
 
@@ -64,44 +63,27 @@ def extract(
         UserError: anything wrong with the input, by one message.
     """
     rule = rule or AttributeRule()
-    if source.detector is None:
-        for name, value in (("save_predictions", files.save_predictions), ("img_dir", labelled.img_dir)):
-            if value is not None:
-                raise UserError(f"`{name}` is for a detector; leave it out with `predictions`")
+    _check_conflicts(labelled, source, files)
     _check_paths(labelled, source, files)
     levels = None if rule.levels is None else Levels.parse(rule.levels)
     data = _read(labelled.files)
-    ids_of_name = {name: key for key, name in data.names.items()}
-    folder = image_folder(labelled.img_dir, labelled.files[0]) if source.predictions is None else None
-    answer = predict_set(source, list(data.images.values()), ids_of_name, folder, labelled.files, files.out)
-    found, nameable = answer.predictions, answer.nameable
-    if files.save_predictions is not None:
-        write_atomic(files.save_predictions, json.dumps(found.to_coco_results()).encode())
+    found = _predict(source, labelled, files, data)
     thresholds = dict(score_thr=rule.score_thr, iou_thr=rule.iou_thr, class_aware=rule.class_aware)
-    result = perception_attributes(data.annotations, found, nameable, levels=levels, **thresholds)
+    result = perception_attributes(
+        data.annotations, found.predictions, found.nameable, levels=levels, **thresholds
+    )
     if levels is not None:
         levels = levels.fitted(list(result.scores.values()))
         thresholds = dict(
             class_aware=rule.class_aware, words=list(result.words), level_thresholds=list(levels.thresholds)
         )
     groups = summarise(data.annotations, result.attributes, data.names, result.words)
-    info = {
-        "detector": answer.detector,
-        **thresholds,
-        "nameable": [data.names[key] for key in sorted(nameable)],
-        "annotation_files": [{"path": str(f.path), "sha256": sha256_of(f.path)} for f in data.files],
-        "counts": {"images": len(data.images), "predictions": len(found), **result.counts},
-        "skipped": {**result.skipped, **_skips(data.files)},
-        "summary": groups,
-    }
+    info = _info(data, found, result, thresholds, groups)
     scores = result.scores if files.with_scores else {}
     written = AttributesFile(Path(files.out), result.attributes, info, scores, _digests(data))
     written.write()
     plot_summary(groups, _picture(files.out), result.words)
-    _report(found, data, result.skipped, nameable)
-    if levels is not None:
-        limits = ", ".join(f"{n} above {t:g}" for n, t in zip(levels.names, levels.thresholds))
-        print(f"levels by the highest IoU x score: {limits}, {levels.names[-1]} below\n")
+    _report(found, data, result.skipped, levels)
     print(format_summary(groups, result.words))
     print(f"written: {files.out} ({len(result.attributes)} attributes), {_picture(files.out)}")
     return written
@@ -109,6 +91,13 @@ def extract(
 
 def _picture(out: str | Path) -> Path:
     return Path(out).with_suffix(".png")
+
+
+def _check_conflicts(labelled: AnnotatedImages, source: PredictionOptions, files: AttributeFiles) -> None:
+    if source.detector is None:
+        for name, value in (("save_predictions", files.save_predictions), ("img_dir", labelled.img_dir)):
+            if value is not None:
+                raise UserError(f"`{name}` is for a detector; leave it out with `predictions`")
 
 
 def _check_paths(labelled: AnnotatedImages, source: PredictionOptions, files: AttributeFiles) -> None:
@@ -144,6 +133,33 @@ def _read(paths: Sequence[str | Path]) -> _LabelledSet:
     return data
 
 
+def _predict(
+    source: PredictionOptions, labelled: AnnotatedImages, files: AttributeFiles, data: _LabelledSet
+) -> SetPredictions:
+    images, ids_of_name = list(data.images.values()), {name: key for key, name in data.names.items()}
+    folder = image_folder(labelled.img_dir, labelled.files[0]) if source.predictions is None else None
+    found = predict_set(source, images, ids_of_name, folder, labelled.files, files.out)
+    if files.save_predictions is not None:
+        results = found.predictions.to_coco_results()
+        write_atomic(files.save_predictions, json.dumps(results).encode())
+    return found
+
+
+def _info(
+    data: _LabelledSet, found: SetPredictions, result: AttributeResult, rule: dict, groups: dict
+) -> dict:
+    """What the attributes file says of its making."""
+    return {
+        "detector": found.detector,
+        **rule,
+        "nameable": [data.names[key] for key in sorted(found.nameable)],
+        "annotation_files": [{"path": str(f.path), "sha256": sha256_of(f.path)} for f in data.files],
+        "counts": {"images": len(data.images), "predictions": len(found.predictions), **result.counts},
+        "skipped": {**result.skipped, **_skips(data.files)},
+        "summary": groups,
+    }
+
+
 def _digests(data: _LabelledSet) -> dict[int, int]:
     file_names = {key: image["file_name"] for key, image in data.images.items()}
     digests = object_digests(data.annotations, file_names, data.names).tolist()
@@ -158,14 +174,20 @@ def _skips(files: Sequence[CocoFile]) -> dict[str, int]:
     return total
 
 
-def _report(found: Predictions, data: _LabelledSet, skipped: dict[str, int], nameable: set[int]) -> None:
-    print(f"{len(found)} predictions on {len(data.images)} images")
-    without = len(data.images) - len(set(found.image_ids.tolist()))
+def _report(
+    found: SetPredictions, data: _LabelledSet, skipped: dict[str, int], levels: Levels | None
+) -> None:
+    predictions = found.predictions
+    print(f"{len(predictions)} predictions on {len(data.images)} images")
+    without = len(data.images) - len(set(predictions.image_ids.tolist()))
     if without:
         print(f"  {without} × images without any prediction: their nameable objects are hard")
-    for reason, count in {**found.report, **skipped}.items():
+    for reason, count in {**predictions.report, **skipped}.items():
         print(f"  {count} × {reason}")
-    background = [data.names[key] for key in sorted(set(data.names) - nameable)]
+    background = [data.names[key] for key in sorted(set(data.names) - found.nameable)]
     if background:
         print(f"  background, since the detector cannot name them: {', '.join(background)}")
     print()
+    if levels is not None:
+        limits = ", ".join(f"{n} above {t:g}" for n, t in zip(levels.names, levels.thresholds))
+        print(f"levels by the highest IoU x score: {limits}, {levels.names[-1]} below\n")
