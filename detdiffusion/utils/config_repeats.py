@@ -33,30 +33,36 @@ def repeated_keys(path: str, text: str, tree: ast.Module | None) -> list[Finding
 
 
 def _assigned_twice(tree: ast.Module) -> Iterator[tuple[str, str]]:
-    unused: dict[str, int] = {}  # name -> line
+    unused: dict[str, int] = {}  # name -> line of the assignment
     for statement in tree.body:
-        names = [node for node in ast.walk(statement) if isinstance(node, ast.Name)]
-        plain = isinstance(statement, (ast.Assign, ast.AnnAssign))
-        for node in names:
+        stored = _plain_targets(statement)
+        for node in ast.walk(statement):
             # `_base_.x` does not use the list of bases, of which mmengine takes the first
-            if not (plain and isinstance(node.ctx, ast.Store)) and node.id != "_base_":
+            if isinstance(node, ast.Name) and node not in stored and node.id != "_base_":
                 unused.pop(node.id, None)
-        stored = [node.id for node in names if isinstance(node.ctx, ast.Store)] if plain else []
-        for name in dict.fromkeys(stored):
+        for name in dict.fromkeys(node.id for node in stored):
             if name in unused:
                 yield name, f", in lines {unused[name]} and {statement.lineno}"
             unused[name] = statement.lineno
 
 
+def _plain_targets(statement: ast.stmt) -> list[ast.Name]:
+    """The names that an assignment sets without using their values."""
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        targets = [statement.target]
+    else:
+        return []
+    nodes = (node for target in targets for node in ast.walk(target))
+    return [node for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+
+
 def _twice_in_a_dict(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
-        keys = (
-            [key.value for key in node.keys if isinstance(key, ast.Constant)]
-            if isinstance(node, ast.Dict)
-            else []
-        )
-        for key in _repeated(keys):
-            yield key, f" by the {{...}} of line {node.lineno}"
+        if isinstance(node, ast.Dict):
+            for key in _repeated([key.value for key in node.keys if isinstance(key, ast.Constant)]):
+                yield key, f" by the {{...}} of line {node.lineno}"
 
 
 def _twice_in_json(text: str) -> list[tuple[str, str]]:

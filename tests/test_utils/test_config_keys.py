@@ -121,6 +121,7 @@ def test_a_key_that_is_set_twice_is_an_error(tmp_path, config, text, message):
     [
         "n = 1\nn = n + 1\nmodel = dict(n=n)\n",
         "n = 1\nn += 1\nmodel = dict(n=n)\n",
+        "n = 2\na = [0 for _ in range(3)]\nb = [0 for _ in range(3)]\nmodel = dict(n=n, a=a, b=b)\n",
         "n = 1\nif True:\n    n = 2\nmodel = dict(n=n)\n",
         "n = 1\nfor n in range(3):\n    pass\nmodel = dict(n=n)\n",
         "model = dict(n=1)\nmodel.update(n=2)\nmodel = dict(model)\n",
@@ -135,15 +136,15 @@ def test_a_key_that_is_used_in_between_may_be_set_anew(tmp_path, text):
 @pytest.mark.parametrize(
     "name, text, key",
     [
-        ("a.json", '{"model": {"x": 1, "x": 2}, "train_cfg": {}}', "x"),
-        ("a.json", '{"train_cfg": {"max_iters": 1}, "train_cfg": {}}', "train_cfg"),
+        ("a.json", '{"model": {"x": 1, "x": 2}, "train_cfg": {}}', "x: it is set twice in one object"),
+        ("a.json", '{"train_cfg": {"max_iters": 1}, "train_cfg": {}}', "train_cfg: it is set twice"),
         ("a.yaml", "model:\n  list:\n  - x: 1\n    x: 2\n", "x: it is set twice by the mapping of line 3"),
-        ("a.yml", "train_cfg: {}\nmodel: {}\ntrain_cfg: {}\n", "train_cfg"),
+        ("a.yml", "train_cfg: {}\nmodel: {}\ntrain_cfg: {}\n", "train_cfg: it is set twice"),
     ],
 )
 def test_json_and_yaml_are_read_as_strictly(tmp_path, name, text, key):
     (tmp_path / name).write_text(text)
-    with pytest.raises(UserError, match=f"{name}: {key}.*set twice"):
+    with pytest.raises(UserError, match=f"{name}: {key}"):
         load_config(str(tmp_path / name))
 
 

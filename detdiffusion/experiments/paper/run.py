@@ -119,7 +119,7 @@ def run_jobs(
     """
     start = time.monotonic()
     pending = [job for job in jobs if results.read(job) is None]
-    frozen = f", of which {len(results.frozen)} by commit {results.commit}" if results.frozen else ""
+    frozen = f", of which {len(results.frozen)} of commit {results.commit[:7]}" if results.frozen else ""
     say(f"{len(jobs)} jobs, {len(jobs) - len(pending)} done before{frozen}; {threads} threads")
     if results.stale:
         say(f"{len(results.stale)} result files were made with other settings: these jobs are done anew")
