@@ -109,7 +109,8 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
         cfg = Config.fromfile(filename) if tree.is_lazy else evaluate(tree, {})
     _say([*([old_name_note("", asked, renamed)] if renamed else []), *file_findings(tree)])
     check_options(cfg._cfg_dict, overrides)
-    moved = {key: value for key, value in overrides.items() if key.partition(".")[0] in variables(tree)}
+    known = variables(tree)
+    moved = {key: value for key, value in overrides.items() if key.partition(".")[0] in known}
     if moved and tree.is_lazy:
         _refuse_lazy(path, tree, next(iter(moved)))
     if moved:
@@ -204,10 +205,8 @@ def default_work_dir(cfg: "Config") -> str:
         return str(Path("work_dirs") / vars(cfg)["_old_name"])
     dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
     sets = dataset.get("synthetic") or () if isinstance(dataset, dict) else ()
-    return str(
-        Path("work_dirs")
-        / "_".join([Path(cfg.filename).stem, *(Path(one["data_root"]).name for one in sets)])
-    )
+    names = [Path(cfg.filename).stem, *(Path(one.get("data_root", "")).name for one in sets)]
+    return str(Path("work_dirs") / "_".join(filter(None, names)))
 
 
 @contextlib.contextmanager
