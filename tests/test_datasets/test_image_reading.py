@@ -19,6 +19,7 @@ from detdiffusion.utils.image_rules import (
     ImageRules,
     add_image_options,
     image_rules,
+    rules_of_config,
     use_image_rules,
     use_rules_of_config,
 )
@@ -367,13 +368,41 @@ def test_rules_are_chosen_once():
     assert image_rules().exif_orientation is None
     with pytest.raises(UserError, match="exif_orientation must be one of apply, ignore or None, got 'turn'"):
         use_image_rules("turn")
+    use_image_rules("ignore")
     use_rules_of_config(dict(exif_orientation="ignore", huge_images=True), "a.py")
-    assert image_rules().exif_orientation == "ignore" and image_rules().huge_images
-    use_rules_of_config(dict(), "b.py")
+    assert image_rules() == ImageRules("ignore", True)
     with pytest.raises(
         UserError, match="config c.py: exif_orientation is 'apply', but --exif-orientation ignore"
     ):
         use_rules_of_config(dict(exif_orientation="apply"), "c.py")
+
+
+def test_rules_of_a_config_do_not_hold_for_another():
+    use_rules_of_config(dict(exif_orientation="apply", huge_images=True), "a.py")
+    assert image_rules() == ImageRules("apply", True)
+    use_rules_of_config(dict(), "b.py")
+    assert image_rules() == ImageRules()
+    use_rules_of_config(dict(exif_orientation="ignore"), "c.py")
+    assert image_rules() == ImageRules("ignore")
+    use_image_rules("apply")  # said by the user, it stays
+    use_rules_of_config(dict(), "d.py")
+    assert image_rules() == ImageRules("apply")
+
+
+def test_rules_of_a_detector_hold_while_it_reads():
+    with rules_of_config(dict(exif_orientation="apply"), "detector.py"):
+        assert image_rules() == ImageRules("apply")
+        with rules_of_config(dict(exif_orientation="apply", huge_images=True), "other.py"):
+            assert image_rules() == ImageRules("apply", True)
+        with pytest.raises(UserError, match="config x.py: .*'ignore', but config detector.py says 'apply'"):
+            with rules_of_config(dict(exif_orientation="ignore"), "x.py"):
+                pass
+        assert image_rules() == ImageRules("apply")
+    assert image_rules() == ImageRules()
+    use_rules_of_config(dict(huge_images=True), "training.py")
+    with pytest.raises(RuntimeError), rules_of_config(dict(exif_orientation="ignore"), "detector.py"):
+        raise RuntimeError
+    assert image_rules() == ImageRules(None, True)
 
 
 def test_options_of_the_tools():
