@@ -129,7 +129,6 @@ class ImageDetector:
         name: str,
     ) -> tuple[list[Detected], ImageFacts, int]:
         """Detections in the images' order, what was found of the files, and how many images the cache had."""
-
         check_present(images, img_dir)
         identity = {**self.identity(), "reading": reading_identity()}
         store = PredictionCache(cache, identity, images, img_dir)
