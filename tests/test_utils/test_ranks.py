@@ -120,3 +120,15 @@ def test_two_processes_share_without_being_told():
         (1, True, [2, 3], everything),
     ]
     assert answers.count(1) == 2
+
+
+def test_a_training_joins_where_torchrun_started_it(environment):
+    environment(**dict.fromkeys(GOOD))
+    config = Config()
+    prepare_ranks(config, None)
+    assert config.launcher == "none"
+    environment(MASTER_PORT="tcp")
+    with pytest.raises(UserError, match="MASTER_PORT is 'tcp'"):
+        prepare_ranks(config, None)
+    prepare_ranks(config, "none")
+    assert config.launcher == "none"
