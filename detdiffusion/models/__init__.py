@@ -1,4 +1,4 @@
-"""`detdiffusion.models`: editors, their parts, and losses."""
+"""`detdiffusion.models`: editors (generators and autoencoders), their components, and losses."""
 
 from . import losses  # noqa: F401
 from .editors import Autoencoder, DetDiffusion

@@ -1,6 +1,7 @@
-"""`detdiffusion.models.detectors`: detectors of our own for mmdet. Not imported by default: it imports mmdet.
+"""`detdiffusion.models.detectors`: additional detectors for mmdet.
 
-Configs name it by ``custom_imports=dict(imports=['detdiffusion.models.detectors'])``.
+Not imported by default, because it imports mmdet; a config imports it with
+``custom_imports=dict(imports=['detdiffusion.models.detectors'])``.
 """
 
 from detdiffusion.utils import compat as _compat

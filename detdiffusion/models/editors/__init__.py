@@ -1,4 +1,4 @@
-"""`detdiffusion.models.editors`: models that make images."""
+"""`detdiffusion.models.editors`: models that generate or reconstruct images."""
 
 from .autoencoder import Autoencoder
 from .baselines import ControlNetEditor, GLIGENEditor

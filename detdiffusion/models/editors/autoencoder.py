@@ -1,4 +1,4 @@
-"""Training a diffusers ``AutoencoderKL``, for data whose latent space no public VAE covers."""
+"""Training of a diffusers ``AutoencoderKL``, for data that no public VAE reconstructs well."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .linear_start import begin_linear
 
 
 def edge_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Mean L1 distance of the differences between neighbouring pixels of two (B, C, H, W) images."""
+    """Return the mean L1 distance between the horizontal and vertical differences of two (B, C, H, W) images."""
     return sum(F.l1_loss(a.diff(dim=dim), b.diff(dim=dim)) for dim in (2, 3))
 
 
@@ -29,13 +29,14 @@ class Autoencoder(BaseModel):
         vae: an ``AutoencoderKL`` or its config, see :func:`.detdiffusion.components.build_component`.
         kl_weight: weight of the KL divergence to a standard normal, a mean over latent elements.
         edge_weight: weight of the L1 distance of horizontal and vertical differences, which sharpens edges.
-        linear_start: begin as a linear autoencoder, see :func:`.linear_start.begin_linear`; for a fresh ``vae``.
-        freeze_encoder: train the decoder alone; latents, and so every model on them, stay as they are.
-        dtype: ``fp32`` or ``bf16``, the autocast of training.
-        data_preprocessor: default turns uint8 images into [-1, 1].
+        linear_start: initialise as a linear autoencoder, see :func:`.linear_start.begin_linear`; for a ``vae``
+            that is trained from scratch.
+        freeze_encoder: train the decoder only; latents do not change, so models trained on them stay valid.
+        dtype: autocast dtype of training, ``fp32`` or ``bf16``.
+        data_preprocessor: default scales uint8 images to [-1, 1].
 
     Raises:
-        UserError: another dtype, or a part that cannot be built.
+        UserError: the dtype is not supported, or ``vae`` cannot be built.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Autoencoder(BaseModel):
                 part.requires_grad_(False)
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "tensor"):
-        """Losses (``mode='loss'``) or the reconstruction in [-1, 1] of images (B, 3, H, W) in [-1, 1]."""
+        """Return losses (``mode='loss'``) or reconstructions in [-1, 1] of images (B, 3, H, W) in [-1, 1]."""
         if mode != "loss":
             posterior = self.vae.encode(inputs).latent_dist
             return self.vae.decode(posterior.mode(), return_dict=False)[0]
@@ -82,7 +83,7 @@ class Autoencoder(BaseModel):
 
     @torch.no_grad()
     def fit_scaling_factor(self, images: Tensor) -> float:
-        """Set and return the factor that gives the latents of images (B, 3, H, W) in [-1, 1] unit deviation."""
+        """Set and return the factor that scales latents of images (B, 3, H, W) in [-1, 1] to unit deviation."""
         posterior = self.vae.encode(images).latent_dist
         variance = posterior.mean.var() + posterior.var.mean()
         self.vae.register_to_config(scaling_factor=round(variance.rsqrt().item(), 5))

@@ -1,4 +1,4 @@
-"""YOLOv4 (Bochkovskiy et al., arXiv:2004.10934) from darknet's network files, as an mmdet detector."""
+"""YOLOv4 (Bochkovskiy et al., arXiv:2004.10934) as an mmdet detector, built from darknet's network files."""
 
 from .detector import YOLOv4
 from .letterbox import DarknetLetterbox

@@ -1,8 +1,8 @@
-"""Which cells and anchors answer for an object: darknet's rule.
+"""Assignment of objects to cells and anchors, by darknet's rule.
 
-An object belongs to the cell of its centre, at the anchor whose shape overlaps its own best, and at every
-other anchor whose overlap is above ``iou_thresh`` (0.213 in yolov4.cfg; 1 switches it off). Shapes are
-compared with equal centres.
+An object is assigned to the cell that contains its centre, at the anchor whose shape has the highest IoU with
+the object's shape, and at every other anchor whose IoU is above ``iou_thresh`` (0.213 in yolov4.cfg; 1 disables
+these additional anchors). IoUs of shapes are computed with aligned centres.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from torch import Tensor
 
 
 class Positives(NamedTuple):
-    """P pairs of an object and a place; a place may occur more than once.
+    """P pairs of an object and a prediction slot (anchor and cell); a slot may occur more than once.
 
     Attributes:
-        images, slots, rows, columns: (P,) int64: image, anchor of the level, cell.
-        boxes: (P, 4) xyxy of the object.
-        labels: (P,) int64 of the object.
+        images, slots, rows, columns: (P,) int64 indices of the image, of the anchor within the level, and of the cell.
+        boxes: (P, 4) xyxy boxes of the objects.
+        labels: (P,) int64 labels of the objects.
     """
 
     images: Tensor
@@ -32,7 +32,7 @@ class Positives(NamedTuple):
 
 
 def shape_iou(sizes_G2: Tensor, anchors_N2: Tensor) -> Tensor:
-    """IoU of widths and heights with equal centres, (G, N)."""
+    """Return the (G, N) IoU of widths and heights with aligned centres."""
     inner = torch.minimum(sizes_G2[:, None], anchors_N2[None]).prod(dim=-1)
     return inner / (sizes_G2.prod(dim=1)[:, None] + anchors_N2.prod(dim=1)[None] - inner).clamp(min=1e-9)
 
@@ -46,16 +46,16 @@ def assign(
     boxes: Sequence[Tensor],
     labels: Sequence[Tensor],
 ) -> Positives:
-    """The positives of one level.
+    """Return the positives of one level.
 
     Args:
-        anchors_N2: all of the network, (w, h) in pixels.
-        mask: those of the level.
-        iou_thresh: see above.
-        stride: pixels of a cell.
-        cells: rows and columns of the level.
-        boxes: of each image, (G, 4) xyxy in pixels.
-        labels: of each image, (G,) int64.
+        anchors_N2: all anchors of the network, (w, h) in pixels.
+        mask: indices of the level's anchors.
+        iou_thresh: IoU above which further anchors are positive; see the module's docstring.
+        stride: size of a cell in pixels.
+        cells: number of rows and columns of the level.
+        boxes: for each image, (G, 4) xyxy in pixels.
+        labels: for each image, (G,) int64.
     """
     images = torch.cat([torch.full((len(b),), i, device=b.device) for i, b in enumerate(boxes)])
     boxes, labels = torch.cat(list(boxes)).float(), torch.cat(list(labels))

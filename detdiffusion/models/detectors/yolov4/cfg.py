@@ -1,4 +1,4 @@
-"""Darknet's network file (``.cfg``): text to sections and back."""
+"""Parsing and writing of darknet's network files (``.cfg``)."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ class Section:
 
     Attributes:
         kind: name in the brackets, lower case.
-        options: texts, as they stand in the file.
-        where: for messages: file and line.
+        options: values as written in the file.
+        where: file and line, for error messages.
     """
 
     kind: str
@@ -26,46 +26,46 @@ class Section:
     where: str = "built-in network"
 
     def integer(self, key: str, default: Any = _REQUIRED) -> int:
-        """A whole number.
+        """Return an option as an integer.
 
         Raises:
-            UserError: missing without a default, or no whole number.
+            UserError: the option is missing and has no default, or is not an integer.
         """
-        return self._one(key, default, int, "a whole number")
+        return self._parse(key, default, int, "a whole number")
 
     def number(self, key: str, default: Any = _REQUIRED) -> float:
-        """A number; raises as :meth:`integer`."""
-        return self._one(key, default, float, "a number")
+        """Return an option as a float; raises as :meth:`integer` does."""
+        return self._parse(key, default, float, "a number")
 
     def integers(self, key: str) -> list[int]:
-        """Whole numbers with commas between; raises as :meth:`integer`."""
+        """Return comma-separated integers; raises as :meth:`integer` does."""
         return [int(v) for v in self.numbers(key)]
 
     def numbers(self, key: str) -> list[float]:
-        """Numbers with commas between; raises as :meth:`integer`."""
+        """Return comma-separated floats; raises as :meth:`integer` does."""
         text = self.text(key)
         try:
             return [float(v) for v in text.split(",") if v.strip()]
         except ValueError:
-            raise self.error(f"'{key}' must be numbers with commas between, it is {text!r}") from None
+            raise self.error(f"'{key}' must be comma-separated numbers, got {text!r}") from None
 
     def text(self, key: str, default: Any = _REQUIRED) -> str:
-        """The text as it is; raises as :meth:`integer`."""
+        """Return an option as written in the file; raises as :meth:`integer` does."""
         value = self.options.get(key, default)
         if value is _REQUIRED:
             raise self.error(f"lacks '{key}'")
         return value
 
     def error(self, message: str) -> UserError:
-        """An error that names this section."""
+        """Return an error that names this section."""
         return UserError(f"{self.where}: [{self.kind}] {message}")
 
-    def _one(self, key: str, default, kind: type, what: str):
+    def _parse(self, key: str, default, convert: type, description: str):
         text = self.text(key, default)
         try:
-            return kind(text)
+            return convert(text)
         except ValueError:
-            raise self.error(f"'{key}' must be {what}, it is {text!r}") from None
+            raise self.error(f"'{key}' must be {description}, got {text!r}") from None
 
 
 @dataclass
@@ -74,8 +74,8 @@ class DarknetCfg:
 
     Attributes:
         net: the ``[net]`` section.
-        layers: the other sections; their place is the layer's number, which routes refer to.
-        name: where it comes from.
+        layers: the other sections; a section's index is the layer number that routes refer to.
+        name: file or built-in network that it comes from.
     """
 
     net: Section
@@ -88,10 +88,12 @@ class DarknetCfg:
         return self.net.integer("width", 416), self.net.integer("height", 416)
 
     def sources(self, index: int, key: str) -> list[int]:
-        """Absolute numbers of the layers that layer ``index`` names under ``key``; -1 is not the image.
+        """Return the absolute numbers of the layers that layer ``index`` lists under ``key``.
+
+        Negative numbers are relative to the layer, so -1 is the previous layer.
 
         Raises:
-            UserError: one of them is not before the layer.
+            UserError: a listed layer does not come before the layer.
         """
         section = self.layers[index]
         numbers = [index + n if n < 0 else n for n in section.integers(key)]
@@ -103,7 +105,7 @@ class DarknetCfg:
         return numbers
 
     def to_text(self) -> str:
-        """The file's text; :func:`parse_cfg` gives the same sections back."""
+        """Return the text of the file; :func:`parse_cfg` parses it to the same sections."""
         blocks = []
         for section in (self.net, *self.layers):
             blocks.append("\n".join([f"[{section.kind}]", *(f"{k}={v}" for k, v in section.options.items())]))
@@ -111,10 +113,10 @@ class DarknetCfg:
 
 
 def read_cfg(path: str | Path) -> DarknetCfg:
-    """Reads a network file.
+    """Read a network file.
 
     Raises:
-        UserError: no such file, not text, or not a network file.
+        UserError: the file does not exist, is not text, or is not a network file.
     """
     path = Path(path)
     try:
@@ -127,11 +129,11 @@ def read_cfg(path: str | Path) -> DarknetCfg:
 
 
 def parse_cfg(text: str, name: str = "cfg") -> DarknetCfg:
-    """Parses a network file's text.
+    """Parse the text of a network file.
 
     Args:
-        text: the file's content; ``#`` and ``;`` begin comments.
-        name: for messages.
+        text: the file's content; ``#`` and ``;`` start comments.
+        name: name of the file in error messages.
 
     Raises:
         UserError: a line is neither section nor ``key=value``, or ``[net]`` is not the first section.
@@ -150,5 +152,5 @@ def parse_cfg(text: str, name: str = "cfg") -> DarknetCfg:
             raise UserError(f"{where}: {line[:60]!r} is neither [section] nor key=value; is it a .cfg file?")
         sections[-1].options[key.strip()] = value.strip()
     if len(sections) < 2 or sections[0].kind not in ("net", "network"):
-        raise UserError(f"{name}: not a darknet network file: [net] and layers are wanted, in this order")
+        raise UserError(f"{name}: not a darknet network file: it must start with [net], followed by layers")
     return DarknetCfg(sections[0], sections[1:], name)

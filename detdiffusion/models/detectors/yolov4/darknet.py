@@ -1,4 +1,4 @@
-"""Darknet's ``.cfg`` and ``.weights`` to an mmdet checkpoint, and back."""
+"""Conversion between darknet's ``.cfg`` and ``.weights`` files and mmdet checkpoints."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from detdiffusion.utils.files import write_atomic
 def from_darknet(
     network: str | Path, weights: str | Path, out: str | Path, classes: str | Path | None = None
 ) -> dict:
-    """Writes a checkpoint that configs with ``type='detdiffusion.YOLOv4'`` and this network load.
+    """Convert darknet weights to a checkpoint for configs with ``type='detdiffusion.YOLOv4'`` and this network.
 
     Args:
         network: a darknet ``.cfg``, the name of a built-in network, or an mmdet config ``.py`` with a YOLOv4.
-        weights: darknet's file.
-        out: the checkpoint.
-        classes: text file with a class name a line (``coco.names``); default: the config's, or COCO's for a
-            network of 80 classes.
+        weights: path of the darknet ``.weights`` file.
+        out: path of the checkpoint to write.
+        classes: text file with one class name per line (``coco.names``); default: the classes of the config, or
+            of COCO for a network of 80 classes.
 
     Returns:
-        ``layers``, ``parameters``, ``seen``, ``version`` and ``classes`` (a number, or None where no names
-        are known).
+        ``layers``, ``parameters``, ``seen``, ``version`` and ``classes`` (the number of classes, or None if their
+        names are unknown).
 
     Raises:
-        UserError: a file is missing, broken or does not fit, or its weights are not finite.
+        UserError: a file is missing, damaged or does not match the network, or its weights are not finite.
     """
     import torch
 
     from detdiffusion.models.detectors.yolov4.weights import read_weights
     from detdiffusion.utils.checkpoint import check_finite
 
-    _check_out(out, (network, weights, classes))
+    _check_not_input(out, (network, weights, classes))
     model, config = _build(network)
     layers = model.darknet_convolutions()
     header = read_weights(weights, layers)
@@ -56,27 +56,27 @@ def from_darknet(
 
 
 def to_darknet(network: str | Path, checkpoint: str | Path, out: str | Path) -> dict:
-    """Writes ``out`` (``.weights``) and the network file beside it, for darknet and OpenCV 4.
+    """Convert a checkpoint to ``out`` (``.weights``) and a ``.cfg`` next to it, for darknet and OpenCV 4.
 
     Args:
         network: as for :func:`from_darknet`.
-        checkpoint: of that network, loaded strictly.
+        checkpoint: checkpoint of that network, loaded strictly.
         out: path that ends in ``.weights``.
 
     Returns:
-        ``layers``, ``parameters`` and ``cfg``, the network file's path.
+        ``layers``, ``parameters`` and ``cfg``, the path of the network file.
 
     Raises:
-        UserError: a file is missing, broken or does not fit.
+        UserError: a file is missing, damaged or does not match the network.
     """
     from detdiffusion.models.detectors.yolov4.weights import Header, write_weights
     from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
 
     out = Path(out)
     if out.suffix != ".weights":
-        raise UserError(f"{out}: the name of a darknet weights file ends in .weights")
-    _check_out(out, (network, checkpoint))
-    _check_out(out.with_suffix(".cfg"), (network, checkpoint))
+        raise UserError(f"{out}: the name of a darknet weights file must end in .weights")
+    _check_not_input(out, (network, checkpoint))
+    _check_not_input(out.with_suffix(".cfg"), (network, checkpoint))
     model, _ = _build(network)
     stored = load_checkpoint(checkpoint)
     load_strictly(model, stored, f"checkpoint {checkpoint}", hint="Use the network it was trained with.")
@@ -92,7 +92,7 @@ def to_darknet(network: str | Path, checkpoint: str | Path, out: str | Path) -> 
 
 
 def _build(network: str | Path):
-    """The model, and the mmdet config if it came from one."""
+    """Return the model, and its mmdet config (None if ``network`` is not a config)."""
     from detdiffusion.models.detectors import YOLOv4
 
     if not str(network).endswith(".py"):
@@ -128,7 +128,7 @@ def _class_names(path: str | Path | None, config, count: int) -> list[str] | Non
     return names
 
 
-def _check_out(out: str | Path, inputs: Sequence[str | Path | None]) -> None:
+def _check_not_input(out: str | Path, inputs: Sequence[str | Path | None]) -> None:
     for path in inputs:
         if path is not None and Path(out).resolve() == Path(path).resolve():
             raise UserError(f"{out}: would overwrite an input file; choose another name")

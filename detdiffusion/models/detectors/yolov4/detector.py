@@ -1,4 +1,4 @@
-"""YOLOv4 as an mmdet detector, from a darknet network file or a built-in network."""
+"""YOLOv4 as an mmdet detector, built from a darknet network file or a built-in network."""
 
 from __future__ import annotations
 
@@ -29,28 +29,27 @@ DARKNET_INPUT = dict(
 
 @MODELS.register_module()
 class YOLOv4(SingleStageDetector):
-    """YOLOv4, YOLOv4-tiny and every other darknet detector of the same layers.
+    """YOLOv4, YOLOv4-tiny and other darknet detectors that consist of the same types of layers.
 
     Args:
         cfg: path of a darknet ``.cfg``; or the name of a built-in network (``yolov4``, ``yolov4-tiny``); or a
             dict with the name under ``arch`` and its arguments (``num_classes``, ``width``, ``depth``,
             ``anchors``, ``input_size``; see
             :mod:`~detdiffusion.models.detectors.yolov4.presets`).
-        data_preprocessor: default :data:`DARKNET_INPUT`.
+        data_preprocessor: config of the data preprocessor; default :data:`DARKNET_INPUT`.
         loss_weights, train_cfg, test_cfg: see
-            :class:`~detdiffusion.models.detectors.yolov4.head.YOLOv4Head`; ``test_cfg`` is darknet's by
-            default (threshold 0.25, NMS 0.45, no limit). COCO AP as detectors report it wants
-            ``score_thr=0.001``.
-        init_cfg: mmengine's.
+            :class:`~detdiffusion.models.detectors.yolov4.head.YOLOv4Head`; ``test_cfg`` defaults to darknet's
+            (score threshold 0.25, NMS 0.45, no limit of detections). Set ``score_thr=0.001`` to measure COCO AP.
+        init_cfg: see :class:`mmengine.model.BaseModule`.
 
     Attributes:
-        network_cfg: the network file's sections.
-        backbone: all layers before the predictions: CSPDarknet53, SPP and PANet; gives the features of each
+        network_cfg: the sections of the network file.
+        backbone: all layers before the predictions (CSPDarknet53, SPP and PANet); returns the features of each
             YOLO layer in the file's order (the last one has stride 32 in YOLOv4).
         bbox_head: the YOLO layers.
 
     Raises:
-        UserError: a missing or broken network file, or a layer that is not supported.
+        UserError: the network file is missing or damaged, or has a layer that is not supported.
     """
 
     def __init__(
@@ -62,7 +61,7 @@ class YOLOv4(SingleStageDetector):
         test_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
-        # mmdet's class builds its parts from configs; ours come from one file.
+        # SingleStageDetector builds backbone and head from configs; here both come from one network file.
         BaseDetector.__init__(self, data_preprocessor=data_preprocessor or DARKNET_INPUT, init_cfg=init_cfg)
         self.network_cfg = _network_cfg(cfg)
         self.backbone = DarknetNetwork(self.network_cfg)
@@ -70,7 +69,7 @@ class YOLOv4(SingleStageDetector):
         self.train_cfg, self.test_cfg = train_cfg, self.bbox_head.test_cfg
 
     def darknet_convolutions(self) -> list[DarknetConvolution]:
-        """Every convolution in the network file's order, as ``.weights`` files have them."""
+        """Return all convolutions in the network file's order, which is that of ``.weights`` files."""
         found = [
             DarknetConvolution(i, layer.conv, layer.bn)
             for i, layer in enumerate(self.backbone.layers)

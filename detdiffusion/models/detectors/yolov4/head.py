@@ -1,4 +1,4 @@
-"""YOLOv4's head: the prediction convolutions, boxes from their output, and the losses.
+"""YOLOv4's head: the prediction convolutions, decoding of boxes, and the losses.
 
 Shape suffixes: B images, A anchors of a level, H, W cells, K values of an anchor (x, y, w, h, objectness,
 classes), P positives, G objects of an image.
@@ -25,7 +25,7 @@ from .assignment import assign
 from .cfg import Section
 from .nms import suppress
 
-# Darknet's `-thresh` and NMS of its Python interface.
+# Darknet's default `-thresh`, and the NMS threshold of its Python interface.
 DARKNET_TEST_CFG = dict(
     score_thr=0.25, nms=dict(type="nms", iou_threshold=0.45), max_per_img=-1, clip_border=True
 )
@@ -33,16 +33,16 @@ LOSS_WEIGHTS = dict(bbox=2.0, obj=1.0, cls=1.0)
 
 
 class YOLOLevel:
-    """The numbers of one ``[yolo]`` section.
+    """The settings of one ``[yolo]`` section.
 
     Attributes:
-        anchors_A2: (w, h) in pixels of the input, of this level.
-        all_anchors: the network's; ``mask`` are the places of this level's among them.
-        stride: pixels of a cell.
-        scale_x_y, new_coords, iou_thresh, ignore_thresh: as darknet names them.
+        anchors_A2: anchors of this level, (w, h) in pixels of the input.
+        all_anchors: anchors of the network; ``mask`` holds the indices of this level's anchors.
+        stride: size of a cell in pixels.
+        scale_x_y, new_coords, iou_thresh, ignore_thresh: darknet's options of the same names.
 
     Raises:
-        UserError: the section and the convolution before it do not fit each other.
+        UserError: the section does not match the convolution before it.
     """
 
     def __init__(self, conv: Section, yolo: Section, stride: int) -> None:
@@ -74,10 +74,10 @@ class YOLOLevel:
         self.anchors_A2 = self.all_anchors[self.mask]
 
     def decode(self, raw_BAHWK: Tensor) -> Tensor:
-        """Boxes xyxy in pixels of the input, (B, A, H, W, 4), of raw outputs.
+        """Decode raw outputs to (B, A, H, W, 4) xyxy boxes in pixels of the input.
 
-        Darknet's ``get_yolo_box``: the centre is ``(cell + s·sigmoid(t) - (s - 1) / 2)·stride``, the size
-        ``anchor·exp(t)``, with ``new_coords`` ``anchor·(2·sigmoid(t))²``.
+        As darknet's ``get_yolo_box``: the centre is ``(cell + s·sigmoid(t) - (s - 1) / 2)·stride``, the size is
+        ``anchor·exp(t)``, or ``anchor·(2·sigmoid(t))²`` with ``new_coords``.
         """
         height, width = raw_BAHWK.shape[2:4]
         columns = torch.arange(width, device=raw_BAHWK.device)
@@ -86,9 +86,10 @@ class YOLOLevel:
         offset = raw_BAHWK[..., :2].sigmoid() * self.scale_x_y - (self.scale_x_y - 1) / 2
         centre = (cells_HW2 + offset) * self.stride
         size = raw_BAHWK[..., 2:4]
-        size = (
-            (2 * size.sigmoid()).square() if self.new_coords else size.clamp(max=16).exp()
-        )  # squares of it stay finite
+        if self.new_coords:
+            size = (2 * size.sigmoid()).square()
+        else:
+            size = size.clamp(max=16).exp()  # clamped so that areas stay finite
         half = size * self.anchors_A2.to(raw_BAHWK)[None, :, None, None] / 2
         return torch.cat([centre - half, centre + half], dim=-1)
 
@@ -98,13 +99,13 @@ class YOLOv4Head(BaseDenseHead):
     """The YOLO layers of a network file.
 
     Args:
-        heads: of :class:`~detdiffusion.models.detectors.yolov4.network.DarknetNetwork`.
-        loss_weights: factors of ``bbox`` (CIoU of the positives), ``obj`` (BCE of the objectness) and ``cls``
+        heads: ``heads`` of :class:`~detdiffusion.models.detectors.yolov4.network.DarknetNetwork`.
+        loss_weights: weights of ``bbox`` (CIoU of the positives), ``obj`` (BCE of the objectness) and ``cls``
             (BCE of the classes of the positives); each is a sum over the batch, divided by the number of
             positives on all ranks.
-        train_cfg: unused; assignment and thresholds are those of the network file.
-        test_cfg: ``score_thr`` (of objectness and of objectness × class), ``nms`` (``type`` ``nms`` or ``diou``,
-            ``iou_threshold``), ``max_per_img`` (below 1: no limit), ``clip_border``.
+        train_cfg: unused; assignment and thresholds come from the network file.
+        test_cfg: ``score_thr`` (for objectness and for objectness × class probability), ``nms`` (``type`` ``nms``
+            or ``diou``, ``iou_threshold``), ``max_per_img`` (below 1: no limit), ``clip_border``.
     """
 
     def __init__(
@@ -125,10 +126,10 @@ class YOLOv4Head(BaseDenseHead):
             raise UserError(f"YOLOv4: loss_weights={loss_weights}; the losses are {', '.join(LOSS_WEIGHTS)}")
         self.train_cfg = train_cfg
         self.test_cfg = {**DARKNET_TEST_CFG, **(test_cfg or {})}
-        self._start()
+        self._init_predictors()
 
-    def _start(self) -> None:
-        """Objectness starts at 0.01: nearly all cells are empty (RetinaNet, arXiv:1708.02002, 4.1)."""
+    def _init_predictors(self) -> None:
+        """Initialise objectness at 0.01, as nearly all cells are empty (RetinaNet, arXiv:1708.02002, 4.1)."""
         for conv, level in zip(self.convs_pred, self.levels):
             nn.init.normal_(conv.weight, std=0.01)
             nn.init.zeros_(conv.bias)
@@ -136,11 +137,11 @@ class YOLOv4Head(BaseDenseHead):
                 conv.bias.view(len(level.mask), -1)[:, 4] = -math.log(99)
 
     def forward(self, features: Sequence[Tensor]) -> tuple[list[Tensor]]:
-        """Raw outputs of each level, (B, A·K, H, W)."""
+        """Return the raw outputs of each level, (B, A·K, H, W)."""
         return ([conv(x) for conv, x in zip(self.convs_pred, features)],)
 
     def by_anchor(self, raw_maps: Sequence[Tensor]) -> list[Tensor]:
-        """Raw outputs as (B, A, H, W, K), float32."""
+        """Reshape raw outputs to (B, A, H, W, K) float32."""
         shaped = []
         for raw, level in zip(raw_maps, self.levels):
             count, _, height, width = raw.shape
@@ -155,11 +156,11 @@ class YOLOv4Head(BaseDenseHead):
         batch_img_metas: Sequence[dict],
         batch_gt_instances_ignore: Sequence[InstanceData] | None = None,
     ) -> dict[str, Tensor]:
-        """``loss_bbox``, ``loss_obj`` and ``loss_cls`` of a batch.
+        """Compute ``loss_bbox``, ``loss_obj`` and ``loss_cls`` of a batch.
 
-        Boxes are xyxy in pixels of the network's input. Predictions that overlap an object (or an ignored
-        region) by more than ``ignore_thresh`` and name a class with more than 0.25 are not pushed to be empty,
-        as in darknet.
+        Boxes are xyxy in pixels of the network's input. As in darknet, predictions whose IoU with an object (or
+        an ignored region) is above ``ignore_thresh`` and whose highest class probability is above 0.25 are left
+        out of the objectness loss unless they are positives.
         """
         maps = self.by_anchor(raw_maps)
         boxes = [instances.bboxes for instances in batch_gt_instances]
@@ -189,7 +190,7 @@ class YOLOv4Head(BaseDenseHead):
                 F.binary_cross_entropy_with_logits(raw_BAHWK[..., 4], target, weight, reduction="sum")
             )
             classes = torch.zeros_like(raw_BAHWK[..., 5:])
-            classes[(*at, found.labels)] = 1.0  # two objects in one place: both classes
+            classes[(*at, found.labels)] = 1.0  # two objects assigned to one slot: both classes are targets
             once = target > 0
             losses["cls"].append(
                 F.binary_cross_entropy_with_logits(raw_BAHWK[..., 5:][once], classes[once], reduction="sum")
@@ -216,18 +217,18 @@ class YOLOv4Head(BaseDenseHead):
         rescale: bool = False,
         with_nms: bool = True,
     ) -> list[InstanceData]:
-        """Detections as darknet's: every class of a cell with objectness × class above the threshold.
+        """Predict detections as darknet does: each class of a slot whose objectness × class is above the threshold.
 
         Args:
             raw_maps: outputs of :meth:`forward`.
-            batch_img_metas: ``scale_factor``, ``ori_shape`` and, of a letterboxed image, ``letterbox`` (the
-                pixels before it, x and y).
-            cfg: in place of ``test_cfg``.
-            rescale: boxes in pixels of the original image.
-            with_nms: suppress.
+            batch_img_metas: ``scale_factor``, ``ori_shape`` and, for a letterboxed image, ``letterbox`` (offset
+                of the image within the letterbox in pixels, x and y).
+            cfg: overrides of ``test_cfg``.
+            rescale: return boxes in pixels of the original image.
+            with_nms: apply non-maximum suppression.
 
         Returns:
-            ``bboxes`` (N, 4) xyxy, ``scores`` (N,), ``labels`` (N,) by falling score, for each image.
+            For each image, ``bboxes`` (N, 4) xyxy, ``scores`` (N,) and ``labels`` (N,) by descending score.
         """
         cfg = {**self.test_cfg, **(cfg or {})}
         maps = self.by_anchor(raw_maps)

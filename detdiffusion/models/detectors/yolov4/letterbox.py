@@ -1,4 +1,4 @@
-"""Darknet's letterbox as a transform of mmdet pipelines."""
+"""Darknet's letterbox as a transform for mmdet pipelines."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from detdiffusion.registry import TRANSFORMS
 
 @TRANSFORMS.register_module()
 class DarknetLetterbox(BaseTransform):
-    """Fits the image into the network's input with its aspect ratio, in the middle of grey (0.5).
+    """Resize the image to fit the network's input, keeping its aspect ratio, and centre it on grey (0.5).
 
-    The other way of darknet, its default, is a stretch: mmdet's ``Resize(scale, keep_ratio=False)``. Sizes and
-    places are darknet's: truncated to whole pixels, while boxes are moved back by halves of pixels
-    (``letterbox_image``, ``correct_yolo_boxes``).
+    Darknet's default is to stretch the image instead: mmdet's ``Resize(scale, keep_ratio=False)``. Sizes and
+    offsets are darknet's: those of the image are truncated to whole pixels, while boxes are shifted back by
+    untruncated offsets, which may end in .5 (``letterbox_image``, ``correct_yolo_boxes``).
 
-    Sets ``img`` (float32), ``img_shape``, ``scale_factor`` (x, y) and ``letterbox`` (x, y): the pixels before
-    the image, which ``PackDetInputs(meta_keys=...)`` must name for the boxes to find back. Boxes under
-    ``gt_bboxes`` go along.
+    Sets ``img`` (float32), ``img_shape``, ``scale_factor`` (x, y) and ``letterbox`` (x, y), the offset of the
+    image in pixels. ``PackDetInputs(meta_keys=...)`` must list ``letterbox`` so that predicted boxes can be
+    mapped back to the original image. Boxes under ``gt_bboxes`` are transformed too.
 
     Args:
         scale: (width, height) of the network's input.

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from .cfg import DarknetCfg, Section
 
-# Options that change what a layer computes and that are not built here: better an error than another network.
+# Options that change what a layer computes and are not implemented; they raise instead of being ignored.
 _UNSUPPORTED = {
     "convolutional": (
         "antialiasing", "assisted_excitation", "binary", "xnor", "bin_output", "cbn", "flipped", "share_index",
@@ -70,7 +70,7 @@ class Convolution(nn.Module):
 
 
 class Route(nn.Module):
-    """Channels of several layers in a row, or one of ``groups`` equal parts of each."""
+    """Concatenates the channels of several layers, or of one of ``groups`` equal parts of each layer."""
 
     def __init__(self, section: Section, channels: list[int]) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class Route(nn.Module):
 
 
 class Shortcut(nn.Module):
-    """Sum of layers of one shape."""
+    """Sums layers of equal shape."""
 
     def __init__(self, section: Section, channels: list[int]) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Shortcut(nn.Module):
 
 
 class MaxPool(nn.Module):
-    """Darknet pads by ``padding`` (size - 1) in all, the smaller half on the left, and never with a value."""
+    """Max pooling padded as in darknet: ``padding`` (default size - 1) in total, the smaller half before, with -inf."""
 
     def __init__(self, section: Section, channels: int) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ class MaxPool(nn.Module):
 
 
 class Upsample(nn.Module):
-    """Each cell ``stride`` times in both directions."""
+    """Repeats each cell ``stride`` times in both directions (nearest neighbour)."""
 
     def __init__(self, section: Section, channels: int) -> None:
         super().__init__()
@@ -130,18 +130,18 @@ class Upsample(nn.Module):
 
 
 class DarknetNetwork(nn.Module):
-    """All layers of a network file but each YOLO layer with the convolution before it: these are the head's.
+    """All layers of a network file except the YOLO layers and the convolutions before them, which form the head.
 
     Args:
         cfg: the network file.
 
     Attributes:
-        layers: one module a layer, by the file's numbers; ``Identity`` where the head stands.
+        layers: one module per layer, indexed by layer number; ``Identity`` for the layers of the head.
         heads: (convolution's section, ``[yolo]`` section, layer number of the convolution, its input
             channels, stride in pixels of the input) for each YOLO layer, in the file's order.
 
     Raises:
-        UserError: a layer or option that is not supported, names its line.
+        UserError: a layer or option is not supported; the message names its line.
     """
 
     def __init__(self, cfg: DarknetCfg) -> None:
@@ -180,7 +180,7 @@ class DarknetNetwork(nn.Module):
                 stride /= module.factor
             else:
                 raise section.error(
-                    "is not supported; there are convolutional, maxpool, route, shortcut, upsample and yolo"
+                    "is not supported; supported: convolutional, maxpool, route, shortcut, upsample and yolo"
                 )
             if len({strides[j] for j in inputs}) > 1:
                 raise section.error(f"of layer {i}: its inputs have different sizes")
@@ -188,7 +188,7 @@ class DarknetNetwork(nn.Module):
             self.layers.append(module)
             self._inputs.append(inputs)
         if not self.heads:
-            raise cfg.net.error("is followed by no [yolo]: this is not a detector")
+            raise cfg.net.error("is not followed by any [yolo]: this is not a detector")
         self._check_heads()
         self._last_use = {j: i for i, inputs in enumerate(self._inputs) for j in inputs}
 
@@ -199,7 +199,7 @@ class DarknetNetwork(nn.Module):
                 raise self.heads[0][1].error(f"or the convolution before it feeds layer {i}: not supported")
 
     def forward(self, images_BCHW: Tensor) -> tuple[Tensor, ...]:
-        """The input of each YOLO layer's convolution.
+        """Return the features that each YOLO layer's convolution takes as input.
 
         Args:
             images_BCHW: RGB in [0, 1]; H and W multiples of the largest stride.
@@ -223,14 +223,14 @@ class DarknetNetwork(nn.Module):
 
 
 def activation(section: Section, default: str) -> nn.Module:
-    """The activation that a section names.
+    """Return the activation module that a section names.
 
     Raises:
-        UserError: an unknown one.
+        UserError: the activation is unknown.
     """
     name = section.text("activation", default)
     if name not in _ACTIVATIONS:
-        raise section.error(f"activation={name} is not supported; there are {', '.join(_ACTIVATIONS)}")
+        raise section.error(f"activation={name} is not supported; supported: {', '.join(_ACTIVATIONS)}")
     return _ACTIVATIONS[name]()
 
 

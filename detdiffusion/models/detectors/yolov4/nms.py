@@ -1,4 +1,4 @@
-"""Darknet's suppression: every class for itself, by IoU or by DIoU."""
+"""Darknet's non-maximum suppression: within each class, by IoU or DIoU."""
 
 from __future__ import annotations
 
@@ -12,39 +12,40 @@ KINDS = ("nms", "diou")
 
 
 def suppress(boxes_N4: Tensor, scores_N: Tensor, labels_N: Tensor, kind: str, iou_threshold: float) -> Tensor:
-    """Greedy suppression within each class.
+    """Apply greedy non-maximum suppression within each class.
 
-    A batched call would shift classes apart by large offsets, which costs float32 digits of the overlaps.
+    Runs class by class: torchvision's ``batched_nms`` separates classes by large coordinate offsets, which would
+    reduce the float32 precision of the IoUs.
 
     Args:
         boxes_N4: xyxy.
         scores_N: scores.
         labels_N: int64 classes.
-        kind: ``nms``: a box falls if its IoU with a better one is above the threshold (``do_nms_sort``, what
-            darknet's Python interface calls); ``diou``: IoU minus ``(d² / c²) ** 0.6``, with the distance d of
-            the centres and the diagonal c of the box around both (``nms_kind=greedynms`` of a .cfg, what
-            ``darknet detector`` calls).
-        iou_threshold: of the overlap.
+        kind: ``nms``: a box is suppressed if its IoU with a box of higher score is above the threshold
+            (``do_nms_sort``, called by darknet's Python interface); ``diou``: the same for IoU minus
+            ``(d² / c²) ** 0.6``, where d is the distance of the centres and c the diagonal of the smallest box
+            around both (``nms_kind=greedynms`` in a .cfg, called by ``darknet detector``).
+        iou_threshold: overlap above which boxes are suppressed.
 
     Returns:
-        (K,) int64 indices of what stays, by falling score.
+        (K,) int64 indices of the remaining boxes, by descending score.
 
     Raises:
-        UserError: an unknown kind.
+        UserError: ``kind`` is unknown.
     """
     if kind not in KINDS:
-        raise UserError(f"test_cfg.nms: type={kind!r} is not known; there are {', '.join(KINDS)}")
-    one = iou_nms if kind == "nms" else diou_nms
+        raise UserError(f"test_cfg.nms: unknown type={kind!r}; choose one of {', '.join(KINDS)}")
+    class_nms = iou_nms if kind == "nms" else diou_nms
     kept = []
     for label in labels_N.unique().tolist():
         of_class = (labels_N == label).nonzero()[:, 0]
-        kept.append(of_class[one(boxes_N4[of_class], scores_N[of_class], iou_threshold)])
+        kept.append(of_class[class_nms(boxes_N4[of_class], scores_N[of_class], iou_threshold)])
     kept = torch.cat(kept) if kept else labels_N.new_zeros(0)
     return kept[scores_N[kept].argsort(descending=True, stable=True)]
 
 
 def diou_nms(boxes_N4: Tensor, scores_N: Tensor, threshold: float) -> Tensor:
-    """Suppression of one class by darknet's DIoU; arguments and result as :func:`torchvision.ops.nms`."""
+    """Suppress boxes of one class by darknet's DIoU; arguments and result as :func:`torchvision.ops.nms`."""
     order = scores_N.argsort(descending=True, stable=True)
     kept = []
     while len(order):

@@ -1,7 +1,6 @@
-"""YOLOv4 and YOLOv4-tiny as sections, at any width, depth, class count and anchors.
+"""Built-in networks: YOLOv4 and YOLOv4-tiny with configurable width, depth, number of classes and anchors.
 
-At width 1, depth 1 and 80 classes these are the networks of darknet's ``yolov4.cfg`` and
-``yolov4-tiny.cfg``, layer for layer.
+With width 1, depth 1 and 80 classes they equal darknet's ``yolov4.cfg`` and ``yolov4-tiny.cfg`` layer by layer.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from detdiffusion.utils.errors import UserError
 
 from .cfg import DarknetCfg, Section
 
-# Of darknet's files, in pixels of the network's input.
+# Anchors of darknet's files, in pixels of the network's input.
 ANCHORS = (
     (12, 16), (19, 36), (40, 28), (36, 75), (76, 55), (72, 146), (142, 110), (192, 243), (459, 401),
 )  # fmt: skip
@@ -20,7 +19,7 @@ TINY_ANCHORS = ((10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319))
 
 
 class _Builder:
-    """Appends sections and gives their numbers."""
+    """Appends sections and returns their layer numbers."""
 
     def __init__(self, width: float, activation: str) -> None:
         self.sections: list[Section] = []
@@ -75,20 +74,20 @@ def yolov4(
     anchors: Sequence[Sequence[float]] = ANCHORS,
     input_size: Sequence[int] = (608, 608),
 ) -> DarknetCfg:
-    """CSPDarknet53 with Mish, SPP, PANet and three YOLO layers (strides 8, 16 and 32).
+    """Build YOLOv4: CSPDarknet53 with Mish, SPP, PANet and three YOLO layers (strides 8, 16 and 32).
 
     Args:
-        num_classes: classes.
-        width: factor of all channels (rounded to multiples of 8).
-        depth: factor of the residual blocks of a stage (at least 1).
-        anchors: nine ``(width, height)`` in pixels of the input, by rising size.
-        input_size: ``(width, height)`` that darknet feeds.
+        num_classes: number of classes.
+        width: multiplier of all channels (rounded to multiples of 8).
+        depth: multiplier of the residual blocks per stage (at least 1 block remains).
+        anchors: nine ``(width, height)`` in pixels of the input, in ascending order of size.
+        input_size: ``(width, height)`` of the network's input in darknet.
 
     Raises:
-        UserError: not nine anchors.
+        UserError: the number of anchors is not nine.
     """
     if len(anchors) != 9:
-        raise UserError(f"YOLOv4 takes 9 anchors, 3 for each stride; it got {len(anchors)}")
+        raise UserError(f"YOLOv4 takes 9 anchors, 3 for each stride; got {len(anchors)}")
     net = _Builder(width, "mish")
     net.conv(32, 3)
     stages = []
@@ -144,16 +143,16 @@ def yolov4_tiny(
     anchors: Sequence[Sequence[float]] = TINY_ANCHORS,
     input_size: Sequence[int] = (416, 416),
 ) -> DarknetCfg:
-    """Three CSP blocks on half of the channels and two YOLO layers (strides 32 and 16), leaky ReLU.
+    """Build YOLOv4-tiny: three CSP blocks on half of the channels, two YOLO layers (strides 32 and 16), leaky ReLU.
 
-    As in darknet's file, the layer of stride 32 takes anchors 3 to 5 and that of stride 16 anchors 1 to 3.
+    As in darknet's file, the layer of stride 32 uses anchors 3 to 5 and that of stride 16 anchors 1 to 3.
     Arguments as for :func:`yolov4`, with six anchors.
 
     Raises:
-        UserError: not six anchors.
+        UserError: the number of anchors is not six.
     """
     if len(anchors) != 6:
-        raise UserError(f"YOLOv4-tiny takes 6 anchors; it got {len(anchors)}")
+        raise UserError(f"YOLOv4-tiny takes 6 anchors; got {len(anchors)}")
     net = _Builder(width, "leaky")
     net.conv(32, 3, stride=2)
     net.conv(64, 3, stride=2)
@@ -183,14 +182,14 @@ PRESETS = {"yolov4": yolov4, "yolov4-tiny": yolov4_tiny}
 
 
 def preset(arch: str, **arguments) -> DarknetCfg:
-    """A network by name.
+    """Build a built-in network by name.
 
     Raises:
-        UserError: an unknown name or argument.
+        UserError: the name or an argument is unknown.
     """
     if arch not in PRESETS:
         raise UserError(
-            f"no built-in network {arch!r}; there are {', '.join(PRESETS)}, or the path of a .cfg"
+            f"no built-in network {arch!r}; choose one of {', '.join(PRESETS)}, or the path of a .cfg"
         )
     try:
         return PRESETS[arch](**arguments)

@@ -1,8 +1,8 @@
-"""Darknet's ``.weights`` files: a header, then float32 values of the convolutions in the file's order.
+"""Darknet's ``.weights`` files: a header, then the float32 values of the convolutions in the network file's order.
 
-Of each convolution: biases (with batch normalisation its beta, then gamma, mean and variance), then the
-kernel (out, in, height, width). The header is three int32 (major, minor, revision) and the number of images
-seen, an uint64 from version 0.2 on, an uint32 before (darknet ``parser.c``, ``load_weights_upto``).
+For each convolution: the biases (with batch normalisation: beta, gamma, mean and variance), then the kernel
+(out, in, height, width). The header is three int32 (major, minor, revision) and the number of images seen, a
+uint64 since version 0.2 and a uint32 before (darknet ``parser.c``, ``load_weights_upto``).
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from detdiffusion.utils.files import write_atomic
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says about itself.
+    """Header of a weights file.
 
     Attributes:
         version: major, minor, revision.
-        seen: images that were trained on.
+        seen: number of images seen in training.
     """
 
     version: tuple[int, int, int] = (0, 2, 5)
@@ -43,7 +43,7 @@ class Header:
 
 @dataclass(frozen=True)
 class DarknetConvolution:
-    """A convolution with its place in the network file.
+    """A convolution with its layer number in the network file.
 
     Attributes:
         index: layer number.
@@ -55,21 +55,22 @@ class DarknetConvolution:
     bn: nn.BatchNorm2d | None
 
     def tensors(self) -> list[Tensor]:
-        """In the file's order; their values are the model's own."""
+        """Return the tensors in the order of the file; they share the model's memory."""
         bn = self.bn
         first = [self.conv.bias] if bn is None else [bn.bias, bn.weight, bn.running_mean, bn.running_var]
         return [*first, self.conv.weight]
 
 
 def read_weights(path: str | Path, convolutions: Sequence[DarknetConvolution]) -> Header:
-    """Fills the convolutions from a file.
+    """Load the convolutions' weights from a file.
 
     Args:
         path: the file.
-        convolutions: all of the network, in its order; changed in place, but only if the file fits.
+        convolutions: all convolutions of the network, in its order; modified in place, only if the file matches.
 
     Raises:
-        UserError: no such file, no weights file, too short (it names the last whole layer) or too long.
+        UserError: the file does not exist, is not a weights file, or is too short (the message names the last
+            complete layer) or too long.
     """
     path = Path(path)
     try:
@@ -81,27 +82,26 @@ def read_weights(path: str | Path, convolutions: Sequence[DarknetConvolution]) -
     header, start = _read_header(data, path)
     if (len(data) - start) % 4:
         raise UserError(
-            f"{path}: {len(data) - start} bytes after the header are no whole number of float32 values; the file "
-            "is cut off or no .weights file: fetch it again"
+            f"{path}: {len(data) - start} bytes after the header are not a multiple of 4 (float32); the file "
+            "is truncated or not a .weights file: download it again"
         )
     values = np.frombuffer(data, dtype="<f4", offset=start)
     ends = np.cumsum([sum(t.numel() for t in layer.tensors()) for layer in convolutions])
     if len(values) < ends[-1]:
-        whole = int(np.searchsorted(ends, len(values), side="right"))
-        last = (
-            f"the last whole one is layer {convolutions[whole - 1].index}"
-            if whole
-            else "it holds no whole one"
-        )
+        complete = int(np.searchsorted(ends, len(values), side="right"))
+        if complete:
+            last = f"the last complete one is layer {convolutions[complete - 1].index}"
+        else:
+            last = "none is complete"
         raise UserError(
-            f"{path}: too short for this network: {len(values):,} values of {ends[-1]:,}, {whole} of "
-            f"{len(convolutions)} convolutions ({last}); it is cut off, holds a backbone only, or belongs to "
+            f"{path}: too short for this network: {len(values):,} values of {ends[-1]:,}, {complete} of "
+            f"{len(convolutions)} convolutions ({last}); it is truncated, holds a backbone only, or belongs to "
             "another .cfg or number of classes"
         )
     if len(values) > ends[-1]:
         raise UserError(
             f"{path}: too long for this network: {len(values):,} values, {len(values) - ends[-1]:,} more than its "
-            f"{len(convolutions)} convolutions take; it belongs to another .cfg or number of classes"
+            f"{len(convolutions)} convolutions have; it belongs to another .cfg or number of classes"
         )
     bad = ~np.isfinite(values)
     if bad.any():
@@ -120,7 +120,7 @@ def read_weights(path: str | Path, convolutions: Sequence[DarknetConvolution]) -
 def write_weights(
     path: str | Path, convolutions: Sequence[DarknetConvolution], header: Header | None = None
 ) -> None:
-    """Writes a file that darknet, OpenCV and :func:`read_weights` read.
+    """Write a file that darknet, OpenCV and :func:`read_weights` can read.
 
     Raises:
         UserError: the file cannot be written.

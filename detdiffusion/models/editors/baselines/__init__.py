@@ -1,4 +1,4 @@
-"""Other people's layout-to-image models as diffusers has them, behind our editor's interface."""
+"""Baselines: layout-to-image pipelines of diffusers behind the interface of an editor."""
 
 from .controlnet import ControlNetEditor, draw_layout
 from .gligen import GLIGENEditor

@@ -1,4 +1,4 @@
-"""ControlNet (Zhang et al., ICCV 2023): diffusers' pipeline with the layout drawn as its condition image."""
+"""ControlNet (Zhang et al., ICCV 2023): diffusers' pipeline, conditioned on a picture of the layout."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from .pipeline_editor import PipelineEditor, load_folder
 
 
 def draw_layout(layout: Layout, height: int, width: int) -> Image.Image:
-    """A layout as a picture: filled boxes on black, largest first, each with a white outline.
+    """Draw a layout as filled boxes on black, largest first, each with a white outline.
 
-    A class has its colour by its category id (its label, or its place in the layout, where there is none), so
-    colours mean the same in training and in drawing.
+    The colour of a class depends on its category id (on the label, or on the object's index, if there are no
+    category ids), so colours are the same in training and generation.
 
     Args:
-        layout: what to draw.
-        height, width: pixels.
+        layout: the layout to draw.
+        height, width: size of the picture in pixels.
 
     Returns:
-        RGB.
+        An RGB image.
     """
     image = Image.new("RGB", (width, height))
     draw = ImageDraw.Draw(image)
@@ -45,28 +45,29 @@ def draw_layout(layout: Layout, height: int, width: int) -> Image.Image:
 
 @MODELS.register_module()
 class ControlNetEditor(PipelineEditor):
-    """Draws layouts with ``StableDiffusionControlNetPipeline``.
+    """Generates images of layouts with ``StableDiffusionControlNetPipeline``.
 
     Args:
-        folder: diffusers folder of the base, Stable Diffusion 1.x.
-        controlnet: diffusers folder of a ControlNet that was trained on pictures of :func:`draw_layout`
-            (diffusers' own ``train_controlnet.py`` does that).
+        folder: diffusers folder of the base model, Stable Diffusion 1.x.
+        controlnet: diffusers folder of a ControlNet that was trained on pictures made by :func:`draw_layout`,
+            for example with diffusers' ``train_controlnet.py``.
         conditioning_scale: weight of the ControlNet's residuals.
-        **kwargs: of :class:`.pipeline_editor.PipelineEditor`.
+        **kwargs: arguments of :class:`.pipeline_editor.PipelineEditor`.
 
     Raises:
-        UserError: no such folder, or one of another model.
+        UserError: a folder does not exist or holds another model.
     """
 
     def __init__(self, folder: str, controlnet: str, conditioning_scale: float = 1.0, **kwargs) -> None:
         net = load_folder(
             "ControlNetModel", controlnet, "a diffusers folder of a ControlNet (config.json and its weights)"
         )
-        what = (
+        expected = (
             "a diffusers folder of Stable Diffusion 1.x (model_index.json, unet/, vae/, text_encoder/, ...)"
         )
         options = dict(controlnet=net, safety_checker=None, requires_safety_checker=False)
-        super().__init__(load_folder("StableDiffusionControlNetPipeline", folder, what, **options), **kwargs)
+        pipeline = load_folder("StableDiffusionControlNetPipeline", folder, expected, **options)
+        super().__init__(pipeline, **kwargs)
         self.conditioning_scale = conditioning_scale
 
     def draw(
@@ -77,7 +78,7 @@ class ControlNetEditor(PipelineEditor):
         options: dict,
         generators: Sequence[torch.Generator] | None,
     ) -> Tensor:
-        """The whole batch at once."""
+        """Generate the batch in one call; see :meth:`PipelineEditor.draw`."""
         return self.pipeline(
             prompts,
             image=[draw_layout(layout, options["height"], options["width"]) for layout in layouts],

@@ -1,4 +1,4 @@
-"""GLIGEN (Li et al., CVPR 2023): diffusers' pipeline with a layout's boxes and class names as grounding."""
+"""GLIGEN (Li et al., CVPR 2023): diffusers' pipeline, grounded on a layout's boxes and class names."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from detdiffusion.utils.errors import UserError
 from .pipeline_editor import PipelineEditor, load_folder
 
 MAX_OBJECTS = 30
-"""What the pipeline takes; of a larger layout the largest objects are drawn."""
+"""Maximum number of objects of the pipeline; of a larger layout only the largest objects are used."""
 
 
 @MODELS.register_module()
 class GLIGENEditor(PipelineEditor):
-    """Draws layouts with ``StableDiffusionGLIGENPipeline``.
+    """Generates images of layouts with ``StableDiffusionGLIGENPipeline``.
 
     Args:
         folder: diffusers folder of a GLIGEN for text and boxes (a UNet with ``attention_type='gated'``).
-        grounding_steps: share of the steps that see the boxes (the paper's scheduled sampling), in [0, 1].
-        **kwargs: of :class:`.pipeline_editor.PipelineEditor`.
+        grounding_steps: fraction of the steps that use the boxes (the paper's scheduled sampling), in [0, 1].
+        **kwargs: arguments of :class:`.pipeline_editor.PipelineEditor`.
 
     Raises:
-        UserError: no such folder, or one of another model.
+        UserError: the folder does not exist or holds another model.
     """
 
     def __init__(self, folder: str, grounding_steps: float = 1.0, **kwargs) -> None:
         if not 0 <= grounding_steps <= 1:
             raise UserError(f"GLIGENEditor: grounding_steps must be in [0, 1], got {grounding_steps}")
-        what = "a diffusers folder of GLIGEN for generation from text and boxes (model_index.json, unet/, vae/, ...)"
+        expected = "a diffusers folder of GLIGEN for generation from text and boxes (model_index.json, unet/, vae/, ...)"
         options = dict(safety_checker=None, requires_safety_checker=False)
-        super().__init__(load_folder("StableDiffusionGLIGENPipeline", folder, what, **options), **kwargs)
+        super().__init__(load_folder("StableDiffusionGLIGENPipeline", folder, expected, **options), **kwargs)
         if self.unet.config.get("attention_type") != "gated":
             raise UserError(
-                f"{folder}: its UNet has no gated attention, so it is no GLIGEN; it should be {what}"
+                f"{folder}: its UNet has no gated attention, so it is not a GLIGEN; it should be {expected}"
             )
         self.grounding_steps = grounding_steps
 
     def choose(self, layout: Layout) -> list[int]:
-        """All objects, or the 30 largest, in the layout's order."""
+        """Return the indices of all objects, or of the 30 largest, in the layout's order."""
         areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1)
         return sorted(areas.argsort(descending=True, stable=True)[:MAX_OBJECTS].tolist())
 
@@ -55,7 +55,7 @@ class GLIGENEditor(PipelineEditor):
         options: dict,
         generators: Sequence[torch.Generator] | None,
     ) -> Tensor:
-        """One image at a time: the pipeline takes one set of boxes a call."""
+        """Generate one image at a time, as the pipeline takes one set of boxes per call."""
         images = [
             self.pipeline(
                 prompt,

@@ -1,4 +1,4 @@
-"""A stock diffusers pipeline as an editor: its folder, its parts as modules, and noise from our generators."""
+"""Base class of editors that wrap a stock diffusers pipeline."""
 
 from __future__ import annotations
 
@@ -22,36 +22,37 @@ _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class CaptionWriter:
-    """A plain caption that names the objects: what these models take in place of layout tokens.
+    """Writes plain captions that name the objects, which these models take instead of layout tokens.
 
     Args:
-        template: with ``{objects}``, which becomes the class names, comma between.
+        template: text with ``{objects}``, which is replaced by the comma-separated class names.
     """
 
     def __init__(self, template: str) -> None:
         if "{objects}" not in template:
-            raise UserError(f"caption {template!r}: it needs {{objects}}, where the class names go")
+            raise UserError(f"caption {template!r} must contain {{objects}}, the place of the class names")
         self.template = template
 
     def write(self, names: Sequence[str]) -> str:
-        """The caption of a layout with these class names, each once."""
+        """Return the caption of a layout with these class names, each named once."""
         words = dict.fromkeys(name.replace("-", " ") for name in names)
         return self.template.format(objects=", ".join(words))
 
 
 class PipelineEditor(BaseModel):
-    """The base of both baselines: draws layouts, is not trained here.
+    """Base class of the baselines, which generate images but cannot be trained in this project.
 
     Args:
         pipeline: a diffusers pipeline.
-        scheduler: config of another sampling scheduler; it takes the folder's betas. None keeps the folder's.
+        scheduler: config of another sampling scheduler, built with the betas of the folder's scheduler; None uses
+            the folder's scheduler.
         caption: see :class:`CaptionWriter`.
-        dtype: ``fp32``, ``bf16`` or ``fp16``: of the whole pipeline.
-        test_cfg: arguments of :meth:`infer` for validation.
+        dtype: dtype of the pipeline, ``fp32``, ``bf16`` or ``fp16``.
+        test_cfg: arguments of :meth:`infer` in validation.
         data_preprocessor: default stacks uint8 images.
 
     Raises:
-        UserError: another dtype, an unknown scheduler, or weights that are not finite in ``dtype``.
+        UserError: the dtype or scheduler is unknown, or weights are not finite in ``dtype``.
     """
 
     def __init__(
@@ -72,46 +73,46 @@ class PipelineEditor(BaseModel):
         self.pipeline, self.dtype_name, self.test_cfg = pipeline, dtype, dict(test_cfg or {})
         self.caption = CaptionWriter(caption)
         for name, part in pipeline.components.items():
-            if isinstance(part, nn.Module):  # the same objects: moving the editor moves the pipeline
+            if isinstance(
+                part, nn.Module
+            ):  # register the pipeline's modules, so that they move with the editor
                 setattr(self, name, part.to(_DTYPES[dtype]).requires_grad_(False).eval())
                 where = f"{name} of {getattr(part.config, '_name_or_path', '') or 'the pipeline'} as {dtype}"
-                check_finite(
-                    part.state_dict(), where, "Take other weights, or dtype='fp32' if they overflow."
-                )
+                check_finite(part.state_dict(), where, "Use other weights, or dtype='fp32' if they overflow.")
 
     @staticmethod
     def needs_attributes(cfg: Mapping) -> bool:
-        """No: perception-aware attributes mean nothing to these models."""
+        """Return False: these models do not use perception-aware attributes."""
         return False
 
     @property
     def latent_scale(self) -> int:
-        """Image pixels a latent cell, 8 for Stable Diffusion."""
+        """Image pixels per latent cell, 8 for Stable Diffusion."""
         return self.pipeline.vae_scale_factor
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels, as the pipeline chooses them."""
+        """The pipeline's default height and width in pixels."""
         size = self.pipeline.unet.config.sample_size
         rows, columns = (size, size) if isinstance(size, int) else size
         return rows * self.latent_scale, columns * self.latent_scale
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Channels, rows and columns of an image's latents.
+        """Return channels, rows and columns of an image's latents.
 
         Raises:
-            UserError: sides in pixels that do not divide by :attr:`latent_scale`.
+            UserError: ``height`` or ``width`` is not divisible by :attr:`latent_scale`.
         """
         return self.pipeline.unet.config.in_channels, *latent_sides(height, width, self.latent_scale)
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "predict"):
-        """Images for the layouts of a batch (``predict``); there is nothing to train.
+        """Generate images of the layouts of a batch; only ``mode='predict'`` is supported.
 
         Raises:
-            UserError: another mode.
+            UserError: the mode is not ``predict``.
         """
         if mode != "predict":
-            raise UserError(f"{type(self).__name__} only draws (mode='predict'): train it with its own code")
+            raise UserError(f"{type(self).__name__} supports mode='predict' only: train it with its own code")
         return predict_batch(self, *inputs.shape[-2:], data_samples)
 
     @torch.no_grad()
@@ -124,18 +125,18 @@ class PipelineEditor(BaseModel):
         guidance_scale: float = 3.5,
         generators: Sequence[torch.Generator] | None = None,
     ) -> dict:
-        """Images for layouts; attributes of the layouts are not used.
+        """Generate images of layouts; attributes of the layouts are not used.
 
         Args and returns: see :class:`~detdiffusion.models.editors.interface.LayoutEditor`.
 
         Raises:
-            UserError: sides that do not divide by the latent scale, or a layout without objects.
+            UserError: a side is not divisible by the latent scale, or a layout has no objects.
         """
         height, width = check_sides(self, height, width)
         generators = check_generators(layouts, generators)
         for layout in layouts:
             if not len(layout):
-                raise UserError(f"the layout of image {layout.image_id} has no objects: nothing to draw")
+                raise UserError(f"the layout of image {layout.image_id} has no objects: nothing to generate")
         noise = initial_noise(self.latent_shape(height, width), generators)
         kept = [self.choose(layout) for layout in layouts]
         chosen = [layout.select(indices) for layout, indices in zip(layouts, kept)]
@@ -148,7 +149,7 @@ class PipelineEditor(BaseModel):
         return dict(samples=images.float().clamp(0, 1), kept=kept, prompts=prompts)
 
     def choose(self, layout: Layout) -> list[int]:
-        """Indices of the objects that the model can take; all of them."""
+        """Return the indices of the objects that the model uses, by default all."""
         return list(range(len(layout)))
 
     def draw(
@@ -159,46 +160,46 @@ class PipelineEditor(BaseModel):
         options: dict,
         generators: Sequence[torch.Generator] | None,
     ) -> Tensor:
-        """(B, 3, H, W) images in [0, 1].
+        """Generate (B, 3, H, W) images in [0, 1].
 
         Args:
-            layouts: the objects to draw.
+            layouts: layouts of the objects that :meth:`choose` returned.
             prompts: their captions.
             noise: (B, C, h, w) standard normal.
-            options: steps, guidance, sides and output type, for the pipeline's call.
-            generators: of schedulers that add noise on the way.
+            options: steps, guidance scale, size and output type, passed to the pipeline.
+            generators: random generators for schedulers that add noise in each step.
         """
         raise NotImplementedError
 
     def val_step(self, data: dict) -> list:
-        """Images for the layouts of a batch (mmengine's evaluation protocol)."""
+        """Generate images of the layouts of a batch (mmengine's evaluation protocol)."""
         return self.forward(**self.data_preprocessor(data, False), mode="predict")
 
     test_step = val_step
 
 
-def load_folder(class_name: str, folder: str, what: str, **kwargs):
-    """A diffusers pipeline or model of a local folder.
+def load_folder(class_name: str, folder: str, expected: str, **kwargs):
+    """Load a diffusers pipeline or model from a local folder.
 
     Args:
-        class_name: top-level name of diffusers.
-        folder: written by ``save_pretrained``.
-        what: describes the folder, for the message.
-        **kwargs: of ``from_pretrained``.
+        class_name: name of a class that diffusers exports.
+        folder: folder written by ``save_pretrained``.
+        expected: description of the folder, for error messages.
+        **kwargs: arguments of ``from_pretrained``.
 
     Raises:
-        UserError: no such folder, or one of something else.
+        UserError: the folder does not exist, or cannot be loaded as ``class_name``.
     """
     import diffusers
 
     if not Path(folder).is_dir():
         raise UserError(
-            f"no folder {str(folder)!r}; it should be {what}. Nothing is downloaded: fetch it first"
+            f"no folder {str(folder)!r}; it should be {expected}. Nothing is downloaded: download it first"
         )
     try:
         return getattr(diffusers, class_name).from_pretrained(str(folder), local_files_only=True, **kwargs)
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
-            f"cannot load {class_name} from {str(folder)!r}: {reason}. It should be {what}"
+            f"cannot load {class_name} from {str(folder)!r}: {reason}. It should be {expected}"
         ) from error

@@ -1,4 +1,4 @@
-"""Trained generators and autoencoders as diffusers folders."""
+"""Export of trained generators and autoencoders as diffusers folders."""
 
 from __future__ import annotations
 
@@ -20,26 +20,25 @@ def export_diffusers(
     dtype: str = "fp32",
     cfg_options: Sequence[str] | None = None,
 ) -> dict[str, int]:
-    """Write the parts of a trained model as a folder of safetensors that plain diffusers loads.
+    """Export a trained model as a folder of safetensors files that diffusers can load.
 
-    A generator gives ``model_index.json``, ``vae``, ``text_encoder``, ``tokenizer``, ``unet``, ``scheduler`` and
-    ``layout_config.json`` (how layouts become prompts; a config that starts from the folder reads it); LoRA updates
-    are merged. An autoencoder gives ``vae``, its scaling factor fitted to
-    256 training images.
+    A generator is exported as ``model_index.json``, ``vae``, ``text_encoder``, ``tokenizer``, ``unet``, ``scheduler``
+    and ``layout_config.json`` (how layouts are turned into prompts; configs that start from the folder read it); LoRA
+    updates are merged. An autoencoder is exported as ``vae``, with its scaling factor fitted to 256 training images.
 
     Args:
         config: config that the model was trained with.
-        checkpoint: mmengine checkpoint; its averaged weights are taken where it has them.
+        checkpoint: mmengine checkpoint; its averaged (EMA) weights are used if it has any.
         out_dir: folder to write; existing parts are replaced.
-        dtype: weights on disk, ``fp32``, ``fp16`` or ``bf16``.
+        dtype: dtype of the saved weights, ``fp32``, ``fp16`` or ``bf16``.
         cfg_options: ``key=value`` overrides of the config.
 
     Returns:
-        Bytes written, by part.
+        Bytes written for each part.
 
     Raises:
-        UserError: config and checkpoint do not belong together, the model is of another kind, or its weights overflow
-            in ``dtype``.
+        UserError: the checkpoint does not match the config, the model is neither a generator nor an autoencoder, or
+            its weights overflow in ``dtype``.
     """
     from mmengine.registry import init_default_scope
 
@@ -54,7 +53,7 @@ def export_diffusers(
 
     cfg = load_config(config, cfg_options)
     if (kind := kind_of(cfg)).startswith("a detector") or not cfg.get("model"):
-        raise UserError(f"config {config} is {kind}; a generator or an autoencoder is exported")
+        raise UserError(f"config {config} is {kind}; only generators and autoencoders can be exported")
     init_default_scope("detdiffusion")
     with config_errors(config):
         model = MODELS.build(cfg.model)
@@ -89,7 +88,7 @@ def export_diffusers(
 
 
 def _forget_origin(folder: Path) -> None:
-    """Take the path that a part was loaded from out of its configuration files."""
+    """Remove the path that a part was loaded from from its configuration files."""
     for file in folder.glob("*.json"):
         content = json.loads(file.read_text())
         if isinstance(content, dict) and (content.keys() & {"_name_or_path", "name_or_path"}):
@@ -98,7 +97,7 @@ def _forget_origin(folder: Path) -> None:
 
 
 def _training_images(cfg, count: int) -> torch.Tensor:
-    """Images from all over the training set, the same ones every time: (count, 3, H, W) in [-1, 1]."""
+    """Return evenly spaced images of the training set, the same in every call: (count, 3, H, W) in [-1, 1]."""
     import detdiffusion.datasets  # noqa: F401  registers the data sets
     from detdiffusion.datasets.samplers import SeededIndex
     from detdiffusion.registry import DATASETS
@@ -110,7 +109,7 @@ def _training_images(cfg, count: int) -> torch.Tensor:
 
 
 def _about(cfg, classes: Sequence[str]) -> dict:
-    """The training data's classes and, from the config, its filters, as far as they are there."""
+    """Return the classes of the training data and the config's filters, each only if known."""
     about = {}
     if classes:
         about["classes"] = list(classes)

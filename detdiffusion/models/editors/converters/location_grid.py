@@ -1,4 +1,4 @@
-"""A layout checkpoint on another grid of location tokens, its learned positions interpolated."""
+"""Resizing of a trained generator's grid of location tokens, by interpolating its embeddings."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from detdiffusion.utils.errors import UserError
 
 
 def resize_grid(rows_TD: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
-    """Embeddings of a grid of corners at another number of bins.
+    """Resize a grid of location embeddings bilinearly.
 
-    Bin i of n stands for the coordinate i / (n - 1), so the outermost bins stay where they are
-    (``align_corners``); in between the interpolation is bilinear.
+    Bin i of n represents the coordinate i / (n - 1), so the outermost bins keep their embeddings
+    (``align_corners=True``).
 
     Args:
         rows_TD: (rows * columns, D) embeddings, row-major.
         old: (rows, columns) of ``rows_TD``.
-        new: (rows, columns) wanted.
+        new: (rows, columns) of the result.
 
     Returns:
-        (new rows * new columns, D) of the same dtype.
+        (new rows * new columns, D) embeddings of the same dtype.
     """
     grid = rows_TD.float().T.unflatten(1, old)[None]
     grid = F.interpolate(grid, size=new, mode="bilinear", align_corners=True)
@@ -34,22 +34,22 @@ def resize_grid(rows_TD: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
 
 
 def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[int, int]) -> int:
-    """Write a diffusers folder with layout tokens anew, with a finer or coarser grid.
+    """Copy an exported generator with a finer or coarser grid of location tokens.
 
-    The text encoder's words and attribute tokens keep their embeddings, the location tokens get those that
-    :func:`resize_grid` finds between the old ones; everything else is copied. Training goes on from there
-    with ``layout_tokenizer.bins`` set to the new grid.
+    Embeddings of words and attribute tokens are kept, those of location tokens are interpolated by
+    :func:`resize_grid`, and everything else is copied. To fine-tune the result, set ``layout_tokenizer.bins`` to the
+    new grid.
 
     Args:
         source: folder that ``to_diffusers.py`` wrote (with ``layout_config.json``), or ``zoo://NAME``.
         out_dir: folder to write; must not exist.
-        bins: (rows, columns) wanted, each at least 2.
+        bins: (rows, columns) of the new grid, each at least 2.
 
     Returns:
         The number of location tokens.
 
     Raises:
-        UserError: no such folder, it has no location tokens, or ``out_dir`` exists.
+        UserError: ``source`` does not exist or has no location tokens, or ``out_dir`` exists.
     """
     from transformers import CLIPTextModel, CLIPTokenizer
 
@@ -63,9 +63,11 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
     if not config_file.is_file():
         raise UserError(f"{config_file} is missing; {source} should be a folder that to_diffusers.py wrote")
     if out_dir.exists():
-        raise UserError(f"{out_dir} exists; name a new folder")
+        raise UserError(f"{out_dir} already exists; choose a new folder")
     if min(bins) < 2:
-        raise UserError(f"a grid of {bins[0]} x {bins[1]} locations; both sides need at least 2")
+        raise UserError(
+            f"a grid of {bins[0]} x {bins[1]} locations is too small; both sides must be at least 2"
+        )
     config = json.loads(config_file.read_text())
     names = ("template", "attributes", "attribute_words", "max_length")
     tokens = {name: config[name] for name in names if name in config}
@@ -86,7 +88,7 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
                 rows[row] = weight[ids[token]]
         rows[[wanted[f"<l{i}>"] for i in range(len(grid))]] = grid
     shutil.copytree(source, out_dir, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
-    if vae.is_dir() and not (out_dir / "vae").is_dir():  # the zoo's models share one
+    if vae.is_dir() and not (out_dir / "vae").is_dir():  # the models of the zoo share a VAE
         shutil.copytree(vae, out_dir / "vae")
     encoder.save_pretrained(out_dir / "text_encoder")
     new.tokenizer.save_pretrained(out_dir / "tokenizer")
@@ -95,7 +97,7 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
 
 
 def _plain_tokenizer(folder: Path):
-    """The folder's tokenizer without its location and attribute tokens."""
+    """Load the folder's tokenizer without its location and attribute tokens."""
     from transformers import CLIPTokenizer
 
     with tempfile.TemporaryDirectory() as plain:

@@ -1,4 +1,4 @@
-"""TAESD, the tiny autoencoder of Stable Diffusion's latent space, from its own files to a diffusers folder."""
+"""Conversion of TAESD, a tiny autoencoder for Stable Diffusion's latents, from its files to a diffusers folder."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from detdiffusion.utils.errors import UserError
 
 
 def convert_taesd(encoder: str | Path, decoder: str | Path, out_dir: str | Path) -> int:
-    """Write an ``AutoencoderTiny`` folder that the editor's ``vae`` loads by ``from_pretrained``.
+    """Write an ``AutoencoderTiny`` folder that the editor's ``vae`` can load with ``from_pretrained``.
 
     Args:
         encoder, decoder: ``taesd_encoder.safetensors`` and ``taesd_decoder.safetensors``
             (https://github.com/madebyollin/taesd), keys ``<layer>.…``.
-        out_dir: folder to write, float32 safetensors and ``config.json``.
+        out_dir: folder to write (float32 safetensors and ``config.json``).
 
     Returns:
         The number of parameters.
 
     Raises:
-        UserError: a file is missing or damaged, or its tensors are not TAESD's, or not finite.
+        UserError: a file is missing or damaged, or its tensors are not those of TAESD, or not finite.
     """
     from diffusers import AutoencoderTiny
 
     vae = AutoencoderTiny()
-    # diffusers' decoder keeps the clamp in front of the layers out of the list
+    # diffusers' decoder does not count the initial clamp among its layers
     state = {f"encoder.layers.{key}": value for key, value in _read(encoder).items()}
     state.update({f"decoder.layers.{_shift(key, decoder)}": value for key, value in _read(decoder).items()})
     try:
@@ -47,15 +47,15 @@ def _read(path: str | Path) -> dict:
         state = load_file(path)
     except SafetensorError as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from error
-    check_finite(state, str(path), "Download the file anew.")
+    check_finite(state, str(path), "Download the file again.")
     return state
 
 
 def _shift(key: str, path: str | Path) -> str:
-    """``3.conv.0.weight`` → ``2.conv.0.weight``."""
+    """Decrement the layer number: ``3.conv.0.weight`` → ``2.conv.0.weight``."""
     layer, _, rest = key.partition(".")
     if not layer.isdigit():
         raise UserError(
-            f"{path}: tensor {key!r} does not begin with a layer's number as TAESD's decoder does"
+            f"{path}: tensor {key!r} does not begin with a layer number, as those of TAESD's decoder do"
         )
     return f"{int(layer) - 1}.{rest}"

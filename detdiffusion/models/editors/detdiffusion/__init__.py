@@ -1,4 +1,4 @@
-"""The DetDiffusion editor: one small file a part."""
+"""The DetDiffusion editor, one small file per component."""
 
 from . import mask_head  # noqa: F401
 from .editor import DetDiffusion

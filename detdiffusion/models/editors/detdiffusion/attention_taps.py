@@ -1,4 +1,4 @@
-"""Cross-attention probabilities of a UNet's forward pass, recomputed beside it."""
+"""Collection of cross-attention probabilities during a UNet's forward pass."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor, nn
 class AttentionTaps:
     """Context manager that collects the cross-attention probabilities of a ``UNet2DConditionModel``.
 
-    The UNet's own attention kernels are left alone; queries and keys are computed a second time, so the cost is
-    two projections and a softmax a layer. Hooks exist inside the ``with`` block only.
+    The UNet's attention kernels are not changed: queries and keys are computed a second time, which costs two
+    projections and a softmax per layer. The hooks are removed at the end of the ``with`` block.
 
     Args:
         unet: a ``UNet2DConditionModel`` with ``BasicTransformerBlock``s (``attn2`` is the cross-attention).
 
     Attributes:
-        probabilities: after the forward pass, one (B, heads, P, L) float32 tensor a cross-attention layer, with
+        probabilities: after the forward pass, one (B, heads, P, L) float32 tensor per cross-attention layer, with
             P latent positions in row-major order and L text tokens.
     """
 
@@ -44,8 +44,6 @@ class AttentionTaps:
             for projection, x in ((layer.to_q, hidden), (layer.to_k, states))
         )
         scores = (query.float() @ key.float().transpose(-1, -2)) * layer.scale
-        if (
-            kwargs.get("attention_mask") is not None
-        ):  # (B, 1, L): minus a large number where nothing is to be seen
+        if kwargs.get("attention_mask") is not None:  # (B, 1, L): a large negative number for masked tokens
             scores = scores + kwargs["attention_mask"].float()[:, None]
         self.probabilities.append(torch.softmax(scores, dim=-1))

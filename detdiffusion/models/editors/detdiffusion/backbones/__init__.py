@@ -1,4 +1,4 @@
-"""One file a family of diffusion models: all that the editor has to know of its base."""
+"""Backbones: everything that is specific to a family of diffusion models, one file per family."""
 
 from .base import Backbone, Prompts
 from .stable_diffusion import StableDiffusion
