@@ -1,4 +1,4 @@
-"""What a layout-to-image model is to the rest of the library: the part that generation and evaluation rely on."""
+"""The interface of layout-to-image models that generation and evaluation rely on."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from detdiffusion.utils.errors import UserError, some
 
 
 class LayoutEditor(Protocol):
-    """A registered model that draws layouts; ``tools/generate.py`` and the validation metrics take any.
+    """A registered model that generates images of layouts, for ``tools/generate.py`` and the validation metrics.
 
     Attributes:
-        image_size: height and width in pixels of an image that is not told otherwise.
-        test_cfg: arguments of :meth:`infer` for validation.
+        image_size: default height and width in pixels of generated images.
+        test_cfg: arguments of :meth:`infer` in validation.
     """
 
     image_size: tuple[int, int]
@@ -24,10 +24,10 @@ class LayoutEditor(Protocol):
 
     @staticmethod
     def needs_attributes(cfg: Mapping) -> bool:
-        """Whether a model of this config wants layouts with attributes; told without building it."""
+        """Return whether a model with this config needs layouts with attributes, without building the model."""
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Channels, rows and columns of an image's latents; a UserError for sides that the model cannot draw."""
+        """Return channels, rows and columns of an image's latents; raise a UserError for unsupported sizes."""
 
     def infer(
         self,
@@ -38,21 +38,23 @@ class LayoutEditor(Protocol):
         guidance_scale: float = 3.5,
         generators: Sequence[torch.Generator] | None = None,
     ) -> dict:
-        """``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` lists of the drawn objects' indices, ``prompts`` texts.
+        """Generate images; image i depends on ``layouts[i]`` and ``generators[i]`` only.
 
-        Image i depends on ``layouts[i]`` and ``generators[i]`` alone.
+        Returns:
+            ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, for each layout the indices of the objects that were
+            used; and ``prompts``, the prompts as text.
         """
 
 
 def check_sides(editor: LayoutEditor, height: int | None, width: int | None) -> tuple[int, int]:
-    """Height and width in pixels; where None, the model's own.
+    """Return height and width in pixels, replacing None by the model's default.
 
     Raises:
-        UserError: sides that the model cannot draw.
+        UserError: the model cannot generate images of this size.
     """
-    own_height, own_width = editor.image_size
-    height = own_height if height is None else height
-    width = own_width if width is None else width
+    default_height, default_width = editor.image_size
+    height = default_height if height is None else height
+    width = default_width if width is None else width
     editor.latent_shape(height, width)
     return height, width
 
@@ -60,52 +62,55 @@ def check_sides(editor: LayoutEditor, height: int | None, width: int | None) -> 
 def check_generators(
     layouts: Sequence[Layout], generators: Sequence[torch.Generator] | None
 ) -> list[torch.Generator]:
-    """One CPU generator a layout; where None, seeded from torch's global state.
+    """Return one CPU generator per layout, seeded from torch's global random state if ``generators`` is None.
 
     Raises:
-        UserError: another number of generators than of layouts.
+        UserError: the numbers of generators and layouts differ.
     """
     if generators is None:
         return [torch.Generator().manual_seed(int(torch.randint(2**62, (1,)))) for _ in layouts]
     if len(generators) != len(layouts):
-        raise UserError(f"{len(layouts)} layouts need as many generators, got {len(generators)}")
+        raise UserError(f"{len(layouts)} layouts need {len(layouts)} generators, got {len(generators)}")
     return list(generators)
 
 
 def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int | None, **options) -> dict:
-    """What the editor's ``infer`` gives, where every image is one: the way that all drawing goes.
+    """Call the editor's ``infer`` and check that all pixels are finite; all generation goes through this function.
 
     Args:
         editor: the model.
-        layouts: one or more to draw.
+        layouts: one or more layouts.
         *sides: height and width in pixels.
-        **options: of ``infer``.
+        **options: arguments of ``infer``.
+
+    Returns:
+        The result of ``infer``.
 
     Raises:
-        UserError: images with NaN or infinite pixels, with the layouts' image ids.
+        UserError: images have NaN or infinite pixels; the message names the layouts' image ids.
     """
     layouts = [layouts] if isinstance(layouts, Layout) else layouts
-    drawn = editor.infer(layouts, *sides, **options)
-    sound = drawn["samples"].isfinite().flatten(1).all(dim=1).tolist()
-    spoilt = [layout.image_id for layout, whole in zip(layouts, sound) if not whole]
-    if spoilt:
+    result = editor.infer(layouts, *sides, **options)
+    finite = result["samples"].isfinite().flatten(1).all(dim=1).tolist()
+    failed = [layout.image_id for layout, is_finite in zip(layouts, finite) if not is_finite]
+    if failed:
         raise UserError(
-            f"{len(spoilt)} of {len(sound)} images came out with NaN or infinite pixels (layouts of image id "
-            f"{some(spoilt)}): the numbers overflow on the way. Set model.dtype='fp32' (--cfg-options "
-            "model.dtype=fp32), or take weights of a training that did not diverge"
+            f"{len(failed)} of {len(finite)} images came out with NaN or infinite pixels (layouts of image id "
+            f"{some(failed)}) because of an overflow. Set model.dtype='fp32' (--cfg-options "
+            "model.dtype=fp32), or use weights of a training that did not diverge"
         )
-    return drawn
+    return result
 
 
 def predict_batch(editor: LayoutEditor, height: int, width: int, data_samples: Sequence) -> Sequence:
-    """Draws a validation batch: ``pred_img`` (3, H, W) in [0, 1] and ``prompted`` into every sample.
+    """Generate a validation batch: set ``pred_img`` (3, H, W) in [0, 1] and ``prompted`` in every sample.
 
-    The noise depends on the layout's image id alone: equal in every validation, on any rank.
+    The noise depends on the layout's image id only, so it is the same in every validation and on every rank.
 
     Args:
         editor: the model.
-        height, width: of the images.
-        data_samples: each with a ``layout``.
+        height, width: size of the images in pixels.
+        data_samples: samples with a ``layout``.
 
     Raises:
         UserError: see :func:`draw`.

@@ -1,4 +1,4 @@
-"""A start for an ``AutoencoderKL`` that a few thousand steps are enough for."""
+"""An initialisation of ``AutoencoderKL`` that allows training it in a few thousand steps."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from torch import nn
 
 from detdiffusion.utils.errors import UserError
 
-_OFFSET = 16.0  # of the constant, in deviations of the signal
-_SHIFT = 3.0  # where SiLU is nearly straight
+_OFFSET = 16.0  # size of the constant, in standard deviations of the signal
+_SHIFT = 3.0  # a point where SiLU is nearly linear
 _LOGVAR = -6.0
 
 
 @torch.no_grad()
 def begin_linear(vae: nn.Module) -> None:
-    """Set the weights of a fresh diffusers ``AutoencoderKL`` so that it begins as a linear autoencoder.
+    """Initialise a diffusers ``AutoencoderKL`` as a nearly linear autoencoder.
 
-    Residual branches begin at zero, so the image runs through shortcuts, strided convolutions and upsamplings alone,
-    and comes out coarse but in its colours. Two output norms lie in its way, which would take brightness and contrast
-    from it: a constant of alternating sign, larger than the signal, makes their statistics nearly constant, and their
-    bias moves the signal to where SiLU is nearly linear. Latents begin with little noise.
+    Residual branches are initialised to zero, so the image passes only shortcuts, strided convolutions and upsampling
+    and is reconstructed coarsely but with its colours. The two output norms would remove brightness and contrast;
+    therefore a constant of alternating sign, larger than the signal, makes their statistics nearly constant, and their
+    bias shifts the signal to where SiLU is nearly linear. Latents start with little noise.
 
     Raises:
-        UserError: the norms have more than one group, each of which would take away a mean.
+        UserError: the norms have more than one group, each of which would subtract its mean.
     """
     if vae.config.norm_num_groups != 1:
         raise UserError(f"linear_start: norm_num_groups must be 1, got {vae.config.norm_num_groups}")
@@ -49,7 +49,7 @@ def begin_linear(vae: nn.Module) -> None:
 
 
 def _carry(conv: nn.Conv2d) -> None:
-    """Colours stay in the first three channels, averaged where the image shrinks; the others carry what has no mean."""
+    """Keep colours in the first three channels, averaged when downsampling; the others get zero-mean filters."""
     nn.init.orthogonal_(conv.weight)
     if conv.bias is not None:
         nn.init.zeros_(conv.bias)
@@ -65,15 +65,15 @@ def _carry(conv: nn.Conv2d) -> None:
 
 
 def _open(norm: nn.GroupNorm, before: nn.Conv2d, after: nn.Conv2d) -> None:
-    """Let the signal pass ``norm`` and SiLU: ``before`` adds the constant that ``norm`` and ``after`` take away."""
+    """Pass the signal through ``norm`` and SiLU: ``before`` adds a constant that ``norm`` and ``after`` subtract."""
     signs = 1 - 2 * (torch.arange(norm.num_channels) % 2).float()
     before.bias.copy_(_OFFSET * signs)
     shift = torch.tensor(_SHIFT)
-    slope = torch.sigmoid(shift) * (1 + shift * (1 - torch.sigmoid(shift)))  # of SiLU there
+    slope = torch.sigmoid(shift) * (1 + shift * (1 - torch.sigmoid(shift)))  # of SiLU at _SHIFT
     norm.weight.fill_(_OFFSET / slope)
     norm.bias.copy_(_SHIFT - _OFFSET / slope * signs)
     _carry(after)
     after.weight[3:] -= after.weight[3:].mean(dim=(2, 3), keepdim=True)
-    # the norm takes the mean of all channels from each colour
+    # undo the subtraction of the mean of all channels from each colour by the norm
     after.weight[:3, :3, 1, 1] += 1 / (norm.num_channels - 3)
     after.bias.copy_(-nn.functional.silu(shift) * after.weight.sum(dim=(1, 2, 3)))

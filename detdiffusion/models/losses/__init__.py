@@ -1,4 +1,4 @@
-"""Losses: pure functions under thin registered classes."""
+"""Losses: pure functions and thin registered classes that call them."""
 
 from detdiffusion.models.losses.box_masks import boxes_to_masks, foreground_weights, object_masks
 from detdiffusion.models.losses.grounding_loss import AttentionGroundingLoss

@@ -1,4 +1,4 @@
-"""Box rectangles on a grid: fallback masks, and GeoDiffusion's foreground weights."""
+"""Rasterised boxes: fallback masks, and GeoDiffusion's foreground weights."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from torch import Tensor
 
 from detdiffusion.structures.layout import Layout
 
-_said = False
+_warned = False
 
 
 def boxes_to_masks(boxes: Tensor, h: int, w: int) -> Tensor:
-    """Rectangle masks of boxes: a cell is inside if its centre is; a box between centres gets its own cell.
+    """Rasterise boxes to masks: a cell is inside if its centre is; a box without cell centres gets the cell it is in.
 
     Args:
         boxes: (N, 4) xyxy in [0, 1].
@@ -31,23 +31,23 @@ def _spans(low: Tensor, high: Tensor, size: int) -> Tensor:
     centres = (torch.arange(size, device=low.device) + 0.5) / size
     inside = (centres >= low[:, None]) & (centres < high[:, None])
     middle = ((low + high) / 2 * size).long().clamp(0, size - 1)
-    own = torch.arange(size, device=low.device) == middle[:, None]
-    return inside | (own & ~inside.any(1, keepdim=True))
+    fallback = torch.arange(size, device=low.device) == middle[:, None]
+    return inside | (fallback & ~inside.any(1, keepdim=True))
 
 
 def object_masks(layouts: list[Layout], h: int, w: int) -> list[Tensor]:
-    """The layouts' own masks, or box rectangles where a set has none; that is said once a process.
+    """Return the layouts' masks, or box rectangles for layouts without masks, with one warning per process.
 
     Args:
-        layouts: one a sample.
+        layouts: one per sample.
         h: rows of a fallback mask, e.g. the image's height.
         w: columns of a fallback mask.
 
     Returns:
-        One (N_i, H, W) bool tensor a sample.
+        One (N_i, H, W) bool tensor per sample.
     """
-    global _said
-    if not _said and any(layout.masks is None and len(layout) for layout in layouts):
+    global _warned
+    if not _warned and any(layout.masks is None and len(layout) for layout in layouts):
         first = next(layout for layout in layouts if layout.masks is None and len(layout))
         print_log(
             f"perception-aware loss: image {first.image_id} has no masks; box rectangles are used for all "
@@ -55,7 +55,7 @@ def object_masks(layouts: list[Layout], h: int, w: int) -> list[Tensor]:
             logger="current",
             level=30,  # logging.WARNING
         )
-        _said = True
+        _warned = True
     return [
         boxes_to_masks(layout.boxes, h, w) if layout.masks is None else layout.masks for layout in layouts
     ]
@@ -64,21 +64,21 @@ def object_masks(layouts: list[Layout], h: int, w: int) -> list[Tensor]:
 def foreground_weights(
     boxes: list[Tensor], h: int, w: int, weight: float = 2.0, power: float = 0.2
 ) -> Tensor:
-    """GeoDiffusion's per-cell loss weights (https://arxiv.org/abs/2306.04607 and its public code).
+    """Return GeoDiffusion's loss weights per cell (https://arxiv.org/abs/2306.04607 and its public code).
 
-    A box of a x b cells weighs ``weight * ((a + 1)(b + 1)) ** -power``, the background ``(h * w) **
-    -power``; box edges are rounded to cells, later boxes overwrite earlier ones, and each sample is scaled
-    to a mean of 1.
+    The weight of a box of a x b cells is ``weight * ((a + 1)(b + 1)) ** -power``, that of the background
+    ``(h * w) ** -power``; box edges are rounded to cells, later boxes overwrite earlier ones, and each sample is
+    scaled to a mean of 1.
 
     Args:
-        boxes: one (N_i, 4) tensor a sample, xyxy in [0, 1].
+        boxes: one (N_i, 4) tensor per sample, xyxy in [0, 1].
         h: latent rows.
         w: latent columns.
-        weight: of the foreground.
-        power: of the areas.
+        weight: factor of the foreground.
+        power: exponent of the areas.
 
     Returns:
-        (B, 1, h, w) float32 > 0 on the boxes' device; mean 1 a sample.
+        (B, 1, h, w) float32 > 0 on the boxes' device, with mean 1 for each sample.
     """
     device = boxes[0].device
     # Padding boxes are empty (0, 0, 0, 0) and cover no cell.

@@ -1,8 +1,8 @@
-"""Cross-attention grounding: the cells of a box should listen to the tokens of its object.
+"""Cross-attention grounding: trains the cells of a box to attend to the tokens of its object.
 
-Not in the paper. A UNet learns where location tokens point by the noise loss alone, too, but a small one needs many
-thousand steps before its boxes are followed; supervising the attention directly shows it at once. It uses nothing
-but the layout, and leaves the model as it is: after training the loss is simply gone.
+Not in the paper. A UNet also learns the meaning of location tokens from the noise loss alone, but a small one needs
+many thousand steps until it follows the boxes; supervising the attention directly is much faster. The loss needs only
+the layout and adds nothing to the model.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from detdiffusion.utils.errors import UserError
 
 
 def covering_object(boxes: Tensor, h: int, w: int) -> Tensor:
-    """(h, w) int64: the smallest box over each cell's centre, -1 where there is none.
+    """Return (h, w) int64: the index of the smallest box that contains each cell's centre, or -1.
 
     Args:
         boxes: (N, 4) xyxy in [0, 1].
-        h, w: the grid.
+        h, w: size of the grid.
     """
     if not len(boxes):
         return torch.full((h, w), -1, dtype=torch.long, device=boxes.device)
@@ -38,12 +38,12 @@ def covering_object(boxes: Tensor, h: int, w: int) -> Tensor:
 def grounding_targets(
     spans: Sequence[Sequence[tuple[int, int]]], boxes: Sequence[Tensor], h: int, w: int, length: int
 ) -> Tensor:
-    """(B, h * w, length) float32: 1 where a cell should listen, at the tokens of the object that covers it.
+    """Return (B, h * w, length) float32: 1 for each cell at the tokens of the object that covers it.
 
     Args:
-        spans: for each sample the (start, end) token range of its objects; none leaves the sample out.
-        boxes: one (N_i, 4) tensor a sample, in the order of the spans.
-        h, w: the grid.
+        spans: for each sample, the (start, end) token ranges of its objects; an empty list leaves the sample out.
+        boxes: one (N_i, 4) tensor per sample, in the order of the spans.
+        h, w: size of the grid.
         length: number of tokens.
     """
     targets = torch.zeros(len(boxes), h * w, length, device=boxes[0].device)
@@ -57,12 +57,12 @@ def grounding_targets(
 
 
 def attention_grounding(probabilities: Tensor, targets: Tensor, enough: float = 1.0) -> Tensor:
-    """-log of the attention that a cell pays to its object's tokens, a mean over a sample's cells and over samples.
+    """Return -log of a cell's attention to its object's tokens, averaged over each sample's cells and over samples.
 
     Args:
         probabilities: (B, heads, P, L) cross-attention.
         targets: (B, P, L), see :func:`grounding_targets`.
-        enough: share of its attention beyond which a cell is not asked for more.
+        enough: fraction of its attention above which a cell has zero loss.
 
     Returns:
         float32 scalar; a sample without a covered cell counts as 0.
@@ -80,14 +80,14 @@ class AttentionGroundingLoss(nn.Module):
 
     Args:
         loss_weight: factor of the loss.
-        min_size: layers with a side below this many cells are left out.
-        tokens: ``all`` tokens of an object, or the ``last`` one. The text encoder is causal, so the last token, the
-            attribute where there is one, is the only one that can know everything about its object; a model that
-            has learned to listen to the locations does not discover it within a few hundred steps.
-        enough: share in (0, 1] of its attention beyond which a cell is not asked for more.
+        min_size: layers whose grid has fewer cells than this on a side are left out.
+        tokens: ``all`` tokens of an object, or the ``last`` one. The text encoder is causal, so only the last token
+            (the attribute, if there is one) can encode everything about its object; a model that has learned to attend
+            to the location tokens does not learn to use it within a few hundred steps.
+        enough: fraction in (0, 1] of its attention above which a cell has zero loss.
 
     Raises:
-        UserError: another value of ``tokens`` or ``enough``.
+        UserError: ``tokens`` or ``enough`` is not valid.
     """
 
     def __init__(
@@ -107,10 +107,10 @@ class AttentionGroundingLoss(nn.Module):
         boxes: Sequence[Tensor],
         latent_size: tuple[int, int],
     ) -> Tensor:
-        """Loss of a batch; ``latent_size`` is (h, w) of the latents, ``probabilities`` one tensor a layer.
+        """Compute the loss of a batch; ``latent_size`` is (h, w) of the latents, ``probabilities`` one tensor per layer.
 
         Raises:
-            UserError: no layer has ``min_size`` cells a side.
+            UserError: no layer has ``min_size`` cells per side.
         """
         if self.tokens == "last":
             spans = [[(end - 1, end) for _, end in ranges] for ranges in spans]
@@ -121,12 +121,12 @@ class AttentionGroundingLoss(nn.Module):
                 h, w = (h + 1) // 2, (w + 1) // 2
             if min(h, w) >= self.min_size:
                 if (h, w) not in targets:
-                    own = [box.to(layer.device) for box in boxes]
-                    targets[h, w] = grounding_targets(spans, own, h, w, layer.shape[3])
+                    on_device = [box.to(layer.device) for box in boxes]
+                    targets[h, w] = grounding_targets(spans, on_device, h, w, layer.shape[3])
                 losses.append(attention_grounding(layer, targets[h, w], self.enough))
         if not losses:
             raise UserError(
-                f"AttentionGroundingLoss: no cross-attention layer has {self.min_size} cells a side at latents of "
+                f"AttentionGroundingLoss: no cross-attention layer has {self.min_size} cells per side at latents of "
                 f"{latent_size[0]} x {latent_size[1]}; lower min_size"
             )
         return self.loss_weight * torch.stack(losses).mean()

@@ -1,4 +1,4 @@
-"""Mask losses as pure functions, and their costs for all (query, mask) pairs at once.
+"""Mask losses, and the same losses for all pairs of queries and masks.
 
 Shapes: B samples, Q queries, M masks (padded), K matched pairs, P = h * w cells.
 """
@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 
 def mask_bce(logits: Tensor, targets: Tensor) -> Tensor:
-    """Binary cross-entropy with logits, mean over the cells.
+    """Return the binary cross-entropy with logits, averaged over the cells.
 
     Args:
         logits: (K, P) float.
@@ -30,7 +30,7 @@ def mask_dice(logits: Tensor, targets: Tensor, smooth: float = 1.0) -> Tensor:
     Args:
         logits: (K, P) float.
         targets: (K, P) float in [0, 1].
-        smooth: s, keeps an empty mask finite.
+        smooth: s, keeps the loss of an empty mask finite.
 
     Returns:
         (K,) losses in [0, 1].

@@ -1,4 +1,4 @@
-"""Which query answers for which object."""
+"""Assignment of queries to objects."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ ASSIGNERS = ("hungarian", "fixed")
 def match_queries(
     cost: Tensor | None, counts: list[int], num_queries: int, assign: str = "hungarian"
 ) -> Tensor:
-    """Assign every object of each sample its own query.
+    """Assign each object of each sample to a different query.
 
     Args:
         cost: (B, Q, M) float costs, M >= max(counts); columns from ``counts[b]`` on are padding. Not used by
             ``'fixed'``.
         counts: number of objects of each sample.
         num_queries: Q.
-        assign: ``'hungarian'`` minimises a sample's summed cost (SciPy); ``'fixed'`` gives object j query j,
-            for a head whose queries are conditioned on the layout.
+        assign: ``'hungarian'`` minimises the total cost of each sample (SciPy); ``'fixed'`` assigns object j to query
+            j, for a head whose queries are conditioned on the layout.
 
     Returns:
         (sum(counts),) int64 on the CPU: the query of each object, sample by sample, in the objects' order.
 
     Raises:
-        UserError: unknown ``assign``, a sample with more objects than queries, or costs that are not finite.
+        UserError: ``assign`` is unknown, a sample has more objects than queries, or costs are not finite.
     """
     if assign not in ASSIGNERS:
         raise UserError(f"matching: assign must be one of {ASSIGNERS}, got {assign!r}")
@@ -47,7 +47,7 @@ def match_queries(
 
 def _hungarian(cost, sample: int) -> Tensor:
     try:
-        # Rows are objects: as there are at least as many queries, every row is assigned and rows come sorted.
+        # Rows are objects: there are at least as many queries, so every row is assigned, and rows are sorted.
         return torch.from_numpy(linear_sum_assignment(cost.T)[1])
     except ValueError as error:
         raise NotFiniteError(

@@ -1,4 +1,4 @@
-"""The base's denoising loss: Eq. 1 with GeoDiffusion's foreground weights and optional weights by noise level."""
+"""The denoising loss: Eq. 1 with GeoDiffusion's foreground weights and optional weights by noise level."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ class NoiseLoss(nn.Module):
     """Weighted mean squared error of the UNet's prediction, in fp32.
 
     Args:
-        foreground: weigh each latent cell as GeoDiffusion does; False gives the plain Eq. 1.
-        foreground_weight: the foreground's constant.
-        area_power: exponent of the area that divides a box's weight.
-        snr_gamma: min-SNR cap, or None for no such weight.
-        debiased: weights by noise level of the debiased estimation loss, see
+        foreground: weight latent cells as GeoDiffusion does; False is the plain Eq. 1.
+        foreground_weight: factor of the foreground's weight.
+        area_power: a box's weight is divided by its area raised to this power.
+        snr_gamma: cap of min-SNR weights, or None for no min-SNR weights.
+        debiased: use the weights by noise level of the debiased estimation loss, see
             :func:`~detdiffusion.models.losses.timestep_weights.debiased_weights`; not together with ``snr_gamma``.
         loss_weight: factor of the loss.
 
     Raises:
-        UserError: a weight or gamma that is not positive, or two weights by noise level.
+        UserError: a weight or gamma is not positive, or both weights by noise level are set.
     """
 
     def __init__(
@@ -64,12 +64,12 @@ class NoiseLoss(nn.Module):
         timesteps: Tensor | None = None,
         scheduler: Any = None,
     ) -> Tensor:
-        """Loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             pred: (B, C, h, w) output of the UNet.
             target: (B, C, h, w) noise or velocity (see ``noise_target``).
-            boxes: one (N_i, 4) tensor a sample, xyxy in [0, 1]; needed with ``foreground``.
+            boxes: one (N_i, 4) tensor per sample, xyxy in [0, 1]; needed with ``foreground``.
             timesteps: (B,) int64; needed for weights by noise level.
             scheduler: the training scheduler; needed for weights by noise level.
 

@@ -14,15 +14,15 @@ from detdiffusion.utils.errors import UserError
 
 
 def resize_masks(masks: list[Tensor], h: int, w: int, soft: bool = True) -> Tensor:
-    """Masks at the logits' size, as targets.
+    """Resize masks to the size of the logits, as targets.
 
-    Area interpolation: a cell's value is the share of it that the mask covers, so thin objects do not vanish.
+    By area interpolation: a cell's value is the fraction of it that the mask covers, so thin objects do not vanish.
 
     Args:
-        masks: one (N_i, H_i, W_i) bool or float tensor a sample.
+        masks: one (N_i, H_i, W_i) bool or float tensor per sample.
         h: rows.
         w: columns.
-        soft: keep the shares; False thresholds them at one half.
+        soft: keep the fractions; False thresholds them at 0.5.
 
     Returns:
         (sum(N_i), h, w) float32 in [0, 1], sample by sample.
@@ -40,25 +40,24 @@ def resize_masks(masks: list[Tensor], h: int, w: int, soft: bool = True) -> Tens
 class PerceptionAwareLoss(nn.Module):
     """lambda * sqrt(alpha_bar_t) * (mask BCE + dice) of matched masks, in fp32.
 
-    A sample's mask losses are summed, divided by its number of masks and weighted by its own noise level;
-    the loss is the mean over the batch. A sample without masks counts as 0 there, with its gradient graph
-    intact, so that every parameter of the head takes part in DDP. To leave samples out (null text, say),
-    pass them no masks.
+    The mask losses of a sample are averaged over its masks and weighted by its noise level; the loss is the mean over
+    the batch. A sample without masks counts as 0 but stays connected to the graph, so that every parameter of the head
+    gets a gradient in DDP. To leave samples out (for example those with null text), pass no masks for them.
 
     Args:
         loss_weight: lambda of Eq. 5.
         use_mask: the BCE term.
         use_dice: the dice term.
         weight_by: ``'sqrt_alpha_bar'``, or None for equal weights at all noise levels.
-        assign: ``'hungarian'`` (SciPy, with the same costs as the losses) or ``'fixed'`` (object j to query
-            j; the mask head's queries are then conditioned on the layout).
-        class_weight: weight of a cross-entropy over the queries, 0 for none (the paper has none); the head
-            then needs ``num_classes``, and its last class logit stands for "no object".
+        assign: ``'hungarian'`` (SciPy, with the losses as costs) or ``'fixed'`` (object j to query j, for a mask head
+            whose queries are conditioned on the layout).
+        class_weight: weight of a cross-entropy over the queries, 0 for none as in the paper; it needs a head with
+            ``num_classes``, whose last class logit means "no object".
         no_object_weight: weight of unmatched queries in that cross-entropy.
         soft_targets: see :func:`resize_masks`.
 
     Raises:
-        UserError: an unknown option, or no term switched on.
+        UserError: an option is unknown, or no term is enabled.
     """
 
     def __init__(
@@ -81,7 +80,7 @@ class PerceptionAwareLoss(nn.Module):
             raise UserError(f"PerceptionAwareLoss: assign must be one of {ASSIGNERS}, got {assign!r}")
         if not (use_mask or use_dice):
             raise UserError(
-                "PerceptionAwareLoss: use_mask and use_dice are both off; drop perception_loss instead"
+                "PerceptionAwareLoss: use_mask and use_dice are both False; remove perception_loss instead"
             )
         self.loss_weight = loss_weight
         self.use_mask = use_mask
@@ -100,32 +99,32 @@ class PerceptionAwareLoss(nn.Module):
         class_logits: Tensor | None = None,
         labels: list[Tensor] | None = None,
     ) -> Tensor:
-        """Loss of a batch.
+        """Compute the loss of a batch.
 
         Args:
             mask_logits: (B, Q, h, w) float.
-            masks: one (N_i, H, W) bool tensor a sample, N_i <= Q.
+            masks: one (N_i, H, W) bool tensor per sample, N_i <= Q.
             sqrt_alpha_bar: (B,) float in [0, 1]; not needed with ``weight_by=None``.
             class_logits: (B, Q, classes + 1), only with ``class_weight``.
-            labels: one (N_i,) int64 tensor a sample, only with ``class_weight``.
+            labels: one (N_i,) int64 tensor per sample, only with ``class_weight``.
 
         Returns:
             float32 scalar.
 
         Raises:
-            UserError: batch sizes differ, an input that an option needs is missing, or more masks than
+            UserError: batch sizes differ, an input that an option needs is missing, or there are more masks than
                 queries.
         """
         self._check(mask_logits, masks, sqrt_alpha_bar, class_logits, labels)
         with torch.autocast(mask_logits.device.type, enabled=False):
             logits = mask_logits.float()
-            nothing = logits.sum() * 0
+            zero = logits.sum() * 0  # keeps all parameters in the graph
             if class_logits is not None:
-                nothing = nothing + class_logits.float().sum() * 0
+                zero = zero + class_logits.float().sum() * 0
             device = logits.device
             counts = [len(m) for m in masks]
             if sum(counts) == 0:
-                return nothing
+                return zero
             targets = resize_masks(
                 [m.to(device) for m in masks], *logits.shape[-2:], self.soft_targets
             ).flatten(1)
@@ -149,7 +148,7 @@ class PerceptionAwareLoss(nn.Module):
                 )
             if self.weight_by is not None:
                 loss = loss * sqrt_alpha_bar.to(device).float()
-            return self.loss_weight * loss.mean() + nothing
+            return self.loss_weight * loss.mean() + zero
 
     def _cost(
         self,
@@ -159,7 +158,7 @@ class PerceptionAwareLoss(nn.Module):
         class_logits: Tensor | None,
         labels: list[Tensor] | None,
     ) -> Tensor:
-        """(B, Q, M) cost of every pair: the terms of the loss; the class term is minus its probability."""
+        """Return the (B, Q, M) cost of every pair: the terms of the loss, with -probability as the class term."""
         with torch.no_grad():
             padded = pad_sequence(targets.split(counts), batch_first=True)
             cost = logits.new_zeros(())
@@ -176,7 +175,7 @@ class PerceptionAwareLoss(nn.Module):
     def _class_loss(
         self, class_logits: Tensor, labels: list[Tensor], sample: Tensor, query: Tensor, numbers: Tensor
     ) -> Tensor:
-        """(B,) weighted mean cross-entropy over a sample's queries; 0 for a sample without objects."""
+        """Return the (B,) weighted mean cross-entropy over each sample's queries; 0 for a sample without objects."""
         logits = class_logits.float()
         no_object = logits.shape[-1] - 1
         target = torch.full(logits.shape[:2], no_object, device=logits.device)

@@ -1,4 +1,4 @@
-"""Per-sample weights that depend on the noise level only."""
+"""Loss weights by noise level, and the prediction target."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ PREDICTION_TYPES = ("epsilon", "v_prediction")
 
 
 def prediction_type(scheduler: Any) -> str:
-    """The scheduler's prediction type.
+    """Return the scheduler's prediction type.
 
     Raises:
-        UserError: it is neither ``'epsilon'`` nor ``'v_prediction'``.
+        UserError: the type is neither ``'epsilon'`` nor ``'v_prediction'``.
     """
     kind = scheduler.config.prediction_type
     if kind not in PREDICTION_TYPES:
@@ -28,7 +28,7 @@ def prediction_type(scheduler: Any) -> str:
 
 
 def sqrt_alpha_bar(scheduler: Any, timesteps: Tensor) -> Tensor:
-    """The factor sqrt(alpha_bar_t) of the paper's Eq. 4.
+    """Return the factor sqrt(alpha_bar_t) of the paper's Eq. 4.
 
     Args:
         scheduler: a diffusers scheduler with ``alphas_cumprod``.
@@ -41,19 +41,20 @@ def sqrt_alpha_bar(scheduler: Any, timesteps: Tensor) -> Tensor:
 
 
 def min_snr_weights(scheduler: Any, timesteps: Tensor, gamma: float) -> Tensor:
-    """Min-SNR weights (https://arxiv.org/abs/2303.09556): min(SNR, gamma) / SNR, over SNR + 1 for
-        v-prediction.
+    """Return min-SNR weights (https://arxiv.org/abs/2303.09556).
+
+    These are min(SNR, gamma) / SNR for epsilon prediction and min(SNR, gamma) / (SNR + 1) for v-prediction.
 
     Args:
         scheduler: a diffusers scheduler with ``alphas_cumprod`` and ``config.prediction_type``.
         timesteps: (B,) int64.
-        gamma: cap, > 0; the paper's 5.
+        gamma: cap, > 0; 5 in that paper.
 
     Returns:
-        (B,) float32 in [0, 1], on the timesteps' device. At zero terminal SNR the limit is taken: 1 for
-        epsilon, 0 for v-prediction.
+        (B,) float32 in [0, 1], on the timesteps' device. At zero terminal SNR they have their limits, 1 for
+        epsilon and 0 for v-prediction.
     """
-    from diffusers.training_utils import compute_snr  # imports for seconds, and only this option needs it
+    from diffusers.training_utils import compute_snr  # a slow import that only this option needs
 
     snr = compute_snr(scheduler, timesteps)
     if prediction_type(scheduler) == "v_prediction":
@@ -62,11 +63,10 @@ def min_snr_weights(scheduler: Any, timesteps: Tensor, gamma: float) -> Tensor:
 
 
 def debiased_weights(scheduler: Any, timesteps: Tensor) -> Tensor:
-    """Weights of the debiased estimation loss (https://arxiv.org/abs/2310.08442): 1 / sqrt(SNR) on the noise error.
+    """Return the weights of the debiased estimation loss (https://arxiv.org/abs/2310.08442), 1 / sqrt(SNR).
 
-    The error of the clean latents is then weighted by sqrt(SNR) instead of SNR, so what is decided under heavy noise,
-    the place and the contrast of objects, counts for more. For v-prediction the weight is that which gives the
-    same, sqrt(SNR) / (SNR + 1).
+    The error of the clean latents is then weighted by sqrt(SNR) instead of SNR, so high noise levels, which determine
+    the position and contrast of objects, count more. For v-prediction the equivalent weight is sqrt(SNR) / (SNR + 1).
 
     Args:
         scheduler: a diffusers scheduler with ``alphas_cumprod`` and ``config.prediction_type``.
@@ -85,7 +85,7 @@ def debiased_weights(scheduler: Any, timesteps: Tensor) -> Tensor:
 
 
 def noise_target(scheduler: Any, latents: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
-    """What the UNet has to predict.
+    """Return the target of the UNet's prediction.
 
     Args:
         scheduler: a diffusers training scheduler.

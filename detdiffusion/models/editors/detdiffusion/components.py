@@ -1,4 +1,4 @@
-"""diffusers and transformers components from config dicts: a folder, a model of the hub, or a plain configuration."""
+"""Building of diffusers and transformers components from config dicts."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from .single_file import is_single_file, load_single_file, tokenizer_source
 ZOO = "zoo://"
 HUB = "hub://"
 ZOO_FOLDER = Path(__file__).resolve().parents[3] / "zoo"
-ZOO_VAE = "miniscenes_vae"  # the one of all models of the zoo that have none of their own
+ZOO_VAE = "miniscenes_vae"  # shared by the models of the zoo whose folder has no VAE
 
 
 def resolve_source(source: str, subfolder: str | None = None) -> str:
-    """``zoo://NAME`` as the folder of the weights that ship with the package; anything else as it is.
+    """Resolve ``zoo://NAME`` to the folder of weights that ship with the package; return other sources unchanged.
 
     Args:
         source: ``from_pretrained`` of a part.
-        subfolder: of the part; ``vae`` is looked up in :data:`ZOO_VAE` where the zoo's folder has none.
+        subfolder: subfolder of the part; if it is ``vae`` and the zoo's folder has none, :data:`ZOO_VAE` is used.
 
     Raises:
         UserError: the zoo has no such folder.
@@ -46,20 +46,20 @@ def resolve_source(source: str, subfolder: str | None = None) -> str:
 
 
 def build_component(spec: Any, role: str) -> Any:
-    """A diffusers or transformers object from its config.
+    """Build a diffusers or transformers object from its config.
 
     Args:
-        spec: an object (returned as it is) or a dict with ``type``, a top-level name of diffusers or
-            transformers, and either ``from_pretrained`` (local folder, ``zoo://NAME`` or ``hub://OWNER/NAME``;
-            with ``subfolder`` and other keywords of ``from_pretrained``; or a single safetensors file of SD 1.x, see
-            :mod:`.single_file`) or the class's own configuration. A transformers model
-            made from its configuration may name ``embedding_std``, the deviation of its fresh token and position
-            embeddings: CLIP's own 0.02 vanishes beside the location tokens' 0.7 and costs a small model many
-            steps.
-        role: the editor's argument name, for messages.
+        spec: an object (returned unchanged) or a dict with ``type``, the name of a class that diffusers or
+            transformers exports, and either ``from_pretrained`` or the configuration of the class.
+            ``from_pretrained`` is a local folder, ``zoo://NAME`` or ``hub://OWNER/NAME``, with ``subfolder`` and other
+            keywords of that method; or a single safetensors file of SD 1.x, see :mod:`.single_file`. A transformers
+            model built from its configuration accepts ``embedding_std``, the standard deviation of its initial token
+            and position embeddings: CLIP's default of 0.02 is negligible next to the location tokens' 0.7, which
+            slows down the training of a small model.
+        role: name of the editor's argument, for error messages.
 
     Raises:
-        UserError: unknown type, nothing to load at ``from_pretrained``, or weights that are not finite.
+        UserError: the type is unknown, nothing can be loaded from ``from_pretrained``, or weights are not finite.
     """
     if not isinstance(spec, dict):
         return spec
@@ -86,15 +86,13 @@ def build_component(spec: Any, role: str) -> Any:
     part = _load_part(cls, kind, role, source, spec)
     if isinstance(part, nn.Module):
         where = source if is_single_file(source) else Path(source) / spec.get("subfolder", "")
-        hint = (
-            "Take other weights: these come from a training that diverged, or a damaged or overflowed copy."
-        )
+        hint = "Use other weights: these come from a training that diverged, or a damaged or overflowed copy."
         check_finite(part.state_dict(), f"{role}: {where}", hint)
     return part
 
 
 def _load_part(cls, kind: str, role: str, source: str, spec: dict):
-    """What :func:`build_component` loads from a folder, a hub id or a single file."""
+    """Load a part from a folder, a hub id or a single file."""
     import transformers
 
     if is_single_file(source):
@@ -130,13 +128,13 @@ def _load_part(cls, kind: str, role: str, source: str, spec: dict):
 
 
 def check_sources(model: Mapping) -> None:
-    """Looks for the folders that a generator's config names, before anything is loaded.
+    """Check that the folders named by a generator's config exist, before anything is loaded.
 
     Args:
         model: the ``model`` of a config.
 
     Raises:
-        UserError: one of them does not exist.
+        UserError: a folder does not exist.
     """
     for role, spec in model.items():
         source = spec.get("from_pretrained") if isinstance(spec, Mapping) else None
@@ -145,17 +143,17 @@ def check_sources(model: Mapping) -> None:
 
 
 def _local_folder(source: str, subfolder: str, role: str) -> Path | None:
-    """Where a part's weights lie; None for a model of the hub, which only ``hub://`` asks for.
+    """Return the folder of a part's weights, or None for a model of the hub (``hub://``).
 
     Raises:
-        UserError: no such folder.
+        UserError: the folder does not exist.
     """
     if str(source).startswith(HUB):
         return None
     folder = Path(source) / subfolder
     if not folder.is_dir():
         is_name = re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", str(source)) and not Path(source).parent.is_dir()
-        asked = f" (a model of the Hugging Face hub is written {HUB}{source})" if is_name else ""
+        asked = f" (for a model of the Hugging Face hub, write {HUB}{source})" if is_name else ""
         raise UserError(
             f"{role}: no folder {str(folder)!r}; it should be a diffusers folder (model_index.json, unet/, vae/, "
             "text_encoder/, tokenizer/, scheduler/), for example a download of Stable Diffusion 1.5; set the config's "
@@ -165,16 +163,16 @@ def _local_folder(source: str, subfolder: str, role: str) -> Path | None:
 
 
 def build_sampling_scheduler(spec: Any, like: Any, role: str) -> Any:
-    """The scheduler that images are sampled with.
+    """Build the scheduler used for sampling images.
 
     Args:
-        spec: an object; a dict of :func:`build_component` with ``from_pretrained``; a dict without it, which takes
-            the betas and the prediction type of ``like``; or None, a copy of ``like``.
-        like: a diffusers scheduler, the one that the model was trained with.
-        role: for messages.
+        spec: an object; a config for :func:`build_component` with ``from_pretrained``; a dict without it, completed by
+            the betas and the prediction type of ``like``; or None for a copy of ``like``.
+        like: the diffusers scheduler that the model was trained with.
+        role: name of the argument, for error messages.
 
     Raises:
-        UserError: diffusers has no such scheduler, or nothing to load at ``from_pretrained``.
+        UserError: diffusers has no such scheduler, or nothing can be loaded from ``from_pretrained``.
     """
     if spec is None:
         return copy.deepcopy(like)
@@ -189,30 +187,30 @@ def build_sampling_scheduler(spec: Any, like: Any, role: str) -> Any:
         raise UserError(f"{role}: diffusers has no class {kind!r}")
     if not (isinstance(cls, type) and issubclass(cls, diffusers.SchedulerMixin)):
         raise UserError(
-            f"{role}: diffusers' {kind} is no scheduler; take one like DPMSolverMultistepScheduler"
+            f"{role}: diffusers' {kind} is not a scheduler; use one like DPMSolverMultistepScheduler"
         )
     return cls.from_config(like.config, **options)
 
 
 def _load_renamed(model: nn.Module, folder: Path, role: str) -> None:
-    """Weights that the installed transformers does not find by their names, which it would leave random.
+    """Load weights saved under other names, which the installed transformers would leave randomly initialised.
 
     Raises:
-        UserError: the folder lacks some under either name.
+        UserError: some weights are missing under both names.
     """
     from safetensors.torch import load_file
 
-    file, own = folder / "model.safetensors", model.state_dict()
+    file, expected = folder / "model.safetensors", model.state_dict()
     state = load_file(file) if file.is_file() else {}
-    fit_clip_names(state, own)
-    missing = [name for name in own if name not in state]
+    fit_clip_names(state, expected)
+    missing = [name for name in expected if name not in state]
     if missing:
         raise UserError(f"{role}: {file} lacks {len(missing)} tensors ({some(missing)})")
     model.load_state_dict(state)
 
 
 def source_folder(spec: Any) -> str | None:
-    """The local diffusers folder that a part's config names by ``from_pretrained``, or None."""
+    """Return the local diffusers folder named by ``from_pretrained`` in a part's config, or None."""
     source = spec.get("from_pretrained") if isinstance(spec, dict) else None
     if source is None or is_single_file(source):
         return None
@@ -220,13 +218,13 @@ def source_folder(spec: Any) -> str | None:
 
 
 def extend_text_encoder(text_encoder: nn.Module, layout_tokenizer: LayoutTokenizer) -> None:
-    """Give the text encoder rows for the tokens that the layout tokenizer added.
+    """Add embeddings to the text encoder for the tokens that the layout tokenizer added.
 
-    Location tokens start as a 2-D sine-cosine grid (paper 4.1, not rescaled), an attribute token from the mean of
-    its word's embeddings.
+    Location tokens are initialised as a 2-D sine-cosine grid (paper 4.1, not rescaled), an attribute token as the mean
+    of its word's embeddings.
 
     Raises:
-        UserError: prompts are longer than what the text encoder has positions for.
+        UserError: prompts are longer than the number of positions of the text encoder.
     """
     positions = text_encoder.config.max_position_embeddings
     if layout_tokenizer.max_length > positions:

@@ -1,4 +1,4 @@
-"""DetDiffusion: a layout-to-image latent diffusion model that listens to a detector (the paper's Fig. 2)."""
+"""DetDiffusion: a layout-to-image latent diffusion model with perception-aware attributes and loss (paper, Fig. 2)."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ from .sampler import denoise, initial_noise
 
 @MODELS.register_module()
 class DetDiffusion(BaseModel):
-    """Layouts with perception-aware attributes in, images out.
+    """Generates images of layouts with perception-aware attributes.
 
-    Without ``perception`` and with ``layout_tokenizer.attributes=False`` it is GeoDiffusion; with
-    ``layout_tokenizer.template='caption'`` it is a plain text-to-image model. Parts are config dicts of
-    :func:`.components.build_component` or objects.
+    Without ``perception`` and with ``layout_tokenizer.attributes=False`` this is GeoDiffusion; with
+    ``layout_tokenizer.template='caption'`` it is a plain text-to-image model. Parts are objects, or config dicts of
+    :func:`.components.build_component`.
 
     Args:
         vae: ``AutoencoderKL`` or ``AutoencoderTiny``; frozen.
@@ -40,26 +40,27 @@ class DetDiffusion(BaseModel):
         tokenizer: ``CLIPTokenizer``; location and attribute tokens are added to it.
         unet: ``UNet2DConditionModel``; trained.
         scheduler: training noise schedule (``DDPMScheduler``), epsilon or v-prediction.
-        test_scheduler: sampling scheduler; a dict without ``from_pretrained`` takes the training schedule's
-            betas and prediction type.
+        test_scheduler: sampling scheduler; a dict without ``from_pretrained`` is completed by the training
+            scheduler's betas and prediction type.
         backbone: name, or config, of the :mod:`.backbones` class that the parts belong to.
-        layout_tokenizer: arguments of :class:`.layout_tokenizer.LayoutTokenizer`; where the tokenizer's folder has a
-            ``layout_config.json``, they are completed by it and may not contradict it.
+        layout_tokenizer: arguments of :class:`.layout_tokenizer.LayoutTokenizer`; if the tokenizer's folder has a
+            ``layout_config.json``, it completes them, and they must not contradict it.
         noise_loss: config of the noise loss (Eq. 1).
-        perception: fields of :class:`.options.Perception`; None: no perception-aware branch.
+        perception: fields of :class:`.options.Perception`; None disables the perception-aware branch.
         conditioning: fields of :class:`.options.Conditioning`.
         memory: fields of :class:`.options.Memory`.
-        lora: arguments of :func:`.lora.add_lora`: freeze UNet and text encoder and train low-rank updates, with the
-            embeddings of the layout's tokens; None trains all weights.
-        test_cfg: arguments of :meth:`infer` for validation (``mode='predict'``), such as ``num_inference_steps`` and
+        lora: arguments of :func:`.lora.add_lora`, which freezes UNet and text encoder and trains low-rank updates and
+            the embeddings of the layout tokens; None trains all weights.
+        test_cfg: arguments of :meth:`infer` in validation (``mode='predict'``), such as ``num_inference_steps`` and
             ``guidance_scale``.
-        data_preprocessor: default turns uint8 images into [-1, 1].
-        **flat: fields of the groups by themselves, as configs before the groups have them (``mask_head``,
-            ``perception_loss``, ``taps``, ``dtype``, ...; see :mod:`.options`); they beat their group.
+        data_preprocessor: default scales uint8 images to [-1, 1].
+        **flat: fields of the groups as top-level arguments, as in configs written before the groups existed
+            (``mask_head``, ``perception_loss``, ``taps``, ``dtype``, ...; see :mod:`.options`); they override the
+            fields of the groups.
     """
 
     config_keys = FLAT_KEYS
-    """Arguments that no signature names, for the check of a config's options."""
+    """Arguments accepted as ``**flat``, for the check of a config's options."""
 
     def __init__(
         self,
@@ -121,7 +122,7 @@ class DetDiffusion(BaseModel):
 
     @staticmethod
     def needs_attributes(cfg: Mapping) -> bool:
-        """Whether prompts of a model of this config have attribute tokens; told without building it."""
+        """Return whether prompts of a model with this config have attribute tokens, without building the model."""
         settled = settle_layout_config(cfg.get("layout_tokenizer") or {}, source_folder(cfg.get("tokenizer")))
         return LayoutTokenizer.with_attributes(settled)
 
@@ -136,20 +137,20 @@ class DetDiffusion(BaseModel):
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels of the images that the model draws unless it is told otherwise."""
+        """Default height and width in pixels of generated images."""
         return self.backbone.image_size
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """Channels, rows and columns of the latents of an image.
+        """Return channels, rows and columns of the latents of an image.
 
         Raises:
-            UserError: sides in pixels that do not divide.
+            UserError: ``height`` or ``width`` is not divisible by :attr:`latent_scale`.
         """
         return self.backbone.latent_channels, *latent_sides(height, width, self.latent_scale)
 
     @property
     def latent_scale(self) -> int:
-        """Image pixels a latent cell, 8 for Stable Diffusion."""
+        """Image pixels per latent cell, 8 for Stable Diffusion."""
         return self.backbone.latent_scale
 
     def train(self, mode: bool = True):
@@ -164,33 +165,34 @@ class DetDiffusion(BaseModel):
         return torch.autocast(self.device.type, dtype=dtype)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
+        """Return mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
         return self.backbone.posterior(images)
 
     @torch.no_grad()
     def encode_images(self, images: Tensor) -> Tensor:
-        """Scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1], sampled from the VAE's posterior."""
+        """Sample scaled latents (B, C, h, w) of images (B, 3, H, W) in [-1, 1] from the VAE's posterior."""
         return self.backbone.sample(*self.posterior(images))
 
     @torch.no_grad()
     def decode_latents(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, H, W) float32 in [0, 1] of scaled latents."""
+        """Decode scaled latents to images (B, 3, H, W) float32 in [0, 1]."""
         return self.backbone.decode(latents)
 
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "tensor"):
-        """Losses of a training batch, or images for the layouts of a batch.
+        """Compute the losses of a training batch, or generate images of the layouts of a batch.
 
         Args:
             inputs: (B, 3, H, W) images in [-1, 1].
-            data_samples: B samples with a ``layout``; for ``loss`` they may bring ``moments`` (2, C, h, w), mean and
-                deviation of the VAE's posterior, and ``inputs`` then is not looked at.
-            mode: ``loss`` gives a dict of scalars, ``predict`` the samples with ``pred_img`` (3, H, W) in [0, 1] and
-                ``prompted``, the indices of the objects that the prompt names, ``tensor`` the latents. A
-                prediction's noise depends on the layout's image id alone: equal in every validation, on any rank.
+            data_samples: B samples with a ``layout``. For ``loss``, they may have ``moments`` (2, C, h, w), mean and
+                deviation of the VAE's posterior, which are then used instead of ``inputs``.
+            mode: ``loss`` returns a dict of scalars; ``predict`` returns the samples with ``pred_img`` (3, H, W) in
+                [0, 1] and ``prompted``, the indices of the objects in the prompt; ``tensor`` returns the latents. The
+                noise of a prediction depends on the layout's image id only, so it is the same in every validation and
+                on every rank.
         """
         if mode == "loss":
             layouts = [sample.layout for sample in data_samples]
-            if "moments" in data_samples[0]:  # from the cache, in place of the image
+            if "moments" in data_samples[0]:  # from the latent cache
                 moments = torch.stack([sample.moments for sample in data_samples]).to(inputs.device)
                 return self._losses(self.backbone.sample(*moments.float().unbind(1)), layouts)
             return self._losses(self.encode_images(inputs), layouts)
@@ -201,7 +203,7 @@ class DetDiffusion(BaseModel):
         raise UserError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
 
     def _noisy(self, latents: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Noisy latents at random timesteps, what the network is to predict, and the timesteps (B,)."""
+        """Return noisy latents at random timesteps, the network's target, and the timesteps (B,)."""
         noise = torch.randn_like(latents)
         if self.conditioning.noise_offset:
             noise = noise + self.conditioning.noise_offset * torch.randn_like(latents[:, :, :1, :1])
@@ -260,25 +262,27 @@ class DetDiffusion(BaseModel):
         guidance_scale: float = 3.5,
         generators: Sequence[torch.Generator] | None = None,
     ) -> dict:
-        """Images for layouts.
+        """Generate images of layouts.
 
         Args:
-            layouts: B layouts, or one, with attributes where the tokenizer writes them; any number of objects each.
-            height, width: pixels, divisible by the latent scale; default: :attr:`image_size`.
-            num_inference_steps: denoising steps.
-            guidance_scale: classifier-free guidance.
-            generators: B CPU generators; image i depends on generator i alone, with a stochastic scheduler too.
-                Default: seeded from torch's global state.
+            layouts: B layouts, or a single one, with any number of objects; with attributes if prompts have attribute
+                tokens.
+            height, width: image size in pixels, divisible by the latent scale; default: :attr:`image_size`.
+            num_inference_steps: number of denoising steps.
+            guidance_scale: scale of classifier-free guidance.
+            generators: B CPU generators; image i depends on generator i only, even with a stochastic scheduler.
+                Default: seeded from torch's global random state.
 
         Returns:
-            ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` the prompted objects' indices, ``prompts`` texts.
+            ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, the indices of the objects in each prompt; and
+            ``prompts``, the prompts as text.
 
         Raises:
-            UserError: no layout, sides that do not divide, or another number of generators than of layouts.
+            UserError: there is no layout, a side is not divisible, or the numbers of generators and layouts differ.
         """
         layouts = [layouts] if isinstance(layouts, Layout) else list(layouts)
         if not layouts:
-            raise UserError("infer: there is no layout to draw")
+            raise UserError("infer: layouts is empty; give at least one layout")
         size = check_sides(self, height, width)
         generators = check_generators(layouts, generators)
         encoded = self.layout_tokenizer.encode(layouts)
@@ -304,7 +308,7 @@ class DetDiffusion(BaseModel):
         return dict(samples=images, kept=encoded.kept, prompts=encoded.prompts)
 
     def _null_prompts(self, prompts, size: tuple[int, int]):
-        """The empty prompt for every image of a batch, encoded once."""
+        """Encode the empty prompt once and repeat it for every image of a batch."""
         count, length = prompts.states.shape[:2]
         null = self.backbone.encode(self.layout_tokenizer.null_ids(1), size=size)
         windows = length // self.layout_tokenizer.max_length
@@ -315,7 +319,7 @@ class DetDiffusion(BaseModel):
         return null
 
     def val_step(self, data: dict) -> list:
-        """Images for the layouts of a batch (mmengine's evaluation protocol)."""
+        """Generate images of the layouts of a batch (mmengine's evaluation protocol)."""
         data = self.data_preprocessor(data, False)
         return self.forward(**data, mode="predict")
 
@@ -323,5 +327,5 @@ class DetDiffusion(BaseModel):
 
 
 def _fit_state(module, state_dict, prefix, *args) -> None:
-    """Checkpoints of other versions of the libraries load too."""
+    """Make checkpoints that were saved with other versions of the libraries loadable."""
     module.backbone.fit_state(state_dict, prefix)

@@ -1,11 +1,10 @@
-"""UNet features at every resolution, taken during one forward.
+"""Collection of UNet features at every resolution during a forward pass.
 
-The outputs of ``up_blocks[i]`` come after their upsampler (8/16/32/32 for a 32 x 32 latent), so the decoder's
-taps are the *inputs* of each upsampler and of ``conv_norm_out`` (4/8/16/32). All of these modules sit outside
-of the parts that diffusers recomputes under gradient checkpointing, so the tensors carry gradients there too.
+The output of ``up_blocks[i]`` is taken after its upsampler (8/16/32/32 for a 32 x 32 latent), so the decoder's taps
+are the *inputs* of each upsampler and of ``conv_norm_out`` (4/8/16/32). These modules are outside the parts that
+diffusers recomputes under gradient checkpointing, so the tensors carry gradients with checkpointing too.
 
-Hooks live only inside the ``with`` block: a deep copy of the model (EMA) has none of ours, and none stay
-behind.
+Hooks exist only inside the ``with`` block, so a deep copy of the model (EMA) has none.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ MODES = ("decoder", "down+up")
 
 
 class FeatureTaps:
-    """Captures multi-scale features of a diffusers ``UNet2DConditionModel`` (the f_n of the paper's Eq. 3).
+    """Captures multi-scale features of a diffusers ``UNet2DConditionModel`` (f_n in the paper's Eq. 3).
 
     Args:
         unet: a UNet with ``down_blocks`` and ``up_blocks`` of any number of levels L, plain or in a wrapper
-            that passes attributes on.
-        mode: ``'decoder'``: the last hidden state of each up block, before its upsampler; ``'down+up'``: the
-            encoder's last hidden state of the same resolution, before its downsampler, is put in front of it
+            that forwards attribute access.
+        mode: ``'decoder'``: the last hidden state of each up block, before its upsampler; ``'down+up'``: the same,
+            with the encoder's last hidden state of that resolution (before its downsampler) concatenated in front
             along the channels.
 
     Attributes:
-        channels: channels of each level, coarsest first; known before any forward.
-        features: after a forward, L tensors (B, C_l, h_l, w_l), coarsest first; the finest has the latent's
-            size. They hold the latest forward inside the ``with`` block and stay readable after it.
+        channels: channels of each level, coarsest first; known before any forward pass.
+        features: after a forward pass, L tensors (B, C_l, h_l, w_l), coarsest first; the finest has the latent's
+            size. They are those of the latest forward pass inside the ``with`` block and remain available after it.
 
     Raises:
-        UserError: an unknown mode, a UNet whose blocks cannot be tapped, no forward seen, or a tensor without
-            gradient although gradients are on and the UNet is trained.
+        UserError: the mode is unknown, the UNet's blocks cannot be tapped, there was no forward pass, or a feature has
+            no gradient although gradients are enabled and the UNet is trained.
 
     Example:
         >>> with FeatureTaps(unet) as taps:
@@ -59,7 +58,7 @@ class FeatureTaps:
 
     @staticmethod
     def _paths(unet: nn.Module, mode: str) -> list[tuple[list[nn.Module], list[int]]]:
-        """Per path: the modules whose first input is a level's feature, and its channels; coarsest first."""
+        """Return for each path the modules whose first input is a level's feature, and the channels of the levels."""
         up, down = list(unet.up_blocks), list(unet.down_blocks)
         tail = unet.conv_norm_out if getattr(unet, "conv_norm_out", None) is not None else unet.conv_out
         paths = [([_sampler(b, "upsamplers", i) for i, b in enumerate(up[:-1])] + [tail], _widths(up))]
@@ -67,7 +66,7 @@ class FeatureTaps:
             modules = [_sampler(b, "downsamplers", i) for i, b in enumerate(down[:-1])]
             if getattr(unet, "mid_block", None) is None:
                 raise UserError(
-                    "feature taps: mode 'down+up' needs a UNet with a mid block, this one has none"
+                    "feature taps: mode 'down+up' needs a UNet with a mid block, but this one has none"
                 )
             paths.insert(0, ([unet.mid_block] + modules[::-1], _widths(down)[::-1]))
         return paths
@@ -106,17 +105,17 @@ class FeatureTaps:
         return [torch.cat(tensors, dim=1) if len(tensors) > 1 else tensors[0] for tensors in per_level]
 
     def __call__(self, *args: Any, **kwargs: Any) -> tuple[Any, list[Tensor]]:
-        """Run the UNet once with the taps on.
+        """Run the UNet once with active taps.
 
         Returns:
-            The UNet's own output and the features, coarsest first.
+            The UNet's output and the features, coarsest first.
         """
         with self:
             output = self.unet(*args, **kwargs)
         return output, self.features
 
     def __getstate__(self) -> dict[str, Any]:
-        # A copy (EMA) shares neither hooks nor the tensors of an old graph.
+        # Copies (EMA) must not share hooks or tensors of an old graph.
         return {**self.__dict__, "_captured": {}, "_handles": []}
 
 
@@ -124,12 +123,12 @@ def _sampler(block: nn.Module, name: str, index: int) -> nn.Module:
     samplers = getattr(block, name, None)
     if not samplers:
         raise UserError(
-            f"feature taps: {type(block).__name__} number {index} has no {name}; every level but the last "
+            f"feature taps: {type(block).__name__} number {index} has no {name}; every level except the last "
             "must change the resolution"
         )
     return samplers[0]
 
 
 def _widths(blocks: list[nn.Module]) -> list[int]:
-    """Channels of each block's last hidden state, before its sampler."""
+    """Return the channels of each block's last hidden state, before its sampler."""
     return [list(block.resnets)[-1].out_channels for block in blocks]

@@ -1,7 +1,8 @@
-"""``layout_config.json``: how a model's layouts become prompts; it lies in the model's diffusers folder.
+"""``layout_config.json``: how layouts are turned into prompts; a file in a model's diffusers folder.
 
-A model understands only prompts of the form that it was trained on. So the file is written at export, and read when
-a config starts from such a folder: what the config leaves open is taken from it, and a contradiction is an error.
+A model understands only prompts in the format that it was trained with. The file is therefore written at export and
+read when a config starts from such a folder: it provides the values that the config does not set, and a contradiction
+is an error.
 """
 
 from __future__ import annotations
@@ -27,28 +28,31 @@ FIELDS = (
     "max_length",
     "prefix",
 )
-"""Arguments of :class:`.layout_tokenizer.LayoutTokenizer` that the file keeps."""
-_BINDING = ("template", "bins", "prefix")  # another value is another language
-_OF_ATTRIBUTES = ("attribute_words", "attribute_position")  # so too, where there are any
+"""Arguments of :class:`.layout_tokenizer.LayoutTokenizer` that are stored in the file."""
+_BINDING = ("template", "bins", "prefix")  # must equal the stored values
+_OF_ATTRIBUTES = (
+    "attribute_words",
+    "attribute_position",
+)  # must equal the stored values if there are attributes
 
 
 def write_layout_config(folder: str | Path, layout_tokenizer: LayoutTokenizer, **about: Any) -> None:
-    """Write the file; ``about`` (classes, filters) is for people and other programs."""
+    """Write the file; ``about`` (classes, filters) is additional information that is not read back."""
     values = {name: getattr(layout_tokenizer, name) for name in FIELDS}
     Path(folder).mkdir(parents=True, exist_ok=True)
     (Path(folder) / NAME).write_text(json.dumps({**values, **about}, indent=2) + "\n")
 
 
 def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) -> dict:
-    """A config's ``layout_tokenizer`` arguments, completed by those of the folder that the model starts from.
+    """Complete a config's ``layout_tokenizer`` arguments by those stored in the folder that the model starts from.
 
     Args:
         given: the config's arguments.
         folder: a diffusers folder, or None; without the file in it (Stable Diffusion itself) nothing changes.
 
     Returns:
-        Arguments of ``LayoutTokenizer``. A folder of a model without layouts (template ``caption``) binds no other
-        template; one without attributes can be given some.
+        Arguments of ``LayoutTokenizer``. A model trained without layouts (template ``caption``) may be used with any
+        template, and attributes may be added to one trained without them.
 
     Raises:
         UserError: the file is damaged, or config and file contradict each other.
@@ -81,7 +85,7 @@ def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) ->
     if stored.get("attributes") and not given.get("attributes", True):
         raise UserError(
             f"layout_tokenizer.attributes is False in the config, but the model in {folder} was trained with attribute "
-            f"tokens ({NAME}): leave it out of the config, or start from a model without"
+            f"tokens ({NAME}): leave it out of the config, or start from a model without them"
         )
     return {**stored, **given}
 

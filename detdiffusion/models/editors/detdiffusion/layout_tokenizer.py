@@ -1,12 +1,12 @@
-"""Layouts as prompts: class words, location tokens and attribute tokens, mapped to ids without a slow tokenizer.
+"""Encoding of layouts as prompts of class names, location tokens and attribute tokens.
 
 A prompt is ``An image with`` followed by the objects. Template ``compact`` writes an object as
-``class <lA> <lB> [attribute]`` (GeoDiffusion's form plus the paper's attribute), ``paper`` as the printed
-``(class, <lA><lB>, [attribute]),`` of the supplement, and ``caption`` as the class alone, which is what a base
-model without layouts is trained on. ``<lA>`` is the token of the top-left corner's bin, ``<lB>`` the
-bottom-right one's.
+``class <lA> <lB> [attribute]`` (GeoDiffusion's form plus the paper's attribute), ``paper`` as
+``(class, <lA><lB>, [attribute]),``, the form printed in the supplement, and ``caption`` as the class only, for base
+models that are trained without layouts. ``<lA>`` is the token of the top-left corner's bin, ``<lB>`` that of the
+bottom-right corner.
 
-A prompt has room for some 14 objects. What happens to more is the overflow policy, see :mod:`.overflow`.
+A prompt has room for about 14 objects; the overflow policy handles more, see :mod:`.overflow`.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ class EncodedLayouts:
     """Prompts of a batch.
 
     Attributes:
-        input_ids: (B, W * max_length) int64: W windows a prompt, each one padded and with its own start and end. W
-            is 1 unless ``overflow='chunk'`` and a layout needs more; layouts that need fewer get empty ones.
-        in_windows: for each layout and each of its windows the indices of the objects that it names, in order.
-        spans: for each layout the (start, end) range of each kept object in its row of ``input_ids``.
-        write: gives :attr:`prompts`.
+        input_ids: (B, W * max_length) int64: W windows per prompt, each with start and end tokens and padding. W is 1
+            unless ``overflow='chunk'`` and a layout needs more; layouts that need fewer get empty windows.
+        in_windows: for each window of each layout, the indices of the objects in it, in order.
+        spans: for each layout, the (start, end) range of each kept object in its row of ``input_ids``.
+        write: returns :attr:`prompts`.
     """
 
     input_ids: Tensor
@@ -51,18 +51,18 @@ class EncodedLayouts:
 
     @cached_property
     def kept(self) -> list[list[int]]:
-        """For each layout the indices of the objects that the prompt names, in prompt order."""
+        """For each layout, the indices of the objects in its prompt, in prompt order."""
         return [[k for window in windows for k in window] for windows in self.in_windows]
 
     @cached_property
     def prompts(self) -> list[str]:
-        """The same prompts as text, a line a window; written when asked for, since training needs ids only."""
+        """The prompts as text, one line per window; computed on first access, since training needs ids only."""
         return self.write()
 
     def attention_mask(self) -> Tensor | None:
-        """(B, W * max_length) bool, False in the empty windows; None where there are none.
+        """Return a (B, W * max_length) bool mask, False in empty windows, or None if there are none.
 
-        It goes to the UNet as ``encoder_attention_mask``, so that an image does not depend on its batch mates.
+        The UNet takes it as ``encoder_attention_mask``, so that an image does not depend on the rest of its batch.
         """
         counts = [len(windows) for windows in self.in_windows]
         most = max(counts, default=1)
@@ -73,29 +73,30 @@ class EncodedLayouts:
 
 
 class LayoutTokenizer:
-    """Writes layouts as token ids of a CLIP tokenizer with added location and attribute tokens.
+    """Encodes layouts as token ids of a CLIP tokenizer with added location and attribute tokens.
 
-    Only class names go through BPE, once each; everything else is an id computed from the box. The ids are those
-    that the stock tokenizer gives for :attr:`EncodedLayouts.prompts`.
+    Only class names are tokenized by BPE, once each; the other ids are computed from boxes and attributes. The ids
+    equal those that the stock tokenizer returns for :attr:`EncodedLayouts.prompts`.
 
     Args:
         tokenizer: a ``CLIPTokenizer`` (slow or fast); missing tokens are added to it.
         bins: (rows, columns) of the location grid; COCO uses (256, 256).
         template: one of :data:`TEMPLATES`.
-        attributes: whether objects carry an attribute token (off: GeoDiffusion).
-        attribute_position: in the compact template, the attribute token stands ``last`` (the paper's order) or
-            ``first`` in its object. A CLIP text encoder is causal: from the front the attribute reaches the class and
-            location tokens that a layout checkpoint already listens to; from the back it waits to be discovered.
+        attributes: whether objects have an attribute token; False for GeoDiffusion.
+        attribute_position: position of the attribute token within its object in the compact template, ``last`` (as in
+            the paper) or ``first``. CLIP's text encoder is causal: a leading attribute affects the states of the class
+            and location tokens, which a layout checkpoint already uses, while a model has to learn to use the state
+            of a trailing one.
         overflow: name of a policy in :mod:`.overflow`: ``largest``, ``error`` or ``chunk``; each window starts with
             ``prefix``.
-        max_length: length in tokens that every window is padded to, start and end included.
+        max_length: length in tokens that every window is padded to, including start and end tokens.
         shuffle: whether :meth:`encode` shuffles the objects when called with a random generator (training).
         prefix: the prompt's first words.
-        attribute_words: the attributes, easiest first, ``background`` last; one added token each. Other levels
-            than the paper's go with an attributes file made by ``--levels``.
+        attribute_words: the attributes, easiest first, ``background`` last; one token is added for each. Other levels
+            than the paper's require an attributes file made with ``--levels``.
 
     Raises:
-        UserError: unknown template or overflow policy, or words that are no attributes.
+        UserError: the template or overflow policy is unknown, or words are not valid attributes.
     """
 
     def __init__(
@@ -127,9 +128,9 @@ class LayoutTokenizer:
         self.attribute_words = check_attribute_words(attribute_words, "layout_tokenizer.attribute_words")
         self.max_length, self.shuffle, self.prefix = max_length, shuffle, prefix
         self.dropped: Counter = Counter()
-        """How many objects did not fit so far, by class name (``overflow='largest'``)."""
+        """Number of objects that did not fit so far, by class name (``overflow='largest'``)."""
         self.windows: Counter = Counter()
-        """How many prompts took how many windows so far."""
+        """Number of prompts so far, by their number of windows."""
         self.added = self._add_tokens()
         self._word_ids: dict[str, list[int]] = {}
         self._heads: dict[str, list[int]] = {}
@@ -141,11 +142,11 @@ class LayoutTokenizer:
 
     @staticmethod
     def with_attributes(arguments: Mapping) -> bool:
-        """:attr:`attributes` of a tokenizer that is given these arguments."""
+        """Return :attr:`attributes` of a tokenizer with these arguments."""
         return bool(arguments.get("attributes", True)) and arguments.get("template") != "caption"
 
     def _add_tokens(self) -> dict[str, list[int]]:
-        """Add what the vocabulary lacks; returns the ids of the new ``location`` and ``attribute`` tokens."""
+        """Add missing tokens to the vocabulary; return the ids of the new ``location`` and ``attribute`` tokens."""
         known = self.tokenizer.get_vocab()
         wanted = {"location": [], "attribute": []}
         if self.template != "caption":
@@ -156,7 +157,7 @@ class LayoutTokenizer:
         have = sum(re.fullmatch(r"<l\d+>", token) is not None for token in known)
         if have and wanted["location"] and have != len(wanted["location"]):
             raise UserError(
-                f"the tokenizer already has {have} location tokens, the config wants a grid of "
+                f"the tokenizer already has {have} location tokens, but the config sets a grid of "
                 f"{self.bins[0]} x {self.bins[1]} = {len(wanted['location'])}: set layout_tokenizer.bins to the "
                 "checkpoint's grid (its layout_config.json names it), or start from a checkpoint without location "
                 "tokens"
@@ -173,17 +174,17 @@ class LayoutTokenizer:
             raise UserError("the tokenizer's location tokens <l0>, <l1>, ... do not have consecutive ids")
         self._attribute_ids = dict(zip(self.attribute_words, ids["attribute"]))
         self.layout_ids: list[int] = [*ids["location"], *ids["attribute"]]
-        """Ids of all location and attribute tokens, new or not."""
+        """Ids of all location and attribute tokens, including those that the tokenizer already had."""
         return {
             kind: self.tokenizer.convert_tokens_to_ids(tokens) if tokens else []
             for kind, tokens in missing.items()
         }
 
     def words(self, text: str) -> list[int]:
-        """BPE ids of a text without start and end, cached.
+        """Return the cached BPE ids of a text, without start and end tokens.
 
         Raises:
-            UserError: the vocabulary lacks a part of the text, which would be read as the prompt's end.
+            UserError: a part of the text is not in the vocabulary; its id would equal that of the end token.
         """
         if text not in self._word_ids:
             ids = self.tokenizer(text, add_special_tokens=False).input_ids
@@ -196,9 +197,9 @@ class LayoutTokenizer:
         return self._word_ids[text]
 
     def location_bins(self, boxes: Tensor) -> list[tuple[int, int]]:
-        """Bins ``y_d * columns + x_d`` of the two corners of (N, 4) xyxy boxes in [0, 1].
+        """Return the bins ``y_d * columns + x_d`` of the two corners of (N, 4) xyxy boxes in [0, 1].
 
-        Plain Python: for the few boxes of an image it takes a tenth of the time of tensor operations.
+        For the few boxes of an image, plain Python is ten times as fast as tensor operations.
         """
         rows, columns = self.bins[0] - 1, self.bins[1] - 1
         width = self.bins[1]
@@ -208,7 +209,7 @@ class LayoutTokenizer:
         ]
 
     def _object(self, name: str, bins: tuple[int, int], attribute: str | None) -> list[int]:
-        """Token ids of one object; :meth:`_text` is the same in words."""
+        """Return the token ids of one object; :meth:`_text` returns the same as text."""
         head = self._heads.get(name)
         if head is None:
             head = self._heads[name] = self._head(name)
@@ -226,12 +227,12 @@ class LayoutTokenizer:
         return [*head, *corners, *tail]
 
     def _head(self, name: str) -> list[int]:
-        """Ids in front of the corners."""
+        """Return the ids before the corners' tokens."""
         words = self.words(name.replace("-", " "))
         return [*self.words("("), *words, *self.words(",")] if self.template == "paper" else words
 
     def _tail(self, attribute: int | None) -> list[int]:
-        """Ids behind the corners; ``attribute`` is its token, None where there is none."""
+        """Return the ids after the corners' tokens; ``attribute`` is the id of the attribute token, or None."""
         ids = [] if attribute is None else [attribute]
         if self.template == "paper":
             return [*(self.words(",") if ids else []), *ids, *self.words("),")]
@@ -248,16 +249,16 @@ class LayoutTokenizer:
         return f"({', '.join([words, ''.join(corners), *attributes])}),"
 
     def encode(self, layouts: Sequence[Layout], rng: random.Random | None = None) -> EncodedLayouts:
-        """Prompts of a batch of layouts.
+        """Encode a batch of layouts as prompts.
 
         Args:
-            layouts: B layouts; attributes are needed unless they are switched off.
-            rng: shuffles the objects of every layout when given and ``shuffle`` is on (training); without it
-                the order is the layout's own.
+            layouts: B layouts, with attributes unless the tokenizer has ``attributes=False``.
+            rng: shuffles the objects of every layout if ``shuffle`` is True (training); None keeps the layout's
+                order.
 
         Raises:
-            UserError: an object lacks its attribute, or does not fit and ``overflow='error'``, or is longer than a
-                window and ``overflow='chunk'``.
+            UserError: an object has no attribute, or does not fit with ``overflow='error'``, or is longer than a
+                window with ``overflow='chunk'``.
         """
         rows, kept, spans = [], [], []
         start = [self._bos, *self.words(self.prefix)]
@@ -268,7 +269,7 @@ class LayoutTokenizer:
             parts = [self._object(n, b, a) for n, b, a in zip(layout.names, bins, attributes)]
             order = list(range(len(layout)))
             if rng is not None and self.shuffle:
-                order.sort(key=lambda _: rng.random())  # half the time of rng.shuffle
+                order.sort(key=lambda _: rng.random())  # twice as fast as rng.shuffle
             row, ranges = [], []
             windows = self._fit(layout, order, [len(ids) for ids in parts], room)
             for window in windows:
@@ -305,7 +306,7 @@ class LayoutTokenizer:
         return prompts
 
     def _fit(self, layout: Layout, order: list[int], lengths: list[int], room: int) -> list[list[int]]:
-        """The objects of each window, in prompt order, by the overflow policy."""
+        """Return the objects of each window in prompt order, as decided by the overflow policy."""
         if sum(lengths) <= room:
             return [order]
         windows = OVERFLOW_POLICIES.module_dict[self.overflow](layout, order, lengths, room)
@@ -314,20 +315,19 @@ class LayoutTokenizer:
         return windows
 
     def null_ids(self, count: int, windows: int = 1) -> Tensor:
-        """(count, windows * max_length) int64 ids of the empty prompt, repeated in every window.
+        """Return (count, windows * max_length) int64 ids of the empty prompt, repeated in every window.
 
-        Attention over equal windows gives what attention over one gives, so the number changes nothing but the
-        shape.
+        Attention over several equal windows equals attention over one, so ``windows`` only changes the shape.
         """
         return torch.tensor(self._empty).repeat(count, windows)
 
 
 def sincos_grid(dim: int, rows: int, columns: int) -> Tensor:
-    """MAE-style 2-D sine-cosine embedding of a grid.
+    """Return an MAE-style 2-D sine-cosine embedding of a grid.
 
     Args:
         dim: embedding width, divisible by 4.
-        rows, columns: the grid.
+        rows, columns: size of the grid.
 
     Returns:
         (rows * columns, dim) float32, row-major; the first half encodes x, the second y.

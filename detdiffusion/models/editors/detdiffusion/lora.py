@@ -1,4 +1,4 @@
-"""Low-rank adaptation by peft, in place: the modules keep their classes and the editor its code."""
+"""Low-rank adaptation (LoRA) with peft, applied to the modules in place."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ def add_lora(
     text_target_modules: Sequence[str] = TEXT_TARGETS,
     lora_dropout: float = 0.0,
 ) -> None:
-    """Freeze UNet and text encoder and give them trainable low-rank updates (https://arxiv.org/abs/2106.09685).
+    """Freeze UNet and text encoder and add trainable low-rank updates (https://arxiv.org/abs/2106.09685).
 
-    The embeddings of the location and attribute tokens are new to the model and stay trainable in full. The weights
-    are those of ``peft``; a fresh model gives the same output as without.
+    The embeddings of the location and attribute tokens, which are new to the model, remain fully trainable. The
+    updates are initialised by ``peft`` and do not change the model's output before training.
 
     Args:
-        unet, text_encoder: changed in place; call it after the text encoder has rows for the layout's tokens.
-        layout_tokenizer: says which tokens are the layout's.
+        unet, text_encoder: modified in place; the text encoder must already have embeddings of the layout tokens.
+        layout_tokenizer: provides the ids of the layout tokens.
         r: rank of the updates.
         lora_alpha: scale of the updates times r; default r, a scale of 1.
-        target_modules: ends of the names of the UNet's layers that are adapted, as in peft.
-        text_target_modules: the same for the text encoder; empty: only the tokens' embeddings are trained.
-        lora_dropout: dropout in front of an update.
+        target_modules: suffixes of the names of the UNet's adapted layers, as in peft.
+        text_target_modules: the same for the text encoder; if empty, only the layout tokens' embeddings are trained.
+        lora_dropout: dropout probability at the input of the updates.
 
     Raises:
-        UserError: no layer has such a name, a rank below 1, or peft is missing.
+        UserError: no layer has such a name, the rank is below 1, or peft is not installed.
     """
     try:
         from peft import LoraConfig, TrainableTokensConfig, inject_adapter_in_model
@@ -65,12 +65,12 @@ def add_lora(
             continue
         try:
             inject_adapter_in_model(config, module)
-        except ValueError as error:  # peft's message names the targets that it looked for
+        except ValueError as error:  # peft's message names the targets
             raise UserError(f"lora: {role}: {str(error).splitlines()[0]}") from error
 
 
 def merge_lora(model: nn.Module) -> None:
-    """Write the updates into the weights and take peft's layers out, in place; nothing happens where there are none."""
+    """Merge the updates into the weights and remove peft's layers, in place; does nothing without updates."""
     try:
         from peft.tuners.tuners_utils import BaseTunerLayer
         from peft.utils import AuxiliaryTrainingWrapper

@@ -1,9 +1,9 @@
 """The segmentation head of the perception-aware loss: multi-scale fusion (Eq. 3) and a small query decoder.
 
-Built after Mask2Former's decoder (https://arxiv.org/abs/2112.01527) and DatasetDM's use of it
-(https://arxiv.org/abs/2308.06160). With SD 1.5's decoder taps (1280/1280/640/320 channels) and the defaults
-it has 11,592,192 parameters, 1.35 % of the UNet. Only the last layer's masks are supervised; earlier ones
-steer the masked attention.
+Modelled on Mask2Former's decoder (https://arxiv.org/abs/2112.01527) and DatasetDM's use of it
+(https://arxiv.org/abs/2308.06160). With SD 1.5's decoder taps (1280/1280/640/320 channels) and default arguments
+it has 11,592,192 parameters, 1.35 % of the UNet's. Only the last layer's masks are supervised; those of earlier
+layers define the masked attention.
 
 Shapes: B samples, Q queries, C hidden channels, K = h * w keys of one level.
 """
@@ -21,25 +21,26 @@ from detdiffusion.utils.errors import UserError
 
 @MODELS.register_module()
 class MaskHead(nn.Module):
-    """Instance mask logits from UNet features.
+    """Predicts instance mask logits from UNet features.
 
     Args:
         in_channels: channels of each level, coarsest first (``FeatureTaps.channels``); any number of levels.
         hidden: C, a multiple of 8 and of ``num_heads``.
-        num_queries: Q of the learned queries.
-        num_heads: attention heads.
+        num_queries: number Q of learned queries.
+        num_heads: number of attention heads.
         ffn: width of the feed-forward blocks.
-        num_layers: decoder layers; they attend F_2, F_3, ... in turn and start over (F_1 if it is the only
+        num_layers: number of decoder layers; they attend to F_2, F_3, ... cyclically (to F_1 if it is the only
             level).
-        queries: ``'learned'``, or ``'layout'``: query j is made from box j and class j alone, and Q is the
-            largest number of objects in the batch; pair it with the loss's ``assign='fixed'``.
+        queries: ``'learned'``, or ``'layout'``: query j is computed from box j and class j only, and Q is the
+            largest number of objects in the batch; use it with the loss's ``assign='fixed'``.
         layout_classes: number of classes that ``queries='layout'`` embeds; None for boxes only.
-        num_classes: classes of an optional classifier whose last logit means "no object"; None builds none.
-        upsample: bilinear factor from the finest level to the mask logits: 2 is dense enough at 256 x 256
-            images, 1 is the cheapest.
+        num_classes: number of classes of an optional classifier whose last logit means "no object"; None for no
+            classifier.
+        upsample: bilinear factor from the finest level to the mask logits; 2 is fine enough for 256 x 256 images,
+            1 is the cheapest.
 
     Raises:
-        UserError: widths that do not divide, or an unknown kind of queries.
+        UserError: ``hidden`` is not divisible, a size is below 1, or ``queries`` is unknown.
     """
 
     def __init__(
@@ -108,15 +109,15 @@ class MaskHead(nn.Module):
 
         Args:
             features: L tensors (B, C_l, h_l, w_l), coarsest first.
-            boxes: one (N_i, 4) tensor a sample, xyxy in [0, 1]; only for ``queries='layout'``.
-            labels: one (N_i,) int64 tensor a sample; only for ``queries='layout'`` with ``layout_classes``.
+            boxes: one (N_i, 4) tensor per sample, xyxy in [0, 1]; only for ``queries='layout'``.
+            labels: one (N_i,) int64 tensor per sample; only for ``queries='layout'`` with ``layout_classes``.
 
         Returns:
             Mask logits (B, Q, upsample * h_L, upsample * w_L); with ``num_classes`` also class logits
             (B, Q, num_classes + 1).
 
         Raises:
-            UserError: channels other than ``in_channels``, or missing boxes or labels.
+            UserError: the features' channels differ from ``in_channels``, or boxes or labels are missing.
         """
         fused = self.fuse(features)
         finest = fused[-1]
@@ -185,7 +186,7 @@ class Attention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """Mask2Former's layer: masked cross-attention, self-attention, feed-forward; each normed afterwards."""
+    """Mask2Former's layer: masked cross-attention, self-attention and feed-forward, each followed by a LayerNorm."""
 
     def __init__(self, hidden: int, num_heads: int, ffn: int) -> None:
         super().__init__()
@@ -203,13 +204,13 @@ class DecoderLayer(nn.Module):
         seen: Tensor,
         used: Tensor | None,
     ) -> Tensor:
-        """One layer: (B, Q, C) -> (B, Q, C).
+        """Apply the layer: (B, Q, C) -> (B, Q, C).
 
         Args:
             query, position: (B, Q, C).
             keys, key_position: (B, K, C), (1, K, C).
-            seen: (B, 1, Q, K) bool, cells that a query attends.
-            used: (B, 1, 1, Q) bool, queries that others attend; None for all.
+            seen: (B, 1, Q, K) bool, cells that a query attends to.
+            used: (B, 1, 1, Q) bool, queries that others attend to; None for all.
         """
         query = self.norm1(query + self.cross(query + position, keys + key_position, keys, seen))
         placed = query + position
@@ -226,14 +227,14 @@ class LearnedQueries(nn.Module):
         self.positions = nn.Parameter(torch.randn(num_queries, hidden))
 
     def forward(self, batch: int, boxes: object, labels: object) -> tuple[Tensor, Tensor, None]:
-        """Features and positions, (B, Q, C) each."""
+        """Return features and positions, (B, Q, C) each."""
         return self.features.expand(batch, -1, -1), self.positions.expand(batch, -1, -1), None
 
 
 class LayoutQueries(nn.Module):
-    """One query an object, made of its box and class; empty slots of shorter samples are not attended."""
+    """One query per object, computed from its box and class; padding queries are not attended to."""
 
-    OCTAVES = 6  # sines of each box number, from half a turn over the image to 16 turns
+    OCTAVES = 6  # sines of each box coordinate, from half a period over the image to 16 periods
 
     def __init__(self, hidden: int, classes: int | None) -> None:
         super().__init__()
@@ -244,7 +245,7 @@ class LayoutQueries(nn.Module):
     def forward(
         self, batch: int, boxes: list[Tensor] | None, labels: list[Tensor] | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Features and positions (B, Q, C), Q = max(N_i, 1), and used slots (B, 1, 1, Q)."""
+        """Return features and positions (B, Q, C), Q = max(N_i, 1), and the mask of used queries (B, 1, 1, Q)."""
         if boxes is None or len(boxes) != batch or (self.classes is not None and labels is None):
             raise UserError(
                 f"MaskHead: queries='layout' needs the boxes (and class labels) of {batch} samples"
@@ -261,7 +262,7 @@ class LayoutQueries(nn.Module):
         if self.classes is not None:
             feature = feature + self.classes(_pad([x.to(weight.device) for x in labels], size))
         used = torch.arange(size, device=weight.device) < counts[:, None]
-        used = used | (counts == 0)[:, None]  # attention needs a key
+        used = used | (counts == 0)[:, None]  # attention needs at least one key
         return feature, self.box_position(geometry), used[:, None, None]
 
 
@@ -278,13 +279,13 @@ def _mlp(*widths: int) -> nn.Sequential:
 
 
 def sine_positions(h: int, w: int, channels: int, like: Tensor, temperature: float = 10000.0) -> Tensor:
-    """DETR's fixed 2-D sine positions: half of the channels for y, half for x, both scaled to (0, 2 pi).
+    """Return DETR's fixed 2-D sine positions: half of the channels for y, half for x, both scaled to (0, 2 pi).
 
     Args:
         h: rows.
         w: columns.
         channels: C, a multiple of 4.
-        like: tensor that gives dtype and device.
+        like: tensor of the dtype and device of the result.
 
     Returns:
         (1, h * w, C) in [-1, 1].

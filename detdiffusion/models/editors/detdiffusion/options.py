@@ -1,4 +1,4 @@
-"""The editor's settings in groups, and the flat keys of earlier configs, which beat them."""
+"""The editor's settings in groups, and the flat keys of earlier configs, which override them."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Perception:
 
     Attributes:
         mask_head: config of the segmentation head on the network's features, or None for no branch.
-        loss: config of the perception-aware loss (Eq. 4 and 5), or None; comes with ``mask_head``.
-        taps: which features the head sees, ``decoder`` or ``down+up``.
-        on_null_text: whether samples with the empty prompt count in the loss.
+        loss: config of the perception-aware loss (Eq. 4 and 5), or None; required with ``mask_head``.
+        taps: which features the head takes, ``decoder`` or ``down+up``.
+        on_null_text: whether samples with the empty prompt contribute to the loss.
     """
 
     mask_head: dict | None = None
@@ -30,18 +30,18 @@ class Perception:
 
     def __post_init__(self) -> None:
         if (self.mask_head is None) != (self.loss is None):
-            raise UserError("mask_head and perception_loss come together: give both or neither")
+            raise UserError("mask_head and perception_loss require each other: give both or neither")
 
 
 @dataclass
 class Conditioning:
-    """How training shows the network its conditions.
+    """How the network is conditioned in training.
 
     Attributes:
-        null_text_prob: share of training samples whose prompt is empty.
+        null_text_prob: probability of replacing a sample's prompt by the empty prompt.
         grounding_loss: config of an :class:`~detdiffusion.models.losses.AttentionGroundingLoss`, or None as in the
             paper.
-        noise_offset: deviation of one more normal number a channel that is added to the training noise, so that
+        noise_offset: standard deviation of a normal offset per channel that is added to the training noise, so that
             very dark and very bright images are learned; 0 as in the paper.
     """
 
@@ -59,13 +59,13 @@ class Memory:
     """Precision, memory and speed.
 
     Attributes:
-        dtype: ``fp32``, ``bf16`` or ``fp16``: autocast in training and sampling; trained weights stay float32.
+        dtype: autocast dtype of training and sampling, ``fp32``, ``bf16`` or ``fp16``; trained weights stay float32.
             ``fp16`` gradients need loss scaling: tools/train.py --amp.
         gradient_checkpointing: recompute the network's activations in the backward pass.
-        cache_latents: True or a folder: the VAE sees every training image, and its mirror images, once, before the
-            first step (:class:`detdiffusion.engine.LatentCacheHook`); True keeps them in the work dir. For
-            pipelines without other random transforms than ``RandomFlipLayout``.
-        channels_last: keep convolutions' weights and features in that memory format.
+        cache_latents: encode every training image and its mirror image once, before the first step, and cache the
+            latents (:class:`detdiffusion.engine.LatentCacheHook`): True stores them in the work dir, a string in that
+            folder. Only for pipelines whose only random transform is ``RandomFlipLayout``.
+        channels_last: use the channels-last memory format for weights and features of convolutions.
         compile: ``torch.compile`` the residual and transformer blocks; True, or a dict of its options.
     """
 
@@ -84,14 +84,14 @@ GROUPS = dict(perception=Perception, conditioning=Conditioning, memory=Memory)
 _RENAMED = {"perception_loss": "loss", "perception_on_null_text": "on_null_text"}
 _FLAT = {name: flat for flat, name in _RENAMED.items()}
 FLAT_KEYS = tuple(_FLAT.get(field.name, field.name) for cls in GROUPS.values() for field in fields(cls))
-"""Keys of earlier configs, each a field of a group by itself."""
+"""Flat keys of earlier configs, one per field of a group."""
 
 
 def group_of(flat: str) -> tuple[str, str] | None:
-    """Group and field that a flat key stands for, or None: ``perception_loss`` is ``perception.loss``."""
+    """Return the group and field of a flat key, or None: ``perception_loss`` is ``perception.loss``."""
     name = _RENAMED.get(flat, flat)
     if flat in _RENAMED.values():
-        return None  # the field's own name is no flat key
+        return None  # the name of a renamed field is not a flat key
     for group, cls in GROUPS.items():
         if any(field.name == name for field in fields(cls)):
             return group, name
@@ -99,14 +99,14 @@ def group_of(flat: str) -> tuple[str, str] | None:
 
 
 def read_options(groups: Mapping[str, Mapping | None], flat: Mapping) -> dict[str, object]:
-    """The groups as dataclasses.
+    """Build the dataclasses of the groups.
 
     Args:
-        groups: name in :data:`GROUPS` -> its fields, or None for the defaults.
-        flat: further keys of the editor's config; each is a field of a group, and a dict is merged over the group's.
+        groups: fields of each group, by its name in :data:`GROUPS`; None for the defaults.
+        flat: flat keys of the editor's config, which override fields; a dict is merged into the field's dict.
 
     Raises:
-        UserError: an unknown key, or values that do not go together.
+        UserError: a key is unknown, or values are not compatible.
     """
     values = {name: dict(given or {}) for name, given in groups.items()}
     for key, value in flat.items():

@@ -1,17 +1,17 @@
-"""What happens to the objects that do not fit a prompt: policies by name.
+"""Overflow policies: what to do with objects that do not fit in a prompt.
 
-A policy is a function ``(layout, order, lengths, room) -> windows``; register another one with
-``@OVERFLOW_POLICIES.register_module('name')`` and name it by ``layout_tokenizer.overflow``. It is asked only where the
+A policy is a function ``(layout, order, lengths, room) -> windows``. To add one, register it with
+``@OVERFLOW_POLICIES.register_module('name')`` and set ``layout_tokenizer.overflow='name'``. It is called only if the
 objects do not fit.
 
 Args of every policy:
     layout: the :class:`~detdiffusion.structures.Layout`.
     order: indices of its objects, in prompt order.
-    lengths: tokens of each object, by index.
-    room: tokens that a prompt has for objects.
+    lengths: number of tokens of each object, by index.
+    room: number of tokens available for objects in a prompt.
 
 Returns of every policy:
-    Windows: lists of indices in prompt order, a prompt each. Objects in none are left out, and counted.
+    Windows: one list of indices per prompt, in prompt order. Objects that are in no window are left out and counted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from detdiffusion.utils.errors import UserError
 
 @OVERFLOW_POLICIES.register_module("largest")
 def keep_largest(layout: Layout, order: list[int], lengths: list[int], room: int) -> list[list[int]]:
-    """One window, filled with the largest objects that fit."""
+    """Fill one window with the largest objects that fit."""
     areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1).tolist()
     fitting, used = set(), 0
     for k in sorted(order, key=lambda k: -areas[k]):
@@ -35,16 +35,16 @@ def keep_largest(layout: Layout, order: list[int], lengths: list[int], room: int
 
 @OVERFLOW_POLICIES.register_module("error")
 def refuse(layout: Layout, order: list[int], lengths: list[int], room: int) -> list[list[int]]:
-    """Raises UserError with the numbers."""
+    """Raise a UserError."""
     raise UserError(
-        f"image {layout.image_id}: {len(order)} objects need {sum(lengths)} tokens, the prompt has room "
+        f"image {layout.image_id}: {len(order)} objects need {sum(lengths)} tokens, but the prompt has room "
         f"for {room}; raise layout_tokenizer.max_length or set overflow='largest' or 'chunk'"
     )
 
 
 @OVERFLOW_POLICIES.register_module("chunk")
 def add_windows(layout: Layout, order: list[int], lengths: list[int], room: int) -> list[list[int]]:
-    """As many windows as it takes; the network attends all of them.
+    """Use as many windows as necessary; the network attends to all of them.
 
     Raises:
         UserError: an object is longer than a window.
@@ -53,7 +53,7 @@ def add_windows(layout: Layout, order: list[int], lengths: list[int], room: int)
     for k in order:
         if lengths[k] > room:
             raise UserError(
-                f"image {layout.image_id}: {layout.names[k]!r} alone needs {lengths[k]} tokens, a window has "
+                f"image {layout.image_id}: {layout.names[k]!r} alone needs {lengths[k]} tokens, but a window has "
                 f"room for {room}; shorten the class's name"
             )
         if used + lengths[k] > room:

@@ -1,4 +1,4 @@
-"""The perception-aware branch beside the UNet: its two parts, and the masks that it has to find."""
+"""The perception-aware branch: construction of its head and loss, and its targets."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from ...losses import object_masks
 
 
 def build_branch(mask_head: dict, perception_loss: dict, channels: list[int]) -> tuple[nn.Module, nn.Module]:
-    """The segmentation head on UNet features and its loss.
+    """Build the segmentation head on UNet features and its loss.
 
     Args:
         mask_head: config of the head.
         perception_loss: config of the loss (Eq. 4 and 5).
-        channels: of the features, coarsest level first.
+        channels: channels of the features, coarsest level first.
 
     Raises:
-        UserError: a head that cannot give what the loss wants.
+        UserError: head and loss are not compatible.
     """
     head = MODELS.build(dict(mask_head, in_channels=channels))
     loss = MODELS.build(perception_loss)
     if getattr(loss, "assign", None) == "fixed" and mask_head.get("queries", "learned") != "layout":
         raise UserError(
-            "perception_loss.assign='fixed' gives object j to query j, which means something only for "
+            "perception_loss.assign='fixed' assigns object j to query j, which requires "
             "mask_head.queries='layout'; set both, or assign='hungarian'"
         )
     if getattr(loss, "class_weight", 0) and mask_head.get("num_classes") is None:
@@ -38,7 +38,7 @@ def build_branch(mask_head: dict, perception_loss: dict, channels: list[int]) ->
 
 
 def class_labels(layouts: Sequence[Layout], device: torch.device) -> list[Tensor] | None:
-    """(N_i,) int64 labels of each layout; None where a layout has none."""
+    """Return the (N_i,) int64 labels of each layout, or None if a layout has no labels."""
     if any(layout.labels is None for layout in layouts):
         return None
     return [layout.labels.to(device) for layout in layouts]
@@ -47,14 +47,17 @@ def class_labels(layouts: Sequence[Layout], device: torch.device) -> list[Tensor
 def masks_to_find(
     layouts: Sequence[Layout], labels: list[Tensor] | None, skip: Tensor, size: tuple[int, int]
 ) -> tuple[list[Tensor], list[Tensor] | None]:
-    """Ground-truth masks and labels of a batch; none for the samples that ``skip`` names.
+    """Return the ground-truth masks and labels of a batch; samples in ``skip`` get none.
 
     Args:
         layouts: B layouts.
-        labels: of :func:`class_labels`.
-        skip: (B,) bool.
-        size: rows and columns of the rectangles that stand for masks where a layout has none.
+        labels: result of :func:`class_labels`.
+        skip: (B,) bool, True for samples without targets.
+        size: rows and columns of the rectangular masks of layouts without masks.
     """
     skip = skip.tolist()
-    masks = [mask[:0] if none else mask for mask, none in zip(object_masks(list(layouts), *size), skip)]
-    return masks, labels and [label[:0] if none else label for label, none in zip(labels, skip)]
+    masks = object_masks(list(layouts), *size)
+    masks = [mask[:0] if skipped else mask for mask, skipped in zip(masks, skip)]
+    if labels is not None:
+        labels = [label[:0] if skipped else label for label, skipped in zip(labels, skip)]
+    return masks, labels

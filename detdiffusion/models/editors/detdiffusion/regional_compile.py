@@ -8,15 +8,15 @@ REGIONS = ("ResnetBlock2D", "BasicTransformerBlock")
 
 
 def compile_regions(unet: nn.Module, **options) -> int:
-    """Compiles every residual and transformer block in place; parameter names stay as they are.
+    """Compile every residual and transformer block in place; parameter names do not change.
 
-    Whole blocks are not compiled, for the perception-aware head taps what lies between these parts by hooks, which a
-    compiled caller would not run; and parts of equal shape share their code, so the start takes seconds, not
-    minutes.
+    The UNet's down and up blocks are not compiled as a whole: the perception-aware head reads features between these
+    parts with hooks, which a compiled caller would not run. In addition, parts of equal shape share compiled code, so
+    compilation takes seconds instead of minutes.
 
     Args:
         unet: a diffusers ``UNet2DConditionModel``.
-        **options: of :func:`torch.compile`, as ``mode='max-autotune-no-cudagraphs'``.
+        **options: arguments of :func:`torch.compile`, such as ``mode='max-autotune-no-cudagraphs'``.
 
     Returns:
         The number of compiled parts.

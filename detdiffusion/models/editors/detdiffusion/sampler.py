@@ -1,4 +1,4 @@
-"""The denoising loop: any diffusers scheduler, batched classifier-free guidance, one noise generator an image."""
+"""The denoising loop: any diffusers scheduler, batched classifier-free guidance, one random generator per image."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def initial_noise(shape: tuple[int, int, int], generators: Sequence[torch.Generator]) -> Tensor:
-    """(B, C, h, w) float32 standard normal noise, image i from ``generators[i]`` alone (CPU generators)."""
+    """Return (B, C, h, w) float32 standard normal noise, for image i from ``generators[i]`` (CPU generators)."""
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
@@ -31,23 +31,23 @@ def denoise(
     guidance_scale: float = 3.5,
     generators: Sequence[torch.Generator] | None = None,
 ) -> Tensor:
-    """From noise to latents.
+    """Denoise noise to latents.
 
     Args:
         predict: the denoising network, :meth:`.backbones.Backbone.predict`.
         scheduler: a diffusers scheduler; its state is reset by ``set_timesteps``.
         noise_BCHW: standard normal noise.
-        prompts, null_prompts: the encoded prompts and, as often, the empty prompt.
-        num_inference_steps: denoising steps.
-        guidance_scale: classifier-free guidance; 1 or less leaves the empty prompt out.
-        generators: B CPU generators, from which a stochastic scheduler (DDPM, Euler ancestral, ...) draws the noise
-            of image i at every step; None: torch's global state.
+        prompts, null_prompts: B encoded prompts and the empty prompt, repeated B times.
+        num_inference_steps: number of denoising steps.
+        guidance_scale: scale of classifier-free guidance; with 1 or less the empty prompt is not used.
+        generators: B CPU generators; a stochastic scheduler (DDPM, Euler ancestral, ...) takes the noise of image i
+            from generator i in every step; None: torch's global random state.
 
     Returns:
-        (B, C, h, w) latents, scaled as the network sees them.
+        (B, C, h, w) scaled latents.
 
     Raises:
-        UserError: a scheduler that makes noise of its own, which no generator reaches.
+        UserError: the scheduler generates noise that does not depend on ``generators``.
     """
     scheduler.set_timesteps(num_inference_steps, device=noise_BCHW.device)
     latents = noise_BCHW * scheduler.init_noise_sigma
@@ -65,7 +65,7 @@ def denoise(
 
 
 def _step_arguments(scheduler, generators: Sequence[torch.Generator] | None) -> dict:
-    """``generator`` for the schedulers whose ``step`` takes one; the others draw nothing."""
+    """Return the ``generator`` argument for schedulers whose ``step`` takes one; others use no random numbers."""
     if generators is None:
         return {}
     if hasattr(
@@ -73,7 +73,7 @@ def _step_arguments(scheduler, generators: Sequence[torch.Generator] | None) -> 
     ):  # DPMSolverSDE, CosineDPMSolver: Brownian motion with a seed for all
         raise UserError(
             f"test_scheduler {type(scheduler).__name__} draws one noise for the whole batch, so an image would depend "
-            "on its batch mates; take EulerAncestralDiscreteScheduler, or DPMSolverMultistepScheduler with "
+            "on the other images of its batch; use EulerAncestralDiscreteScheduler, or DPMSolverMultistepScheduler with "
             "algorithm_type='sde-dpmsolver++'"
         )
     takes_it = "generator" in inspect.signature(scheduler.step).parameters

@@ -1,7 +1,7 @@
-"""Parts of a Stable Diffusion 1.x checkpoint in one safetensors file, without any download.
+"""Loading of Stable Diffusion 1.x from a single safetensors file, without downloads.
 
-diffusers converts the weights (``from_single_file``); the configurations that it would fetch from the hub are here:
-all models of the 1.x family have the same.
+diffusers converts the weights (``from_single_file``). The configurations that it would download from the hub are
+defined here, as they are the same for all models of the 1.x family.
 """
 
 from __future__ import annotations
@@ -69,11 +69,11 @@ SD1_CONFIGS = dict(
 
 
 def sd1_part(role: str, **changes) -> dict:
-    """Config of a part of Stable Diffusion 1.x with fresh weights, for :func:`.components.build_component`.
+    """Return the config of a randomly initialised part of SD 1.x, for :func:`.components.build_component`.
 
     Args:
         role: a key of ``SD1_CONFIGS``.
-        **changes: of the configuration.
+        **changes: overrides of the configuration.
     """
     kinds = dict(text_encoder="CLIPTextModel", scheduler="DDPMScheduler")
     config = dict(SD1_CONFIGS[role])
@@ -81,12 +81,12 @@ def sd1_part(role: str, **changes) -> dict:
 
 
 def is_single_file(source: str | Path) -> bool:
-    """Whether ``from_pretrained`` names a file of weights rather than a folder or a model of the hub."""
+    """Return whether ``from_pretrained`` is a file of weights rather than a folder or a model of the hub."""
     return Path(str(source)).suffix in (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 
 
 def tokenizer_source(path: str | Path) -> str:
-    """Where the tokenizer of a single file is: ``tokenizer`` beside it, else CLIP's on the hub (or in its cache)."""
+    """Return the source of a single file's tokenizer: the folder ``tokenizer`` next to it, or CLIP's on the hub."""
     folder = Path(path).parent / "tokenizer"
     return str(folder) if folder.is_dir() else TOKENIZER
 
@@ -94,18 +94,18 @@ def tokenizer_source(path: str | Path) -> str:
 def load_single_file(
     cls: type, role: str, path: str | Path, config: str | None = None, subfolder: str | None = None, **kwargs
 ):
-    """One part of a checkpoint.
+    """Load one part of a checkpoint.
 
     Args:
         cls: a diffusers or transformers class.
         role: ``unet``, ``vae``, ``text_encoder`` or a scheduler.
-        path: a safetensors file with the names of the original Stable Diffusion code.
-        config: diffusers folder with the configurations of another model of the same form; default: SD 1.x.
-        subfolder: of ``config``; default ``role``.
-        kwargs: for the class's ``from_single_file`` or ``from_config``, over the configuration.
+        path: a safetensors file with the tensor names of the original Stable Diffusion code.
+        config: diffusers folder with the configurations of another model of the same architecture; default: SD 1.x.
+        subfolder: subfolder of ``config``; default ``role``.
+        kwargs: arguments of the class's ``from_single_file`` or ``from_config``, which override the configuration.
 
     Raises:
-        UserError: no such file, another format, another model, or tensors missing.
+        UserError: the file does not exist, has another format, holds another model, or lacks tensors.
     """
     path = Path(path)
     if not path.is_file():
@@ -139,7 +139,7 @@ def load_single_file(
 
 
 def _names(path: Path) -> dict[str, list[int]]:
-    """Shapes of all tensors, by name."""
+    """Return the shapes of all tensors, by name."""
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -170,18 +170,18 @@ def _diffusers_part(
 def _text_encoder(cls, path: Path, names: dict, folder: Path) -> nn.Module:
     from safetensors import safe_open
 
-    own = [name for name in names if name.startswith(_TEXT)]
-    if not own:
+    stored = [name for name in names if name.startswith(_TEXT)]
+    if not stored:
         raise UserError(
             f"text_encoder: {path} has no tensors {_TEXT}*; name a diffusers folder of the model instead"
         )
     with safe_open(path, "pt") as file:
-        state = {name.removeprefix(_TEXT): file.get_tensor(name) for name in own}
+        state = {name.removeprefix(_TEXT): file.get_tensor(name) for name in stored}
     model = cls(cls.config_class.from_pretrained(folder))
     fit_clip_names(state, model.state_dict())
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:300]
-        raise UserError(f"text_encoder: {path} does not fit: {reason}") from error
+        raise UserError(f"text_encoder: {path} does not match the model: {reason}") from error
     return model

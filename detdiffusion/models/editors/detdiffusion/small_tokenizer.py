@@ -1,4 +1,4 @@
-"""A real ``CLIPTokenizer`` over a few words, for models too small to carry 49,408 token embeddings."""
+"""Files of a ``CLIPTokenizer`` with a small vocabulary, for models too small for 49,408 token embeddings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def _byte_symbols() -> list[str]:
-    """The 256 printable symbols that CLIP's BPE writes bytes with, in CLIP's vocabulary order."""
+    """Return the 256 printable symbols that represent bytes in CLIP's BPE, in CLIP's vocabulary order."""
     printable = [*range(ord("!"), ord("~") + 1), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     rest = [byte for byte in range(256) if byte not in printable]
     return [chr(byte) for byte in printable] + [chr(256 + k) for k in range(len(rest))]
@@ -17,10 +17,10 @@ def _byte_symbols() -> list[str]:
 def write_small_tokenizer(folder: str | Path, words: Sequence[str], model_max_length: int = 77) -> int:
     """Write ``vocab.json``, ``merges.txt`` and ``tokenizer_config.json`` of a ``CLIPTokenizer``.
 
-    Every given word becomes one token; any other text falls into bytes, so no text is unknown.
+    Every given word becomes one token; any other text is split into bytes, so no text is unknown.
 
     Args:
-        folder: where to write; made if missing.
+        folder: folder to write; created if missing.
         words: lower-case words.
         model_max_length: the tokenizer's length limit in tokens.
 

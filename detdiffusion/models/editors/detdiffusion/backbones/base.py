@@ -1,8 +1,8 @@
-"""What a family of diffusion models (SD 1.x and 2.x, SDXL, ...) is to the editor.
+"""Interface between the editor and a family of diffusion models (SD 1.x and 2.x, SDXL, ...).
 
-The editor owns the parts as its own submodules, so that checkpoints, wrappers and optimizers see ``unet.*`` and
-``text_encoder.*``; a backbone builds them there and knows how they work together. Another family is another file beside
-:mod:`.stable_diffusion` and ``model.backbone='ItsName'`` in a config.
+The parts are submodules of the editor, so that checkpoints, wrappers and optimizers see ``unet.*`` and
+``text_encoder.*``; a backbone builds them and defines how they work together. To support another family, add a module
+next to :mod:`.stable_diffusion` and select its class with ``model.backbone='ItsName'`` in a config.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ..layout_tokenizer import EncodedLayouts, LayoutTokenizer
 
 @dataclass
 class Prompts:
-    """Encoded prompts of a batch, as the denoising network takes them.
+    """Encoded prompts of a batch, the conditions of the denoising network.
 
     Attributes:
         states: (B, L, D) text states.
         mask: (B, L) bool, False for tokens that a prompt does not attend; None where all are attended.
-        extra: further conditions by name, batch first: pooled states, image sizes.
+        extra: further conditions by name, for example pooled states or image sizes; batch first.
     """
 
     states: Tensor
@@ -34,7 +34,10 @@ class Prompts:
     extra: dict[str, Tensor] = field(default_factory=dict)
 
     def after(self, others: Prompts) -> Prompts:
-        """``others`` and these as one batch, as classifier-free guidance runs them; the mask is this batch's."""
+        """Return one batch of ``others`` followed by these prompts, for classifier-free guidance.
+
+        Both halves use the mask of these prompts.
+        """
         return Prompts(
             torch.cat((others.states, self.states)),
             None if self.mask is None else torch.cat((self.mask, self.mask)),
@@ -43,17 +46,17 @@ class Prompts:
 
 
 class Backbone(ABC):
-    """One family of base models, at work in an editor.
+    """Base class of the families of diffusion models.
 
     Args:
         model: the editor that owns the parts.
-        parts: part -> object, or config of :func:`..components.build_component`.
+        parts: mapping of part names to objects, or to configs of :func:`..components.build_component`.
         layout_tokenizer: arguments of :class:`..layout_tokenizer.LayoutTokenizer`, without the tokenizer.
 
     Attributes:
         pipeline: diffusers' class that loads an exported folder.
         trained: names of the parts that are trained.
-        layout_tokenizer: writes layouts as token ids.
+        layout_tokenizer: encodes layouts as token ids.
     """
 
     pipeline: str
@@ -75,19 +78,19 @@ class Backbone(ABC):
         """Encode prompts.
 
         Args:
-            input_ids: (B, W * max_length) token ids; every window of ``max_length`` is a prompt of its own.
-            mask: (B, W * max_length) bool, of the tokens to attend.
-            size: height and width of the image in pixels, for models that are told it.
+            input_ids: (B, W * max_length) token ids; each window of ``max_length`` tokens is encoded separately.
+            mask: (B, W * max_length) bool, True for tokens to attend.
+            size: height and width of the image in pixels, for models that are conditioned on it.
         """
 
     @abstractmethod
     def predict(self, latents: Tensor, timesteps: Tensor, prompts: Prompts) -> Tensor:
-        """The denoising network's output (B, C, h, w) for noisy latents (B, C, h, w) at timesteps (B,) or ()."""
+        """Return the network's output (B, C, h, w) for noisy latents (B, C, h, w) at timesteps (B,) or ()."""
 
     @property
     @abstractmethod
     def image_size(self) -> tuple[int, int]:
-        """Height and width in pixels of the images that the model draws unless it is told otherwise."""
+        """Default height and width in pixels of generated images."""
 
     @property
     @abstractmethod
@@ -96,31 +99,31 @@ class Backbone(ABC):
 
     @abstractmethod
     def feature_taps(self, mode: str) -> AbstractContextManager:
-        """A context in which ``.features`` are taken from a forward; ``.channels`` are known before it."""
+        """Return a context manager that collects ``.features`` of a forward pass; ``.channels`` is known before it."""
 
     @abstractmethod
     def attention_taps(self) -> AbstractContextManager:
-        """A context in which ``.probabilities`` of the cross-attention are taken from a forward."""
+        """Return a context manager that collects the cross-attention's ``.probabilities`` of a forward pass."""
 
     @abstractmethod
     def add_lora(self, **options) -> None:
-        """Freeze the trained parts and give them low-rank updates."""
+        """Freeze the trained parts and add low-rank updates to them."""
 
     @abstractmethod
     def fit_state(self, state: dict, prefix: str) -> None:
-        """Rename the tensors of a checkpoint of another version of the libraries, in place."""
+        """Rename tensors, in place, of a checkpoint saved with another version of the libraries."""
 
     @abstractmethod
     def folder_parts(self) -> dict[str, object]:
-        """Part -> object of an exported diffusers folder."""
+        """Return the parts of an exported diffusers folder by name."""
 
     @abstractmethod
     def optimise(self, gradient_checkpointing: bool, channels_last: bool, compile: bool | Mapping) -> None:
-        """Memory and speed options of the parts; see the editor's arguments."""
+        """Apply memory and speed options to the parts; see the editor's arguments."""
 
     @property
     def device(self) -> torch.device:
-        """Where the denoising network lies."""
+        """Device of the denoising network."""
         return next(getattr(self.model, self.trained[0]).parameters()).device
 
     @property
@@ -130,7 +133,7 @@ class Backbone(ABC):
 
     @property
     def latent_scale(self) -> int:
-        """Image pixels a latent cell, 8 for Stable Diffusion."""
+        """Image pixels per latent cell, 8 for Stable Diffusion."""
         return latent_scale(self.model.vae)
 
     def encode_layouts(self, encoded: EncodedLayouts, size: tuple[int, int] | None = None) -> Prompts:
@@ -139,13 +142,13 @@ class Backbone(ABC):
         return self.encode(encoded.input_ids, None if mask is None else mask.to(self.device), size)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
+        """Return mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
         return posterior(self.model.vae, images)
 
     def sample(self, mean: Tensor, std: Tensor) -> Tensor:
-        """Scaled float32 latents from a posterior, by torch's global random state."""
+        """Sample scaled float32 latents from a posterior, using torch's global random state."""
         return sample_latents(self.model.vae, mean, std)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Images (B, 3, H, W) float32 in [0, 1] of scaled latents."""
+        """Decode scaled latents to images (B, 3, H, W) float32 in [0, 1]."""
         return decode(self.model.vae, latents)

@@ -30,7 +30,7 @@ class StableDiffusion(Backbone):
     def build(self, parts: Mapping, layout_tokenizer: Mapping) -> None:
         model = self.model
         model.vae = build_component(parts["vae"], "vae").float().requires_grad_(False).eval()
-        for name in ("text_encoder", "unet"):  # trained weights: float32
+        for name in ("text_encoder", "unet"):  # trained weights stay in float32
             setattr(model, name, build_component(parts[name], name).float())
         model.scheduler = build_component(parts["scheduler"], "scheduler")
         model.test_scheduler = build_sampling_scheduler(
