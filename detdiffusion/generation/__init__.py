@@ -1,6 +1,6 @@
-"""`detdiffusion.generation`: strategies and edits of layouts, and the durable writer of synthetic sets.
+"""`detdiffusion.generation`: strategies and edits of layouts, and a crash-safe writer of synthetic sets.
 
-Names are imported when they are used, so that the settings of a set are at hand without torch.
+Names are imported lazily, so that the options of a set can be used without importing torch.
 """
 
 from detdiffusion.utils.lazy import lazy_exports

@@ -1,4 +1,4 @@
-"""Encoding and writing of images beside the drawing of the next ones."""
+"""Encoding and writing of images in a background thread while the next ones are generated."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from .writer import CocoWriter
 
 
 class BackgroundWriter:
-    """A thread that adds images to a :class:`.writer.CocoWriter` in the order in which they come.
+    """A thread that adds images to a :class:`.writer.CocoWriter` in the order of the calls of :meth:`add`.
 
-    Every image is still written before its manifest line. :meth:`add` returns at once, or waits while ``depth``
-    images are waiting already, so memory stays bounded. Leaving the ``with`` block writes what is waiting,
-    after Ctrl-C too.
+    Every image is still written before its manifest line. :meth:`add` returns at once unless ``depth`` images are
+    queued, so memory use is bounded. At the end of the ``with`` block, all queued images are written, also after
+    Ctrl-C.
 
     Args:
-        writer: an open one; only the thread adds to it meanwhile.
-        depth: images that may wait.
+        writer: an open writer, to which nothing else may add images meanwhile.
+        depth: maximum number of queued images.
     """
 
     def __init__(self, writer: CocoWriter, depth: int = 16) -> None:
@@ -28,12 +28,12 @@ class BackgroundWriter:
         self._thread.start()
 
     def add(self, **arguments) -> None:
-        """As ``CocoWriter.add``; an error of an earlier image is raised here or by :meth:`close`."""
+        """Queue an image; arguments as ``CocoWriter.add``. Errors are raised by the next call or by :meth:`close`."""
         self._raise()
         self._queue.put(arguments)
 
     def close(self) -> None:
-        """Waits until everything is written; raises the error that stopped the writing, if any."""
+        """Wait until all images are written; raise the error that stopped the writing, if any."""
         if self._thread.is_alive():
             self._queue.put(None)
             self._thread.join()
@@ -48,7 +48,7 @@ class BackgroundWriter:
         error, self._error = self._error, None
         try:
             self.close()
-        except Exception as later:  # the one under way is the one to show
+        except Exception as later:  # do not replace the exception that left the block
             error = error or later
 
     def _raise(self) -> None:
@@ -57,7 +57,7 @@ class BackgroundWriter:
 
     def _work(self) -> None:
         while (arguments := self._queue.get()) is not None:
-            if self._error is None:  # after an error the queue is emptied, so that add() never waits for ever
+            if self._error is None:  # after an error the queue is only emptied, so that add() does not block
                 try:
                     self.writer.add(**arguments)
                 except BaseException as error:

@@ -1,7 +1,7 @@
-"""Edited layouts: jitter, drop, flip, and classes exchanged for rarer ones. Off unless asked for.
+"""Optional edits of layouts: jitter, drop, flip, and replacement of classes by rarer ones.
 
-The annotations of a generated image follow its edited layout. Everything is a pure function of (source image id,
-sample index, seed) and not of the strategy, so that sets of several strategies show the same edited layouts.
+The annotations of a generated image are those of its edited layout. Edits are a pure function of (source image id,
+sample index, seed) and do not depend on the strategy, so sets of different strategies have the same edited layouts.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ import torch
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
-_MIN_VISIBLE = 0.5  # of a jittered box; one that leaves the image further stays where it was
+_MIN_VISIBLE = 0.5  # minimum fraction of a jittered box inside the image; otherwise the box is not moved
 
 
 @dataclass
 class EditLog:
-    """What was changed in one layout, for the record of its image.
+    """The edits of one layout, for the record of its image.
 
     Attributes:
-        flipped: the whole layout was mirrored.
-        dropped: annotation ids of the source that were left out.
-        jittered: ids of the moved ones.
-        swapped: id -> category id of the source, for objects that got another class.
+        flipped: whether the layout was mirrored.
+        dropped: source annotation ids of dropped objects.
+        jittered: source annotation ids of jittered objects.
+        swapped: source category id by source annotation id, for objects whose class was replaced.
     """
 
     flipped: bool = False
@@ -36,7 +36,7 @@ class EditLog:
     swapped: dict[int, int] = field(default_factory=dict)
 
     def of_object(self, annotation_id: int) -> str:
-        """The edits of one object as text, e.g. 'flip+jitter'; '' for none."""
+        """Return the edits of one object as text, e.g. 'flip+jitter'; '' for none."""
         done = [
             ("flip", self.flipped),
             ("jitter", annotation_id in self.jittered),
@@ -48,24 +48,23 @@ class EditLog:
 class LayoutEdits:
     """Random edits of layouts.
 
-    Stuff and other objects that are ``background`` are only flipped: with a set of ``nameable`` classes these are
-    the objects of all other classes.
+    Stuff and other ``background`` objects, and objects whose class is not in ``nameable``, are only flipped.
 
     Args:
-        jitter: J in [0, 0.5]: a box moves by up to J of its own side each way and is scaled by up to 1 ± J.
-        drop: probability of leaving an object out; one of an image always stays.
-        flip: probability of mirroring a layout left to right.
-        swap: probability that an object gets a rarer class; the rarer, the likelier (inverse frequency),
-            within its supercategory where the categories have more than one.
-        nameable: class names that may be jittered, dropped and swapped; None: all.
+        jitter: J in [0, 0.5]: a box is shifted by up to J times its sides and its sides are scaled by 1 - J to 1 + J.
+        drop: probability of dropping an object; at least one object per image is kept.
+        flip: probability of mirroring a layout horizontally.
+        swap: probability of replacing an object's class by a rarer one of the same supercategory, sampled with
+            inverse class frequency.
+        nameable: class names of objects that may be jittered, dropped and swapped; None: all.
         categories: COCO categories of the set, for ``swap``.
-        layouts: of the set: they say which classes are rare.
+        layouts: layouts of the set, for the class frequencies of ``swap``.
 
     Attributes:
-        name: enters image ids and file names, e.g. 'flip0.5-drop0.1'.
+        name: part of image ids and file names, e.g. 'flip0.5-drop0.1'.
 
     Raises:
-        UserError: an edit that is not known, a value out of range, or nothing to swap with.
+        UserError: an edit is unknown, a value is out of range, or ``swap`` has no rarer class to choose.
     """
 
     def __init__(
@@ -84,7 +83,7 @@ class LayoutEdits:
             if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= limit:
                 raise UserError(f"edit {name}={value!r}: must be a number in [0, {limit}]")
         if not any(values.values()):
-            raise UserError("edits: all are 0; leave the option out for layouts as they are")
+            raise UserError("edits: all are 0; omit the option to leave layouts unchanged")
         self.jitter, self.drop, self.flip, self.swap = values.values()
         self.nameable = None if nameable is None else frozenset(nameable)
         self.name = "-".join(f"{name}{value:.6g}" for name, value in values.items() if value)
@@ -99,14 +98,14 @@ class LayoutEdits:
 
     @classmethod
     def from_options(cls, options: Mapping[str, float], **context) -> LayoutEdits:
-        """From a user's ``dict(jitter=..., ...)`` and the set; an edit that is not known is a UserError."""
+        """Build edits from ``dict(jitter=..., ...)`` and facts of the set; an unknown edit is a UserError."""
         unknown = set(options) - {"jitter", "drop", "flip", "swap"}
         if unknown:
             raise UserError(f"edits: unknown {', '.join(sorted(unknown))}; known: jitter, drop, flip, swap")
         return cls(**options, **context)
 
     def __call__(self, layout: Layout, rng: random.Random) -> tuple[Layout, EditLog]:
-        """The edited layout (without masks) and what was done. ``layout`` must have ``ids``."""
+        """Return the edited layout, without masks, and the log of its edits; ``layout`` must have ``ids``."""
         log = EditLog()
         layout = self._dropped(replace(layout, masks=None), rng, log)
         layout = self._jittered(layout, rng, log)
@@ -116,7 +115,7 @@ class LayoutEdits:
         return layout, log
 
     def _free(self, layout: Layout) -> list[bool]:
-        """Which objects may be jittered, dropped and swapped."""
+        """Return for each object whether it may be jittered, dropped and swapped."""
         known = [self.nameable is None or name in self.nameable for name in layout.names]
         words = layout.attributes or [None] * len(layout)
         return [named and word != "background" for named, word in zip(known, words)]
@@ -165,7 +164,7 @@ class LayoutEdits:
         return replace(layout, names=names, category_ids=category_ids, labels=labels)
 
     def _rarer_classes(self, categories, layouts) -> dict[str, list[tuple[str, float]]]:
-        """Class -> its rarer classes with weights that sum to 1; only classes that the set shows."""
+        """Return for each class of the layouts its rarer classes, with weights that sum to 1."""
         counts: dict[str, int] = {}
         for layout in layouts:
             for name, free in zip(layout.names, self._free(layout)):
@@ -181,7 +180,7 @@ class LayoutEdits:
             targets[name] = [(other, weight / total) for other, weight in sorted(rarer)]
         if not any(targets.values()):
             raise UserError(
-                "edit swap: no class has a rarer one of its supercategory among the layouts; leave swap out"
+                "edit swap: no class of the layouts has a rarer one in its supercategory; omit swap"
             )
         return targets
 

@@ -1,4 +1,4 @@
-"""The drawing of a set's batches, in halves where memory does not do."""
+"""Generation of the batches of a set, with smaller batches after an out-of-memory error."""
 
 from __future__ import annotations
 
@@ -21,60 +21,60 @@ def generate(
     report: Callable[[int, int], None] | None = None,
     before_batch: Callable[[], None] | None = None,
 ) -> dict[str, int]:
-    """Draws batches and hands on the images that are missing in them.
+    """Generate batches and pass the images that are not done yet to ``add``.
 
     Args:
         infer: ``(layouts, generators=...) -> dict(samples, kept, prompts)``, as the editor's ``infer``.
-        batches: of :func:`.planning.batches_to_draw`.
-        done: image ids that need no writing.
-        add: takes ``image`` (H, W, 3) uint8, ``record``, ``annotations`` and ``extra``, see
+        batches: result of :func:`.planning.batches_to_draw`.
+        done: ids of images that are already written.
+        add: called with ``image`` (H, W, 3) uint8, ``record``, ``annotations`` and ``extra``, see
             :meth:`.writer.CocoWriter.add`.
-        report: called with (images handed on, images to hand on) after each batch.
+        report: called after each batch with the number of images added so far and in total.
         before_batch: called before each batch; may raise to stop.
 
     Returns:
-        Counts: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches`` (images drawn in
-        another company than planned, for want of memory).
+        Counts: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches`` (images generated in
+        smaller batches than planned because memory ran out).
     """
     done = set(done)
     missing = sum(drawing.image_id not in done for batch in batches for drawing in batch)
     counts = dict(written=0, objects=0, objects_not_prompted=0, in_smaller_batches=0)
-    drawer = _Drawer(infer)
+    generator = _BatchGenerator(infer)
     for batch in batches:
         if before_batch:
             before_batch()
-        for drawing, image, kept, prompt in drawer.draw(batch):
+        for drawing, image, kept, prompt in generator.run(batch):
             if drawing.image_id in done:
                 continue
             add(image=image, **record_of(drawing, kept, prompt, image.shape[1], image.shape[0]))
             counts["written"] += 1
             counts["objects"] += len(kept)
             counts["objects_not_prompted"] += len(drawing.layout) - len(kept)
-            counts["in_smaller_batches"] += drawer.limit is not None and drawer.limit < len(batch)
+            counts["in_smaller_batches"] += generator.limit is not None and generator.limit < len(batch)
         if report:
             report(counts["written"], missing)
     return counts
 
 
-class _Drawer:
-    """Draws batches, in halves after memory ran out; the smaller size stays for what follows."""
+class _BatchGenerator:
+    """Generates batches, halving the batch size, for all following batches too, whenever memory runs out."""
 
     def __init__(self, infer: Callable[..., dict]) -> None:
         self.infer, self.limit = infer, None
 
-    def draw(self, batch: Sequence[Drawing]) -> Iterator[tuple[Drawing, np.ndarray, list[int], str]]:
+    def run(self, batch: Sequence[Drawing]) -> Iterator[tuple[Drawing, np.ndarray, list[int], str]]:
         start = 0
         while start < len(batch):
             part = batch[start : start + (self.limit or len(batch))]
-            drawn = self._try(part)
-            if drawn is None:
+            results = self._try(part)
+            if results is None:
                 self.limit = _halved(len(part))
                 continue
-            yield from zip(part, *drawn)
+            yield from zip(part, *results)
             start += len(part)
 
     def _try(self, part: Sequence[Drawing]) -> tuple | None:
-        """Pixels, kept objects and prompts, or None if the memory does not do for so many."""
+        """Return pixels, kept objects and prompts, or None if memory ran out."""
         generators = [torch.Generator().manual_seed(drawing.noise_seed) for drawing in part]
         try:
             result = self.infer([drawing.layout for drawing in part], generators=generators)
@@ -88,7 +88,9 @@ class _Drawer:
                     f"out of memory with a single image ({str(error).splitlines()[0] if str(error) else error!r}); "
                     "choose a smaller `height` and `width`, or a device with more memory"
                 ) from error
-        if torch.cuda.is_available():  # here the failed call's tensors are no longer held by its traceback
+        if (
+            torch.cuda.is_available()
+        ):  # outside the except block, whose traceback would keep the tensors alive
             torch.cuda.empty_cache()
         return None
 
@@ -96,8 +98,8 @@ class _Drawer:
 def _halved(size: int) -> int:
     half = (size + 1) // 2
     print(
-        f"out of memory with {size} images at once: going on with {half}. Pixels of these batches may differ by 1 "
-        "grey level from those of a run at the full --batch-size",
+        f"out of memory with {size} images at once: going on with {half}. Pixels of these images may differ by 1 "
+        "grey level from those of a run with the full --batch-size",
         file=sys.stderr,
         flush=True,
     )
@@ -105,7 +107,7 @@ def _halved(size: int) -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """CUDA's has a class of its own; the CPU allocator's is a RuntimeError with a text."""
+    """Return whether memory ran out: an error of its own class on CUDA, a RuntimeError of the CPU allocator."""
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(
         text in str(error) for text in ("can't allocate memory", "not enough memory", "out of memory")
     )

@@ -1,4 +1,4 @@
-"""The layouts that a set is generated from, and their attributes."""
+"""Reading of the layouts that a set is generated from, with their attributes."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 @dataclass
 class LayoutSource:
-    """All layouts of a set with their attributes, and what may be said about them.
+    """All layouts of a set with their attributes.
 
-    Class frequencies, for ``swap`` and for oversampling, are those of all layouts, however few of them are drawn.
+    Class frequencies, for ``swap`` and oversampling, are those of all layouts, even if only a part is used.
 
     Attributes:
-        layouts: of all images that the data set's filter leaves.
+        layouts: layouts of all images that pass the data set's filter.
         categories: COCO category dicts.
         classes: class names.
         ann_files: COCO jsons of the layouts.
-        file: their attributes; None for a model that writes none.
+        file: their attributes; None for a model without attributes.
         config: path of the generator's config, for messages.
-        digest: SHA-256 of which objects the layouts hold: it tells another filter.
+        digest: SHA-256 of the ids of images and objects, which changes with the data set's filter.
     """
 
     layouts: Sequence[Layout]
@@ -56,23 +56,28 @@ class LayoutSource:
         with_attributes: bool,
         say: Callable[[str], None] = print,
     ) -> LayoutSource:
-        """See :func:`read_layouts`; ``with_attributes`` says whether the model writes attributes.
+        """Read the layouts of a config, see :func:`read_layouts`.
 
-        A data set of the user's own needs ``layouts`` (a sequence), ``categories`` and ``classes``, and ``ann_files``
-        where it has any.
+        A custom data set needs ``layouts`` (a sequence), ``categories`` and ``classes``; ``ann_files`` is optional.
+
+        Args:
+            cfg, config, options: as for :func:`read_layouts`.
+            with_attributes: whether the model's prompts have attributes.
+            say: prints a line for the user.
 
         Raises:
-            UserError: as there, no attributes file where one is needed, or a data set without what drawing needs.
+            UserError: as :func:`read_layouts`; or an attributes file is needed but not given, or the data set lacks
+                one of these attributes.
         """
         if options.attributes is not None and not with_attributes:
             if not Path(options.attributes).is_file():
                 raise UserError(f"{options.attributes}: no such attributes file")
-            say(f"note: the model of {config} writes no attributes; {options.attributes} is not used")
+            say(f"note: the model of {config} does not use attributes; {options.attributes} is ignored")
         dataset, attributes = read_layouts(cfg, config, options)
         if with_attributes and attributes is None:
             raise UserError(
-                f"the model of {config} wants attributes, but no file is named: give `attributes` "
-                "(tools/extract_attributes.py writes it)"
+                f"the model of {config} needs attributes, but no attributes file is given: set `attributes` "
+                "(a file written by tools/extract_attributes.py)"
             )
         lacking = [name for name in ("layouts", "categories", "classes") if not hasattr(dataset, name)]
         if lacking:
@@ -92,17 +97,17 @@ class LayoutSource:
 
     @property
     def nameable(self) -> list[str] | None:
-        """Class names that the attribute detector can name, where the file says."""
+        """Names of the classes that the attribute detector knows, or None if the file does not list them."""
         return self.file.info.get("nameable") if self.file else None
 
     def strategy(self, strategy: str | dict, options: Mapping | None, say: Callable[[str], None]):
-        """The strategy; the layouts get the attributes that it works on."""
+        """Build the strategy, and set the attributes that it needs on the layouts."""
         levels = dict(levels=self.file.words[:-1]) if self.file else {}
         chosen = build_strategy(strategy, self.nameable, **levels, **(options or {}))
         if self.file is None:
             if chosen.name != "origin":
                 raise UserError(
-                    f"strategy {strategy!r}: the model of {self.config} writes no attributes; use 'origin'"
+                    f"strategy {strategy!r}: the model of {self.config} does not use attributes; use 'origin'"
                 )
             return chosen
         if hasattr(chosen, "check_classes"):
@@ -111,7 +116,7 @@ class LayoutSource:
         return chosen
 
     def editor(self, edits: Mapping[str, float] | None) -> LayoutEdits | None:
-        """The edits, if there are any."""
+        """Build the edits, or return None if there are none."""
         if not edits:
             return None
         return LayoutEdits.from_options(
@@ -121,7 +126,7 @@ class LayoutSource:
     def samples(
         self, threshold: float | None, samples: int, seed: int, limit: int | None, say: Callable[[str], None]
     ) -> list[int]:
-        """Images of each of the first ``limit`` layouts."""
+        """Return the number of images for each of the first ``limit`` layouts."""
         if threshold is None:
             return [samples] * len(self.layouts[:limit])
         factors = repeat_factors(self.layouts, threshold)
@@ -129,13 +134,13 @@ class LayoutSource:
         more = sum(count > samples for count in counts)
         say(
             f"oversampling classes in less than {threshold:.3g} of the layouts: {more} of {len(counts)} layouts get "
-            f"more images, {sum(counts)} images in all instead of {samples * len(counts)}"
+            f"additional images, {sum(counts)} images in total instead of {samples * len(counts)}"
         )
         return counts
 
 
 def _digest(layouts: Sequence[Layout]) -> str:
-    """Of the images' ids, where each one's objects begin and end, and the objects' ids."""
+    """Return the SHA-256 of the images' ids, the offsets of their objects, and the objects' ids."""
     if isinstance(layouts, LayoutIndex):
         columns = (layouts.image_ids, layouts.first, layouts.ids)
     else:
@@ -152,14 +157,18 @@ def _digest(layouts: Sequence[Layout]) -> str:
 
 
 def read_layouts(cfg: Config, config: str, options: LayoutOptions) -> tuple[Any, str | Path | None]:
-    """The data set of layouts, and the attributes file that goes with it.
+    """Build the data set of layouts, and find its attributes file.
 
     Args:
-        cfg: the generator's parsed config; ``config`` is its path, for messages.
+        cfg: the generator's parsed config.
+        config: path of the config, for messages.
         options: where the layouts and their attributes come from.
 
+    Returns:
+        The data set, and the path of the attributes file or None.
+
     Raises:
-        UserError: no such split, or anything wrong with the files.
+        UserError: the split does not exist, or a file is missing or damaged.
     """
     from detdiffusion.registry import DATASETS
 
@@ -177,12 +186,12 @@ def read_layouts(cfg: Config, config: str, options: LayoutOptions) -> tuple[Any,
     spec = spec.to_dict() if hasattr(spec, "to_dict") else dict(spec)
     steps = spec.pop("pipeline", [])
     if attributes is None and not options.ann:
-        # The training data's file serves another split too: easy and hard want only the nameable classes.
+        # Other splits use the training data's file too, as easy and hard only need its nameable classes.
         steps = [*steps, *cfg.get("train_dataloader", {}).get("dataset", {}).get("pipeline", [])]
         loaders = [s for s in steps if str(s.get("type", "")).endswith("LoadPerceptionAttributes")]
         attributes = loaders[0]["attributes_file"] if loaders else None
     if options.ann:
-        # Drawing reads no source image: without its folder any that exists will do.
+        # Generation does not read the source images, so any existing folder will do.
         folder = options.img_dir or Path(options.ann[0]).resolve().parent
         spec.pop("data_root", None)
         spec.update(ann_files=[str(path) for path in options.ann], img_dir=str(folder))
@@ -197,21 +206,22 @@ def with_attributes(
     ann_files: Sequence[str],
     say: Callable[[str], None] = print,
 ) -> list[Layout]:
-    """Layouts with the attributes of a file, or without any where it is another set's and the strategy needs none.
+    """Return the layouts with the attributes of a file.
 
-    An object gets an attribute only if it is the one that the attribute was made for, see
-    :meth:`~detdiffusion.datasets.attributes_file.AttributesFile.misfit`.
+    If the file belongs to another data set, the layouts get no attributes, provided that the strategy needs only the
+    file's nameable classes. See :meth:`~detdiffusion.datasets.attributes_file.AttributesFile.misfit` for how objects
+    are matched to the file.
 
     Args:
-        layouts: of ``ann_files``.
-        file: the attributes.
+        layouts: layouts of ``ann_files``.
+        file: the attributes file.
         strategy: a strategy that was built with the file's nameable classes.
-        config: of the generator, for messages.
-        ann_files: the layouts' COCO jsons.
+        config: path of the generator's config, for messages.
+        ann_files: COCO jsons of the layouts.
         say: prints a line for the user.
 
     Raises:
-        UserError: the file is of another set, and the strategy needs the objects' own attributes.
+        UserError: the file belongs to another data set, and the strategy needs the attributes of the objects.
     """
     indexed = isinstance(layouts, LayoutIndex)
     ids = layouts.ids.tolist() if indexed else [i for layout in layouts for i in layout.ids]
@@ -220,13 +230,13 @@ def with_attributes(
     nameable = file.info.get("nameable")
     if (misfit or not complete) and nameable and not getattr(strategy, "reads_attributes", True):
         say(
-            f"{file.path}: is of another set; {strategy.name!r} takes from it only the {len(nameable)} nameable "
+            f"{file.path}: is of another set; {strategy.name!r} uses only its list of {len(nameable)} nameable "
             "classes"
         )
         return [replace(layout, attributes=None) for layout in layouts]
     file.check(ids, config)
     if misfit:
         raise UserError(
-            f"{file.path}: {misfit}; make it anew by tools/extract_attributes.py from the files in use"
+            f"{file.path}: {misfit}; create it again from these annotations with tools/extract_attributes.py"
         )
     return [layout.with_attributes(file.lookup(layout.ids, "")) for layout in layouts]

@@ -1,8 +1,8 @@
-"""The manifest of a synthetic set: one json line an image, appended and fsynced after its image is in place.
+"""The manifest of a synthetic set: one json line per image, appended and fsynced after the image is written.
 
-``manifest.jsonl`` is the set's; rank N > 0 of a run on several ranks appends to a part of its own,
-``manifest.rankN.jsonl``, which the first rank of this or of the next run merges. So no two processes ever write
-into one file, whatever is killed when.
+Rank 0 appends to ``manifest.jsonl``; every other rank N appends to its own ``manifest.rankN.jsonl``, which rank 0
+merges at the end of this run or at the start of the next one. No two processes write to the same file, even after
+some of them are killed.
 """
 
 from __future__ import annotations
@@ -27,49 +27,49 @@ _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def part_path(out_dir: Path, rank: int) -> Path:
-    """The file that a rank appends to."""
+    """Return the file that a rank appends to."""
     return out_dir / (MANIFEST if rank == 0 else f"manifest.rank{rank}.jsonl")
 
 
 def find_parts(out_dir: Path) -> list[Path]:
-    """The parts of ranks above 0, in their order."""
+    """Return the manifests of the ranks above 0, in order."""
     parts = [(int(match[1]), p) for p in out_dir.iterdir() if (match := _PART.fullmatch(p.name))]
     return [path for _, path in sorted(parts)]
 
 
 def image_key(entry: dict) -> tuple:
-    """The order of a finished set: source image, sample, id, however the images came."""
+    """Return the sort key of a finished set: source image id, sample index, image id."""
     image = entry["image"]
     return image.get("source_image_id", 0), image.get("sample_index", 0), image["id"]
 
 
 def dump_entry(entry: dict) -> bytes:
-    """One line with its end; its last value is a checksum of all others, so that a changed line is known."""
+    """Serialise an entry as one line, whose last value is a checksum of the others to detect changes."""
     text = _text(entry)
     return f'{text[:-1]},"{_CHECK}":"{_checksum(text)}"}}\n'.encode()
 
 
 def read_entries(path: Path) -> tuple[list[dict], bool]:
-    """All whole lines of a manifest, and whether a torn one follows.
+    """Read the complete lines of a manifest; also return whether an incomplete one follows.
 
     Raises:
-        UserError: a whole line that is no entry, that was changed after it was written, or that names a file outside
-            of the set.
+        UserError: a complete line is not an entry, was changed after it was written, or names a file outside of the
+            set.
     """
-    whole, _, tail = path.read_bytes().rpartition(b"\n")
-    lines = whole.split(b"\n") if whole else []
+    complete, _, tail = path.read_bytes().rpartition(b"\n")
+    lines = complete.split(b"\n") if complete else []
     return [_parse(line, f"{path}, line {number}") for number, line in enumerate(lines, 1)], bool(tail)
 
 
 class ManifestFile:
-    """A manifest opened for appending, and locked: nobody else appends to it as long as it is open.
+    """A manifest opened for appending and locked, so that no other process can append to it while it is open.
 
     Args:
-        path: made if missing.
-        patience: seconds to wait for another process that holds it.
+        path: the manifest; created if missing.
+        patience: seconds to wait for another process that has locked it.
 
     Raises:
-        UserError: another process holds it.
+        UserError: another process has locked it.
     """
 
     def __init__(self, path: Path, patience: float = 0.0) -> None:
@@ -82,7 +82,7 @@ class ManifestFile:
             raise
 
     def append(self, entry: dict) -> None:
-        """Adds a whole line, durably, or none of it (OSError)."""
+        """Append a line and fsync it; if this fails (OSError), nothing of the line remains."""
         line, size = dump_entry(entry), os.fstat(self._fd).st_size
         try:
             if os.write(self._fd, line) != len(line):
@@ -97,13 +97,13 @@ class ManifestFile:
 
 
 def lock(fd: int, folder: Path, patience: float = 0.0) -> None:
-    """An exclusive lock, held until ``fd`` is closed or its process ends, by whatever means.
+    """Acquire an exclusive lock, held until ``fd`` is closed or the process ends for any reason.
 
-    Locks are on files opened for writing, which is what they need on NFS; a file system without locks is used
-    without.
+    The file must be opened for writing, as locks on NFS require it. On a file system without locks, a warning is
+    printed instead.
 
     Raises:
-        UserError: another process holds it after ``patience`` seconds.
+        UserError: another process still holds the lock after ``patience`` seconds.
     """
     end, waiting = time.monotonic() + patience, False
     while True:
@@ -116,19 +116,19 @@ def lock(fd: int, folder: Path, patience: float = 0.0) -> None:
             if time.monotonic() >= end:
                 raise UserError(
                     f"{folder}: another process is generating into this folder; wait for it, or stop it and run "
-                    "again (ranks that lost their launcher stop by themselves after their batch)"
+                    "again (ranks whose launcher was killed stop by themselves after their current batch)"
                 ) from error
             time.sleep(min(0.2, patience))
         except OSError as error:
             if error.errno not in _NO_LOCKS:
                 raise
             return print(
-                f"{folder}: this file system has no locks; see to it that one run at a time writes here"
+                f"{folder}: this file system has no locks; make sure that only one run at a time writes here"
             )
 
 
 def file_fault(path: Path, entry: dict, checksum: bool) -> str | None:
-    """Why an entry's file cannot be used: 'missing_files', 'damaged_files', or None."""
+    """Return why an entry's file cannot be used, 'missing_files' or 'damaged_files', or None if it can."""
     try:
         if path.stat().st_size != entry["bytes"]:
             return "damaged_files"
@@ -140,7 +140,7 @@ def file_fault(path: Path, entry: dict, checksum: bool) -> str | None:
 
 
 def latest(entries: Iterable[dict]) -> tuple[dict[int, dict], int]:
-    """Entries by image id, a later line before an earlier one; and how many gave way to a different one."""
+    """Return the last entry of each image id, and the number of entries replaced by a different one."""
     found: dict[int, dict] = {}
     superseded = 0
     for entry in entries:
@@ -171,13 +171,13 @@ def _parse(line: bytes, where: str) -> dict:
         fits = False
     if not fits:
         raise UserError(
-            f"{where}: not an entry of a manifest (only a torn last line is normal after a kill); "
-            "remove that line and run again: its image is made anew"
+            f"{where}: not an entry of a manifest (only an incomplete last line is normal after a kill); "
+            "remove that line and run again: its image will be generated again"
         )
     check_file_name(image["file_name"], where)
     if check is not None and check != _checksum(_text(entry)):
         raise UserError(
-            f"{where} (image id {image['id']}): was changed after it was written, its checksum is another; remove that "
-            "line and run again: its image is made anew"
+            f"{where} (image id {image['id']}): was changed after it was written, its checksum differs; remove that "
+            "line and run again: its image will be generated again"
         )
     return entry

@@ -1,4 +1,4 @@
-"""Settings of a synthetic set: where it comes from, what is drawn, how, into which files; and of its quality gate."""
+"""Options of a synthetic set (generator, content, layouts, sampling, files) and of its quality gate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class GeneratorOptions(ModelOptions):
 
     config: str = option(help="the generator's config", positional=True)
     checkpoint: str | None = option(
-        help="its weights, or 'none' for those that the config names", positional=True
+        help="the generator's checkpoint, or 'none' to use the weights named in the config", positional=True
     )
 
     def __post_init__(self) -> None:
@@ -32,7 +32,7 @@ class GeneratorOptions(ModelOptions):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ContentOptions(OptionGroup):
-    """What is drawn of the layouts; other settings give another set."""
+    """Which images of the layouts are generated; different values give a different set."""
 
     strategy: str | Mapping = option(
         help="attributes of the objects that the attribute detector can name ([background] stays): origin, easy, hard, "
@@ -40,25 +40,27 @@ class ContentOptions(OptionGroup):
         metavar="NAME",
     )
     strategy_options: Mapping | None = option(
-        None, "of the strategy, e.g. ratio=0.3", metavar="KEY=VALUE", nargs="+"
+        None, "options of the strategy, e.g. ratio=0.3", metavar="KEY=VALUE", nargs="+"
     )
     edits: Mapping[str, float] | None = option(
         None,
-        "edited layouts: jitter (share of a box's side), and probabilities drop, flip, swap (to rarer classes)",
+        "edits of the layouts: jitter (fraction of a box's side), and the probabilities drop, flip and swap (replace a "
+        "class by a rarer one)",
         flag="--edit",
         metavar="EDIT=VALUE",
         nargs="+",
     )
     oversample_thr: float | None = option(
         None,
-        "more images of layouts with classes in less than this share of the layouts (repeat factor sampling)",
+        "generate more images of layouts with classes that occur in less than this fraction of the layouts (repeat "
+        "factor sampling)",
         metavar="SHARE",
     )
-    seed: int = option(0, "other seeds give other ids and other noise, default: %(default)s")
-    samples_per_image: int = option(1, "images a layout, default: %(default)s", minimum=1)
+    seed: int = option(0, "seed of the noise, also part of the images' ids, default: %(default)s")
+    samples_per_image: int = option(1, "images per layout, default: %(default)s", minimum=1)
     limit: int | None = option(
         None,
-        "only the first layouts: the beginning of the whole set, which a later run can add to",
+        "use only the first layouts; a later run can continue the set with a higher limit",
         minimum=1,
     )
 
@@ -74,13 +76,13 @@ class LayoutOptions(OptionGroup):
 
     split: str = option(
         "train",
-        "entry of the config's layout_datasets ('train': else the training data), default: %(default)s",
+        "key of the config's layout_datasets ('train' falls back to the training data), default: %(default)s",
     )
     ann: Sequence[str | Path] | None = option(
-        None, "layouts of these COCO annotations instead; may be repeated", **ANNOTATIONS
+        None, "COCO annotations to take the layouts from, instead of a split; may be repeated", **ANNOTATIONS
     )
     img_dir: str | Path | None = option(
-        None, "images of `ann` (drawing itself does not read them)", **IMAGE_FOLDER
+        None, "image folder of `ann` (generation itself does not read the images)", **IMAGE_FOLDER
     )
     attributes: str | Path | None = option(
         None, "attributes file of the layouts (default: the config's)", metavar="FILE"
@@ -89,24 +91,24 @@ class LayoutOptions(OptionGroup):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.img_dir is not None and not self.ann:
-            raise UserError("`img_dir` goes with `ann`; the config names the images of its own splits")
+            raise UserError("`img_dir` requires `ann`; for splits of the config, the config names the images")
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions(OptionGroup):
-    """How images are drawn."""
+    """How images are sampled."""
 
     batch_size: int = option(
         8,
-        "images at once on each process, default: %(default)s; halved when memory runs out; part of what decides the "
-        "last grey level",
+        "images per batch on each process, default: %(default)s; halved when memory runs out; pixels may differ by one "
+        "grey level between batch sizes",
         **BATCH_SIZE,
     )
     steps: int = option(50, "denoising steps, default: %(default)s", minimum=1)
-    guidance_scale: float = option(3.5, "of classifier-free guidance, default: %(default)s")
-    height: int | None = option(None, "pixels (default: the model's)", minimum=1)
-    width: int | None = option(None, "pixels (default: the model's)", minimum=1)
+    guidance_scale: float = option(3.5, "scale of classifier-free guidance, default: %(default)s")
+    height: int | None = option(None, "image height in pixels (default: the model's)", minimum=1)
+    width: int | None = option(None, "image width in pixels (default: the model's)", minimum=1)
 
 
 @documented
@@ -119,30 +121,35 @@ class SetFiles(OptionGroup):
         metavar="DIR",
     )
     image_format: str = option(
-        "png", "of the images, default: %(default)s", flag="--format", choices=("png", "jpeg")
+        "png", "format of the images, default: %(default)s", flag="--format", choices=("png", "jpeg")
     )
-    jpeg_quality: int = option(95, "1 to 100, default: %(default)s", minimum=1, maximum=100)
+    jpeg_quality: int = option(95, "JPEG quality, 1 to 100, default: %(default)s", minimum=1, maximum=100)
     min_free_mb: float = option(
-        500.0, "stop before the disk has less megabytes left, default: %(default)s", minimum=0
+        500.0, "stop when the disk has fewer free megabytes, default: %(default)s", minimum=0
     )
     preview_every: float = option(
-        30.0, "renew preview.png; 0: no preview, default: %(default)s", metavar="SECONDS", minimum=0
+        30.0,
+        "interval between updates of preview.png; 0: no preview, default: %(default)s",
+        metavar="SECONDS",
+        minimum=0,
     )
-    verify: bool = option(False, "check all checksums first and make what is damaged or missing anew")
+    verify: bool = option(
+        False, "verify the checksums of existing images first and generate damaged or missing ones again"
+    )
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class GateThresholds(FoundRule):
-    """When a prompted object is kept, moved or missed, see :func:`.quality_gate.judge`.
+    """Thresholds for kept, moved and missed objects, see :func:`.quality_gate.judge`.
 
     Raises:
-        UserError: ``moved_iou`` is not above 0, or above ``iou_thr``.
+        UserError: ``moved_iou`` is not above 0, or is above ``iou_thr``.
     """
 
     moved_iou: float = option(
         0.1,
-        "from this IoU up to `iou_thr` an object is moved, default: %(default)s",
+        "an object whose IoU is between this and `iou_thr` is moved, default: %(default)s",
         metavar="THR",
         minimum=0,
         below=1,
@@ -151,20 +158,20 @@ class GateThresholds(FoundRule):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.moved_iou <= self.iou_thr:
-            raise UserError(f"`moved_iou` must be above 0 and at most `iou_thr`, it is {self.moved_iou}")
+            raise UserError(f"`moved_iou` must be above 0 and at most `iou_thr`, got {self.moved_iou}")
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class GateRules(OptionGroup):
-    """What is done about a detector's verdicts; by default nothing.
+    """Actions taken on a detector's verdicts; by default none.
 
-    'ignore' makes an object an ignored region (``iscrowd`` 1); images without a judged object stay.
+    'ignore' turns an object into an ignored region (``iscrowd`` 1); images without a judged object are kept.
     """
 
     min_found: float = option(
         0.0,
-        "drop images with a smaller share of found objects (kept ones, and moved ones that are refined), "
+        "drop images with a smaller fraction of found objects (kept objects, and moved objects that are refined), "
         "default: %(default)s",
         metavar="SHARE",
         minimum=0,
@@ -177,14 +184,14 @@ class GateRules(OptionGroup):
     )
     refine: float = option(
         0.0,
-        "boxes of kept and moved objects go this far to their detection, default: %(default)s",
+        "move boxes of kept and moved objects this fraction of the way to their detection, default: %(default)s",
         metavar="SHARE",
         minimum=0,
         maximum=1,
     )
     refine_score: float = option(
         0.7,
-        "only to detections above this score, default: %(default)s",
+        "refine boxes only by detections above this score, default: %(default)s",
         metavar="SCORE",
         minimum=0,
         maximum=1,

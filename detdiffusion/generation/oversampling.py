@@ -1,4 +1,4 @@
-"""More images of layouts with rare classes."""
+"""Oversampling of layouts with rare classes."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .identity import rng_of
 
 
 def repeat_factors(layouts: Sequence[Layout], threshold: float) -> list[float]:
-    """Repeat factor sampling (LVIS, Gupta et al. 2019, appendix B): how often each layout is wanted.
+    """Return how often each layout is repeated by repeat factor sampling (LVIS, Gupta et al. 2019, appendix B).
 
-    A class in a share f of the layouts has the factor max(1, sqrt(threshold / f)); a layout has the largest
-    factor of its classes. mmdet's ``ClassBalancedDataset`` does the same with ``oversample_thr``.
+    A class that occurs in a fraction f of the layouts has the factor max(1, sqrt(threshold / f)); a layout has the
+    largest factor of its classes. The same as ``oversample_thr`` of mmdet's ``ClassBalancedDataset``.
 
     Args:
-        layouts: of a set.
-        threshold: classes in a smaller share of the layouts are repeated; in (0, 1].
+        layouts: layouts of a set.
+        threshold: classes that occur in a smaller fraction of the layouts are oversampled; in (0, 1].
 
     Raises:
         UserError: the threshold is out of range.
     """
     if not 0 < threshold <= 1:
-        raise UserError(f"`oversample_thr` must be in (0, 1], it is {threshold}")
+        raise UserError(f"`oversample_thr` must be in (0, 1], got {threshold}")
     frequency: Counter = Counter(name for layout in layouts for name in set(layout.names))
     factor = {
         name: max(1.0, math.sqrt(threshold * len(layouts) / count)) for name, count in frequency.items()
@@ -35,12 +35,12 @@ def repeat_factors(layouts: Sequence[Layout], threshold: float) -> list[float]:
 
 
 def samples_of(layouts: Sequence[Layout], factors: Sequence[float], samples: int, seed: int) -> list[int]:
-    """Whole numbers of images: ``samples * factor``, its fraction rounded at random, repeatably.
+    """Return the number of images of each layout: ``samples * factor``, rounded stochastically but reproducibly.
 
     Args:
         layouts, factors: see :func:`repeat_factors`.
-        samples: images a layout without repetition.
-        seed: of the set.
+        samples: images per layout without oversampling.
+        seed: seed of the set.
     """
     counts = []
     for layout, factor in zip(layouts, factors):

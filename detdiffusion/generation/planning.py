@@ -1,4 +1,4 @@
-"""What a set consists of: its drawings, their batches, and how a drawing is recorded."""
+"""Planning of a set: the images to generate, their batches, and their records."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from .identity import (
 
 @dataclass
 class Drawing:
-    """One image to generate: a layout with the strategy's attributes, and where its image belongs.
+    """One image to generate: a layout with the strategy's attributes, and the identity of its image.
 
-    ``edits`` names the layout's edits ('' for a layout as it is), ``log`` says what they did.
+    ``edits`` is the name of the layout's edits ('' for none), ``log`` their log.
     """
 
     layout: Layout
@@ -47,18 +47,18 @@ def plan(
     edits: LayoutEdits | None = None,
     suffix: str = ".png",
 ) -> list[Drawing]:
-    """All images of a set, the first sample of every layout before the second ones.
+    """Return all images of a set; the first sample of every layout comes before any second sample.
 
     Args:
-        layouts: with ``image_id``, ``ids`` and ``category_ids`` of the source.
+        layouts: layouts with ``image_id``, ``ids`` and ``category_ids`` of the source.
         strategy: see :mod:`detdiffusion.generation.strategies`.
         seed: part of every id and of every noise seed.
-        samples_per_image: images a layout, or one number for each layout.
-        edits: applied to each sample of a layout anew, before the strategy. They are part of the ids.
-        suffix: of the file names: '.png' or '.jpg'.
+        samples_per_image: images per layout, or one number for each layout.
+        edits: applied separately to each sample of a layout, before the strategy; their name is part of the ids.
+        suffix: suffix of the file names, '.png' or '.jpg'.
 
     Raises:
-        UserError: the strategy fails at a layout, or two images or two annotations would share an id.
+        UserError: the strategy fails for a layout, or two images or two annotations would get the same id.
     """
     counts = [samples_per_image] * len(layouts) if isinstance(samples_per_image, int) else samples_per_image
     variant = f"{strategy.name}_{edits.name}" if edits else strategy.name
@@ -91,33 +91,33 @@ def plan(
 
 
 def _attributed(strategy: Callable[..., Layout], layout: Layout, rng) -> Layout:
-    """The strategy's layout; whatever a user's own strategy raises is one error."""
+    """Apply the strategy; errors of custom strategies are raised as a UserError."""
     where = f"strategy {strategy.name!r} at the layout of image {layout.image_id}"
     try:
         result = strategy(layout, rng)
     except UserError:
         raise
     except Exception as error:
-        hint = (
-            "; the layout has no attributes: a strategy that reads them sets reads_attributes = True"
-            if layout.attributes is None
-            else ""
-        )
+        hint = ""
+        if layout.attributes is None:
+            hint = (
+                "; the layout has no attributes: a strategy that reads them must set reads_attributes = True"
+            )
         raise UserError(f"{where}: {type(error).__name__}: {error}{hint}") from error
     if not isinstance(result, Layout):
-        raise UserError(f"{where}: gives a {type(result).__name__}, but a Layout is wanted")
+        raise UserError(f"{where}: must return a Layout, returned a {type(result).__name__}")
     return result
 
 
 def record_of(drawing: Drawing, kept: Sequence[int], prompt: str, width: int, height: int) -> dict:
-    """The writer's arguments beside the pixels.
+    """Return the arguments of the writer other than the pixels.
 
     Args:
-        drawing: what was drawn.
-        kept: indices of the objects that the prompt named; only these become annotations. The others are in the
-            image record, as ``not_prompted``: nobody knows whether the image shows them.
-        prompt: its text.
-        width, height: of the generated image, in pixels; boxes are in these.
+        drawing: the generated image.
+        kept: indices of the objects in the prompt; only these become annotations. The others are listed as
+            ``not_prompted`` in the image record, as it is unknown whether the image shows them.
+        prompt: text of the prompt.
+        width, height: size of the generated image in pixels, the unit of the boxes.
 
     Returns:
         ``record``, ``annotations`` and ``extra`` of :meth:`.writer.CocoWriter.add`.
@@ -127,10 +127,11 @@ def record_of(drawing: Drawing, kept: Sequence[int], prompt: str, width: int, he
 
     def facts(index: int) -> dict:
         x1, y1, x2, y2 = (round(value, 3) for value in boxes[index].tolist())
-        one = dict(
-            category_id=layout.category_ids[index], bbox=[x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)]
+        return dict(
+            category_id=layout.category_ids[index],
+            bbox=[x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)],
+            source_annotation_id=layout.ids[index],
         )
-        return {**one, "source_annotation_id": layout.ids[index]}
 
     annotations = []
     for index in kept:
@@ -171,18 +172,18 @@ def record_of(drawing: Drawing, kept: Sequence[int], prompt: str, width: int, he
 def batches_to_draw(
     drawings: Sequence[Drawing], done: set[int], batch_size: int, rank: int = 0, world_size: int = 1
 ) -> list[list[Drawing]]:
-    """A rank's share of the batches with anything missing.
+    """Return a rank's share of the batches with missing images.
 
-    Batches are cut from ``drawings`` as a whole, finished images included, and a batch with anything missing
-    is drawn in full: so a continued run composes its batches as an undisturbed one does, whatever the number of
-    ranks was and is, and with an equal number of threads gives the same pixels bit for bit. The price is at most
-    a batch a rank for each interruption.
+    Batches are formed from all ``drawings``, including finished ones, and a batch with missing images is generated
+    completely. A resumed run therefore has the same batches as an uninterrupted one, regardless of the numbers of
+    ranks, and produces bit-identical pixels with an equal number of threads. The cost is at most one repeated batch
+    per rank and interruption.
 
     Args:
-        drawings: of :func:`plan`.
-        done: finished image ids, the same on every rank.
-        batch_size: images a batch.
-        rank, world_size: rank r takes every ``world_size``-th of the batches that miss something.
+        drawings: result of :func:`plan`.
+        done: ids of finished images, the same on every rank.
+        batch_size: images per batch.
+        rank, world_size: rank r gets every ``world_size``-th batch with missing images, starting with the r-th.
     """
     batches = [list(drawings[start : start + batch_size]) for start in range(0, len(drawings), batch_size)]
     batches = [batch for batch in batches if any(drawing.image_id not in done for drawing in batch)]

@@ -1,13 +1,13 @@
-"""What a detector says about a synthetic set, object by object, and what follows from it.
+"""Verdicts of a detector on the objects of a synthetic set, and rules to act on them.
 
-Only detections above a score count, each for one object of its class at most, best overlaps first. An object is
+Detections above a score threshold are matched one to one with objects of their class, highest IoU first. An object is
 
-* ``kept``: a detection overlaps its box well,
-* ``moved``: one overlaps it a little, so the image shows it, but not where the annotation says,
-* ``missed``: none does,
-* ``unjudged``: the detector has no name for its class, or it is an ignored region already.
+* ``kept`` if its detection overlaps its box well,
+* ``moved`` if its detection overlaps its box slightly: the image shows the object, but not where it is annotated,
+* ``missed`` if it has no detection,
+* ``unjudged`` if the detector does not know its class, or if it already is an ignored region.
 
-Detections that are left over are ``extra``: the image shows something that nobody asked for.
+Unmatched detections are ``extra``: the image shows an object that is not in the layout.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VERDICTS = ("kept", "moved", "missed", "unjudged")
 class Finding:
     """The verdict on one object.
 
-    ``score``, ``iou`` and ``box`` (xyxy in pixels) are those of its detection, None where there is none.
+    ``score``, ``iou`` and ``box`` (xyxy in pixels) are those of its detection, or None without a detection.
     """
 
     verdict: str
@@ -42,7 +42,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Extra:
-    """A confident detection of no annotated object; ``box`` xyxy in pixels."""
+    """A confident detection that matches no annotated object; ``box`` is xyxy in pixels."""
 
     image_id: int
     category_id: int
@@ -60,16 +60,16 @@ def judge(
     iou_thr: float = 0.5,
     moved_iou: float = 0.1,
 ) -> tuple[dict[int, Finding], list[Extra]]:
-    """Verdicts on the objects of a set.
+    """Return the verdicts on the objects of a set.
 
     Args:
-        images, annotations: of the set's COCO json. Objects that an image record lists as ``not_prompted`` may
-            explain a detection, which is then no ``extra``.
-        predictions: of the images.
-        nameable: category ids that the detector has a name for.
-        score_thr: only detections above count.
-        iou_thr: an overlap above is ``kept``.
-        moved_iou: an overlap of at least this is ``moved``.
+        images, annotations: those of the set's COCO json. A detection that matches an object listed as
+            ``not_prompted`` in an image record is not ``extra``.
+        predictions: detections in the images.
+        nameable: category ids that the detector knows.
+        score_thr: detections with a lower score are ignored.
+        iou_thr: objects with a higher IoU are ``kept``.
+        moved_iou: objects with at least this IoU are ``moved``.
 
     Returns:
         ``(findings by annotation id, extras in the order of the predictions)``.
@@ -87,16 +87,18 @@ def judge(
             continue
         verdict = "kept" if iou > iou_thr else "moved"
         findings[annotation["id"]] = Finding(verdict, float(scores[pred]), iou, tuple(boxes[pred].tolist()))
-    left = np.ones(len(boxes), bool)
-    left[match[match >= 0]] = False
+    unmatched = np.ones(len(boxes), bool)
+    unmatched[match[match >= 0]] = False
     others = [a for a in annotations if _is_ignored(a)]
-    others += [{**one, "image_id": image["id"]} for image in images for one in image.get("not_prompted", ())]
-    rest = np.flatnonzero(left)
+    others += [
+        {**entry, "image_id": image["id"]} for image in images for entry in image.get("not_prompted", ())
+    ]
+    rest = np.flatnonzero(unmatched)
     explained, _ = one_to_one(*_columns(others), boxes[rest], image_ids[rest], labels[rest], moved_iou)
-    left[rest[explained[explained >= 0]]] = False
+    unmatched[rest[explained[explained >= 0]]] = False
     extras = [
         Extra(int(image_ids[i]), int(labels[i]), float(scores[i]), tuple(boxes[i].tolist()))
-        for i in np.flatnonzero(left)
+        for i in np.flatnonzero(unmatched)
     ]
     return findings, extras
 
@@ -104,15 +106,15 @@ def judge(
 def apply_rules(
     coco: Mapping, findings: Mapping[int, Finding], extras: Sequence[Extra], rules: GateRules
 ) -> tuple[dict, Counter]:
-    """A new COCO dict by the rules; every annotation also says its ``quality``, ``detection_score`` and ``_iou``.
+    """Apply rules to a set; annotations get ``quality``, ``detection_score`` and ``detection_iou``.
 
     Args:
-        coco: of the set; left as it is.
-        findings, extras: of :func:`judge`.
-        rules: what to do.
+        coco: COCO dict of the set; not modified.
+        findings, extras: result of :func:`judge`.
+        rules: the rules to apply.
 
     Returns:
-        ``(coco dict, counts of what was done)``.
+        ``(new COCO dict, counts of the changes)``.
     """
     done: Counter = Counter()
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
@@ -154,11 +156,11 @@ def count(
     extras: Sequence[Extra],
     key: Callable[[Mapping | Extra], str | None],
 ) -> dict[str, dict[str, int]]:
-    """Verdicts by group.
+    """Count verdicts by group.
 
     Args:
         annotations, findings, extras: see :func:`judge`.
-        key: group of an annotation (dict) or an :class:`Extra`; None leaves it out.
+        key: returns the group of an annotation (dict) or an :class:`Extra`, or None to leave it out.
 
     Returns:
         Group -> counts of :data:`VERDICTS` and 'extra', the largest group first.
@@ -190,7 +192,7 @@ def _is_refined(finding: Finding, rules: GateRules) -> bool:
 
 
 def _refined(bbox, box, share: float, size: tuple[int, int]) -> dict:
-    """The annotation's fields with its box moved by ``share`` of the way to the detection, inside the image."""
+    """Return the annotation's fields with its box moved by ``share`` of the way to the detection, and clipped."""
     x, y, w, h = bbox
     limits = (*size, *size)
     corners = [a + share * (b - a) for a, b in zip((x, y, x + w, y + h), box)]

@@ -1,4 +1,4 @@
-"""``run.json``: what a set is made of, and the lock of its folder."""
+"""``run.json``: the settings of a set, and the lock of its folder."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from detdiffusion.utils.files import TEMPORARY, check_writable, write_atomic
 from .manifest import lock
 
 RUN = "run.json"
-_FOR_THE_READER = {"checkpoint"}  # a file name: a renamed copy has the same checksum
+_NOT_COMPARED = {"checkpoint"}  # a file name, which may change; the checksum of the file is compared
 
 
 def check_run(out_dir: Path, run: Mapping) -> None:
-    """Whether a set with these facts can be made or continued in a folder; for before the model is loaded.
+    """Check, before the model is loaded, that a set with these settings can be started or continued in a folder.
 
     Args:
-        out_dir: the set's folder; it need not exist.
-        run: the facts that are known already.
+        out_dir: the set's folder; need not exist.
+        run: the settings known so far.
 
     Raises:
-        UserError: the folder is a file, cannot be written, or holds another run or things that are no set.
+        UserError: the folder is a file, cannot be written, or holds another run or other files.
     """
     if out_dir.exists() and not out_dir.is_dir():
-        raise UserError(f"{out_dir}: `out` is a file, but a folder is wanted")
+        raise UserError(f"{out_dir}: `out` must be a folder, but this is a file")
     if (out_dir / RUN).exists():
         _compare(out_dir, json.loads(json.dumps(run)), set(run))
     elif out_dir.exists():
@@ -36,18 +36,18 @@ def check_run(out_dir: Path, run: Mapping) -> None:
 
 
 def open_run(out_dir: Path, run: Mapping, patience: float) -> int:
-    """Writes ``run.json`` or compares it, and locks it.
+    """Write ``run.json``, or compare it with an existing one, and lock it.
 
     Args:
         out_dir: the set's folder.
-        run: json-able facts that must be equal whenever the set is continued.
-        patience: seconds to wait for an earlier run that still holds the folder.
+        run: json-serialisable settings that must be equal whenever the set is continued.
+        patience: seconds to wait for an earlier run that still has locked the folder.
 
     Returns:
-        The open file; the folder is this process's until it is closed.
+        The open file descriptor; the folder is locked until it is closed.
 
     Raises:
-        UserError: as :func:`check_run`; or another process holds the folder.
+        UserError: as :func:`check_run`; or another process has locked the folder.
     """
     path = out_dir / RUN
     if not path.exists():
@@ -56,7 +56,7 @@ def open_run(out_dir: Path, run: Mapping, patience: float) -> int:
     fd = os.open(path, os.O_RDWR)
     try:
         lock(fd, out_dir, patience)
-        if not os.path.samestat(os.fstat(fd), os.stat(path)):  # two first starts at once: the other one won
+        if not os.path.samestat(os.fstat(fd), os.stat(path)):  # two runs started at once, the other was first
             raise UserError(f"{out_dir}: another process is generating into this folder")
         _compare(out_dir, run)
     except BaseException:
@@ -75,7 +75,7 @@ def _check_empty(out_dir: Path) -> None:
 
 
 def _compare(out_dir: Path, run: Mapping, keys: set[str] | None = None) -> None:
-    """UserError if the folder's run differs, in ``keys`` or anywhere."""
+    """Raise a UserError if the folder's run differs in one of ``keys`` (default: in any key)."""
     try:
         earlier = json.loads((out_dir / RUN).read_text())
     except ValueError:
@@ -83,10 +83,10 @@ def _compare(out_dir: Path, run: Mapping, keys: set[str] | None = None) -> None:
     except OSError as error:
         raise UserError(f"{out_dir / RUN}: cannot be read: {error.strerror or error}") from error
     if not isinstance(earlier, dict):
-        raise UserError(f"{out_dir / RUN}: broken json; remove the folder or choose another `out`")
+        raise UserError(f"{out_dir / RUN}: not valid json; remove the folder or choose another `out`")
     differing = [
         f"{key}: {earlier.get(key)!r} there, {run.get(key)!r} now"
-        for key in sorted((keys or {*earlier, *run}) - _FOR_THE_READER)
+        for key in sorted((keys or {*earlier, *run}) - _NOT_COMPARED)
         if earlier.get(key) != run.get(key)
     ]
     if differing:

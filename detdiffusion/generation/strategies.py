@@ -1,8 +1,8 @@
 """Attribute strategies: which perception-aware attributes the objects of a layout are generated with.
 
-A strategy is a callable ``(Layout, random.Random) -> Layout`` with a ``name`` that enters the ids of the images, so
-two strategies that differ need two names. Register a new one with ``@STRATEGIES.register_module()`` (inherit
-:class:`Strategy` for the handling of ``background``) and give its class name wherever a strategy is asked for.
+A strategy is a callable ``(Layout, random.Random) -> Layout`` with a ``name``, which is part of the images' ids, so
+different strategies need different names. To add one, register its class with ``@STRATEGIES.register_module()``
+(subclass :class:`Strategy` for the handling of ``background``) and select it by its class name.
 """
 
 from __future__ import annotations
@@ -29,22 +29,22 @@ NAMED_STRATEGIES = {
     "mix": dict(type="MixStrategy"),
     "per-class": dict(type="PerClassStrategy"),
 }
-"""Strategies by the name that tools take: the paper's (section 4) are origin, easy and hard."""
+"""Strategies by their name on the command line; those of the paper (section 4) are origin, easy and hard."""
 
 
 class Strategy:
-    """Rewrites the attribute of every object that the attribute detector can name.
+    """Base class: sets the attribute of every object whose class the attribute detector knows.
 
-    Objects marked ``background`` keep it, because no stuff object was ever trained as easy or hard.
+    ``background`` objects keep their attribute, as the generator is never trained with easy or hard stuff.
 
     Args:
-        nameable: class names that the attribute detector can name; tells which objects are ``background`` in
-            layouts that carry no attributes. None: such layouts are an error.
-        levels: the difficulty levels, the easiest first.
+        nameable: names of the classes that the attribute detector knows; in layouts without attributes, all other
+            objects are ``background``. None: layouts without attributes are an error.
+        levels: the difficulty levels, easiest first.
 
     Attributes:
         name: letters, digits, ``_``, ``-`` and ``.``; part of image ids and file names.
-        reads_attributes: the result depends on the source's own attributes, so layouts must have them.
+        reads_attributes: whether the result depends on the source's attributes, so that layouts must have them.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Strategy:
         self.levels = tuple(levels)
 
     def level(self, word: object, option: str) -> str:
-        """``word`` if it is one of the levels, else a UserError that names ``option``."""
+        """Return ``word`` if it is one of the levels, else raise a UserError that names ``option``."""
         if word not in self.levels:
             raise UserError(
                 f"strategy option {option}: must be one of {', '.join(map(repr, self.levels))}, got {word!r}"
@@ -63,20 +63,20 @@ class Strategy:
         return word
 
     def attribute_of(self, name: str, attribute: str | None, rng: random.Random) -> str:
-        """The new attribute of one object that is not background.
+        """Return the new attribute of an object that is not background.
 
         Args:
-            name: its class.
-            attribute: of the source; None where the layout carries none.
-            rng: a pure function of source image, sample index and seed.
+            name: class name of the object.
+            attribute: its attribute in the source; None if the layout has no attributes.
+            rng: random generator, seeded by source image, sample index and seed.
         """
         raise NotImplementedError
 
     def __call__(self, layout: Layout, rng: random.Random | None = None) -> Layout:
-        """The layout with this strategy's attributes.
+        """Return the layout with this strategy's attributes.
 
         Raises:
-            UserError: the layout has no attributes, and they or ``nameable`` are needed.
+            UserError: the layout has no attributes, and the strategy reads them or ``nameable`` is None.
         """
         rng = random.Random(0) if rng is None else rng
         old = layout.attributes
@@ -92,21 +92,19 @@ class Strategy:
 
     def _check_known(self, layout: Layout) -> None:
         if self.nameable is None or self.reads_attributes:
-            why = (
-                "which of its objects are easy and which are hard"
-                if self.reads_attributes
-                else "which objects the attribute detector can name"
-            )
+            unknown = "which objects the attribute detector can name"
+            if self.reads_attributes:
+                unknown = "which of its objects are easy and which are hard"
             raise UserError(
                 f"strategy {self.name!r}: the layout of image {layout.image_id} has no attributes, so it is "
-                f"unknown {why}; give the layouts' attributes file (`attributes`; tools/extract_attributes.py "
+                f"unknown {unknown}; give the layouts' attributes file (`attributes`; tools/extract_attributes.py "
                 "writes it)"
             )
 
 
 @STRATEGIES.register_module()
 class OriginStrategy(Strategy):
-    """Keeps the attributes that the detector gave the source's objects; layouts without any stay so."""
+    """Keeps the attributes of the source; layouts without attributes are not changed."""
 
     name = "origin"
     reads_attributes = True
@@ -117,11 +115,11 @@ class OriginStrategy(Strategy):
 
 @STRATEGIES.register_module()
 class UniformStrategy(Strategy):
-    """Sets one attribute on every object that the attribute detector can name.
+    """Sets the same attribute on every object whose class the attribute detector knows.
 
     Args:
-        attribute: a level, 'easy' or 'hard'.
-        include_background: rewrite ``background`` too (the literal reading of "all objects").
+        attribute: a level, by default 'easy' or 'hard'.
+        include_background: replace ``background`` too (the literal reading of "all objects").
         nameable, levels: see :class:`Strategy`.
     """
 
@@ -148,9 +146,9 @@ class UniformStrategy(Strategy):
 
 @STRATEGIES.register_module()
 class FlipStrategy(Strategy):
-    """What the detector found becomes hard, what it missed becomes easy.
+    """Exchanges easy and hard: objects that the detector found become hard, missed objects become easy.
 
-    Of more than two levels the first is exchanged with the last, the second with the last but one, and so on.
+    With more than two levels, the first is exchanged with the last, the second with the last but one, and so on.
 
     Args:
         nameable, levels: see :class:`Strategy`.
@@ -169,12 +167,12 @@ class FlipStrategy(Strategy):
 
 @STRATEGIES.register_module()
 class MixStrategy(Strategy):
-    """Draws every object's attribute at random; the same seed draws the same again.
+    """Samples the attribute of every object at random, reproducibly for a given seed.
 
     Args:
-        ratio: share of the objects that become ``attribute``, in [0, 1].
+        ratio: probability of ``attribute``, in [0, 1].
         attribute, other: the two attributes; default: the hardest and the easiest level.
-        by: 'object' draws for each object, 'image' once for all objects of an image.
+        by: 'object' samples for each object, 'image' once for all objects of an image.
         nameable, levels: see :class:`Strategy`.
     """
 
@@ -195,9 +193,9 @@ class MixStrategy(Strategy):
         self.ratio, self.by = float(ratio), by
         self.attribute = self.level(attribute or self.levels[-1], "attribute")
         self.other = self.level(other or self.levels[0], "other")
-        self.name = f"mix-{self.ratio:.6g}-{self.attribute}-{self.other}" + (
-            "-image" if by == "image" else ""
-        )
+        self.name = f"mix-{self.ratio:.6g}-{self.attribute}-{self.other}"
+        if by == "image":
+            self.name += "-image"
 
     def attribute_of(self, name: str, attribute: str | None, rng: random.Random) -> str:
         return self.attribute if rng.random() < self.ratio else self.other
@@ -212,11 +210,11 @@ class MixStrategy(Strategy):
 
 @STRATEGIES.register_module()
 class PerClassStrategy(Strategy):
-    """An attribute for each class.
+    """Sets the attribute by class.
 
     Args:
-        attributes: class name -> attribute.
-        default: of the other classes: an attribute, or 'origin' to keep the source's.
+        attributes: attributes by class name.
+        default: attribute of the other classes, or 'origin' to keep that of the source.
         nameable, levels: see :class:`Strategy`.
     """
 
@@ -230,7 +228,7 @@ class PerClassStrategy(Strategy):
         super().__init__(nameable, levels)
         if not attributes:
             raise UserError(
-                "strategy 'per-class': name the classes, e.g. `strategy_options` attributes.person=hard default=easy"
+                "strategy 'per-class': no classes given, set e.g. `strategy_options` attributes.person=hard default=easy"
             )
         self.attributes = {name: self.level(a, f"attributes.{name}") for name, a in attributes.items()}
         self.default = default if default == "origin" else self.level(default, "default")
@@ -239,11 +237,11 @@ class PerClassStrategy(Strategy):
         self.name = f"per-class-{hashlib.sha256(facts).hexdigest()[:8]}"
 
     def check_classes(self, classes: Collection[str]) -> None:
-        """Raises UserError if a class of ``attributes`` is not among ``classes``."""
+        """Raise a UserError if a class of ``attributes`` is not among ``classes``."""
         for name in self.attributes:
             if name not in classes:
                 raise UserError(
-                    f"strategy 'per-class': {name!r} is none of the layouts' {len(classes)} classes; "
+                    f"strategy 'per-class': {name!r} is not one of the layouts' {len(classes)} classes; "
                     f"{similar(name, classes)}"
                 )
 
@@ -255,16 +253,16 @@ class PerClassStrategy(Strategy):
 def build_strategy(
     cfg: str | dict, nameable: Collection[str] | None = None, levels: Sequence[str] = LEVELS, **options
 ):
-    """Builds a strategy.
+    """Build a strategy.
 
     Args:
         cfg: one of :data:`NAMED_STRATEGIES`, one of ``levels`` for all objects, the class name of a registered
             strategy, or a config dict with ``type``.
-        nameable, levels: see :class:`Strategy`; for strategies that take them and are not given them.
-        options: arguments of the strategy, over those of ``cfg``.
+        nameable, levels: see :class:`Strategy`; defaults for strategies that accept these arguments.
+        options: arguments of the strategy, which override those of ``cfg``.
 
     Raises:
-        UserError: no such strategy, or arguments that it does not take.
+        UserError: the strategy does not exist, or does not accept an argument.
     """
     if isinstance(cfg, str):
         if cfg in levels:
@@ -303,5 +301,5 @@ def build_strategy(
 
 
 def _registered(name: str) -> type | None:
-    """A strategy's class by name; a user's own of an earlier version is registered in TASK_UTILS."""
+    """Return a strategy's class by name; custom strategies for earlier versions are registered in TASK_UTILS."""
     return STRATEGIES.get(name) or TASK_UTILS.get(name)

@@ -1,14 +1,14 @@
-"""Atomic, resumable writer of synthetic COCO sets, by one process or by several ranks.
+"""Atomic, resumable writer of synthetic COCO sets, for one process or several ranks.
 
 On disk::
 
-    DIR/run.json            what the set is made of, see :mod:`.run_file`; written once
-    DIR/images/NAME.png     one file an image: temporary file, fsync, rename
-    DIR/manifest.jsonl      one line an image, see :mod:`.manifest`
+    DIR/run.json            settings of the set, see :mod:`.run_file`; written once
+    DIR/images/NAME.png     one file per image, written by temporary file, fsync and rename
+    DIR/manifest.jsonl      one line per image, see :mod:`.manifest`
     DIR/annotations.json    built from the manifest by finish(), atomically
 
-A process killed at any moment leaves whole images and whole lines, but for at most one temporary file, one
-image without a line and one torn last line of its own; the next start clears all three, of every rank.
+A process that is killed leaves only complete images and lines, except for at most one temporary file, one image
+without a line and one incomplete last line; the next start removes these, for every rank.
 """
 
 from __future__ import annotations
@@ -44,33 +44,34 @@ from .manifest import (
 from .run_file import open_run
 
 SUFFIXES = {"png": ".png", "jpeg": ".jpg"}
-_AGAIN = "; the images that are finished are safe, run the same command again to continue"
+_AGAIN = "; finished images are safe, run the same command again to continue"
 _REPORT = ("resumed", "torn_lines", "missing_files", "damaged_files", "superseded_lines", "stray_files")
 
 
 class CocoWriter:
-    """Writes images with their annotations, one durable step an image.
+    """Writes images with their annotations; each image is durable once it is added.
 
     Args:
-        out_dir: the set's folder; made if missing.
-        run: json-able facts that must be equal whenever the set is continued (strategy, seed, ...).
+        out_dir: the set's folder; created if missing.
+        run: json-serialisable settings that must be equal whenever the set is continued (strategy, seed, ...).
         categories: COCO category dicts, copied into ``annotations.json``.
-        checksums: on start compare every finished file with its SHA-256 (else only its presence and size).
-        rank: 0 opens, repairs and finishes the set; other ranks open it after rank 0 has and before it adds.
-        patience: seconds to wait for an earlier run that still holds the folder.
-        jpeg_quality: of files whose name ends in ``.jpg``.
-        progress: called with (files checked, files) while checksums are compared.
+        checksums: at the start, compare every finished file with its SHA-256; otherwise only its presence and size.
+        rank: rank 0 opens, repairs and finishes the set; other ranks must open it after rank 0 has opened it and
+            before rank 0 adds images.
+        patience: seconds to wait for an earlier run that still has locked the folder.
+        jpeg_quality: quality of files whose name ends in ``.jpg``.
+        progress: called with the number of files checked so far and in total while checksums are compared.
 
     Attributes:
-        done: set of the image ids that are finished.
-        report: counts of what the start found: ``resumed``, ``torn_lines``, ``missing_files``,
+        done: ids of the finished images.
+        report: counts of findings at the start: ``resumed``, ``torn_lines``, ``missing_files``,
             ``damaged_files``, ``superseded_lines``, ``stray_files`` (temporary files and images
             without a line, both removed).
-        lost: image ids that had a line, but whose file was missing or damaged at the start.
+        lost: ids of images with a line whose file was missing or damaged at the start.
 
     Raises:
-        UserError: the folder holds another run or foreign files, its manifest or run.json is broken, it
-            cannot be written, or another process is writing into it.
+        UserError: the folder holds another run or other files, its manifest or run.json is damaged, it cannot be
+            written, or another process is writing into it.
     """
 
     def __init__(
@@ -97,7 +98,10 @@ class CocoWriter:
         self._manifest: ManifestFile | None = None
         self._closers = contextlib.ExitStack()
         try:
-            self._join() if rank else self._open(checksums)
+            if rank:
+                self._join()
+            else:
+                self._open(checksums)
         except OSError as error:
             self._closers.close()
             raise UserError(
@@ -119,29 +123,29 @@ class CocoWriter:
 
     @property
     def mean_bytes(self) -> float | None:
-        """Mean size of the finished files; None without any."""
+        """Mean size of the finished files in bytes, or None if there are none."""
         sizes = [entry["bytes"] for entry in self._entries.values()]
         return sum(sizes) / len(sizes) if sizes else None
 
     def close(self) -> None:
-        """Releases the folder; nothing is lost by not calling it."""
+        """Release the lock on the folder. Images are safe even if this is never called."""
         self._closers.close()
 
     def add(
         self, image: np.ndarray, record: dict, annotations: Sequence[dict], extra: dict | None = None
     ) -> None:
-        """Writes one image and its manifest line; durable when it returns.
+        """Write one image and its manifest line; both are on disk when the call returns.
 
         Args:
             image: (H, W, 3) uint8 RGB.
-            record: COCO image dict with ``id``, ``file_name`` (inside ``images/``; its ending is the format),
+            record: COCO image dict with ``id``, ``file_name`` (inside ``images/``; its suffix selects the format),
                 ``width`` and ``height``.
             annotations: COCO annotation dicts of this image.
-            extra: further facts for the manifest line only (prompt, noise seed, ...).
+            extra: further values for the manifest line only (prompt, noise seed, ...).
 
         Raises:
-            ValueError: the image does not fit its record, or its id was written before.
-            UserError: the disk refuses (full, read-only).
+            ValueError: the image does not match its record, or its id was written before.
+            UserError: the files cannot be written (disk full or read-only).
         """
         if image.dtype != np.uint8 or image.shape != (record["height"], record["width"], 3):
             raise ValueError(
@@ -164,24 +168,24 @@ class CocoWriter:
             _sync_dir(self.images_dir)
             self._manifest.append(entry)
         except (OSError, UserError) as error:
-            message = (
-                error if isinstance(error, UserError) else f"{self.manifest_path}: cannot write: {error}"
-            )
+            message = str(error)
+            if not isinstance(error, UserError):
+                message = f"{self.manifest_path}: cannot write: {error}"
             raise UserError(f"{message}{_AGAIN} ({len(self.done)} images so far)") from error
         self._entries[record["id"]] = entry
         self.done.add(record["id"])
 
     def finish(self) -> Path:
-        """Merges the other ranks' parts and builds ``annotations.json`` from the manifest; rank 0 alone does.
+        """Merge the other ranks' manifests and build ``annotations.json``; called on rank 0 only.
 
-        The other ranks must have closed their parts. Manifest and annotations are in the order of (source image
-        id, sample index, id), however the images came.
+        The other ranks must have closed their writers. Manifest and annotations are sorted by (source image id,
+        sample index, id).
 
         Returns:
             The path of ``annotations.json``.
 
         Raises:
-            UserError: two images or annotations share an id, or the disk refuses.
+            UserError: two images or annotations share an id, or the files cannot be written.
         """
         try:
             self._merge_parts()
@@ -211,7 +215,7 @@ class CocoWriter:
         Image.fromarray(image).save(buffer, **options)
         return buffer.getvalue()
 
-    # What a start does, in this order.
+    # Steps of opening a set, in the order of their execution.
 
     def _open(self, checksums: bool) -> None:
         self.out_dir.mkdir(parents=True, exist_ok=True)
@@ -223,7 +227,7 @@ class CocoWriter:
         _sync_dir(self.out_dir)
 
     def _join(self) -> None:
-        """A rank above 0: what rank 0 has read and repaired is taken as it is."""
+        """Open the set on a rank above 0; rank 0 has checked and repaired it."""
         found, _ = read_entries(self.out_dir / MANIFEST)
         self._entries, _ = latest(found)
         self._open_manifest()
@@ -233,13 +237,13 @@ class CocoWriter:
         self._closers.callback(lambda: self._manifest.close())
 
     def _rewrite_manifest(self, entries: Iterable[dict]) -> None:
-        """Replaces the manifest as a whole, where it differs."""
+        """Replace the manifest atomically, if it differs."""
         lines = b"".join(map(dump_entry, entries))
         if self.manifest_path.exists() and lines == self.manifest_path.read_bytes():
             return
         write_atomic(self.manifest_path, lines)
         _sync_dir(self.out_dir)
-        if self._manifest is not None:  # it was opened before and is another file now
+        if self._manifest is not None:  # reopen it, as the file was replaced
             self._manifest.close()
             self._manifest = ManifestFile(self.manifest_path, self._patience)
 
@@ -262,11 +266,11 @@ class CocoWriter:
             self._rewrite_manifest(self._entries.values())
 
     def _merge_parts(self) -> None:
-        """Moves the lines of other ranks' parts into the manifest; killed anywhere, it can be done again."""
+        """Move the lines of the other ranks' manifests into this one; safe to repeat after a kill."""
         parts = find_parts(self.out_dir)
         if not parts:
             return
-        files = [ManifestFile(path, self._patience) for path in parts]  # nobody writes there any more
+        files = [ManifestFile(path, self._patience) for path in parts]  # locked, so no rank writes to them
         try:
             for file in files:
                 entries, torn = read_entries(file.path)
@@ -281,14 +285,14 @@ class CocoWriter:
                 file.close()
 
     def _faults(self, checksums: bool) -> dict[int, str]:
-        """Image id -> what is wrong with its file."""
+        """Return the image ids of missing or damaged files, with the kind of fault."""
         entries = list(self._entries.values())
 
         def check(entry: dict) -> str | None:
             return file_fault(self.images_dir / entry["image"]["file_name"], entry, checksums)
 
         faults = {}
-        with ThreadPoolExecutor(8) as pool:  # reading and hashing both release the interpreter
+        with ThreadPoolExecutor(8) as pool:  # reading and hashing release the GIL
             for number, (entry, fault) in enumerate(zip(entries, pool.map(check, entries)), 1):
                 if fault:
                     faults[entry["image"]["id"]] = fault

@@ -33,7 +33,9 @@ class GLIGENEditor(PipelineEditor):
     def __init__(self, folder: str, grounding_steps: float = 1.0, **kwargs) -> None:
         if not 0 <= grounding_steps <= 1:
             raise UserError(f"GLIGENEditor: grounding_steps must be in [0, 1], got {grounding_steps}")
-        expected = "a diffusers folder of GLIGEN for generation from text and boxes (model_index.json, unet/, vae/, ...)"
+        expected = (
+            "a diffusers folder of GLIGEN for generation with text and boxes (model_index.json, unet/, ...)"
+        )
         options = dict(safety_checker=None, requires_safety_checker=False)
         super().__init__(load_folder("StableDiffusionGLIGENPipeline", folder, expected, **options), **kwargs)
         if self.unet.config.get("attention_type") != "gated":

@@ -73,8 +73,8 @@ def _step_arguments(scheduler, generators: Sequence[torch.Generator] | None) -> 
     ):  # DPMSolverSDE, CosineDPMSolver: Brownian motion with a seed for all
         raise UserError(
             f"test_scheduler {type(scheduler).__name__} draws one noise for the whole batch, so an image would depend "
-            "on the other images of its batch; use EulerAncestralDiscreteScheduler, or DPMSolverMultistepScheduler with "
-            "algorithm_type='sde-dpmsolver++'"
+            "on the other images of its batch; use EulerAncestralDiscreteScheduler, or DPMSolverMultistepScheduler "
+            "with algorithm_type='sde-dpmsolver++'"
         )
     takes_it = "generator" in inspect.signature(scheduler.step).parameters
     return dict(generator=list(generators)) if takes_it else {}
