@@ -9,12 +9,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
   python tools/compare_trainability.py work_dirs/real work_dirs/hard --out work_dirs/comparison
-  # several seeds, several detectors: rows go by detector (from the runs' configs) and name
+  # several seeds, several detectors: rows are grouped by detector (from the runs' configs) and name
   python tools/compare_trainability.py real=r0 real=r1 real=r2 hard=h0 hard=h1 hard=h2 --out DIR
   python tools/compare_trainability.py real=fcos_real hard=fcos_hard real=atss_real hard=atss_hard --out DIR
 
-A name that occurs several times for one detector is one arm with several seeds; runs of one seed are paired. Each
-detector's first arm is its reference. Writes comparison.md, comparison.csv, comparison.json, classes.csv (AP of the
+Runs of one detector with the same name are one arm with several seeds; runs with the same seed are paired. The first
+arm of each detector is its reference. Writes comparison.md, comparison.csv, comparison.json, classes.csv (AP of the
 rarest classes) and curves.png (loss and AP over the iterations).
 """
 
@@ -31,12 +31,14 @@ def build_parser():
         type=int,
         default=5,
         metavar="N",
-        help="classes in the second table (default: %(default)s)",
+        help="number of the rarest classes in the second table (default: %(default)s)",
     )
-    parser.add_argument("--classes", nargs="+", metavar="NAME", help="these classes in place of the rarest")
+    parser.add_argument(
+        "--classes", nargs="+", metavar="NAME", help="classes of the second table, instead of the rarest"
+    )
     parser.add_argument(
         "--ann",
-        help="training annotations, which tell the rare classes; may be repeated (default: the first run's)",
+        help="training annotations, to find the rarest classes; may be repeated (default: the first run's)",
         action="append",
         metavar=ANNOTATIONS["metavar"],
     )
@@ -52,7 +54,7 @@ def main(args) -> None:
         from rich.markdown import Markdown
 
         Console().print(Markdown(result["markdown"]))
-    else:  # a log has lines of any length
+    else:  # lines of a log need not fit a terminal
         print(result["markdown"])
     files = ["comparison.md", "comparison.csv", "comparison.json", *["classes.csv"] * bool(result["classes"])]
     print(f"written to {args.out}: {', '.join([*files, 'curves.png'])}")

@@ -1,4 +1,4 @@
-"""Score generated images: AP of the prompted objects beside the same on real images, FID, consistency."""
+"""Score generated images: AP of the prompted objects compared with real images, FID, consistency."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ EXAMPLES = """examples:
   python tools/evaluate_fidelity.py --detector CONFIG WEIGHTS \\
       --ann data/miniscenes/val/instances.json --img-dir data/miniscenes/val/images \\
       --synthetic easy=work_dirs/easy hard=work_dirs/hard --out work_dirs/score
-  # FID by the paper's protocol and a modern one, Inception weights from a file
+  # FID with the paper's protocol and a modern one, Inception weights from a file
   python tools/evaluate_fidelity.py ... --fid lama_tf modern --extractor-weights pt_inception-2015-12-05-6726825d.pth
   # Fréchet and kernel distances on a detector's features
   python tools/evaluate_fidelity.py ... --fid configs/fid/faster-rcnn_coco.py
-  # distances of real images from real images, as a bound at equal numbers
+  # distances between real images as a bound, with equal numbers of images
   python tools/evaluate_fidelity.py ... --real-reference data/miniscenes/train/instances.json \\
       data/miniscenes/train/images
-  torchrun --nproc_per_node 4 tools/evaluate_fidelity.py ...    # shared out, the same figures
+  torchrun --nproc_per_node 4 tools/evaluate_fidelity.py ...    # same results, on several processes
 
-Prints a table and writes OUT/fidelity.json, OUT/consistency.json, .md and .html. With sets named easy and hard it
-adds the paired bootstrap of easy - hard and the attribute effect.
+Prints a table and writes OUT/fidelity.json, OUT/consistency.json, .md and .html. If sets are named easy and hard, the
+paired bootstrap of easy - hard and the attribute effect are added.
 """
 
 

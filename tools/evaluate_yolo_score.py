@@ -1,7 +1,7 @@
-"""YOLO score of any methods' images: detector AP on the layouts' objects, beside the same on the real images.
+"""YOLO score of generated images of any method: detector AP on the layouts' objects, compared with the real images.
 
-Names of image files: the stem of the layout's COCO file name or its image id (zero-padded or not), with _k for
-the k-th sample of a layout; or a folder of tools/generate.py. Writes OUT/yolo_score.json, .md and .csv.
+Image files are named by the stem of the layout's COCO file name or by its image id (zero-padded or not), with suffix _k
+for the k-th sample of a layout; folders of tools/generate.py are accepted too. Writes OUT/yolo_score.json, .md and .csv.
 """
 
 import sys
@@ -10,15 +10,15 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
-  # the protocol of the papers, on COCO: YOLOv4, the 3,097 layouts of LAMA's filter
+  # the papers' protocol on COCO: YOLOv4 and the 3,097 layouts selected by LAMA's filter
   python tools/evaluate_yolo_score.py --detector configs/detectors/yolov4_coco.py yolov4.pth \\
       --ann data/coco/annotations/instances_val2017.json --stuff data/coco/annotations/stuff_val2017.json \\
       --img-dir data/coco/val2017 --ids lama --synthetic ours=work_dirs/val/easy lama=outputs/lama \\
       gligen=outputs/gligen --out work_dirs/yolo_score
-  # any detector and data; the layouts that all folders have
+  # any detector and data set; scores the layouts that are in all folders
   python tools/evaluate_yolo_score.py --detector CONFIG WEIGHTS --ann instances.json --img-dir images \\
       --synthetic folder --out score --cfg-options model.test_cfg.score_thr=0.25
-  torchrun --nproc_per_node 4 tools/evaluate_yolo_score.py ...    # shared out, the same figures
+  torchrun --nproc_per_node 4 tools/evaluate_yolo_score.py ...    # same results, on several processes
 """
 
 
@@ -31,7 +31,7 @@ def build_parser():
     parser = ToolParser(__doc__, EXAMPLES)
     add_options(parser, apis.DetectorOptions)
     add_options(parser.add_argument_group("the real images, one file"), apis.AnnotatedImages)
-    add_sets(parser, "a folder for each method (default name: the folder's)")
+    add_sets(parser, "one folder per method (default name: the folder's)")
     add_options(parser, apis.ResultFolder)
     add_options(parser, apis.YoloScoreOptions)
     add_image_options(parser)

@@ -1,8 +1,8 @@
-"""Generate a synthetic COCO set from layouts; run it again to continue where it stopped.
+"""Generate a synthetic COCO data set from layouts; run the same command again to resume.
 
-Writes DIR/images/, DIR/annotations.json (COCO, the source's category ids), DIR/manifest.jsonl (one line an image,
-with its checksum), DIR/run.json (what the set was made with) and DIR/preview.png (the latest images).
-Several GPUs: tools/dist_generate.sh.
+Writes DIR/images/, DIR/annotations.json (COCO, with the source's category ids), DIR/manifest.jsonl (one line per image,
+with its checksum), DIR/run.json (the settings of the set) and DIR/preview.png (the latest images).
+For several GPUs see tools/dist_generate.sh.
 """
 
 import json
@@ -18,7 +18,7 @@ EXAMPLES = """examples:
   python tools/generate.py configs/detdiffusion_miniscenes.py work_dirs/gen/iter_300.pth --split val \\
       --out work_dirs/fidelity/easy --strategy easy --samples-per-image 2 \\
       --attributes work_dirs/attributes.json
-  # layouts of any COCO json; the weights that the config itself names
+  # layouts of any COCO json; the weights named in the config
   python tools/generate.py CONFIG none --ann instances.json --ann stuff.json --out DIR --strategy origin \\
       --attributes attributes.json --limit 4
   # 30 % of the objects hard, edited layouts, more images of rare classes
@@ -26,7 +26,7 @@ EXAMPLES = """examples:
       --edit flip=0.5 jitter=0.05 swap=0.2 --oversample-thr 0.1
   python tools/generate.py CONFIG CHECKPOINT --out DIR --strategy per-class \\
       --strategy-options attributes.person=hard "attributes.traffic light=easy" default=origin
-  # check every file of a set, and make what is damaged or missing anew: the same command and --verify
+  # check every file of a set and generate damaged or missing ones again: the same command with --verify
   python tools/generate.py CONFIG CHECKPOINT --out DIR --strategy hard --verify
 """
 
@@ -41,12 +41,12 @@ def build_parser():
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch"],
-        help="pytorch: a rank of torchrun (default: where torchrun started several processes); none: alone",
+        help="pytorch: a rank started by torchrun (default if torchrun started several processes); none: single process",
     )
-    content = parser.add_argument_group("what is drawn")
+    content = parser.add_argument_group("content")
     add_options(content, apis.ContentOptions)
     add_options(content, apis.LayoutOptions)
-    add_options(parser.add_argument_group("how"), apis.SamplingOptions)
+    add_options(parser.add_argument_group("sampling"), apis.SamplingOptions)
     add_options(parser.add_argument_group("files"), apis.SetFiles)
     return parser
 
@@ -61,7 +61,7 @@ def main(args) -> None:
         try:
             args.strategy = json.loads(args.strategy)
         except ValueError as error:
-            raise UserError(f"`strategy`: broken json: {error}") from error
+            raise UserError(f"`strategy`: invalid json: {error}") from error
     args.strategy_options = nested_options(args.strategy_options, "`strategy_options`")
     args.edits = nested_options(args.edits, "`edits`")
     apis.generate_dataset(

@@ -1,4 +1,4 @@
-"""The paper's Tables 1 to 7 with your figures beside the printed ones, from result files."""
+"""Write the paper's Tables 1 to 7 with measured results, read from result files, next to the published ones."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
   python tools/paper_tables.py work_dirs/score/fidelity.json work_dirs/comparison/comparison.json --out work_dirs/tables
-  # ablations: rows that no method's name tells
+  # ablations: assign results to rows that cannot be found by the method's name
   python tools/paper_tables.py --assign 4/attr=work_dirs/attr-only/fidelity.json \\
       --assign 7/without-dice=work_dirs/without-dice/fidelity.json#easy --out work_dirs/tables
 
-Result files are those of tools/evaluate_fidelity.py, tools/compare_trainability.py and the YOLO score. Methods find
-their rows by name: easy, origin, hard, real, gligen, controlnet, geodiffusion, ... Writes tables.md, tables.csv and
-tables.html; what was not measured says "not run".
+Result files are those of tools/evaluate_fidelity.py, tools/compare_trainability.py and the YOLO score. Methods are
+assigned to rows by name: easy, origin, hard, real, gligen, controlnet, geodiffusion, ... Writes tables.md, tables.csv
+and tables.html; rows without a result are marked "not run".
 """
 
 
@@ -30,7 +30,7 @@ def build_parser():
         action="append",
         default=[],
         metavar="TABLE/ROW=FILE[#METHOD]",
-        help="a row's result; METHOD defaults to easy. Rows: 4/baseline, 4/attr, 4/attr+loss, 6/faster-rcnn, 6/yolov4, "
+        help="result of a row; METHOD defaults to easy. Rows: 4/baseline, 4/attr, 4/attr+loss, 6/faster-rcnn, 6/yolov4, "
         "7/full, 7/without-sqrt-alpha-bar, 7/without-dice, and those of the other tables",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")

@@ -1,7 +1,7 @@
-"""Let a detector re-read a synthetic set: which objects are kept, moved, missed, and what is there unasked.
+"""Check a synthetic set with a detector: count objects that are kept, moved, missed or extra, and filter them.
 
-Prints the counts and writes new annotations (OUT.json) and a report (OUT.report.json); the set itself stays as it
-is. Without rules nothing is changed but the fields quality, detection_score and detection_iou that are added.
+Prints the counts and writes new annotations (OUT.json) and a report (OUT.report.json); the set itself is not modified.
+Without rules, the annotations only get the additional fields quality, detection_score and detection_iou.
 """
 
 import sys
@@ -13,11 +13,11 @@ EXAMPLES = """examples:
   # only count
   python tools/quality_gate.py work_dirs/synthetic/hard --detector CONFIG WEIGHTS \\
       --out work_dirs/synthetic/hard/annotations_judged.json
-  # leave out images with less than half of their objects, ignore the missed ones, refine confident boxes
+  # drop images with less than half of their objects, ignore missed objects, refine boxes by confident detections
   python tools/quality_gate.py work_dirs/synthetic/hard --predictions results.json \\
       --min-found 0.5 --missed ignore --refine 1.0 --out work_dirs/synthetic/hard/annotations_gated.json
-  # a detector is then trained on synthetic=[dict(data_root='work_dirs/synthetic/hard',
-  #                                               ann_file='annotations_gated.json')]
+  # then train a detector with synthetic=[dict(data_root='work_dirs/synthetic/hard',
+  #                                            ann_file='annotations_gated.json')]
 """
 
 
@@ -28,13 +28,13 @@ def build_parser():
     from detdiffusion.utils.tool_parser import ToolParser
 
     parser = ToolParser(__doc__, EXAMPLES)
-    parser.add_argument("folder", metavar="SET", help="folder of tools/generate.py")
+    parser.add_argument("folder", metavar="SET", help="folder of a set written by tools/generate.py")
     parser.add_argument(
         "--out",
         required=True,
         metavar="FILE",
-        help="the new annotations (json); the report and the predictions go beside it, under its name with "
-        ".report.json and .predictions",
+        help="file for the new annotations (json); the report and the predictions are written under the same name with "
+        "suffix .report.json and .predictions",
     )
     add_options(parser.add_argument_group("rules (default: none)"), apis.GateRules)
     add_options(parser.add_argument_group("thresholds"), apis.GateThresholds)

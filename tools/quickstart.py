@@ -1,7 +1,7 @@
-"""The whole loop on the embedded MiniScenes, in one command: data, detector, attributes, generator, scores.
+"""Run the complete pipeline on the built-in MiniScenes data set: data, detector, attributes, generator, scores.
 
-Every step is one of the public tools; DIR/stamps has the commands, DIR/logs what they print. Interrupt it
-and run it again: finished steps are not redone, a training goes on from its last checkpoint. Writes
+Every step is one of the public tools; DIR/stamps contains the commands, DIR/logs their output. After an interruption,
+run it again: finished steps are skipped, and training resumes from its last checkpoint. Writes
 DIR/summary.json, DIR/report.html and DIR/scenes.png.
 """
 
@@ -14,7 +14,7 @@ sys.path.insert(0, str(ROOT))
 EXAMPLES = """examples:
   python tools/quickstart.py                        # from the zoo's layout checkpoint, minutes on 2 cores
   python tools/quickstart.py --smoke --work-dir work_dirs/smoke      # the same steps at tiny sizes
-  python tools/quickstart.py --full --work-dir work_dirs/full        # train everything from nothing, hours
+  python tools/quickstart.py --full --work-dir work_dirs/full        # train everything from scratch, hours
   python tools/quickstart.py --dry-run              # print the commands only
 """
 
@@ -24,11 +24,13 @@ def build_parser():
 
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("--work-dir", default="work_dirs/demo", metavar="DIR", help="default: %(default)s")
-    parser.add_argument("--full", action="store_true", help="train the zoo's models too, from nothing")
+    parser.add_argument("--full", action="store_true", help="train the zoo's models too, from scratch")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    parser.add_argument("--smoke", action="store_true", help="tiny sizes: tests the steps, not the results")
+    parser.add_argument(
+        "--smoke", action="store_true", help="tiny sizes, to test the steps; the results are meaningless"
+    )
     parser.add_argument("--layout-checkpoint", metavar="FOLDER", help="diffusers folder to fine-tune from")
-    parser.add_argument("--dry-run", action="store_true", help="print the steps' commands and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands of the steps and exit")
     return parser
 
 
@@ -70,11 +72,11 @@ def main(args) -> None:
         }
         finish(demo, seconds, threads)
         if args.smoke:
-            print("--smoke only tests the steps: at these sizes the scores and checks above mean nothing")
+            print("--smoke only tests the steps: at these sizes the scores and checks above are meaningless")
 
 
 def finish(demo, seconds: dict[str, float], threads: int) -> None:
-    """Writes summary and report, prints the tables; imports torch only now, while no step needs the memory."""
+    """Write summary and report and print the tables; imports torch only now, when no step needs the memory."""
     import json
 
     from detdiffusion.experiments.demo.report import write_demo_report
@@ -90,7 +92,7 @@ def finish(demo, seconds: dict[str, float], threads: int) -> None:
 
 
 def layout_checkpoint(given: str | None) -> Path | None:
-    """The folder to fine-tune from, None for the zoo's; checked before minutes are spent."""
+    """Return the folder to fine-tune from, or None for that of the zoo, after checking that it exists."""
     from detdiffusion.experiments.miniscenes_steps import require_layout
     from detdiffusion.utils.work_folder import seen_from
 
@@ -100,10 +102,10 @@ def layout_checkpoint(given: str | None) -> Path | None:
 
 
 def claim(folder: Path):
-    """The folder for this run alone: a locked file, held open by every command that the run starts.
+    """Lock the folder for this run; returns the locked file, which all commands of the run keep open.
 
     Raises:
-        UserError: the folder holds other things, or another run is at work in it.
+        UserError: the folder contains other files, or another run is using it.
     """
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.work_folder import claim_folder, try_lock

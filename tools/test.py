@@ -25,13 +25,15 @@ def build_parser():
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("config", help="config file, or package::file.py of an installed package")
     parser.add_argument("checkpoint", help="checkpoint of that config")
-    parser.add_argument("--work-dir", metavar="DIR", help="where logs go (default: work_dirs/<config name>)")
-    parser.add_argument("--out", metavar="FILE", help="write the metrics there too (json)")
+    parser.add_argument(
+        "--work-dir", metavar="DIR", help="folder of the logs (default: work_dirs/<config name>)"
+    )
+    parser.add_argument("--out", metavar="FILE", help="also write the metrics to this json file")
     add_options(parser, ConfigOptions)
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
-        help="who started the processes (default: torchrun, named pytorch here, where it started several)",
+        help="what started the processes (default: pytorch, i.e. torchrun, if it started several processes)",
     )
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     add_image_options(parser)
@@ -52,14 +54,14 @@ def main(args) -> None:
     missing = [key for key in ("test_dataloader", "test_evaluator", "test_cfg") if not cfg.get(key)]
     if missing:
         raise UserError(
-            f"config {args.config} has no {', '.join(missing)}; there is nothing to test; it is {kind_of(cfg)}."
+            f"config {args.config} has no {', '.join(missing)}, so there is nothing to test; it is {kind_of(cfg)}."
         )
     if not Path(args.checkpoint).is_file():
         raise UserError(f"checkpoint {args.checkpoint} does not exist.")
     cfg.load_from, cfg.resume = args.checkpoint, False
     launch.prepare_ranks(cfg, args.launcher)
     runner = launch.build_runner(cfg, "test")
-    # a class without objects has no AP: mmdet gives NaN, which is no json
+    # mmdet returns NaN, which json cannot represent, for the AP of a class without objects
     metrics = {k: float(v) for k, v in runner.test().items() if not math.isnan(v)}
     if args.out and runner.rank == 0:
         write_atomic(args.out, (json.dumps(metrics, indent=1) + "\n").encode())

@@ -1,4 +1,4 @@
-"""Train a detector or a generator: both are one mmengine config."""
+"""Train a detector or a generator from an mmengine config."""
 
 import argparse
 import os
@@ -24,16 +24,18 @@ def build_parser():
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("config", help="config file, or package::file.py of an installed package")
     parser.add_argument(
-        "--work-dir", metavar="DIR", help="where logs and checkpoints go (default: work_dirs/<config name>)"
+        "--work-dir", metavar="DIR", help="folder of logs and checkpoints (default: work_dirs/<config name>)"
     )
     parser.add_argument(
         "--resume",
         nargs="?",
         const="auto",
         metavar="PATH",
-        help="go on from PATH, or from the last checkpoint of the work dir (from the start if there is none)",
+        help="resume from PATH, or from the last checkpoint in the work dir (start from scratch if there is none)",
     )
-    parser.add_argument("--amp", action="store_true", help="mixed precision: bfloat16 where the GPU has it")
+    parser.add_argument(
+        "--amp", action="store_true", help="mixed precision, with bfloat16 if the GPU supports it"
+    )
     parser.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
     )
@@ -41,7 +43,7 @@ def build_parser():
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
-        help="who started the processes (default: torchrun, named pytorch here, where it started several)",
+        help="what started the processes (default: pytorch, i.e. torchrun, if it started several processes)",
     )
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     add_image_options(parser)
@@ -60,7 +62,7 @@ def main(args) -> None:
     cfg.work_dir = args.work_dir or cfg.get("work_dir") or default_work_dir(cfg)
     if "train_dataloader" not in cfg:
         raise UserError(
-            f"config {args.config} has no train_dataloader; it is not one to train; it is {kind_of(cfg)}."
+            f"config {args.config} has no train_dataloader, so it cannot be trained; it is {kind_of(cfg)}."
         )
     if args.amp:
         launch.enable_amp(cfg)

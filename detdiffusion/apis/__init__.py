@@ -1,6 +1,6 @@
-"""`detdiffusion.apis`: what the tools run, by name; each with the settings that it takes.
+"""`detdiffusion.apis`: the functions behind the command-line tools, and the options that they take.
 
-Names are imported when they are used: ``import detdiffusion.apis`` loads no torch.
+Names are imported lazily, so ``import detdiffusion.apis`` does not import torch.
 """
 
 from detdiffusion.utils.lazy import lazy_exports

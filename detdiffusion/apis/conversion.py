@@ -1,4 +1,4 @@
-"""What the converters to COCO share: the options of their output, and the report of what was written."""
+"""Output options and reports that the converters to COCO share."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 @documented
 @dataclass(frozen=True, kw_only=True)
 class OutputOptions(OptionGroup):
-    """The COCO set that a converter writes."""
+    """The COCO data set that a converter writes."""
 
-    out: str = option(help="folder of the COCO set", metavar="DIR")
+    out: str = option(help="folder of the COCO data set", metavar="DIR")
     images: str = option(
         "link", "how OUT/images is filled, default: %(default)s", choices=("link", "copy", "none")
     )
-    no_decode: bool = option(False, "read image headers only: quick, misses cut-off files")
+    no_decode: bool = option(False, "read image headers only: faster, but does not detect truncated files")
 
 
 def write_and_report(converted: Conversion, output: OutputOptions) -> None:
-    """Writes the set and prints what it has and what was left out.
+    """Write the data set, and print its contents and what was left out.
 
     Raises:
-        UserError: nothing to write, or a place that cannot be written.
+        UserError: there is nothing to write, or the folder cannot be written.
     """
     written = converted.write(output.out, output.images)
     print(converted.summary())

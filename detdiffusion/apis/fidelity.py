@@ -1,4 +1,4 @@
-"""Fidelity of synthetic sets: AP, Fréchet and kernel distances, consistency: tools/evaluate_fidelity.py."""
+"""Fidelity of synthetic sets (AP, Fréchet and kernel distances, consistency), for ``tools/evaluate_fidelity.py``."""
 
 from __future__ import annotations
 
@@ -47,25 +47,25 @@ def evaluate_fidelity(
     dataset: str | None = None,
     progress: bool = True,
 ) -> dict | None:
-    """Scores synthetic sets beside the real images of the same layouts; under torchrun the work is shared out.
+    """Score synthetic sets and the real images of the same layouts; under torchrun, ranks share the work.
 
     Args:
-        detector: whose boxes are scored.
-        real: COCO json of the layouts' source images, and these.
-        synthetic: name -> folder of ``tools/generate.py``.
-        results: folder for ``fidelity.json`` and the consistency report, and what is kept of the networks.
-        fid: distances beside the AP; other real images, for their bound, in place of one half of the real images
-            against the other, see :mod:`~detdiffusion.evaluation.real_bound`.
-        found: when an object counts as found.
-        bootstrap: behind the intervals.
-        dataset: its name in tables; default: the json's path and the number of layouts.
-        progress: bars on stderr.
+        detector: the detector whose boxes are scored.
+        real: COCO json and folder of the layouts' source images.
+        synthetic: folders written by ``tools/generate.py``, by name.
+        results: folder for ``fidelity.json`` and the consistency report, and the cache of network outputs.
+        fid: distances to compute in addition to AP, and optionally other real images for their bound; by default the
+            bound compares one half of the real images with the other, see :mod:`~detdiffusion.evaluation.real_bound`.
+        found: thresholds for counting an object as found.
+        bootstrap: options of the bootstrap intervals.
+        dataset: name of the data set in tables; default: the json's path and the number of layouts.
+        progress: show progress bars on stderr.
 
     Returns:
-        The content of ``fidelity.json``; None on all processes but the first.
+        The content of ``fidelity.json``, or None on ranks other than 0.
 
     Raises:
-        UserError: anything wrong with the input, see the parts.
+        UserError: an option or an input file is not valid.
     """
     fid, found, bootstrap = fid or FidOptions(), found or FoundRule(), bootstrap or BootstrapOptions()
     check_names(synthetic, "`synthetic`")
@@ -75,16 +75,19 @@ def evaluate_fidelity(
     plans = _fid_plans(fid, device)
     sets = _load(real, synthetic, fid, model)
     store = FeatureCache(results.cache_folder)
-    seen = _detect(model, sets, detector.batch_size, store, progress)
+    detections = _detect(model, sets, detector.batch_size, store, progress)
     distances = _protocol_distances(plans, sets, store, progress)
     if not ranks.is_main:
         return None
     label = Path(detector.detector[0]).stem
     features, frechet, real_row, more = detector_distances(
-        label, sets.bound, sets.generated, seen.features, sets.others, seen.other_features
+        label, sets.bound, sets.generated, detections.features, sets.others, detections.other_features
     )
     sets.notes.extend(more)
-    scores = {one.name: fidelity.score_set(one, seen.predictions[one.name]) for one in sets.all}
+    scores = {
+        image_set.name: fidelity.score_set(image_set, detections.predictions[image_set.name])
+        for image_set in sets.all
+    }
     for name, row in scores.items():
         if name in frechet:
             row["frechet"] = frechet[name]
@@ -107,8 +110,8 @@ def evaluate_fidelity(
         [_method(name, row) for name, row in scores.items()],
         list(dict.fromkeys(sets.notes)),
         sets=scores,
-        bootstrap=_easy_minus_hard(sets, seen, bootstrap),
-        consistency=_consistency(sets.all, seen.predictions, found, bootstrap),
+        bootstrap=_easy_minus_hard(sets, detections, bootstrap),
+        consistency=_consistency(sets.all, detections.predictions, found, bootstrap),
         from_cache=len(store.hits),
     )
     write_atomic(Path(results.out) / "fidelity.json", (json.dumps(result, indent=2) + "\n").encode())
@@ -123,8 +126,8 @@ class _Sets:
         bound: the real images of the layouts.
         generated: the synthetic sets.
         others: other real images, for the bound of the distances, or None.
-        classes: class name -> category id of what is scored.
-        notes: lines for the user; more are added on the way.
+        classes: category ids of the scored classes, by name.
+        notes: lines for the user; the evaluation appends to them.
     """
 
     bound: fidelity.ImageSet
@@ -135,13 +138,13 @@ class _Sets:
 
     @property
     def all(self) -> list[fidelity.ImageSet]:
-        """The real images first."""
+        """All sets, the real images first."""
         return [self.bound, *self.generated]
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """What the detector saw: by name of a set COCO results, and (N, D) features where it shows any."""
+class _Detections:
+    """COCO results by name of the set, and (N, D) features if the detector provides them."""
 
     predictions: dict[str, list[dict]]
     features: dict[str, np.ndarray | None]
@@ -152,22 +155,22 @@ def _fid_plans(options: FidOptions, device: str | None) -> list[tuple]:
     plans = [fid_plan(spec, options.extractor_weights, device) for spec in options.fid]
     names = [protocol.name for protocol, _ in plans]
     if len(set(names)) != len(names):
-        raise UserError(f"`fid`: every protocol once, got {', '.join(names)}")
+        raise UserError(f"`fid`: each protocol may be given only once, got {', '.join(names)}")
     return plans
 
 
 def _load(
     real: AnnotatedImages, synthetic: Mapping[str, str | Path], fid: FidOptions, model: ImageDetector
 ) -> _Sets:
-    """Reads and checks all sets."""
+    """Read and check all sets."""
     img_dir = image_folder(real.img_dir, real.file)
     bound, generated, notes = fidelity.load_sets(real.file, img_dir, synthetic, model.classes)
     classes = {c["name"]: c["id"] for c in bound.prompted["categories"]}
-    for one in (bound, *generated):
-        notes += inspect_images(one.paths.values()).notes(one.name)
+    for image_set in (bound, *generated):
+        notes += inspect_images(image_set.paths.values()).notes(image_set.name)
     others = None
     if fid.real_reference is not None:
-        most = max(len(one.layouts) for one in generated)
+        most = max(len(image_set.layouts) for image_set in generated)
         others = read_reference(*fid.real_reference, most, bound.paths.values())
         notes += inspect_images(others.paths(len(others.images))).notes("real reference")
     notes += bound_notes(bound, generated, others)
@@ -176,8 +179,8 @@ def _load(
 
 def _detect(
     model: ImageDetector, sets: _Sets, batch_size: int | None, store: FeatureCache, progress: bool
-) -> _Seen:
-    shows = model.shows_features
+) -> _Detections:
+    with_features = model.shows_features
 
     def detect(images: Sequence[dict], img_dir: Path, name: str) -> tuple:
         return detect_images(
@@ -185,7 +188,7 @@ def _detect(
             images,
             img_dir,
             sets.classes,
-            features=shows,
+            features=with_features,
             batch_size=batch_size,
             cache=store,
             progress=progress,
@@ -193,20 +196,21 @@ def _detect(
         )
 
     predictions, features = {}, {}
-    for one in sets.all:
-        found, features[one.name] = detect(one.prompted["images"], one.img_dir, one.name)
-        predictions[one.name] = found.to_coco_results()
+    for image_set in sets.all:
+        name = image_set.name
+        found, features[name] = detect(image_set.prompted["images"], image_set.img_dir, name)
+        predictions[name] = found.to_coco_results()
     others = sets.others
-    if others is None or not shows:
-        return _Seen(predictions, features, None)
-    return _Seen(predictions, features, detect(others.images, others.img_dir, "real reference")[1])
+    if others is None or not with_features:
+        return _Detections(predictions, features, None)
+    return _Detections(predictions, features, detect(others.images, others.img_dir, "real reference")[1])
 
 
 def _protocol_distances(
     plans: Sequence[tuple], sets: _Sets, store: FeatureCache, progress: bool
 ) -> dict[str, dict]:
-    """Name of a set -> protocol -> distances; adds to the notes of ``sets``."""
-    measured: dict[str, dict] = {one.name: {} for one in sets.all}
+    """Return the distances by set and protocol, and append to the notes of ``sets``."""
+    measured: dict[str, dict] = {image_set.name: {} for image_set in sets.all}
     for protocol, extractor in plans:
         found, more = protocol_distances(
             protocol, extractor, sets.bound, sets.generated, sets.others, store, progress
@@ -251,12 +255,12 @@ def _describe(protocol: FidProtocol, extractor: Any) -> dict:
     )
 
 
-def _easy_minus_hard(sets: _Sets, seen: _Seen, options: BootstrapOptions) -> dict:
-    """The paired bootstrap of the two sets, where both are compared."""
-    by_name = {one.name: one for one in sets.generated}
+def _easy_minus_hard(sets: _Sets, detections: _Detections, options: BootstrapOptions) -> dict:
+    """Return the paired bootstrap of the sets easy and hard, if both are given."""
+    by_name = {image_set.name: image_set for image_set in sets.generated}
     if not {"easy", "hard"} <= by_name.keys():
         return {}
-    easy, hard = ((by_name[name], seen.predictions[name]) for name in ("easy", "hard"))
+    easy, hard = ((by_name[name], detections.predictions[name]) for name in ("easy", "hard"))
     compared = fidelity.compare_sets(*easy, *hard, resamples=options.resamples, seed=options.seed)
     return {"easy - hard": compared.to_dict()}
 
@@ -268,15 +272,18 @@ def _consistency(
     bootstrap: BootstrapOptions,
 ) -> dict:
     matches = {
-        one.name: consistency.match_objects(
-            predictions[one.name], one.prompted, found.score_thr, found.iou_thr
+        image_set.name: consistency.match_objects(
+            predictions[image_set.name], image_set.prompted, found.score_thr, found.iou_thr
         )
-        for one in sets
+        for image_set in sets
     }
+    by_name = {image_set.name: image_set for image_set in sets}
     report: dict = {
-        "sets": {one.name: consistency.consistency_report(matches[one.name], one.prompted) for one in sets}
+        "sets": {
+            name: consistency.consistency_report(matches[name], image_set.prompted)
+            for name, image_set in by_name.items()
+        }
     }
-    by_name = {one.name: one for one in sets}
     if {"easy", "hard"} <= by_name.keys():
         report["attribute_effect"] = attribute_effect(
             matches["easy"],
@@ -290,7 +297,7 @@ def _consistency(
 
 
 def _method(name: str, row: Mapping) -> dict:
-    """A method of the result contract from a row of scores."""
+    """Convert a row of scores to a method of the result file."""
     counts = ("images", "layouts", "objects", "detections")
     nested = ("bbox_mAP_per_class", "distances")
     return dict(

@@ -1,4 +1,4 @@
-"""A synthetic COCO set from a config, a checkpoint and a strategy: what ``tools/generate.py`` runs."""
+"""Generation of a synthetic COCO set from a config, a checkpoint and a strategy, for ``tools/generate.py``."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 PREVIEW = "preview.png"
-_PATIENCE = 20.0  # seconds for the ranks of a killed run to notice that their launcher is gone
+_PATIENCE = 20.0  # seconds to wait until the ranks of a killed run notice that their launcher is gone
 
 
 def generate_dataset(
@@ -54,35 +54,36 @@ def generate_dataset(
     launcher: str | None = None,
     progress: bool = True,
 ) -> dict:
-    """Generates a set, or continues one.
+    """Generate a synthetic set, or continue one.
 
     Args:
         generator: the model.
         layouts: where the layouts come from.
-        content: what is drawn of them.
+        content: which images of the layouts are generated.
         files: the set's folder and files.
-        sampling: how it is drawn.
-        launcher: see :meth:`~detdiffusion.utils.ranks.Ranks.join`; all ranks need one folder that all of them see.
-        progress: print progress on stderr.
+        sampling: how the images are sampled.
+        launcher: see :meth:`~detdiffusion.utils.ranks.Ranks.join`; all ranks must see the same output folder.
+        progress: show progress on stderr.
 
     Returns:
-        Counts over all ranks: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches``; with
-        ``already_there`` and the writer's report, and with ``files.verify`` ``verified`` and ``repaired`` files.
+        Counts over all ranks: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches``,
+        ``already_there`` and those of the writer's report; with ``files.verify`` also ``verified`` and ``repaired``
+        files.
 
     Raises:
-        UserError: anything wrong with the input, see the parts.
+        UserError: an option or an input file is not valid.
     """
     sampling = sampling or SamplingOptions()
     ranks = Ranks.join(launcher)
     try:
-        # What can be checked without the model is checked before it: it may take minutes to load.
+        # Check everything that does not need the model before loading it, which may take minutes.
         device = choose_device(ranks.device(generator.device))
         run = _plan(generator, layouts, content, files, ranks)
         facts = _facts(run, generator, content, sampling, files)
         check_run(Path(files.out), facts)
         inferencer = DetDiffusionInferencer(run.config, generator.checkpoint, device)
         side = _sides(inferencer, sampling, ranks)
-        # a checkpoint has all weights; without one they are those that lay where the config says
+        # without a checkpoint, the weights are those in the folders that the config names
         facts["weights_sha256"] = _weights_digest(inferencer.model) if generator.checkpoint is None else None
         with ranks.first_then_others(
             partial(_open_writer, files, facts, run.source.categories, ranks, progress)
@@ -102,15 +103,15 @@ def generate_dataset(
 
 @dataclass(frozen=True)
 class _Plan:
-    """What is going to be drawn, known before the model is.
+    """The images to generate, planned before the model is loaded.
 
     Attributes:
-        config: of the generator, parsed.
+        config: parsed config of the generator.
         source: the layouts with their attributes.
-        strategy: decides the attributes.
+        strategy: sets the attributes.
         editor: edits the layouts, or None.
-        layouts: number of layouts that are drawn.
-        drawings: of all images.
+        layouts: number of layouts that are used.
+        drawings: all images of the set.
     """
 
     config: Config
@@ -129,8 +130,8 @@ def _plan(
     ranks: Ranks,
 ) -> _Plan:
     config = load_config(generator.config, generator.cfg_options)
-    wants_attributes = editor_class(config).needs_attributes(config.model)
-    source = LayoutSource.read(config, generator.config, layouts, wants_attributes, ranks.say)
+    needs_attributes = editor_class(config).needs_attributes(config.model)
+    source = LayoutSource.read(config, generator.config, layouts, needs_attributes, ranks.say)
     strategy = source.strategy(content.strategy, content.strategy_options, ranks.say)
     editor = source.editor(content.edits)
     samples = source.samples(
@@ -148,12 +149,12 @@ def _facts(
     sampling: SamplingOptions,
     files: SetFiles,
 ) -> dict:
-    """What must be equal whenever the set is continued, for ``run.json``."""
+    """Return the settings that must be equal whenever the set is continued, for ``run.json``."""
     checkpoint, source = generator.checkpoint, run.source
     png = files.image_format == "png"
     return dict(
         strategy=run.strategy.name,
-        strategy_options=_own_options(run.strategy, content.strategy, content.strategy_options),
+        strategy_options=_custom_options(run.strategy, content.strategy, content.strategy_options),
         edits=run.editor.name if run.editor else None,
         seed=content.seed,
         num_inference_steps=sampling.steps,
@@ -163,7 +164,7 @@ def _facts(
         format="png" if png else f"{files.image_format} {files.jpeg_quality}",
         checkpoint=None if checkpoint is None else Path(checkpoint).name,
         checkpoint_sha256=None if checkpoint is None else sha256_of(find_checkpoint(checkpoint)),
-        model_sha256=_digest(_without_places(run.config.model.to_dict())),
+        model_sha256=_digest(_without_folders(run.config.model.to_dict())),
         annotation_files=_checksums(source.ann_files),
         layouts_sha256=source.digest,
         attributes_sha256=sha256_of(source.file.path) if source.file else None,
@@ -171,13 +172,13 @@ def _facts(
 
 
 def _sides(inferencer: DetDiffusionInferencer, sampling: SamplingOptions, ranks: Ranks) -> tuple[int, int]:
-    """Height and width that are drawn; says so where they are not the model's own."""
+    """Return height and width of the images; print a note if they differ from the model's default."""
     side = check_sides(inferencer.model, sampling.height, sampling.width)
-    own = inferencer.model.image_size
-    if side != own:
+    default = inferencer.model.image_size
+    if side != default:
         ranks.say(
-            f"note: drawing {side[0]} x {side[1]} (height x width), the model's own size is {own[0]} x {own[1]}; "
-            "a size that it was not trained at costs quality, and another shape stretches the objects"
+            f"note: generating {side[0]} x {side[1]} images (height x width), but the model's default is {default[0]} "
+            f"x {default[1]}; other sizes reduce the quality, and another aspect ratio stretches the objects"
         )
     return side
 
@@ -212,7 +213,7 @@ def _infer(
 
 
 def _checksums(paths: Sequence[str]) -> dict[str, str]:
-    """SHA-256 by file name, in the files' order; a name that came before gets a number."""
+    """Return the SHA-256 by file name, in the files' order; repeated names get a number."""
     sums: dict[str, str] = {}
     for path in paths:
         name = Path(path).name
@@ -221,8 +222,8 @@ def _checksums(paths: Sequence[str]) -> dict[str, str]:
     return sums
 
 
-def _own_options(chosen: object, strategy: str | dict, options: Mapping | None) -> dict | None:
-    """Arguments of a user's own strategy; the names of the library's own strategies say theirs."""
+def _custom_options(chosen: object, strategy: str | dict, options: Mapping | None) -> dict | None:
+    """Return the arguments of a custom strategy; built-in strategies encode theirs in their name."""
     if type(chosen).__module__ == Strategy.__module__:
         return None
     given = {**(strategy if isinstance(strategy, Mapping) else {}), **(options or {})}
@@ -230,15 +231,15 @@ def _own_options(chosen: object, strategy: str | dict, options: Mapping | None) 
     return json.loads(json.dumps(given, sort_keys=True, default=str)) or None
 
 
-def _without_places(value: object) -> object:
-    """A config without the folders that its parts come from: a model that was moved is the same model."""
+def _without_folders(value: object) -> object:
+    """Return a config without ``from_pretrained``, so that moving a model's folder does not change its digest."""
     if isinstance(value, dict):
-        return {k: _without_places(v) for k, v in value.items() if k != "from_pretrained"}
-    return [_without_places(v) for v in value] if isinstance(value, (list, tuple)) else value
+        return {k: _without_folders(v) for k, v in value.items() if k != "from_pretrained"}
+    return [_without_folders(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
 def _weights_digest(model: torch.nn.Module) -> str:
-    """Of the weights that draw: a mask head without a checkpoint is another one in every process."""
+    """Return the SHA-256 of the weights used in inference (a mask head without a checkpoint is random)."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):
         if name.startswith(TRAINING_ONLY):

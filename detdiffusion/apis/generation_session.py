@@ -1,4 +1,4 @@
-"""One rank's part of a generation, from the opened set to the finished one."""
+"""One rank's part of a generation run, from the opened set to the finished one."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ class Session:
 
     Attributes:
         ranks: all processes of the run.
-        writer: of the opened set.
-        drawings: of all ranks.
-        batch_size: images at once on each rank.
-        files: of the set.
-        disk: watches the room on it.
-        done: ids of images that are there already.
-        missing: number of images that are not.
+        writer: writer of the opened set.
+        drawings: the images of all ranks.
+        batch_size: images per batch on each rank.
+        files: options of the set's files.
+        disk: checks the free disk space.
+        done: ids of the images that already exist.
+        missing: number of images that do not exist yet.
     """
 
     ranks: Ranks
@@ -47,11 +47,11 @@ class Session:
         self.missing = sum(drawing.image_id not in self.done for drawing in self.drawings)
 
     def introduce(self, seed: int, strategy: str, layouts: int) -> None:
-        """Prints what this run is going to do, on rank 0.
+        """Print on rank 0 what this run is going to do.
 
         Args:
-            seed, strategy: of the set.
-            layouts: number of layouts that are drawn.
+            seed, strategy: seed and strategy of the set.
+            layouts: number of layouts that are used.
         """
         report = self.writer.report
         found = {reason: count for reason, count in report.items() if count}
@@ -69,12 +69,12 @@ class Session:
             )
 
     def run(self, infer: Callable[..., dict], preview: LivePreview, progress: Progress) -> dict:
-        """Draws this rank's share; rank 0 then finishes the set for all.
+        """Generate this rank's share; rank 0 then finishes the set.
 
         Args:
             infer: see :func:`detdiffusion.generation.generate.generate`.
-            preview: gets every image.
-            progress: gets the number of images after every batch.
+            preview: receives every image.
+            progress: receives the number of images after every batch.
 
         Returns:
             The counts of :func:`detdiffusion.apis.generation.generate_dataset`.
@@ -92,7 +92,7 @@ class Session:
                 self.disk.check()
 
             def report(written: int, of: int) -> None:
-                # the other ranks' shares are as large and about as far
+                # assume that the other ranks have made the same progress with equal shares
                 progress(min(written * size, self.missing), self.missing)
 
             counts = generate(infer, batches, self.done, add, report, before_batch)
@@ -107,23 +107,21 @@ class Session:
                 bad = counts["missing_files"] + counts["damaged_files"]
                 counts["verified"] = counts["resumed"] + bad
                 counts["repaired"] = len(self.writer.lost & self.writer.done)
-            self._conclude(path, counts)
+            self._print_summary(path, counts)
         return counts
 
-    def _conclude(self, path: Path, counts: dict) -> None:
-        print(
+    def _print_summary(self, path: Path, counts: dict) -> None:
+        line = (
             f"{path}: {len(self.writer)} images; now written {counts['written']}, already there "
             f"{counts['already_there']}; objects prompted now {counts['objects']}, not prompted (no room) "
             f"{counts['objects_not_prompted']}"
-            + (
-                f"; drawn in smaller batches for want of memory {counts['in_smaller_batches']}"
-                if counts["in_smaller_batches"]
-                else ""
-            )
         )
+        if counts["in_smaller_batches"]:
+            line += f"; generated in smaller batches because memory ran out {counts['in_smaller_batches']}"
+        print(line)
         if "repaired" in counts:
             lost = counts["missing_files"] + counts["damaged_files"] - counts["repaired"]
-            print(
-                f"repaired {counts['repaired']} files (drawn anew, checksums rewritten)"
-                + (f"; {lost} are beyond --limit and --samples-per-image of this command" if lost else "")
-            )
+            line = f"repaired {counts['repaired']} files (generated again, checksums rewritten)"
+            if lost:
+                line += f"; {lost} are beyond --limit and --samples-per-image of this command"
+            print(line)

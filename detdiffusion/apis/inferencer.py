@@ -1,4 +1,4 @@
-"""A trained generator from its config and checkpoint, ready to draw."""
+"""Inference with a trained generator, from its config and checkpoint."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 TRAINING_ONLY = ("mask_head.", "perception_loss.")
-"""Names of weights begin so that drawing does without."""
+"""Prefixes of the names of weights that are not used in inference."""
 
 
 def editor_class(cfg: Config) -> type:
-    """The class of a generator's config, for questions that need no weights.
+    """Return the model class of a generator's config, without building the model.
 
     Raises:
-        UserError: the config has no model, or none that draws layouts, or names a folder of weights that is not there.
+        UserError: the config has no model, its model cannot generate images of layouts, or a folder of weights does
+            not exist.
     """
     from mmengine.registry import init_default_scope
 
@@ -42,40 +43,40 @@ def editor_class(cfg: Config) -> type:
     cls = kind if isinstance(kind, type) else MODELS.get(str(kind))
     if kind_of(cfg).startswith("a detector") and not hasattr(cls, "infer"):
         raise UserError(
-            f"config {cfg.filename} is {kind_of(cfg)}; images are drawn with a generator's, like "
+            f"config {cfg.filename} is {kind_of(cfg)}; generating images needs a generator's config, like "
             "configs/detdiffusion_miniscenes.py"
         )
     if cls is None:
         raise UserError(
-            f"{cfg.filename}: no model {kind!r} is registered; correct model.type, or import it by custom_imports"
+            f"{cfg.filename}: no model {kind!r} is registered; correct model.type, or import it with custom_imports"
         )
     check_sources(cfg.model)
     lacking = [name for name in ("infer", "needs_attributes") if not hasattr(cls, name)]
     if lacking:
         raise UserError(
-            f"{cfg.filename}: its model {cls.__name__} cannot draw layouts: it lacks {' and '.join(lacking)} "
-            "(detdiffusion.models.editors.interface says what it needs)"
+            f"{cfg.filename}: its model {cls.__name__} cannot generate images of layouts: it lacks "
+            f"{' and '.join(lacking)} (see the interface in detdiffusion.models.editors.interface)"
         )
     return cls
 
 
 class DetDiffusionInferencer:
-    """Builds the editor of a config and draws layouts with it.
+    """Builds the editor of a config and generates images of layouts with it.
 
     Args:
         config: path (or ``package::file.py``) of a generator's config, or the parsed config.
-        checkpoint: what ``tools/train.py`` saved (its ``state_dict`` holds the averaged weights where the
-            config averages), or None to use the weights that the config itself names by ``from_pretrained``.
-        device: torch device; None takes CUDA where it is available.
-        cfg_options: ``key=value`` overrides of the config that ``config`` is the path of.
+        checkpoint: checkpoint saved by ``tools/train.py`` (its ``state_dict`` holds the EMA weights if the config
+            uses EMA), or None to use the weights that the config names by ``from_pretrained``.
+        device: torch device; None uses CUDA if it is available.
+        cfg_options: ``key=value`` overrides of the config, only if ``config`` is a path.
 
     Attributes:
         config: the parsed config.
         model: the editor, in evaluation mode.
 
     Raises:
-        UserError: a missing or broken config or checkpoint, weights of another model, or ``cfg_options`` for a config
-            that is parsed already.
+        UserError: config or checkpoint is missing or damaged, the checkpoint does not match the config, or
+            ``cfg_options`` are given for a parsed config.
     """
 
     def __init__(
@@ -88,10 +89,10 @@ class DetDiffusionInferencer:
         from detdiffusion.registry import MODELS
         from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly
 
-        self.device = choose_device(device)  # before minutes of loading
+        self.device = choose_device(device)  # checked before the model is loaded
         parsed = not isinstance(config, (str, Path))
         if parsed and cfg_options:
-            raise UserError("cfg_options go with a config's path; merge them into the parsed config yourself")
+            raise UserError("cfg_options require a config's path; merge them into the parsed config yourself")
         self.config = config if parsed else load_config(str(config), cfg_options)
         config = self.config.filename
         editor_class(self.config)
@@ -99,7 +100,7 @@ class DetDiffusionInferencer:
         with config_errors(config):
             self.model = MODELS.build(self.config.model)
         if stored is not None:
-            # the mask head only trains: drawing does without it
+            # the mask head is not used in inference
             load_strictly(self.model, stored, f"{config}: checkpoint {checkpoint}", ignore=TRAINING_ONLY)
         self.model.to(self.device).eval()
 
@@ -112,13 +113,14 @@ class DetDiffusionInferencer:
         num_inference_steps: int = 50,
         guidance_scale: float = 3.5,
     ) -> dict:
-        """Images for layouts; see the editor's ``infer``.
+        """Generate images of layouts; for the arguments see the editor's ``infer``.
 
         Returns:
-            ``samples`` (B, 3, H, W) float32 in [0, 1], ``kept`` indices of the prompted objects, ``prompts``.
+            ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, the indices of the objects in each prompt; and
+            ``prompts``.
 
         Raises:
-            UserError: images with NaN or infinite pixels.
+            UserError: images have NaN or infinite pixels.
         """
         from detdiffusion.models.editors.interface import draw
 

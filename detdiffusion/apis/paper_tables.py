@@ -1,4 +1,4 @@
-"""Writes and prints the paper's tables: what ``tools/paper_tables.py`` runs."""
+"""The paper's tables with measured results, for ``tools/paper_tables.py``."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from detdiffusion.visualization.report import table, write_report
 
 
 def write_paper_tables(files: Sequence[str], assigned: Mapping[str, str], out: str | Path) -> list[Path]:
-    """Collects result files and writes ``tables.md``, ``tables.csv`` and ``tables.html``.
+    """Collect result files, write ``tables.md``, ``tables.csv`` and ``tables.html``, and print the tables.
 
     Args:
         files, assigned: see :func:`detdiffusion.evaluation.paper_tables.collect`.
-        out: folder.
+        out: output folder.
 
     Returns:
-        The three paths.
+        The paths of the three files.
 
     Raises:
-        UserError: a broken file or a wrong assignment.
+        UserError: a file is damaged or an assignment is not valid.
     """
-
     lines, notes = collect(files, assigned)
     paths = [Path(out) / f"tables.{kind}" for kind in ("md", "csv", "html")]
     write_atomic(paths[0], to_markdown(lines).encode())
@@ -57,7 +56,7 @@ def write_paper_tables(files: Sequence[str], assigned: Mapping[str, str], out: s
 
 
 def _print(console, paper: PaperTable, lines: Sequence[Line]) -> None:
-    """A table's measured lines, narrow enough for a terminal; where ours come from stands below it."""
+    """Print a table's measured lines, narrow enough for a terminal, with the sources of the results below."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 

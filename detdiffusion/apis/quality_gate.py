@@ -1,4 +1,4 @@
-"""A detector re-reads a synthetic set: what ``tools/quality_gate.py`` runs."""
+"""Quality gate: checks a synthetic set with a detector, for ``tools/quality_gate.py``."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def run_quality_gate(
     rules: GateRules | None = None,
     thresholds: GateThresholds | None = None,
 ) -> dict:
-    """Judges a set and writes new annotations and a report beside each other; the set stays as it is.
+    """Judge the objects of a set, and write new annotations and a report; the set itself is not modified.
 
     Args:
-        folder: a set of ``tools/generate.py``.
-        out: the new annotations; the report goes to the same name with ``.report.json``.
-        source: a detector, whose predictions are kept in the same name with ``.predictions``, so that a killed run
-            continues and other rules cost no detecting; or its COCO results of the set's images.
-        rules: what to do; default nothing but counting.
+        folder: a set written by ``tools/generate.py``.
+        out: file for the new annotations; the report is written under the same name with suffix ``.report.json``.
+        source: a detector, whose predictions are cached under the same name with suffix ``.predictions``, so that a
+            killed run can be resumed and other rules need no new detections; or COCO results for the set's images.
+        rules: the rules to apply; default: only count.
         thresholds: see :func:`detdiffusion.generation.quality_gate.judge`.
 
     Returns:
-        The report: settings, counts by class, attribute and in all, and what was done.
+        The report: settings, counts in total, by attribute and by class, and the changes.
 
     Raises:
-        UserError: anything wrong with the input; nothing left of the set.
+        UserError: an option or an input file is not valid, or no image of the set is left.
     """
     rules, thresholds = rules or GateRules(), thresholds or GateThresholds()
     annotations, out = Path(folder) / "annotations.json", Path(out)
@@ -70,15 +70,15 @@ def run_quality_gate(
     print(format_report(report))
     if not gated["images"]:
         raise UserError(
-            f"{annotations}: no image is left: all {len(file.images)} are below `min_found` {rules.min_found}; is the "
-            "detector trained on such images? Nothing is written; a lower `min_found` keeps more"
+            f"{annotations}: no image is left: all {len(file.images)} are below `min_found` {rules.min_found}; was the "
+            "detector trained on such images? Nothing is written; a lower `min_found` keeps more images"
         )
     _write(gated, report, out)
     return report
 
 
 def _check_paths(annotations: Path, out: Path, predictions: str | Path | None) -> None:
-    """What a run of hours should not end with."""
+    """Check the output paths before a long run."""
     if out.suffix != ".json" or out.is_dir():
         raise UserError(
             f"{out}: `out` must be a .json file, e.g. {annotations.with_name('annotations_gated.json')}"
@@ -100,7 +100,7 @@ def _as_coco(file: CocoFile) -> dict:
 
 
 def _counts(file: CocoFile, findings: Mapping[int, Finding], extras: Sequence[Extra]) -> dict:
-    """Verdicts in all, by attribute and by class."""
+    """Count verdicts in total, by attribute and by class."""
     names = {category["id"]: category["name"] for category in file.categories}
 
     def class_of(item: Mapping | Extra) -> str:
@@ -125,7 +125,7 @@ def _write(gated: Mapping, report: Mapping, out: Path) -> None:
 
 
 def _check_images(images: Sequence[Mapping], folder: Path) -> None:
-    """UserError where images of the set are missing, before the detector is loaded."""
+    """Raise a UserError if images of the set are missing, before the detector is loaded."""
     missing = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
     if missing:
         raise UserError(
@@ -135,7 +135,7 @@ def _check_images(images: Sequence[Mapping], folder: Path) -> None:
 
 
 def format_report(report: Mapping) -> str:
-    """The report's counts as a table for the terminal."""
+    """Format the report's counts as a table for the terminal."""
     groups = {"": {"all": report["all"]}, "attribute": report["by_attribute"], "class": report["by_class"]}
     columns = (*VERDICTS, "extra")
     lines: list[list] = []

@@ -1,4 +1,4 @@
-"""Comparison of detector trainings: tables as in the paper's Tables 2, 3 and 5, curves as in its Figure 6."""
+"""Comparison of trained detectors: tables as in the paper's Tables 2, 3 and 5, curves as in its Figure 6."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ def compare_trainability(
     rarest: int = 5,
     classes: Sequence[str] | None = None,
 ) -> dict:
-    """Reads the runs and writes ``comparison.md``, ``.json``, ``.csv``, ``classes.csv`` and ``curves.png``.
+    """Compare training runs; write ``comparison.md``, ``.json``, ``.csv``, ``classes.csv`` and ``curves.png``.
 
     Args:
-        work_dirs: ``[NAME=]WORK_DIR``; a name given several times for one detector is an arm with several seeds, and
-            each detector's first arm its reference.
+        work_dirs: ``[NAME=]WORK_DIR``; runs of one detector with the same name are one arm with several seeds. The
+            first arm of each detector is its reference.
         out: folder for the files.
-        ann: the training set's COCO jsons, which tell the rarest classes; default: the first run's.
-        rarest: number of classes in the second table; 0 leaves it out.
-        classes: these classes in place of the rarest.
+        ann: the training set's COCO jsons, which determine the rarest classes; default: those of the first run.
+        rarest: number of classes in the second table; 0 omits the table.
+        classes: classes of the second table, instead of the rarest ones.
 
     Returns:
         ``rows``, ``classes`` (rows), ``notes`` and ``markdown``.
 
     Raises:
-        UserError: a work dir without a validation, an unknown class, or a folder that cannot be written.
+        UserError: a run has no validation results, a class is unknown, or the folder cannot be written.
     """
     named = []
     for item in work_dirs:
@@ -77,7 +77,7 @@ def markdown_tables(
     classes: Sequence[tuple[str, float | None]] = (),
     notes: Sequence[str] = (),
 ) -> str:
-    """The rows of :func:`compare_runs` and :func:`compare_classes` as Markdown; AP in percent, the best in bold."""
+    """Format the rows of :func:`compare_runs` and :func:`compare_classes` as Markdown, with the best AP in bold."""
     by_detector = len({row["detector"] for row in rows}) > 1
     head = ["detector"] * by_detector + ["arm", "runs", "iterations", *_SHORT.values(), "difference", "p"]
     cells = []
@@ -105,7 +105,7 @@ def markdown_tables(
 def _classes(
     runs: Sequence[TrainingRun], ann: Sequence[str | Path] | None, rarest: int, classes: Sequence[str] | None
 ) -> tuple[list[tuple[str, float | None]], list[str]]:
-    """(name, share) of the second table's classes, and notes on what is missing."""
+    """Return (name, share of the training objects) of the second table's classes, and notes on missing data."""
     logged = list(dict.fromkeys(name for run in runs for name in run.per_class))
     if classes:
         unknown = [name for name in classes if name not in logged]
@@ -121,7 +121,7 @@ def _classes(
     ann = ann or [run.train_ann for run in runs if run.train_ann][:1]
     if not ann:
         return [], [
-            "the training annotations are not where the config says: name them by --ann for rare classes"
+            "the training annotations named in the config do not exist: give them by --ann for a table of rare classes"
         ]
     return list(rarest_classes(ann, logged, rarest)), []
 

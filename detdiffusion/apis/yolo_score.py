@@ -1,4 +1,4 @@
-"""The YOLO score of any methods' folders: what ``tools/evaluate_yolo_score.py`` runs."""
+"""The YOLO score of generated images of any methods, for ``tools/evaluate_yolo_score.py``."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def score_methods(
     *,
     progress: bool = True,
 ) -> dict | None:
-    """Scores folders of images beside the real ones; under torchrun the work is shared out.
+    """Score folders of generated images and the real images; under torchrun, ranks share the work.
 
     Args:
-        detector: whose boxes are scored.
-        real: COCO instances json of the layouts' images, and these.
-        synthetic: name of a method -> its folder, see :mod:`~detdiffusion.evaluation.image_folders`.
-        results: folder of the results, and what is kept of the detector.
+        detector: the detector whose boxes are scored.
+        real: COCO instances json and folder of the layouts' real images.
+        synthetic: folders by name of the method, see :mod:`~detdiffusion.evaluation.image_folders`.
+        results: folder of the results, and the cache of the detector's predictions.
         scored: which images are scored, and how they are resized.
-        progress: of the detection.
+        progress: show a progress bar during detection.
 
     Returns:
-        The result, see :func:`detdiffusion.evaluation.yolo_score.evaluate`; None on all processes but the first.
+        The result, see :func:`detdiffusion.evaluation.yolo_score.evaluate`; None on ranks other than 0.
 
     Raises:
-        UserError: anything wrong with the input.
+        UserError: an option or an input file is not valid.
     """
     scored = scored or YoloScoreOptions()
     check_names(synthetic, "`synthetic`")

@@ -228,7 +228,7 @@ class PerClassStrategy(Strategy):
         super().__init__(nameable, levels)
         if not attributes:
             raise UserError(
-                "strategy 'per-class': no classes given, set e.g. `strategy_options` attributes.person=hard default=easy"
+                "strategy 'per-class': no classes given; e.g. `strategy_options` attributes.person=hard default=easy"
             )
         self.attributes = {name: self.level(a, f"attributes.{name}") for name, a in attributes.items()}
         self.default = default if default == "origin" else self.level(default, "default")

@@ -1,4 +1,4 @@
-"""Show a COCO-form set: sheets (png) of its images with boxes, attributes and masks."""
+"""Draw sheets (png) of the images of a COCO data set with boxes, attributes and masks."""
 
 import sys
 from pathlib import Path
@@ -10,7 +10,7 @@ EXAMPLES = """examples:
   python tools/analysis_tools/browse_dataset.py --ann data/coco/annotations/instances_val2017.json \\
       --ann data/coco/annotations/stuff_val2017.json --img-dir data/coco/val2017 --out work_dirs/browse \\
       --attributes attributes.json --classes person dog --shuffle 0
-  # a set of tools/generate.py carries its attributes with it
+  # a set written by tools/generate.py contains its attributes
   python tools/analysis_tools/browse_dataset.py --ann work_dirs/synthetic/hard/annotations.json --out work_dirs/browse
 """
 

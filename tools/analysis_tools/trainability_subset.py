@@ -1,4 +1,4 @@
-"""Count the paper's trainability subset (COCO images with 3 to 8 objects) in the six ways it can be read."""
+"""Count the images of the paper's trainability subset (COCO images with 3 to 8 objects) under six interpretations."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ EXAMPLES = """examples:
   python tools/analysis_tools/trainability_subset.py data/coco/annotations/instances_train2017.json \\
       --stuff data/coco/annotations/stuff_train2017.json
 
-The first line of the table is what tools/generate.py --split trainability draws by the COCO configs.
+The first line of the table is the subset used by tools/generate.py --split trainability with the COCO configs.
 """
 
 
@@ -29,7 +29,7 @@ def main(args) -> None:
     for file in files:
         print(file.summary())
     if args.stuff is None:
-        print("without --stuff: the three readings in which stuff counts are left out")
+        print("without --stuff: the three interpretations that count stuff are left out")
     print("\n" + format_readings(readings))
 
 

@@ -1,4 +1,4 @@
-"""Write the embedded MiniScenes data set as COCO json files and PNG images."""
+"""Write the built-in MiniScenes data set as COCO json files and PNG images."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def build_parser():
         "--look",
         default="classic",
         metavar="NAME",
-        help="colours, light and camera: classic (default), random (another look each image: what the zoo is "
-        "trained on), or one that the zoo never saw: swapped, dusk, xray, blueprint",
+        help="colours, light and camera: classic (default); random (a different look for each image, as in the training "
+        "of the zoo's models); or a look not used for the zoo: swapped, dusk, xray, blueprint",
     )
     parser.renamed("--split", "--counts")
     return parser

@@ -1,4 +1,4 @@
-"""Write the stuff json of a data set whose stuff comes as pixel maps (one PNG an image)."""
+"""Convert stuff annotations in the form of pixel maps (one PNG per image) to a COCO json file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def build_parser():
     from detdiffusion.utils.tool_parser import ToolParser
 
     parser = ToolParser(__doc__, EXAMPLES)
-    parser.add_argument("maps", help="folder of PNG files with the images' names")
+    parser.add_argument("maps", help="folder of PNG files, named like the images")
     parser.add_argument("--instances", required=True, help="COCO json of the same images")
     parser.add_argument("--out", required=True, metavar="FILE", help="the stuff json to write")
     parser.add_argument(
@@ -31,7 +31,7 @@ def build_parser():
         default=0,
         help="category id minus pixel value: 0 for COCO's stuff_*_pixelmaps (default), 1 for stuffthingmaps",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
+    parser.add_argument("--workers", type=int, default=1, help="number of processes (default 1)")
     return parser
 
 

@@ -1,8 +1,8 @@
 """Convert a Pascal VOC folder (Annotations/*.xml, JPEGImages, ImageSets/Main/*.txt) to COCO json files.
 
-Sub-folders are read too, names in any case. Writes OUT/annotations/<split>.json and puts the images under OUT/images.
-Boxes without area or outside their image, broken XML, images that are missing, cannot be read or have another size are
-left out, counted and named; every file of VOC_FOLDER is in the output or in a count.
+Subfolders are read too, and names are case-insensitive. Writes OUT/annotations/<split>.json and puts the images under
+OUT/images. Boxes without area or outside their image, invalid XML files, and images that are missing, unreadable or of
+another size are left out, counted and listed; every file of VOC_FOLDER is either converted or counted.
 """
 
 import sys
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 EXAMPLES = """examples:
   python tools/dataset_converters/voc_to_coco.py BCCD_Dataset/BCCD --out data/bccd
-  # the challenge's own files count pixels from 1
+  # the files of the VOC challenge count pixels from 1
   python tools/dataset_converters/voc_to_coco.py VOCdevkit/VOC2007 --out data/voc2007 --one-based --splits trainval test
 """
 
@@ -24,7 +24,9 @@ def build_parser():
     from detdiffusion.utils.tool_parser import ToolParser
 
     parser = ToolParser(__doc__, EXAMPLES)
-    parser.add_argument("root", metavar="VOC_FOLDER", help="holds Annotations, JPEGImages and ImageSets")
+    parser.add_argument(
+        "root", metavar="VOC_FOLDER", help="folder with Annotations, JPEGImages and ImageSets"
+    )
     add_options(parser, OutputOptions)
     add_image_options(parser)
     parser.add_argument(
@@ -40,16 +42,17 @@ def build_parser():
         help="lists in ImageSets/Main (default: train, val, trainval, test)",
     )
     parser.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="classes to keep (default: all, by alphabet)"
+        "--classes", nargs="+", metavar="NAME", help="classes to keep (default: all, in alphabetical order)"
     )
     parser.add_argument(
         "--difficult",
         choices=["crowd", "keep", "drop"],
         default="crowd",
-        help="objects marked difficult become crowd regions, which an evaluation ignores (default), objects, nothing",
+        help="what to do with objects marked difficult: crowd (default) makes them crowd regions, which evaluation "
+        "ignores; keep makes them ordinary objects; drop removes them",
     )
     parser.add_argument(
-        "--one-based", action="store_true", help="coordinates count from 1, both ends included"
+        "--one-based", action="store_true", help="coordinates start at 1, and the maximum is part of the box"
     )
     return parser
 

@@ -1,9 +1,9 @@
 """Convert a YOLO set (data.yaml, or folders of images and label files) to COCO json files.
 
-Sub-folders are read too, names in any case. Writes OUT/annotations/<split>.json and puts the images under OUT/images.
-Lines with wrong columns or values outside [0, 1], and images that cannot be read, are left out, counted and named;
-every file of the set is in the output or in a count. A class number without a name, and lines that may be one thing or
-another (see --task), are errors.
+Subfolders are read too, and names are case-insensitive. Writes OUT/annotations/<split>.json and puts the images under
+OUT/images. Lines with wrong columns or values outside [0, 1], and images that cannot be read, are left out, counted and
+listed; every file of the set is either converted or counted. A class number without a name and ambiguous lines (see
+--task) are errors.
 """
 
 import sys
@@ -26,15 +26,18 @@ def build_parser():
 
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("data", nargs="?", metavar="DATA.yaml", help="Ultralytics' description of the set")
-    parser.add_argument("--image-folder", help="in place of DATA.yaml: the images; one split, 'all'")
-    parser.add_argument("--label-folder", help="with --image-folder: the label files")
-    parser.add_argument("--names", metavar="FILE", help="with --image-folder: class names, one a line")
+    parser.add_argument(
+        "--image-folder", help="instead of DATA.yaml: folder of the images, as one split 'all'"
+    )
+    parser.add_argument("--label-folder", help="with --image-folder: folder of the label files")
+    parser.add_argument("--names", metavar="FILE", help="with --image-folder: class names, one per line")
     parser.add_argument(
         "--task",
         choices=["auto", "detect", "segment", "pose"],
         default="auto",
-        help="what lines of more than five columns are: boxes with more behind them, polygons (oriented boxes too), "
-        "boxes with key points; default: by kpt_shape of DATA.yaml, else polygons where nothing speaks against it",
+        help="meaning of lines with more than five columns: detect (boxes with additional values), segment (polygons, "
+        "also oriented boxes) or pose (boxes with key points); auto: pose if DATA.yaml has kpt_shape, else polygons "
+        "unless the lines contradict that",
     )
     add_options(parser, OutputOptions)
     add_image_options(parser)

@@ -1,4 +1,4 @@
-"""Convert darknet's YOLOv4 weights to a checkpoint for mmdet, or a checkpoint to darknet's files."""
+"""Convert darknet's YOLOv4 weights to an mmdet checkpoint, or a checkpoint to darknet's files."""
 
 import sys
 from pathlib import Path
@@ -8,9 +8,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 EXAMPLES = """examples:
   # the detector of the YOLO score; configs/detectors/yolov4_coco.py loads the result
   python tools/model_converters/darknet_to_mmdet.py configs/detectors/yolov4_coco.py yolov4.weights yolov4.pth
-  # any other network file: a config names it by model=dict(type='detdiffusion.YOLOv4', cfg='my.cfg')
+  # any other network file; its config has model=dict(type='detdiffusion.YOLOv4', cfg='my.cfg')
   python tools/model_converters/darknet_to_mmdet.py my.cfg my.weights my.pth --names my.names
-  # a detector that was trained here, for darknet and OpenCV 4; writes scenes.weights and scenes.cfg
+  # a detector trained with tools/train.py, for darknet and OpenCV 4; writes scenes.weights and scenes.cfg
   python tools/model_converters/darknet_to_mmdet.py --reverse configs/detectors/yolov4_miniscenes.py \\
       iter_600.pth scenes.weights
 """
@@ -21,17 +21,17 @@ def build_parser():
 
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument(
-        "network", help="darknet .cfg, an mmdet config with a YOLOv4, or yolov4, yolov4-tiny (built in)"
+        "network", help="darknet .cfg, mmdet config with a YOLOv4, or a built-in network: yolov4, yolov4-tiny"
     )
-    parser.add_argument("weights", help="darknet's .weights; with --reverse a checkpoint .pth")
-    parser.add_argument("out", help="checkpoint to write; with --reverse a name that ends in .weights")
+    parser.add_argument("weights", help="darknet's .weights file; with --reverse, a checkpoint (.pth)")
+    parser.add_argument("out", help="checkpoint to write; with --reverse, the .weights file to write")
     parser.add_argument(
         "--names",
         metavar="FILE",
-        help="class names, one a line (default: the config's, or for 80 classes COCO's, which its json files use and "
-        "darknet's coco.names does not)",
+        help="class names, one per line (default: those of the config, or for 80 classes those of COCO's json files, "
+        "which differ from darknet's coco.names)",
     )
-    parser.add_argument("--reverse", action="store_true", help="from a checkpoint to darknet's files")
+    parser.add_argument("--reverse", action="store_true", help="convert a checkpoint to darknet's files")
     return parser
 
 
@@ -40,7 +40,7 @@ def main(args) -> None:
     from detdiffusion.utils.errors import UserError
 
     if args.reverse and args.names:
-        raise UserError("--names is for the way to mmdet; darknet keeps names in a file of its own")
+        raise UserError("--names cannot be used with --reverse; darknet keeps class names in a separate file")
     if args.reverse:
         done = to_darknet(args.network, args.weights, args.out)
         print(
@@ -53,7 +53,9 @@ def main(args) -> None:
         f"{done['version']}, {done['seen']:,} images seen"
     )
     if done["classes"] is None:
-        print("note: no class names are known (give --names); the config that loads it must name them")
+        print(
+            "note: the class names are unknown (give --names); a config that loads this checkpoint must set them"
+        )
 
 
 if __name__ == "__main__":

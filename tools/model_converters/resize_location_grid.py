@@ -1,4 +1,4 @@
-"""Write a layout checkpoint with a finer or coarser grid of location tokens, to train on from there."""
+"""Resize the grid of location tokens of a layout checkpoint, to continue training with a finer or coarser grid."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ def build_parser():
     from detdiffusion.utils.tool_parser import ToolParser
 
     parser = ToolParser(__doc__, EXAMPLES)
-    parser.add_argument("source", help="folder that to_diffusers.py wrote, or zoo://NAME")
+    parser.add_argument("source", help="folder written by to_diffusers.py, or zoo://NAME")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--bins", type=int, nargs=2, required=True, metavar=("ROWS", "COLUMNS"))
     return parser

@@ -1,4 +1,4 @@
-"""Write a CLIPTokenizer over a few words, for models too small to carry CLIP's 49,408 token embeddings."""
+"""Write a CLIPTokenizer with a small vocabulary, for models too small for CLIP's 49,408 token embeddings."""
 
 import sys
 from pathlib import Path
@@ -19,9 +19,15 @@ def build_parser():
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
-        "--classes-of", nargs="+", default=[], metavar="JSON", help="COCO files with the classes"
+        "--classes-of",
+        nargs="+",
+        default=[],
+        metavar="JSON",
+        help="COCO files whose class names become tokens",
     )
-    parser.add_argument("--words", nargs="+", default=[], help=f"words beside {', '.join(PROMPT_WORDS)}")
+    parser.add_argument(
+        "--words", nargs="+", default=[], help=f"further words besides {', '.join(PROMPT_WORDS)}"
+    )
     return parser
 
 

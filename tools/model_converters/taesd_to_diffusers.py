@@ -1,4 +1,4 @@
-"""Write TAESD (a tiny VAE of Stable Diffusion's latent space) as a diffusers folder for the editor's `vae`."""
+"""Convert TAESD (a tiny VAE for Stable Diffusion's latents) to a diffusers folder for the editor's `vae`."""
 
 import sys
 from pathlib import Path

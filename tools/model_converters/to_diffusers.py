@@ -1,4 +1,4 @@
-"""Write a trained generator, or autoencoder, as a folder that plain diffusers loads."""
+"""Export a trained generator or autoencoder as a folder that diffusers can load."""
 
 import sys
 from pathlib import Path
@@ -17,10 +17,12 @@ def build_parser():
     from detdiffusion.utils.tool_parser import ToolParser
 
     parser = ToolParser(__doc__, EXAMPLES)
-    parser.add_argument("config", help="the config that it was trained with")
-    parser.add_argument("checkpoint", help="mmengine checkpoint; EMA weights are taken where it has them")
+    parser.add_argument("config", help="config that the model was trained with")
+    parser.add_argument("checkpoint", help="mmengine checkpoint; its EMA weights are used if it has any")
     parser.add_argument("out", help="folder to write")
-    parser.add_argument("--dtype", choices=["fp32", "fp16", "bf16"], default="fp32", help="weights on disk")
+    parser.add_argument(
+        "--dtype", choices=["fp32", "fp16", "bf16"], default="fp32", help="dtype of the saved weights"
+    )
     add_options(parser, ConfigOptions)
     return parser
 

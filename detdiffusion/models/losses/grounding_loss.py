@@ -107,7 +107,7 @@ class AttentionGroundingLoss(nn.Module):
         boxes: Sequence[Tensor],
         latent_size: tuple[int, int],
     ) -> Tensor:
-        """Compute the loss of a batch; ``latent_size`` is (h, w) of the latents, ``probabilities`` has a tensor per layer.
+        """Compute the loss of a batch, with one tensor of ``probabilities`` per layer and latents of size (h, w).
 
         Raises:
             UserError: no layer has ``min_size`` cells per side.
