@@ -1,7 +1,7 @@
 """YOLO score of generated images of any method: detector AP on the layouts' objects, compared with the real images.
 
 Image files are named by the stem of the layout's COCO file name or by its image id (zero-padded or not), with suffix _k
-for the k-th sample of a layout; folders of tools/generate.py are accepted too. Writes OUT/yolo_score.json, .md and .csv.
+for the k-th sample of a layout; folders of tools/generate.py work too. Writes OUT/yolo_score.json, .md and .csv.
 """
 
 import sys

@@ -41,7 +41,7 @@ def build_parser():
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch"],
-        help="pytorch: a rank started by torchrun (default if torchrun started several processes); none: single process",
+        help="pytorch: a rank started by torchrun (default if it started several processes); none: a single process",
     )
     content = parser.add_argument_group("content")
     add_options(content, apis.ContentOptions)

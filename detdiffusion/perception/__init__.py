@@ -1,6 +1,6 @@
-"""`detdiffusion.perception`: what a detector finds in a data set, and the attributes that follow (Eq. 2).
+"""`detdiffusion.perception`: detectors, their predictions on a data set, and perception-aware attributes (Eq. 2).
 
-Names are imported when they are used, so that the settings of extraction are at hand without torch.
+Names are imported lazily, so that the options of extraction can be used without importing torch.
 """
 
 from detdiffusion.utils.lazy import lazy_exports

@@ -1,4 +1,4 @@
-"""Settings of attribute extraction."""
+"""Options of attribute extraction."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from detdiffusion.utils.shared_options import FoundRule
 @documented
 @dataclass(frozen=True, kw_only=True)
 class AttributeRule(FoundRule):
-    """How a detector's predictions become attributes, see :func:`.attributes.perception_attributes`."""
+    """How predictions determine attributes, see :func:`.attributes.perception_attributes`."""
 
-    class_aware: bool = option(False, "only predictions of the object's own class count")
+    class_aware: bool = option(False, "match objects only with predictions of the same class")
     levels: Sequence[str] | None = option(
         None,
-        "levels of difficulty in place of easy and hard, easiest first, by the highest IoU x score: a level holds what "
-        "lies above its threshold, the last the rest; without thresholds: equal shares",
+        "levels of difficulty instead of easy and hard, easiest first, by the highest IoU x score: objects above a "
+        "threshold get its level, the rest get the last level; without thresholds, levels of equal size",
         metavar="NAME[=THR]",
         nargs="+",
     )
@@ -28,16 +28,16 @@ class AttributeRule(FoundRule):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class AttributeFiles(OptionGroup):
-    """What attribute extraction writes."""
+    """Files written by attribute extraction."""
 
     out: str | Path = option(
-        help="attributes file (json) to write; a picture and the predictions go beside it, under its name with .png "
-        "and .predictions",
+        help="attributes file (json) to write; a plot and the predictions are written under the same name with suffix "
+        ".png and .predictions",
         metavar="FILE",
     )
     with_scores: bool = option(
         False, "also write the continuous score, the highest IoU x score", flag="--scores"
     )
     save_predictions: str | Path | None = option(
-        None, "with a detector: also write what it found, as COCO results", metavar="RESULTS.json"
+        None, "with a detector: also write its predictions as COCO results", metavar="RESULTS.json"
     )

@@ -1,8 +1,8 @@
-"""Perception-aware attributes: Equation 2 of the paper for a whole data set at once.
+"""Perception-aware attributes: Equation 2 of the paper, vectorised over a data set.
 
 An object is *easy* if any prediction with score > gamma overlaps its box with IoU > beta (both strict), else
-*hard*; *background* if the detector has no name for its class. Matching is class-agnostic as in the paper;
-the class-aware form only lets predictions of the object's own category count.
+*hard*; *background* if the detector does not know its class. Matching is class-agnostic as in the paper; with
+``class_aware`` only predictions of the object's category are considered.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .levels import Levels
 from .matching import SCORE_THR, best_matches
 from .predictions import Predictions
 
-# The paper states no value of beta.
+# The paper does not give a value of beta.
 IOU_THR = 0.5
 
 CROWD = "crowd: a group has no attribute"
@@ -31,11 +31,11 @@ class AttributeResult:
     """Attributes of one data set.
 
     Attributes:
-        attributes: annotation id -> 'easy' | 'hard' | 'background', or a level and 'background'.
-        scores: annotation id -> continuous score in [0, 1]: the highest IoU * score of any prediction, before
-            both thresholds; only ids that are not 'background'.
-        skipped: reason -> number of annotations without an attribute (crowds, ignore).
-        words: the vocabulary, the easiest first, 'background' last.
+        attributes: 'easy', 'hard' or 'background' by annotation id; with levels, one of them or 'background'.
+        scores: continuous score in [0, 1] by annotation id: the highest IoU * score of any prediction, without
+            thresholds; only for objects that are not 'background'.
+        skipped: number of annotations without an attribute (crowds, ignore), by reason.
+        words: all attributes, easiest first, 'background' last.
     """
 
     attributes: dict[int, str]
@@ -60,23 +60,23 @@ def perception_attributes(
     class_aware: bool = False,
     levels: Levels | None = None,
 ) -> AttributeResult:
-    """Equation 2 for COCO annotations, or its continuous form in levels.
+    """Compute the attributes of COCO annotations by Equation 2, or levels of difficulty by the continuous score.
 
-    Crowds and annotations marked ``ignore`` get no attribute: a box around a group cannot be found by one
-    prediction, and the layout filter drops crowds anyway. They are counted in ``skipped``.
+    Crowds and annotations marked ``ignore`` get no attribute, as a single prediction cannot match a box around a
+    group, and the layout filter drops crowds anyway. They are counted in ``skipped``.
 
     Args:
         annotations: validated dicts (:func:`detdiffusion.datasets.coco_json.read_coco`) with unique ids.
-        predictions: of the images of the annotations.
-        nameable: category ids that the detector has a name for; objects of others are 'background'.
+        predictions: predictions on the images of the annotations.
+        nameable: category ids that the detector knows; objects of other categories are 'background'.
         score_thr: gamma, strict.
         iou_thr: beta, strict.
-        class_aware: only predictions of the object's own category count.
-        levels: levels of difficulty by the continuous score in place of 'easy' and 'hard'; both thresholds are
-            then unused.
+        class_aware: match objects only with predictions of the same category.
+        levels: levels of difficulty by the continuous score, instead of 'easy' and 'hard'; the thresholds are then
+            not used.
 
     Returns:
-        An attribute for every annotation that is neither crowd nor ignored, in the annotations' order.
+        An attribute for every annotation that is neither a crowd nor ignored, in the annotations' order.
     """
     skipped = {CROWD: 0, IGNORE: 0}
     objects = []

@@ -27,22 +27,21 @@ _ANNOTATION_STEPS = ("LoadAnnotations", "LoadPanopticAnnotations")
 
 
 class MMDetDetector(ImageDetector):
-    """A trained mmdet detector that labels images.
+    """A trained mmdet detector.
 
     Args:
         config: path (or ``package::file.py``) of an mmdet config; its ``model`` and the test pipeline of its
             ``test_dataloader`` are used.
         checkpoint: its weights, loaded strictly and with ``weights_only=True``.
-        device: torch device; None takes CUDA where it is available.
+        device: torch device; None uses CUDA if it is available.
         cfg_options: ``key=value`` overrides of the config.
 
     Attributes:
-        classes: the class names that it can give, in label order: from the checkpoint's ``dataset_meta``,
-            else from the config.
+        classes: class names in label order, from the checkpoint's ``dataset_meta`` or else from the config.
 
     Raises:
-        UserError: a missing or broken config or checkpoint, weights that are not finite or of another model, no class
-            names, or another number of them than the head has.
+        UserError: config or checkpoint is missing or damaged, weights are not finite or do not match the config, or
+            the class names are unknown or their number differs from that of the head.
     """
 
     shows_features = True
@@ -82,7 +81,7 @@ class MMDetDetector(ImageDetector):
         self.model.to(self.device).eval()
 
     def identity(self) -> dict:
-        """Model, pipeline and weights."""
+        """See :meth:`ImageDetector.identity`."""
         return dict(
             kind="mmdet",
             model=json.dumps(self.config.model.to_dict(), sort_keys=True, default=str),
@@ -92,13 +91,13 @@ class MMDetDetector(ImageDetector):
         )
 
     def describe(self) -> dict:
-        """Config, checkpoint, its checksum and the classes."""
+        """See :meth:`ImageDetector.describe`."""
         return dict(
             config=self.name, checkpoint=self.checkpoint, sha256=self._weights, classes=list(self.classes)
         )
 
     def settings(self) -> dict:
-        """See :meth:`ImageDetector.settings`; of a two-stage detector the second stage's."""
+        """See :meth:`ImageDetector.settings`; those of the second stage for a two-stage detector."""
         test_cfg = getattr(self.model, "test_cfg", None) or {}
         final = test_cfg.get("rcnn") or test_cfg
         network = getattr(self.model, "network_cfg", None)
@@ -113,7 +112,7 @@ class MMDetDetector(ImageDetector):
 
     @contextlib.contextmanager
     def pooled_features(self) -> Iterator[list[torch.Tensor]]:
-        """A list that every batch within adds to: (B, D) float32 on the CPU, the last backbone stage averaged."""
+        """Collect pooled features of the last backbone stage: (B, D) float32 on the CPU for each batch in the context."""
         rows: list[torch.Tensor] = []
 
         def pool(module, inputs, outputs):
@@ -126,15 +125,15 @@ class MMDetDetector(ImageDetector):
             handle.remove()
 
     def predict_arrays(self, images: Sequence[np.ndarray], batch_size: int | None = None) -> list[dict]:
-        """Detects on images in memory.
+        """Detect objects in images in memory.
 
         Args:
             images: (H, W, 3) uint8 RGB.
             batch_size: default: :attr:`default_batch_size`.
 
         Returns:
-            For each image ``boxes`` (N, 4) float64 xyxy in its pixels, ``scores`` (N,) float64 and ``labels``
-            (N,) int64 into :attr:`classes`.
+            For each image, ``boxes`` (N, 4) float64 xyxy in pixels, ``scores`` (N,) float64 and ``labels`` (N,) int64,
+            which are indices of :attr:`classes`.
         """
         from mmengine.dataset import pseudo_collate
 
@@ -211,7 +210,7 @@ class MMDetDetector(ImageDetector):
 
 
 class _Images(Dataset):
-    """Images through a detector's test pipeline; a file that is no image or has another size is named."""
+    """Images processed by a detector's test pipeline; unreadable files and unexpected sizes raise a UserError."""
 
     def __init__(self, images: Sequence[dict], img_dir: Path, pipeline, reader: Reader | None) -> None:
         self.images, self.img_dir, self.pipeline, self.reader = images, img_dir, pipeline, reader
@@ -228,13 +227,13 @@ class _Images(Dataset):
             return self.pipeline(dict(img=pixels, img_id=image["id"]))
         size = dict(width=image["width"], height=image["height"])
         results = self.pipeline(dict(img_path=str(path), img_id=image["id"], **size))
-        height, width = results["data_samples"].ori_shape  # a loading step of somebody's own may not look
+        height, width = results["data_samples"].ori_shape  # a custom loading step may not check this
         check_size(path, image, width, height)
         return results
 
 
 def _plain(value):
-    """A config's value as json has it."""
+    """Convert a value of a config to json types."""
     if isinstance(value, Mapping):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
@@ -243,14 +242,14 @@ def _plain(value):
 
 
 def _mmdet_scope():
-    """mmdet's names without prefix, and the scope as it was afterwards: a generator may be training around this."""
+    """Set the default scope to mmdet within a context; the previous one, e.g. of a training, is restored."""
     from mmengine.registry import DefaultScope
 
     return DefaultScope.overwrite_default_scope("mmdet")
 
 
 def _test_dataset(config, path: str) -> dict:
-    """The innermost data set config of the test dataloader: the one with a pipeline."""
+    """Return the innermost data set config of the test dataloader, which has the pipeline."""
     dataset = config.test_dataloader.get("dataset", {})
     while "pipeline" not in dataset:
         inner = dataset.get("dataset") or dataset.get("datasets")
@@ -268,14 +267,14 @@ def _class_names(stored: dict, dataset_cfg: dict, checkpoint: str | Path) -> tup
         if classes:
             return (classes,) if isinstance(classes, str) else tuple(classes)
     raise UserError(
-        f"{checkpoint}: names no classes ('dataset_meta'), nor does the config; set "
+        f"{checkpoint}: neither the checkpoint ('dataset_meta') nor the config has class names; set "
         "test_dataloader.dataset.metainfo = dict(classes=(...)) in the config, in label order"
     )
 
 
 def _class_mismatch(model: torch.nn.Module, classes: Sequence[str]) -> str:
-    """What to say of a head that has another number of classes than there are names; empty where they agree."""
-    if hasattr(model, "language_model"):  # it scores whatever names it is told
+    """Describe a mismatch between the head's number of classes and the class names; '' if there is none."""
+    if hasattr(model, "language_model"):  # open-vocabulary: any number of names
         return ""
     for name in ("roi_head.bbox_head.0", "roi_head.bbox_head", "bbox_head"):
         try:
@@ -285,7 +284,7 @@ def _class_mismatch(model: torch.nn.Module, classes: Sequence[str]) -> str:
         if isinstance(count, int) and count != len(classes):
             return (
                 f"The config's {name} has num_classes={count}, but there are {len(classes)} class names "
-                f"({some(classes)}) in the checkpoint or, where it has none, in the config; they must agree."
+                f"({some(classes)}) in the checkpoint or, if it has none, in the config; they must agree."
             )
     return ""
 
@@ -309,11 +308,11 @@ def _build(config, path: str):
     except UserError:
         raise
     except (KeyError, TypeError, ValueError, AttributeError, AssertionError, ImportError) as err:
-        raise UserError(f"{path}: its model does not build: {err}") from err
+        raise UserError(f"{path}: its model cannot be built: {err}") from err
 
 
 def _drop_init_cfg(node) -> None:
-    """Pretrained backbones are not fetched: the checkpoint overwrites them."""
+    """Remove ``init_cfg`` of pretrained backbones, as the checkpoint overwrites these weights."""
     if isinstance(node, dict):
         if isinstance(node.get("init_cfg"), dict) and node["init_cfg"].get("type") == "Pretrained":
             node["init_cfg"] = None

@@ -1,4 +1,4 @@
-"""A detector from its config and weights, whichever library it is of; another one is another line of ``BACKENDS``."""
+"""Loading of a detector of any supported library from its config and weights."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 from .image_detector import ImageDetector
 
 BACKENDS = {".onnx": "onnx_detector:OnnxDetector"}
-"""Suffix of the weights -> module of this package and class, an :class:`.image_detector.ImageDetector`."""
+"""Module and class (an :class:`.image_detector.ImageDetector`) by suffix of the weights; extend it to add a library."""
 MMDET = "detector:MMDetDetector"
-"""For weights of any other suffix."""
+"""Module and class for weights with any other suffix."""
 
 
 def load_detector(
@@ -20,7 +20,7 @@ def load_detector(
     device: str | None = None,
     cfg_options: Sequence[str] | None = None,
 ) -> ImageDetector:
-    """An mmdet detector, or an ONNX detector where the weights are an ``.onnx`` file.
+    """Load an mmdet detector, or an ONNX detector if the weights are an ``.onnx`` file.
 
     Args:
         config: an mmdet config, or one with ``onnx_detector`` (``configs/onnx``).
@@ -28,7 +28,7 @@ def load_detector(
         device, cfg_options: see the two classes.
 
     Raises:
-        UserError: anything wrong with the files, by one message.
+        UserError: a file is missing or not valid.
     """
     module, _, name = BACKENDS.get(Path(checkpoint).suffix.lower(), MMDET).partition(":")
     backend = getattr(import_module(f".{module}", __package__), name)

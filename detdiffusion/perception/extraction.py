@@ -1,4 +1,4 @@
-"""The whole way from annotations and a detector to ``attributes.json``."""
+"""Extraction of attributes: from annotations and a detector to ``attributes.json``."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ class _LabelledSet:
 
     @property
     def names(self) -> dict[int, str]:
-        """Category id -> name."""
+        """Category names by id."""
         return {key: category["name"] for key, category in self.categories.items()}
 
     @property
     def paths(self) -> str:
-        """The files, for messages."""
+        """Paths of the files, for messages."""
         return ", ".join(str(file.path) for file in self.files)
 
 
@@ -48,19 +48,19 @@ def extract(
     files: AttributeFiles,
     rule: AttributeRule | None = None,
 ) -> AttributesFile:
-    """Attributes of a labelled set, by a detector or by its results; writes the file and prints a summary.
+    """Extract the attributes of an annotated data set, write them to a file and print a summary.
 
-    Beside ``files.out`` goes a picture of the summary, the same name as ``.png``.
+    A plot of the summary is written under the name of ``files.out`` with suffix ``.png``.
 
     Args:
-        labelled: COCO jsons of one set (instances, stuff), annotation ids unique over them, and the images, which
-            only a detector reads.
+        labelled: COCO jsons of one data set (instances, stuff), with annotation ids unique across them, and the image
+            folder, which is needed with a detector only.
         source: the detector or its results.
-        files: what is written.
-        rule: what makes an object easy or hard.
+        files: the files to write.
+        rule: the rule that determines the attributes.
 
     Raises:
-        UserError: anything wrong with the input, by one message.
+        UserError: an option or an input file is not valid.
     """
     rule = rule or AttributeRule()
     _check_conflicts(labelled, source, files)
@@ -97,16 +97,16 @@ def _check_conflicts(labelled: AnnotatedImages, source: PredictionOptions, files
     if source.detector is None:
         for name, value in (("save_predictions", files.save_predictions), ("img_dir", labelled.img_dir)):
             if value is not None:
-                raise UserError(f"`{name}` is for a detector; leave it out with `predictions`")
+                raise UserError(f"`{name}` requires a detector; omit it with `predictions`")
 
 
 def _check_paths(labelled: AnnotatedImages, source: PredictionOptions, files: AttributeFiles) -> None:
-    """What a run of hours should not end with."""
+    """Check the output paths before a long run."""
     out = Path(files.out)
     if out.is_dir():
-        raise UserError(f"{out}: `out` is a folder, but a file is wanted, e.g. {out / 'attributes.json'}")
+        raise UserError(f"{out}: `out` must be a file, but this is a folder; e.g. {out / 'attributes.json'}")
     if out.suffix == ".png":
-        raise UserError(f"{out}: `out` is a json file; its picture gets the same name with .png")
+        raise UserError(f"{out}: `out` must be a json file; the plot is written under its name with .png")
     checkpoint = None if source.detector is None else source.detector[1]
     inputs = [p for p in (*labelled.files, checkpoint, source.predictions) if p is not None]
     targets = {
@@ -129,7 +129,9 @@ def _read(paths: Sequence[str | Path]) -> _LabelledSet:
         print(file.summary())
     data = _LabelledSet(files, *merge_checked(files))
     if not data.annotations:
-        raise UserError(f"{data.paths}: no usable annotation; there is nothing to give attributes to")
+        raise UserError(
+            f"{data.paths}: no usable annotation, so there are no objects to assign attributes to"
+        )
     return data
 
 
@@ -148,7 +150,7 @@ def _predict(
 def _info(
     data: _LabelledSet, found: SetPredictions, result: AttributeResult, rule: dict, groups: dict
 ) -> dict:
-    """What the attributes file says of its making."""
+    """Return the ``info`` of the attributes file."""
     return {
         "detector": found.detector,
         **rule,
@@ -186,7 +188,7 @@ def _report(
         print(f"  {count} × {reason}")
     background = [data.names[key] for key in sorted(set(data.names) - found.nameable)]
     if background:
-        print(f"  background, since the detector cannot name them: {', '.join(background)}")
+        print(f"  background, since the detector does not know these classes: {', '.join(background)}")
     print()
     if levels is not None:
         limits = ", ".join(f"{n} above {t:g}" for n, t in zip(levels.names, levels.thresholds))

@@ -1,7 +1,7 @@
-"""What every detector of images shares: files checked first, progress, chunks that survive a kill, class names.
+"""Base class of detectors: checks the image files, shows progress, caches predictions and maps class names.
 
-A subclass runs its model on a few images at a time and gives labels of its own; this class makes
-:class:`Predictions` with the category ids of the annotation file out of them.
+A subclass runs its model on batches of images and returns its own labels; the base class converts them to
+:class:`Predictions` with the category ids of the annotation file.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ Reader = Callable[[Path], np.ndarray]
 
 
 class ImageDetector:
-    """A detector that labels images.
+    """Base class of detectors.
 
     Attributes:
-        name: of its config, for messages.
-        classes: the class names that it can give, in label order.
-        config: its rules for image files hold while it reads them, see :mod:`~detdiffusion.utils.image_rules`.
-        default_batch_size: images at once where :meth:`predict` is not told.
+        name: path of its config, for messages.
+        classes: class names in label order.
+        config: its config, whose rules for image files apply, see :mod:`~detdiffusion.utils.image_rules`.
+        default_batch_size: default batch size of :meth:`predict`.
         shows_features: whether it has ``pooled_features``, see :class:`~.detector.MMDetDetector`.
     """
 
@@ -45,19 +45,19 @@ class ImageDetector:
     shows_features: bool = False
 
     def identity(self) -> dict:
-        """Everything that decides what the detector finds, as json values: the key of cached predictions."""
+        """Return everything that affects the predictions, as json values: the key of cached predictions."""
         raise NotImplementedError
 
     def describe(self) -> dict:
-        """How an attributes file names the detector."""
+        """Return the description of the detector in an attributes file: config, checkpoint, checksum and classes."""
         raise NotImplementedError
 
     def settings(self) -> dict:
-        """What decides its boxes beside the weights, for people, as json values.
+        """Return the settings that affect its boxes, apart from the weights, as json values for reports.
 
         Returns:
-            ``type`` and ``network``; ``score_thr`` and ``nms`` (``type``, ``iou_threshold``), None where it has none;
-            ``pipeline``: how images become its input.
+            ``type`` and ``network``; ``score_thr`` and ``nms`` (``type``, ``iou_threshold``), None if it has none;
+            and ``pipeline``, the preprocessing of images.
         """
         raise NotImplementedError
 
@@ -69,7 +69,7 @@ class ImageDetector:
         num_workers: int,
         reader: Reader | None = None,
     ) -> Iterator[Detected]:
-        """Detections of each image, in the images' order."""
+        """Yield the detections of each image, in the images' order."""
         raise NotImplementedError
 
     def predict(
@@ -85,28 +85,30 @@ class ImageDetector:
         reader: Reader | None = None,
         name: str = "",
     ) -> Predictions:
-        """Detects on images of a COCO file.
+        """Detect objects in the images of a COCO file.
 
         Args:
             images: COCO image dicts (``id``, ``file_name``, ``width``, ``height``).
             img_dir: folder that ``file_name`` is relative to.
-            category_ids: class name -> category id of the annotation file. Predictions of other classes are
-                kept with :data:`UNKNOWN_CATEGORY`: class-agnostic matching uses them.
+            category_ids: category ids of the annotation file by class name. Predictions of other classes get
+                :data:`UNKNOWN_CATEGORY`, as class-agnostic matching uses them.
             batch_size: default: :attr:`default_batch_size`.
-            num_workers: processes that load images.
-            progress: print a bar with the remaining time on stderr.
-            cache: folder where finished chunks are kept. A run that was killed continues there, and another one
-                on the same images and detector reads them instead of detecting. None keeps nothing.
-            reader: reads the files in the detector's place; the sizes of ``images`` are those that it gives. Not
-                together with ``cache``.
-            name: what the images are, for the bar.
+            num_workers: number of processes that load images.
+            progress: show a progress bar on stderr.
+            cache: folder where finished chunks are stored. A killed run resumes from it, and later runs with the same
+                images and detector read it instead of running the detector. None disables the cache.
+            reader: reads the image files instead of the detector; the sizes of ``images`` must be those of the arrays
+                that it returns. Not together with ``cache``.
+            name: name of the set, for the progress bar.
 
         Raises:
-            UserError: images that are missing, cannot be read or have another size than the file says; a cache
-                folder that cannot be written; detections that cannot be, see :func:`check_detected`.
+            UserError: an image is missing, unreadable or of another size than annotated; the cache folder cannot be
+                written; or detections are not valid, see :func:`check_detected`.
         """
         if reader is not None and cache is not None:
-            raise ValueError("predictions of images that a reader gives are not cached")
+            raise ValueError(
+                "predictions are not cached if a reader is given; pass one of `reader` and `cache`"
+            )
         with rules_of_config(self.config, self.name):
             found, facts, reused = self._detect_all(
                 images, Path(img_dir), batch_size, num_workers, progress, cache, reader, name
@@ -128,16 +130,16 @@ class ImageDetector:
         reader: Reader | None,
         name: str,
     ) -> tuple[list[Detected], ImageFacts, int]:
-        """Detections in the images' order, what was found of the files, and how many images the cache had."""
+        """Return the detections in the images' order, facts about the files, and the number of cached images."""
         check_present(images, img_dir)
         identity = {**self.identity(), "reading": reading_identity()}
         store = PredictionCache(cache, identity, images, img_dir)
         chunks = {number: store.load(number) for number in range(len(store))}
         pending = [number for number, stored in chunks.items() if stored is None]
         todo = [image for number in pending for image in store.images_of(number)]
-        facts = check_images(todo, img_dir) if reader is None else ImageFacts()  # before hours of detecting
-        what = f"detecting {name}".rstrip()
-        with Progress(what, total=len(images), done=store.reused, enabled=progress) as bar:
+        facts = check_images(todo, img_dir) if reader is None else ImageFacts()  # before a long run
+        title = f"detecting {name}".rstrip()
+        with Progress(title, total=len(images), done=store.reused, enabled=progress) as bar:
             stream = self.detect(todo, img_dir, batch_size or self.default_batch_size, num_workers, reader)
             for number in pending:
                 chunks[number] = []
@@ -165,7 +167,7 @@ class ImageDetector:
 
 
 def check_size(path: Path, image: Mapping, width: int, height: int) -> None:
-    """Raises UserError if the file's size in pixels is not the annotation file's."""
+    """Raise a UserError if the image's size differs from that in the annotation file."""
     if (height, width) != (image["height"], image["width"]):
         raise UserError(
             f"{path} (image id {image['id']}): the file has {width} x {height} pixels, but the "
@@ -176,30 +178,30 @@ def check_size(path: Path, image: Mapping, width: int, height: int) -> None:
 def check_detected(
     name: str, item: str, labels: np.ndarray, boxes: np.ndarray, scores: np.ndarray, classes: int
 ) -> None:
-    """What every detector's output passes: an image's detections are numbers that can be.
+    """Check that the detections of an image are finite and in range, for every detector.
 
     Args:
-        name: of the detector's config, for the message.
+        name: path of the detector's config, for the message.
         item: the image, for the message.
-        labels, boxes, scores: (D,) of 0 to ``classes`` - 1, (D, 4) finite xyxy, (D,) in [0, 1].
+        labels, boxes, scores: (D,) from 0 to ``classes`` - 1, (D, 4) finite xyxy, (D,) in [0, 1].
         classes: number of class names.
 
     Raises:
-        UserError: they are not.
+        UserError: a value is not finite or out of range.
     """
     if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
         raise UserError(
-            f"{name}: {item}: the detector gives boxes or scores that are NaN or infinite; its weights are damaged, "
-            "or its numbers overflow"
+            f"{name}: {item}: the detector returned boxes or scores that are NaN or infinite; its weights are damaged, "
+            "or its computation overflows"
         )
     if len(scores) and not (scores.min() >= 0 and scores.max() <= 1):
         wrong = scores.min() if scores.min() < 0 else scores.max()
         raise UserError(
-            f"{name}: {item}: the detector gives a score of {wrong:.6g}; scores must lie in [0, 1]"
+            f"{name}: {item}: the detector returned a score of {wrong:.6g}; scores must lie in [0, 1]"
         )
     if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UserError(
-            f"{name}: {item}: the detector gives label {wrong}, but has only {classes} class names; its classes do not "
-            "belong to its weights"
+            f"{name}: {item}: the detector returned label {wrong}, but has only {classes} class names; its classes do not "
+            "match its weights"
         )

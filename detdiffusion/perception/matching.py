@@ -1,7 +1,7 @@
-"""Predictions against annotated boxes, over all images of a set at once.
+"""Matching of predictions with annotated boxes, vectorised over all images of a set.
 
-Two questions are asked of the same pairs: how well is each object covered by any prediction (Equation 2), and which
-prediction is which object, each at most once (the quality gate).
+:func:`best_matches` finds the best overlap of each object with any prediction (Equation 2); :func:`one_to_one` assigns
+predictions to objects one to one (quality gate).
 
 Shapes: G ground-truth boxes, P predictions, over all images.
 """
@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-# Faster R-CNN's gamma; the paper states no value (0.25 is usual for YOLOv4).
+# Default gamma, for Faster R-CNN; the paper does not give a value (0.25 is common for YOLOv4).
 SCORE_THR = 0.3
 
 _PAIRS_AT_ONCE = 1 << 20
@@ -29,7 +29,7 @@ def best_matches(
     gt_labels: np.ndarray | None = None,
     pred_labels: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The best overlap of every ground-truth box with the predictions of its image.
+    """Return the best overlap of every ground-truth box with the predictions of its image.
 
     Args:
         gt_boxes: (G, 4) float, xyxy in pixels.
@@ -38,11 +38,11 @@ def best_matches(
         pred_scores: (P,) float in [0, 1].
         pred_images: (P,) int.
         score_thr: gamma; only predictions with a greater score count for the first result.
-        gt_labels, pred_labels: (G,) and (P,) int; where given, only pairs of equal label count.
+        gt_labels, pred_labels: (G,) and (P,) int; if given, only pairs of equal labels are considered.
 
     Returns:
         ``(best_iou, best_product)``, both (G,) float64: the highest IoU with a prediction above
-        ``score_thr``, and the highest IoU * score over all predictions; 0 where there is none.
+        ``score_thr``, and the highest IoU * score over all predictions; 0 without any prediction.
     """
     gt_boxes = np.asarray(gt_boxes, np.float64).reshape(-1, 4)
     pred_boxes = np.asarray(pred_boxes, np.float64).reshape(-1, 4)
@@ -67,13 +67,13 @@ def one_to_one(
     pred_labels: np.ndarray,
     min_iou: float,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which prediction is which object: greedily by falling IoU, each used once, equal labels only.
+    """Match predictions and objects of equal labels one to one, greedily by descending IoU.
 
     Args:
         gt_boxes, pred_boxes: (G, 4) and (P, 4) float, xyxy in pixels.
         gt_images, pred_images: (G,) and (P,) int.
         gt_labels, pred_labels: (G,) and (P,) int.
-        min_iou: pairs below are no match; above 0.
+        min_iou: minimum IoU of a match, above 0.
 
     Returns:
         ``(match, iou)``, both (G,): the prediction's index or -1, and the IoU with it or 0.
@@ -101,7 +101,7 @@ def one_to_one(
 
 
 def paired_iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
-    """IoU of (N, 4) with (N, 4) xyxy boxes, row by row; 0 for boxes without area. Returns (N,) float64."""
+    """Return the (N,) float64 IoU of (N, 4) and (N, 4) xyxy boxes, row by row; 0 for boxes without area."""
     size = np.minimum(boxes1[:, 2:], boxes2[:, 2:]) - np.maximum(boxes1[:, :2], boxes2[:, :2])
     intersection = np.prod(np.maximum(size, 0), axis=1)
     areas = np.prod(boxes1[:, 2:] - boxes1[:, :2], axis=1) + np.prod(boxes2[:, 2:] - boxes2[:, :2], axis=1)
@@ -112,11 +112,11 @@ def paired_iou(boxes1: np.ndarray, boxes2: np.ndarray) -> np.ndarray:
 def _pairs(
     gt_images: np.ndarray, pred_images: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """All pairs of one image, in chunks of whole objects with a bounded number of pairs: the memory stays small.
+    """Yield all pairs of an object and a prediction of the same image, in chunks of bounded size to limit memory.
 
     Yields:
-        ``(rows, starts, pair_gt, pair_pred)``: the objects of the chunk that have partners, where the pairs of each
-        begin, and the two indices of every pair.
+        ``(rows, starts, pair_gt, pair_pred)``: the objects of the chunk that have pairs, the index of each object's
+        first pair, and the two indices of every pair.
     """
     order = np.argsort(pred_images, kind="stable")
     sorted_images = np.asarray(pred_images)[order]

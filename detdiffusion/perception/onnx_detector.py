@@ -1,6 +1,6 @@
 """An ONNX detector with a declared output layout, run by onnxruntime (an optional dependency).
 
-Its config (``configs/onnx``) has one entry::
+Its config (see ``configs/onnx``) has one entry::
 
     onnx_detector = dict(
         input=dict(size=(416, 416), resize="letterbox", anchor="top-left", pad_value=114,
@@ -10,8 +10,8 @@ Its config (``configs/onnx``) has one entry::
         classes=("person", ...),
     )
 
-Type, channel order and batch of the input are the graph's own; numbers that are not what the config declares are
-refused.
+Data type, channel position and batch size of the input are read from the graph; outputs that contradict the config are
+errors.
 """
 
 from __future__ import annotations
@@ -39,17 +39,17 @@ class OnnxDetector(ImageDetector):
     """A detector in an ``.onnx`` file.
 
     Args:
-        config: path of a config with ``onnx_detector``, see the module.
+        config: path of a config with ``onnx_detector``, see the module's docstring.
         weights: the ``.onnx`` file.
-        device: 'cpu', 'cuda' or 'cuda:N'; None takes CUDA where onnxruntime has it.
+        device: 'cpu', 'cuda' or 'cuda:N'; None uses CUDA if onnxruntime supports it.
         cfg_options: ``key=value`` overrides of the config.
 
     Attributes:
         graph: the opened :class:`.onnx_graph.OnnxGraph`.
 
     Raises:
-        UserError: onnxruntime is not installed; no such file or no ONNX model; a config that lacks an entry or
-            does not fit the model.
+        UserError: onnxruntime is not installed; the file does not exist or is not an ONNX model; the config lacks an
+            entry or does not match the model.
     """
 
     def __init__(
@@ -69,16 +69,16 @@ class OnnxDetector(ImageDetector):
         declared = _build(InputSpec, spec["input"], f"{config}: onnx_detector.input")
         self.graph = OnnxGraph(weights, device)
         self._input = settle_input(declared, self.graph, self.name)
-        self._outputs = self._asking(self._layout.names, [port.name for port in self.graph.outputs])
+        self._outputs = self._with_context(self._layout.names, [port.name for port in self.graph.outputs])
         self.default_batch_size = self._input.batch or 8
         self._batches: bool | None = True if self._input.batch else None
 
     def identity(self) -> dict:
-        """Weights and declaration."""
+        """See :meth:`ImageDetector.identity`."""
         return dict(kind="onnx", spec=self._spec, weights=self.graph.sha256)
 
     def describe(self) -> dict:
-        """Config, file, its checksum and the classes."""
+        """See :meth:`ImageDetector.describe`."""
         return dict(
             config=self.name, checkpoint=self.weights, sha256=self.graph.sha256, classes=list(self.classes)
         )
@@ -103,7 +103,7 @@ class OnnxDetector(ImageDetector):
         num_workers: int,
         reader: Reader | None = None,
     ) -> Iterator[Detected]:
-        """See :meth:`ImageDetector.detect`; a model with a fixed batch size is run with that."""
+        """See :meth:`ImageDetector.detect`; a model with a fixed batch size ignores ``batch_size``."""
         from concurrent.futures import ThreadPoolExecutor
 
         size = self._input.batch or batch_size
@@ -112,9 +112,10 @@ class OnnxDetector(ImageDetector):
                 batch = images[start : start + size]
                 prepared = list(pool.map(lambda image: self._load(image, img_dir, reader), batch))
                 arrays = self._infer([inputs for inputs, *_ in prepared])
-                for image, own, (_, scale, offset) in zip(batch, arrays, prepared):
+                for image, outputs, (_, scale, offset) in zip(batch, arrays, prepared):
                     where = f"image {image['file_name']} (id {image['id']}): "
-                    yield image["id"], *self._asking(self._boxes, own, image, scale, offset, where=where)
+                    detected = self._with_context(self._boxes, outputs, image, scale, offset, where=where)
+                    yield image["id"], *detected
 
     def _load(self, image: Mapping, img_dir: Path, reader: Reader | None):
         path = img_dir / image["file_name"]
@@ -123,14 +124,15 @@ class OnnxDetector(ImageDetector):
         return self._input.spec.prepare(pixels)
 
     def _infer(self, inputs: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
-        """Each image's arrays.
+        """Return the output arrays of each image.
 
-        A free batch is believed where each image gives alone what it gives among others. Many exports that declare
-        one give rows of one image only, or of all without saying whose; such a model is run image by image.
+        Many exports that declare a dynamic batch size return rows of one image only, or of all images without their
+        index. Therefore batches are used only after the outputs of a batch were equal to those of its images run one
+        at a time; otherwise the model is run image by image.
         """
         if len(inputs) == 1 or self._batches:
-            return self._asking(self._run, inputs)
-        alone = [row for one in inputs for row in self._asking(self._run, [one])]
+            return self._with_context(self._run, inputs)
+        alone = [row for image in inputs for row in self._with_context(self._run, [image])]
         if self._batches is None:
             try:
                 together = self._run(inputs)
@@ -139,12 +141,12 @@ class OnnxDetector(ImageDetector):
                 self._batches = False
             if not self._batches:
                 print(
-                    f"note: {self.weights} declares a free batch, but does not give each image's detections for it: "
-                    "images are run one at a time",
+                    f"note: {self.weights} declares a dynamic batch size, but does not return the detections of each "
+                    "image of a batch: images are run one at a time",
                     file=sys.stderr,
                 )
             elif not any(np.any(array) for arrays in together[1:] for array in arrays):
-                self._batches = None  # nothing was found on the others: no evidence yet
+                self._batches = None  # inconclusive: nothing was detected in the other images
         return alone
 
     def _run(self, inputs: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
@@ -160,22 +162,22 @@ class OnnxDetector(ImageDetector):
             )
         return images
 
-    def _asking(self, step: Callable, *args, where: str = ""):
-        """What a step gives; its error with the files that it is about."""
+    def _with_context(self, step: Callable, *args, where: str = ""):
+        """Call ``step``, and add the files and ``where`` to its errors."""
         try:
             return step(*args)
         except (IndexError, ValueError) as error:
             raise UserError(f"{self.weights} (declared in {self.name}): {where}{error}") from error
 
     def _boxes(self, arrays, image: Mapping, scale, offset) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Labels, boxes in the image's pixels and scores, by falling score."""
+        """Return labels, boxes in pixels of the image and scores, by descending score."""
         for name, array in zip(self._outputs, arrays):
             _check_finite(f"output {name}", array)
         boxes, scores = self._layout(arrays, self._input.spec.size)
         if scores.shape[1] != len(self.classes):
             raise UserError(
                 f"the model scores {scores.shape[1]} classes, but onnx_detector.classes names {len(self.classes)} "
-                f"(output {', '.join(str(list(array.shape)) for array in arrays)} an image)"
+                f"(output {', '.join(str(list(array.shape)) for array in arrays)} per image)"
             )
         _check_finite("its decoded boxes", boxes)
         threshold = 0.0 if self.nms is None else self.nms["score_thr"]
@@ -190,7 +192,7 @@ class OnnxDetector(ImageDetector):
         return labels[order], boxes[order], scores[order]
 
     def _suppress(self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Kept rows of a class-wise NMS, by falling score."""
+        """Return the rows kept by class-wise NMS, by descending score."""
         import torch
         from torchvision.ops import batched_nms
 
@@ -229,7 +231,7 @@ def _read_names(path: str, config: str) -> list[str]:
         ]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{config}: onnx_detector.classes {path}: cannot be read: {error}; a single name needs its comma: ('cat',)"
+            f"{config}: onnx_detector.classes {path}: cannot be read: {error}; a tuple of one name needs a comma: ('cat',)"
         ) from None
 
 
@@ -263,7 +265,7 @@ def _build_output(spec: Mapping, classes: int, config: str) -> OutputLayout:
 
 
 def _nms(spec: Mapping, layout: OutputLayout, config: str) -> dict | None:
-    """The suppression that the config declares, or the layout's: none where it is inside the graph."""
+    """Return the config's NMS options with defaults, or None if the graph contains NMS."""
     nms = spec.get("nms", None if layout.nms_inside else {})
     if nms is None and layout.nms_inside:
         return None
@@ -288,18 +290,18 @@ def _nms(spec: Mapping, layout: OutputLayout, config: str) -> dict | None:
     return nms
 
 
-def _check_finite(what: str, array: np.ndarray) -> None:
+def _check_finite(name: str, array: np.ndarray) -> None:
     bad = array.size - int(np.isfinite(array).sum())
     if bad:
         raise UserError(
-            f"{bad} of {array.size} numbers of {what} {list(array.shape)} are NaN or infinite; the model's weights are "
-            "damaged, or its numbers overflow (a float16 export): export it anew in float32"
+            f"{bad} of {array.size} numbers of {name} {list(array.shape)} are NaN or infinite; the model's weights are "
+            "damaged, or its computation overflows (a float16 export): export it again in float32"
         )
 
 
-def _alike(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
-    """Whether two runs gave the same arrays, but for the rounding of another batch size."""
+def _alike(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> bool:
+    """Return whether two runs returned the same arrays, up to rounding due to the batch size."""
     return all(
         a.shape == b.shape and np.allclose(a, b, rtol=0.05, atol=0.05, equal_nan=True)
-        for a, b in zip(one, other)
+        for a, b in zip(first, second)
     )

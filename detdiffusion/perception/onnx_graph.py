@@ -22,9 +22,9 @@ class Port:
     """An input or output of a graph.
 
     Attributes:
-        name: in the graph.
-        kind: element type as onnxruntime writes it, without ``tensor()``: ``float``, ``float16``, ``uint8``, ...
-        shape: a number a side, None where it is free.
+        name: name in the graph.
+        kind: element type in onnxruntime's notation, without ``tensor()``: ``float``, ``float16``, ``uint8``, ...
+        shape: sizes of the dimensions, None if dynamic.
     """
 
     name: str
@@ -42,23 +42,24 @@ class OnnxGraph:
 
     Args:
         path: the ``.onnx`` file.
-        device: 'cpu', 'cuda' or 'cuda:N'; None takes CUDA where onnxruntime has it.
+        device: 'cpu', 'cuda' or 'cuda:N'; None uses CUDA if onnxruntime supports it.
 
     Attributes:
-        path: as a text.
-        session: onnxruntime's.
-        inputs, outputs: their :class:`Port`.
-        sha256: of the file, and of the files beside it that hold its weights.
+        path: path as a string.
+        session: onnxruntime's session.
+        inputs, outputs: the inputs and outputs, as :class:`Port`.
+        sha256: SHA-256 of the file and of its external data files.
 
     Raises:
-        UserError: onnxruntime is not installed, no such file, no ONNX model, or weights that are not finite.
+        UserError: onnxruntime is not installed, the file does not exist or is not an ONNX model, or weights are not
+            finite.
     """
 
     def __init__(self, path: str | Path, device: str | None = None) -> None:
         self.path = str(path)
         self.session = _open(self.path, device)
-        self.inputs = [_port(one) for one in self.session.get_inputs()]
-        self.outputs = [_port(one) for one in self.session.get_outputs()]
+        self.inputs = [_port(node) for node in self.session.get_inputs()]
+        self.outputs = [_port(node) for node in self.session.get_outputs()]
         files = check_weights(path)
         self.sha256 = sha256_of(path)
         if files:
@@ -66,11 +67,11 @@ class OnnxGraph:
             self.sha256 = hashlib.sha256("".join(parts).encode()).hexdigest()
 
     def run(self, inputs: np.ndarray, outputs: Sequence[str]) -> list[np.ndarray]:
-        """Arrays of the named outputs for the graph's one input.
+        """Run the graph on its single input and return the arrays of the named outputs.
 
         Raises:
-            UserError: onnxruntime cannot run the graph on it, or an output is no array of numbers; the caller names the
-                files.
+            UserError: onnxruntime cannot run the graph on this input, or an output is not an array of numbers. The
+                message does not name the file; callers add it.
         """
         try:
             arrays = self.session.run(list(outputs), {self.inputs[0].name: inputs})
@@ -86,11 +87,11 @@ class OnnxGraph:
         return arrays
 
 
-def _port(one) -> Port:
-    kind = one.type.removeprefix("tensor(").removesuffix(")")
-    # an exporter's -1 is a free side, too
-    shape = tuple(side if isinstance(side, int) and side > 0 else None for side in one.shape or ())
-    return Port(one.name, kind, shape)
+def _port(node) -> Port:
+    kind = node.type.removeprefix("tensor(").removesuffix(")")
+    # some exporters write -1 for a dynamic dimension
+    shape = tuple(side if isinstance(side, int) and side > 0 else None for side in node.shape or ())
+    return Port(node.name, kind, shape)
 
 
 def _open(path: str, device: str | None):
@@ -109,7 +110,9 @@ def _open(path: str, device: str | None):
     if kind in ("", "cuda") and "CUDAExecutionProvider" in available:
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(index or 0)}))
     elif kind not in ("", "cpu"):
-        raise UserError(f"`device` {device}: onnxruntime has {', '.join(available)} here; take `device` cpu")
+        raise UserError(
+            f"`device` {device}: the installed onnxruntime has {', '.join(available)}; use `device` cpu"
+        )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = thread_count()

@@ -1,4 +1,4 @@
-"""The input of an ONNX detector: what the config declares, and what the graph asks for."""
+"""The input of an ONNX detector: the config's declaration, and its reconciliation with the graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from detdiffusion.utils.errors import UserError
 from .onnx_graph import OnnxGraph
 
 TYPES = {"float": np.float32, "float16": np.float16, "double": np.float64, "uint8": np.uint8}
-"""Element types of an input that can be fed, as onnxruntime names them."""
+"""Supported element types of the input, by onnxruntime's names."""
 _WORDS = dict(
     resize=("letterbox", "stretch"),
     anchor=("top-left", "centre"),
@@ -23,20 +23,21 @@ _WORDS = dict(
 
 @dataclass(frozen=True)
 class InputSpec:
-    """How an image becomes the network's input.
+    """Preprocessing of an image to the network's input.
 
     Attributes:
         size: (height, width) in pixels.
         resize: 'letterbox' keeps the aspect ratio and pads; 'stretch' does not.
-        anchor: where a letterboxed image lies, 'top-left' or 'centre'.
+        anchor: position of a letterboxed image, 'top-left' or 'centre'.
         pad_value: grey level of the padding, 0 to 255.
-        channels: 'bgr', 'rgb', or 'grey' (one channel, ITU-R BT.601 luma) for a graph that takes one.
-        mean, std: subtracted and divided by, in grey levels, one number a channel in their order. None takes what the
-            graph's input type asks for: [0, 1] (0 and 255) for floats, grey levels as they are for uint8.
-        layout: 'nchw' or 'nhwc', for a graph whose shape does not say it; None reads it from the graph.
+        channels: 'bgr', 'rgb', or 'grey' (one channel, ITU-R BT.601 luma).
+        mean, std: subtracted from the grey levels, and divisor, one number per channel in the order of the channels.
+            None selects a default by the input's type: 0 and 255 for floats, which gives [0, 1], and unchanged grey
+            levels for uint8.
+        layout: 'nchw' or 'nhwc', for a graph whose shape is ambiguous; None reads it from the graph.
 
     Raises:
-        UserError: an unknown word, or numbers that cannot be.
+        UserError: a value is unknown or out of range.
     """
 
     size: tuple[int, int]
@@ -73,13 +74,13 @@ class InputSpec:
         return 1 if self.channels == "grey" else 3
 
     def prepare(self, image: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The input of one image.
+        """Preprocess one image.
 
         Args:
             image: (h, w, 3) uint8 BGR.
 
         Returns:
-            ``(inputs, scale, offset)``: (C, H, W) float32, and the (x, y) factors and shifts with
+            ``(inputs, scale, offset)``: (C, H, W) float32, and the (x, y) factors and offsets of
             ``input pixel = image pixel * scale + offset``.
         """
         import cv2
@@ -109,12 +110,12 @@ class InputSpec:
 
 @dataclass(frozen=True)
 class GraphInput:
-    """What a graph wants to be fed with, settled between it and the declaration.
+    """The input of a graph, after reconciling the declaration with the graph.
 
     Attributes:
-        spec: the declaration, its ``mean``, ``std`` and ``layout`` no longer open.
-        dtype: of the graph's input.
-        batch: images that the graph takes at once; None: any number.
+        spec: the declaration, with ``layout`` and the defaults of ``mean`` and ``std`` filled in.
+        dtype: dtype of the graph's input.
+        batch: fixed batch size of the graph; None: any number.
     """
 
     spec: InputSpec
@@ -122,7 +123,7 @@ class GraphInput:
     batch: int | None
 
     def pack(self, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        """One array for the graph of images (C, H, W); where the batch is fixed, the first one fills it up."""
+        """Stack images (C, H, W) to one array; a fixed batch size is filled up with copies of the first image."""
         inputs = [*inputs, *[inputs[0]] * ((self.batch or 0) - len(inputs))]
         batch = np.stack(inputs)
         if self.spec.layout == "nhwc":
@@ -131,24 +132,24 @@ class GraphInput:
 
 
 def settle_input(spec: InputSpec, graph: OnnxGraph, config: str) -> GraphInput:
-    """Reads type, layout and batch from the graph.
+    """Read data type, layout and batch size from the graph, and check them against the declaration.
 
     Args:
         spec: the declaration.
         graph: the model.
-        config: for messages.
+        config: path of the config, for messages.
 
     Raises:
-        UserError: the graph takes something else than the declared image.
+        UserError: the graph's input does not match the declaration.
     """
-    takes = ", ".join(str(one) for one in graph.inputs)
+    takes = ", ".join(str(port) for port in graph.inputs)
     start = f"{graph.path}: takes {takes}, but {config} declares"
     if len(graph.inputs) != 1:
-        raise UserError(f"{start} one image alone; export the detector without its other inputs")
+        raise UserError(f"{start} a single image; export the detector without its other inputs")
     kind, shape = graph.inputs[0].kind, graph.inputs[0].shape
     if kind not in TYPES:
         raise UserError(
-            f"{start} an image, which can be fed as {', '.join(TYPES)}; export the model with one of these types"
+            f"{start} an image of type {', '.join(TYPES)}; export the model with one of these types"
         )
     height, width = spec.size
     wanted = dict(nchw=(spec.depth, height, width), nhwc=(height, width, spec.depth))
@@ -168,7 +169,7 @@ def settle_input(spec: InputSpec, graph: OnnxGraph, config: str) -> GraphInput:
         )
     if len(layouts) > 1:
         raise UserError(
-            f"{graph.path}: takes {takes}, which does not say whether the channels come first or last; set "
+            f"{graph.path}: takes {takes}, which leaves open whether the channels come first or last; set "
             f"onnx_detector.input.layout='nchw' or 'nhwc' in {config}"
         )
     return GraphInput(
@@ -177,14 +178,14 @@ def settle_input(spec: InputSpec, graph: OnnxGraph, config: str) -> GraphInput:
 
 
 def _normalisation(spec: InputSpec, kind: str, start: str) -> dict:
-    """``mean`` and ``std`` as the input's type has them: whole grey levels for uint8."""
+    """Return the changes of ``mean`` and ``std`` for the input's type: uint8 inputs are not normalised."""
     if kind != "uint8":
         return {}
     plain = dict(mean=(0.0,) * spec.depth, std=(1.0,) * spec.depth)
     for name, numbers in plain.items():
         if getattr(spec, name) not in (None, numbers):
             raise UserError(
-                f"{start} onnx_detector.input.{name}={getattr(spec, name)}: uint8 is fed with grey levels as they are, "
-                "and the graph normalises them; leave out mean and std"
+                f"{start} onnx_detector.input.{name}={getattr(spec, name)}: uint8 inputs are unchanged grey levels, "
+                "which the graph normalises; omit mean and std"
             )
     return plain

@@ -1,7 +1,8 @@
 """Output layouts of ONNX detectors: the arrays of one image → boxes, class scores.
 
-A layout is a class in ``OUTPUT_LAYOUTS``; a config names it as ``output=dict(type=...)``. For another network register
-one more, an :class:`.onnx_layout.OutputLayout` (or one of its two forms) with a ``__call__``.
+A layout is a class registered in ``OUTPUT_LAYOUTS``; a config selects it with ``output=dict(type=...)``. To support
+another network, register a subclass of :class:`.onnx_layout.OutputLayout`, ``BoxLayout`` or ``DetectionLayout`` that
+implements ``__call__``.
 
 =========================  ==================================================================  ===========
 layout                     arrays, B images                                                    NMS
@@ -27,20 +28,20 @@ import numpy as np
 from detdiffusion.registry import OUTPUT_LAYOUTS
 from detdiffusion.utils.errors import UserError
 
-from .onnx_layout import Arrays, BoxLayout, Decoded, DetectionLayout, OutputLayout, corners, whole
+from .onnx_layout import Arrays, BoxLayout, Decoded, DetectionLayout, OutputLayout, corners, to_integers
 
 
 @OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class YOLOXOutput(OutputLayout):
-    """One (N, 5 + C) array an image, cells of all strides in turn, boxes still relative to their cells.
+    """One (N, 5 + C) array per image with the cells of all strides in turn and boxes relative to their cells.
 
     A row is ``x, y, w, h, objectness, class scores``; centre = (cell + xy) * stride, size = exp(wh) * stride;
-    objectness and class scores are sigmoids already. What ``tools/export_onnx.py`` of YOLOX writes without
-    ``--decode_in_inference``.
+    the sigmoid is already applied to objectness and class scores. This is the output of YOLOX's
+    ``tools/export_onnx.py`` without ``--decode_in_inference``.
 
     Args:
-        strides: of the levels, in the order of the rows.
+        strides: strides of the levels, in the order of the rows.
     """
 
     strides: tuple[int, ...] = (8, 16, 32)
@@ -58,10 +59,10 @@ class YOLOXOutput(OutputLayout):
         cells, strides = np.concatenate(cells), np.concatenate(strides)
         if len(rows) != len(cells):
             raise UserError(
-                f"YOLOXOutput: the model gives {len(rows)} rows, but strides {self.strides} make {len(cells)} cells "
-                f"of an input of {size[0]} x {size[1]}; correct input.size or output.strides"
+                f"YOLOXOutput: the model returns {len(rows)} rows, but strides {self.strides} give {len(cells)} cells "
+                f"for an input of {size[0]} x {size[1]}; correct input.size or output.strides"
             )
-        with np.errstate(over="ignore"):  # infinite sides are refused with the other numbers
+        with np.errstate(over="ignore"):  # infinite sides raise an error later
             centres, sides = (rows[:, :2] + cells) * strides, np.exp(rows[:, 2:4]) * strides
         objectness = self.probability(rows[:, 4:5], "objectness")
         return corners(centres, sides), objectness * self.probability(rows[:, 5:])
@@ -70,13 +71,13 @@ class YOLOXOutput(OutputLayout):
 @OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class FastestDetOutput(OutputLayout):
-    """One (5 + C, H, W) map an image: objectness, box, class scores of each cell.
+    """One (5 + C, H, W) map per image: objectness, box and class scores of each cell.
 
-    Centre = cell + tanh, size = sigmoid, both as shares of the input.
+    Centre = cell + tanh, size = sigmoid, both as fractions of the input.
 
     Args:
-        objectness_power, class_power: the score is objectness^a * class^b. (1, 1) is a probability, as other
-            detectors give it; FastestDet's own demo takes (0.6, 0.4), which ranks nearly alike but lies higher.
+        objectness_power, class_power: a and b of the score objectness^a * class^b. (1, 1) is a probability, as for
+            other detectors; FastestDet's demo uses (0.6, 0.4), which gives nearly the same ranking but higher scores.
     """
 
     objectness_power: float = 1.0
@@ -103,8 +104,8 @@ class CentreSizeOutput(BoxLayout):
     """One array of decoded boxes ``cx, cy, w, h`` with class scores, before NMS.
 
     Args:
-        transposed: (4 + C, N) as Ultralytics' YOLOv8 to v11 exports have it, else (N, 4 + C).
-        objectness: a fifth value that multiplies the class scores (YOLOv5, YOLOX decoded).
+        transposed: (4 + C, N), as in Ultralytics' exports of YOLOv8 to v11; otherwise (N, 4 + C).
+        objectness: the fifth value is an objectness that multiplies the class scores (YOLOv5, decoded YOLOX).
     """
 
     transposed: bool = True
@@ -117,7 +118,7 @@ class CentreSizeOutput(BoxLayout):
         rows = _rows(arrays[0].T if self.transposed else arrays[0], 6 if self.objectness else 5)
         if rows.shape[1] == 6 and _is_end_to_end(rows):
             raise UserError(
-                "its rows are x1, y1, x2, y2, score, class behind an NMS, not cx, cy, w, h and class scores; declare "
+                "its rows are x1, y1, x2, y2, score, class after NMS, not cx, cy, w, h and class scores; declare "
                 "output=dict(type='EndToEndOutput') and nms=None"
             )
         boxes = self.pixels(corners(rows[:, :2], rows[:, 2:4]), size)
@@ -129,10 +130,10 @@ class CentreSizeOutput(BoxLayout):
 @OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class EndToEndOutput(DetectionLayout):
-    """One (N, 6) array an image, a detection a row: YOLOv10, YOLO26, Ultralytics' exports with ``nms=True``.
+    """One (N, 6) array per image, one detection per row: YOLOv10, YOLO26, Ultralytics' exports with ``nms=True``.
 
     Args:
-        columns: what the columns hold, in their order; other names than these six are passed over.
+        columns: names of the columns, in order; columns with names other than these six are ignored.
     """
 
     columns: tuple[str, ...] = ("x1", "y1", "x2", "y2", "score", "class")
@@ -161,7 +162,7 @@ class BatchIndexOutput(EndToEndOutput):
     """One (M, 7) array for all images, each row with the index of its image: YOLOv7's end-to-end export.
 
     Args:
-        columns: as above, and ``batch``.
+        columns: as for :class:`EndToEndOutput`, and ``batch``.
     """
 
     columns: tuple[str, ...] = ("batch", "x1", "y1", "x2", "y2", "class", "score")
@@ -174,20 +175,22 @@ class BatchIndexOutput(EndToEndOutput):
             raise UserError(f"columns {self.columns!r} lack batch")
 
     def split(self, arrays: Arrays, count: int) -> list[list[np.ndarray]] | None:
-        """See :meth:`.OutputLayout.split`; the index is 0 afterwards: an image's rows do not tell its company."""
+        """See :meth:`.OutputLayout.split`; the index is set to 0, so that rows do not depend on the batch."""
         rows = arrays[0]
         if rows.ndim != 2 or rows.shape[1] != len(self.columns):
             return None
         place = self.columns.index("batch")
-        index, own = rows[:, place], rows.copy()
-        own[:, place] = 0
-        return [[own[index == k]] for k in range(count)] if np.isin(index, range(count)).all() else None
+        index, rows = rows[:, place].copy(), rows.copy()
+        rows[:, place] = 0
+        if not np.isin(index, range(count)).all():
+            return None
+        return [[rows[index == k]] for k in range(count)]
 
 
 @OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class DetsLabelsOutput(DetectionLayout):
-    """Two arrays an image, ``dets`` (N, 5) as ``x1, y1, x2, y2, score`` and ``labels`` (N,): mmdeploy's."""
+    """Two arrays per image, ``dets`` (N, 5) as ``x1, y1, x2, y2, score`` and ``labels`` (N,): mmdeploy."""
 
     ranks: ClassVar[tuple[int, ...]] = (2, 1)
     shapes: ClassVar[str] = "dets (B, N, 5) and labels (B, N)"
@@ -195,16 +198,16 @@ class DetsLabelsOutput(DetectionLayout):
     def __call__(self, arrays: Arrays, size: tuple[int, int]) -> Decoded:
         dets, labels = arrays
         if dets.shape[1] != 5:
-            raise UserError(f"dets of 5 numbers are wanted, got shape {list(dets.shape)}")
+            raise UserError(f"dets must have 5 numbers, got shape {list(dets.shape)}")
         return self.detections(dets[:, :4], dets[:, 4], labels, size)
 
 
 @OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class BoxesScoresLabelsOutput(DetectionLayout):
-    """Three arrays an image, (N, 4) xyxy, (N,) scores and (N,) class indices.
+    """Three arrays per image, (N, 4) xyxy, (N,) scores and (N,) class indices.
 
-    torchvision's detectors give them as boxes, labels, scores with the background as class 0:
+    torchvision's detectors return boxes, labels and scores, with the background as class 0:
     ``outputs=("boxes", "scores", "labels"), first_label=1``.
     """
 
@@ -218,36 +221,36 @@ class BoxesScoresLabelsOutput(DetectionLayout):
 @OUTPUT_LAYOUTS.register_module()
 @dataclass(kw_only=True)
 class EfficientNMSOutput(DetectionLayout):
-    """Four arrays an image, (1,) number of detections, (N, 4) xyxy, (N,) scores, (N,) class indices: TensorRT's."""
+    """Four arrays per image: (1,) number of detections, (N, 4) xyxy, (N,) scores, (N,) class indices; TensorRT."""
 
     ranks: ClassVar[tuple[int, ...]] = (1, 2, 1, 1)
     shapes: ClassVar[str] = "counts (B, 1), boxes (B, N, 4), scores (B, N) and class indices (B, N)"
 
     def split(self, arrays: Arrays, count: int) -> list[list[np.ndarray]] | None:
-        """See :meth:`.OutputLayout.split`; counts may come as (B,), too."""
+        """See :meth:`.OutputLayout.split`; counts of shape (B,) are accepted too."""
         return super().split([arrays[0].reshape(-1, 1), *arrays[1:]], count)
 
     def __call__(self, arrays: Arrays, size: tuple[int, int]) -> Decoded:
-        (number,) = whole(arrays[0], "counts")
+        (number,) = to_integers(arrays[0], "counts")
         if not 0 <= number <= len(arrays[1]):
             raise UserError(f"it counts {number} detections in {len(arrays[1])} rows")
         return self.detections(*(array[:number] for array in arrays[1:]), size)
 
 
 def _rows(array: np.ndarray, least: int) -> np.ndarray:
-    """Rows (N, K) as float64."""
+    """Return rows (N, K) as float64, after checking that K is at least ``least``."""
     if array.shape[1] < least:
         raise UserError(
-            f"rows of {array.shape[1]} numbers, but {least} or more are wanted (shape {list(array.shape)})"
+            f"rows of {array.shape[1]} numbers, but at least {least} are needed (shape {list(array.shape)})"
         )
     return array.astype(np.float64)
 
 
 def _is_end_to_end(rows: np.ndarray) -> bool:
-    """Whether rows of six numbers are sorted detections with a class index, and not boxes with two class scores."""
+    """Return whether rows of six numbers are sorted detections with a class index, not boxes with two class scores."""
     scores, classes = rows[:, 4], rows[:, 5]
-    found = scores > 0  # the others pad
-    sure = found.any() and (len(rows) > 1 or classes.any())  # a single row with a zero may be either
+    found = scores > 0  # the others are padding
+    sure = found.any() and (len(rows) > 1 or classes.any())  # a single row that ends in 0 is ambiguous
     return bool(
         sure
         and (classes == classes.round()).all()

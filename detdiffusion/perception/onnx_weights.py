@@ -1,7 +1,7 @@
-"""The weights inside an ``.onnx`` file, which onnxruntime does not show: are they finite, which files hold them.
+"""Check of the weights in an ``.onnx`` file, to which onnxruntime gives no access.
 
-Reads the few fields that it needs of the protobuf messages (onnx.proto3 of github.com/onnx/onnx), so that the ``onnx``
-package is not needed to run a model.
+Parses only the required fields of the protobuf messages (onnx.proto3 of github.com/onnx/onnx), so that running a model
+does not require the ``onnx`` package.
 """
 
 from __future__ import annotations
@@ -17,42 +17,42 @@ from detdiffusion.utils.errors import UserError, some
 _FLOATS = {1: np.float32, 10: np.float16, 11: np.float64}
 _BFLOAT16 = 16
 _MULTIPLY = {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization"}
-"""Operators whose weights may not be infinite. Elsewhere an infinity is a mask, or an anchor that is left out."""
+"""Operators whose weights must be finite. Elsewhere, infinity may be a mask or a disabled anchor."""
 
 
 def check_weights(path: str | Path) -> list[Path]:
-    """Refuses a model with weights that are NaN, or infinite where they multiply.
+    """Check that no weights are NaN, and that the weights of multiplying operators are finite.
 
-    What they compute need not be NaN: a maximum or an NMS inside the graph swallows it and finds nothing.
+    The outputs of such a model need not be NaN: with a maximum or NMS in the graph, it may just detect nothing.
 
     Args:
         path: an ``.onnx`` file that onnxruntime has opened.
 
     Returns:
-        Files beside it that hold weights (external data), sorted.
+        Sorted paths of the model's external data files.
 
     Raises:
-        UserError: such weights, with their number and the first names.
+        UserError: there are such weights; the message gives their number and the first names.
     """
     found = _Weights([], set())
     found.add(memoryview(Path(path).read_bytes()), _MODEL)
-    spoilt, files = [], set()
+    not_finite, files = [], set()
     for tensor in found.tensors:
         values, file = _values(tensor, Path(path).parent)
         files |= {file} - {None}
         name = _text(tensor, 8)
         if np.isnan(values).any() or (name in found.multiplying and np.isinf(values).any()):
             bad = values.size - int(np.isfinite(values).sum())
-            spoilt.append(f"{name or 'a constant'} ({bad} of {values.size} values)")
-    if spoilt:
+            not_finite.append(f"{name or 'a constant'} ({bad} of {values.size} values)")
+    if not_finite:
         raise UserError(
-            f"{path}: {len(spoilt)} of {len(found.tensors)} weights are NaN or infinite: {some(spoilt)}; the model was "
-            "exported from damaged weights, or they overflowed in float16: export it anew"
+            f"{path}: {len(not_finite)} of {len(found.tensors)} weights are NaN or infinite: {some(not_finite)}; the "
+            "model was exported from damaged weights, or they overflowed in float16: export it again"
         )
     return sorted(files)
 
 
-# Fields that lead to other messages: field number -> what lies there.
+# Fields that contain other messages: message type by field number.
 _GRAPH: dict[int, object] = {5: "tensor"}  # initializer
 _ATTRIBUTE: dict[int, object] = {5: "tensor", 10: "tensor", 6: _GRAPH, 11: _GRAPH}
 _NODE: dict[int, object] = {5: _ATTRIBUTE}
@@ -62,7 +62,7 @@ _MODEL: dict[int, object] = {7: _GRAPH, 25: {7: _NODE}}  # graph, functions
 
 @dataclass
 class _Weights:
-    """Tensors of a model, and the names of those that an operator multiplies by."""
+    """Tensors of a model, and the names of the inputs of multiplying operators."""
 
     tensors: list[memoryview]
     multiplying: set[str]
@@ -70,7 +70,7 @@ class _Weights:
     def add(self, message: memoryview, kind: dict) -> None:
         if kind is _NODE and _text(message, 4) in _MULTIPLY:
             inputs = {str(value, "utf-8") for number, value in _fields(message) if number == 1}
-            self.multiplying |= inputs - {""}  # an optional one that is left out
+            self.multiplying |= inputs - {""}  # "" is an omitted optional input
         for number, value in _fields(message):
             inner = kind.get(number)
             if inner == "tensor":
@@ -80,14 +80,14 @@ class _Weights:
 
 
 def _values(tensor: memoryview, folder: Path) -> tuple[np.ndarray, Path | None]:
-    """Numbers of a tensor of floats (else none), and the file that they lie in where it is another one."""
+    """Return the values of a float tensor (none for other types), and its external data file or None."""
     kind, raw, external = 0, b"", {}
     for number, value in _fields(tensor):
         if number == 2:
             kind = value
         elif number in (4, 9, 10):  # float_data, raw_data, double_data
             raw = raw + bytes(value) if number != 9 else value
-        elif number == 5:  # int32_data, where float16 is kept as whole numbers
+        elif number == 5:  # int32_data, which stores float16 as integers
             raw = raw + np.array(_varints(value), np.uint16).tobytes()
         elif number == 13:
             external[_text(value, 1)] = _text(value, 2)
@@ -104,7 +104,7 @@ def _values(tensor: memoryview, folder: Path) -> tuple[np.ndarray, Path | None]:
 
 
 def _fields(message: memoryview) -> Iterator[tuple[int, int | memoryview]]:
-    """Number and value of each field of a protobuf message; a value is a whole number or bytes."""
+    """Yield number and value of each field of a protobuf message; a value is an integer or bytes."""
     at = 0
     while at < len(message):
         key, at = _varint(message, at)

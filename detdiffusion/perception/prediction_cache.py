@@ -1,7 +1,7 @@
-"""Predictions of a long run on disk: one file a chunk of images, whole or not there at all.
+"""On-disk cache of predictions: one file per chunk of images, written atomically.
 
-The folder is named by a digest of the detector and of each image (id, name, size in bytes, time of change), so
-other weights, another threshold or an edited image never meet predictions that are not theirs.
+The folder's name is a digest of the detector and of each image (id, name, file size, modification time), so
+predictions are never reused with other weights, another threshold or an edited image.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ import numpy as np
 from detdiffusion.utils.array_cache import ArrayCache, digest_of
 
 CHUNK = 256
-"""Images a file: a kill loses at most the work on so many."""
+"""Images per file: a killed run loses at most the predictions of this many images."""
 _FORMAT = 2
-"""Part of every key; to be raised when stored predictions may no longer be what a detector gives."""
+"""Part of every key; increase it when stored predictions may no longer equal those of the detector."""
 
 
 class PredictionCache:
     """Chunks of one detector's predictions on one list of images.
 
     Args:
-        folder: where chunks are kept; None keeps nothing.
-        identity: json values that decide what the detector finds.
-        images: COCO image dicts; the chunks follow their order.
-        img_dir: folder of the files.
+        folder: folder of the cache; None disables it.
+        identity: everything that affects the predictions, as json values.
+        images: COCO image dicts, divided into chunks in their order.
+        img_dir: folder of the image files.
 
     Attributes:
-        reused: number of images whose predictions were read.
+        reused: number of images whose predictions were read from the cache.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class PredictionCache:
         return math.ceil(len(self.images) / self.chunk)
 
     def images_of(self, number: int) -> Sequence[dict]:
-        """The images of a chunk."""
+        """Return the images of a chunk."""
         return self.images[number * self.chunk : (number + 1) * self.chunk]
 
     def load(self, number: int) -> list[tuple] | None:
-        """The chunk's detections, or None where they are not stored, or not readably."""
+        """Return the detections of a chunk, or None if they are not stored or cannot be read."""
         stored = self._entries.load(f"{number:06d}")
         if stored is None:
             return None
@@ -66,7 +66,7 @@ class PredictionCache:
         return detected
 
     def save(self, number: int, detected: Sequence[tuple]) -> None:
-        """Stores a chunk.
+        """Store the detections of a chunk.
 
         Raises:
             UserError: the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Predictions on a labelled set: of a detector that looks at its images, or of a file of its results."""
+"""Predictions on an annotated data set, from a detector or from a file of its results."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from .predictions import Predictions, read_results
 
 @dataclass(frozen=True)
 class SetPredictions:
-    """Predictions on a set, and what is known of the detector that made them.
+    """Predictions on a set, with a description of the detector.
 
     Attributes:
-        predictions: on the set's images.
-        nameable: ids of the set's categories that the detector can name.
-        detector: how files of results name the detector, as json values.
+        predictions: predictions on the set's images.
+        nameable: ids of the set's categories that the detector knows.
+        detector: description of the detector in result files, as json values.
     """
 
     predictions: Predictions
@@ -39,18 +39,18 @@ def predict_set(
     ann_files: Iterable[str | Path],
     out: str | Path,
 ) -> SetPredictions:
-    """Predictions on a set's images.
+    """Return predictions on the images of a set.
 
     Args:
         source: the detector, or its results.
         images: COCO image dicts.
-        category_ids: class name -> category id of the set.
+        category_ids: category ids of the set, by class name.
         img_dir: folder of the images; not needed with results.
-        ann_files: of the set, for messages.
-        out: what the predictions are for: they are kept beside it unless ``source`` says otherwise.
+        ann_files: annotation files of the set, for messages.
+        out: output file of the caller; predictions are cached next to it unless ``source`` sets another folder.
 
     Raises:
-        UserError: anything wrong with the files, or a detector that names none of the set's categories.
+        UserError: a file is missing or not valid, or the detector knows none of the set's categories.
     """
     if source.predictions is not None:
         found = read_results(
@@ -64,8 +64,8 @@ def predict_set(
     if not nameable:
         raise UserError(
             f"{source.detector[1]}: none of the detector's {len(model.classes)} classes ({some(model.classes, 5)}) "
-            f"is a category of {', '.join(map(str, ann_files))} ({some(category_ids, 5)}): it could not name a single "
-            "object"
+            f"is a category of {', '.join(map(str, ann_files))} ({some(category_ids, 5)}): it cannot detect any of the "
+            "objects"
         )
     found = model.predict(
         images,
@@ -84,13 +84,13 @@ def _nameable_ids(
     category_ids: Mapping[str, int],
     path: str | Path,
 ) -> set[int]:
-    """Category ids that a detector known only by its results can name."""
+    """Return the category ids known to a detector of which only results are given."""
     if detector_classes is None:
         nameable = set(found.category_ids.tolist())
         if not nameable:
             raise UserError(
-                f"{path}: has no prediction, so the classes that the detector can name are unknown; "
-                "name them by `detector_classes`"
+                f"{path}: has no prediction, so the detector's classes are unknown; "
+                "give them by `detector_classes`"
             )
         return nameable
     detector_classes = class_list(detector_classes, "`detector_classes`")
@@ -106,7 +106,7 @@ def _nameable_ids(
     extra = sorted(names[key] for key in set(found.category_ids.tolist()) - nameable)
     if extra:
         raise UserError(
-            f"{path}: has predictions of {some(extra, 5)}, which `detector_classes` leaves out; add the name(s)"
+            f"{path}: has predictions of {some(extra, 5)}, which are not in `detector_classes`; add the name(s)"
         )
     return nameable
 

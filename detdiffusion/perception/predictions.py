@@ -1,4 +1,4 @@
-"""Predictions of a detector over a data set, as columns, and their reader from a COCO results json."""
+"""Predictions of a detector on a data set, stored as columns, and a reader of COCO results json files."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ class Predictions:
 
     Attributes:
         image_ids: (P,) int64.
-        category_ids: (P,) int64, ids of the annotation file; :data:`UNKNOWN_CATEGORY` where it lacks the
-            class.
+        category_ids: (P,) int64, ids of the annotation file; :data:`UNKNOWN_CATEGORY` for other classes.
         boxes: (P, 4) float64, xyxy in pixels of the annotated image.
         scores: (P,) float64 in [0, 1].
-        report: reason -> number of predictions left out or otherwise worth a line.
+        report: numbers of predictions that were left out or are otherwise worth reporting, by reason.
     """
 
     image_ids: np.ndarray
@@ -42,7 +41,7 @@ class Predictions:
         return len(self.scores)
 
     def to_coco_results(self) -> list[dict]:
-        """The list that pycocotools' ``loadRes`` takes; predictions of unknown categories are left out."""
+        """Return the list that pycocotools' ``loadRes`` takes; predictions of unknown categories are left out."""
         xywh = self.boxes.copy()
         xywh[:, 2:] -= xywh[:, :2]
         columns = zip(
@@ -58,29 +57,28 @@ class Predictions:
 def read_results(
     path: str | Path, images: Mapping[int, Mapping], category_ids: Collection[int]
 ) -> Predictions:
-    """Reads and validates a COCO results json: a list of ``{image_id, category_id, bbox, score}``.
+    """Read and validate a COCO results json: a list of ``{image_id, category_id, bbox, score}``.
 
-    ``bbox`` is ``[x, y, width, height]`` in pixels. Predictions for images that the set lacks are left out
-    and counted: results of a whole set are used with annotations of a part of it.
+    ``bbox`` is ``[x, y, width, height]`` in pixels. Predictions on images that are not in the set are left out and
+    counted, so that results of a data set can be used with annotations of a part of it.
 
     Args:
         path: the json file.
-        images: COCO image dicts of the annotation files by their id.
-        category_ids: those of the annotation files.
+        images: COCO image dicts of the annotation files, by id.
+        category_ids: category ids of the annotation files.
 
     Raises:
-        UserError: no such file, broken json, not a results list, a missing key, a value that is no number,
-            not finite or out of range, a category that the annotations lack, boxes that look normalised, or not one
-            image of the set.
+        UserError: the file does not exist or is not a results list; a key is missing; a value is not a number, not
+            finite or out of range; a category is unknown; boxes look normalised; or no image is in the set.
     """
     path = Path(path)
     entries = load_json(path, "COCO results json")
     if not isinstance(entries, list):
         is_coco = isinstance(entries, dict) and "images" in entries
-        hint = "; this looks like an annotation file, which is given by `ann`" if is_coco else ""
+        hint = "; this looks like an annotation file, which belongs to `ann`" if is_coco else ""
         raise UserError(
-            f"{path}: not a COCO results json: the top level is a {type(entries).__name__}, but a list of "
-            f"{{'image_id', 'category_id', 'bbox', 'score'}} is wanted{hint}"
+            f"{path}: not a COCO results json: the top level is a {type(entries).__name__}, but must be a list of "
+            f"{{'image_id', 'category_id', 'bbox', 'score'}}{hint}"
         )
     category_ids = set(category_ids)
     for index, entry in enumerate(entries):
@@ -119,19 +117,19 @@ def _check_unit(path: Path, columns: Predictions, images: Mapping[int, Mapping])
     if len(columns) and all_look_normalised(columns.boxes, sizes):
         raise UserError(
             f"{path}: the boxes of all {len(columns)} entries lie between 0 and {columns.boxes.max():.3g}: they look "
-            "normalised to the image, but [x, y, width, height] in pixels are wanted; multiply by the images' sides"
+            "normalised to the image, but must be [x, y, width, height] in pixels; multiply them by the images' sides"
         )
 
 
 def _fault(entry: object, category_ids: set[int]) -> str | None:
-    """What is wrong with one entry of a results list, or None."""
+    """Return what is wrong with an entry of a results list, or None."""
     try:
         image_id, category_id, score = entry["image_id"], entry["category_id"], entry["score"]
         x, y, w, h = entry["bbox"]
-        # One sum is enough to find nan, infinity and anything that is no number.
-        sound = math.isfinite(x + y + w + h) and w >= 0 and h >= 0 and 0 <= score <= 1
-        whole = type(image_id) is int and type(category_id) is int and 0 <= image_id <= MAX_ID
-        if sound and whole and category_id in category_ids:
+        # A single sum detects NaN, infinity and anything that is not a number.
+        valid_values = math.isfinite(x + y + w + h) and w >= 0 and h >= 0 and 0 <= score <= 1
+        valid_ids = type(image_id) is int and type(category_id) is int and 0 <= image_id <= MAX_ID
+        if valid_values and valid_ids and category_id in category_ids:
             return None
     except (KeyError, TypeError, ValueError, OverflowError):
         pass
@@ -140,23 +138,23 @@ def _fault(entry: object, category_ids: set[int]) -> str | None:
 
 def _describe_fault(entry: object, category_ids: set[int]) -> str:
     if not isinstance(entry, dict):
-        return f"must be an object, it is {str(entry)[:60]!r}"
+        return f"must be an object, got {str(entry)[:60]!r}"
     for key in ("image_id", "category_id", "bbox", "score"):
         if key not in entry:
             return f"lacks '{key}'"
     for key in ("image_id", "category_id"):
         if type(entry[key]) is not int:
-            return f"'{key}' must be a whole number, it is {str(entry[key])[:60]!r}"
+            return f"'{key}' must be a whole number, got {str(entry[key])[:60]!r}"
         if not 0 <= entry[key] <= MAX_ID:
-            return f"'{key}' must be from 0 to 2^63 - 1, it is {str(entry[key])[:60]}"
+            return f"'{key}' must be from 0 to 2^63 - 1, got {str(entry[key])[:60]}"
     score, bbox = entry["score"], entry["bbox"]
     if not _is_number(score) or not 0 <= score <= 1:
-        return f"'score' must be a number from 0 to 1, it is {score!r}"
+        return f"'score' must be a number from 0 to 1, got {score!r}"
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)) or min(bbox[2:]) < 0:
-        return f"'bbox' must be four finite numbers [x, y, width, height], it is {str(bbox)[:60]}"
+        return f"'bbox' must be four finite numbers [x, y, width, height], got {str(bbox)[:60]}"
     return (
         f"unknown category id {entry['category_id']}; the annotation files have {some(sorted(category_ids), 10)}; "
-        "use the results of a detector on this data set, or name every annotation file by `ann`"
+        "use the results of a detector on this data set, or give all annotation files by `ann`"
     )
 
 

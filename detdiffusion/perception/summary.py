@@ -1,4 +1,4 @@
-"""The share of easy objects by class and by size: numbers, a table, a picture."""
+"""Summary of attributes by class and by object size: counts, a table and a plot."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from detdiffusion.structures.layout import ATTRIBUTES
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.tables import format_table
 
-# COCO's limits of the field `area`, in square pixels.
+# COCO's size classes by `area`, in square pixels.
 SIZES = (("small", 0, 32**2), ("medium", 32**2, 96**2), ("large", 96**2, float("inf")))
 PLOTTED_CLASSES = 40
 
@@ -20,18 +20,18 @@ def summarise(
     names: Mapping[int, str],
     words: Sequence[str] = ATTRIBUTES,
 ) -> dict[str, dict[str, dict]]:
-    """Counts of each attribute and the share of the easiest level among all but background.
+    """Count the attributes, and compute the share of the easiest level among all objects except background.
 
     Args:
         annotations: COCO annotation dicts with ``area``; those without an attribute are left out.
-        attributes: annotation id -> attribute.
-        names: category id -> name.
-        words: the attributes, the easiest first, ``background`` last.
+        attributes: attributes by annotation id.
+        names: category names by id.
+        words: the attributes, easiest first, ``background`` last.
 
     Returns:
         ``{"all": {"all": row}, "size": {name: row}, "class": {name: row}}``; a row is ``{easy, hard,
-        background, easy_share}`` (one count a word), the share None where all is background. Classes by falling
-        number.
+        background, easy_share}`` (one count per attribute), where the share is None if all objects are background.
+        Classes are sorted by descending number of objects.
     """
     groups: dict[str, dict[str, dict]] = {
         "all": {"all": dict.fromkeys(words, 0)},
@@ -55,7 +55,7 @@ def summarise(
 
 
 def format_summary(groups: Mapping[str, Mapping[str, Mapping]], words: Sequence[str] = ATTRIBUTES) -> str:
-    """The counts of :func:`summarise` as a table for the terminal."""
+    """Format the counts of :func:`summarise` as a table for the terminal."""
     lines: list[list] = []
     for title, rows in groups.items():
         lines += [[], ["" if title == "all" else title, *words, f"share of {words[0]}"]]
@@ -68,11 +68,11 @@ def format_summary(groups: Mapping[str, Mapping[str, Mapping]], words: Sequence[
 def plot_summary(
     groups: Mapping[str, Mapping[str, Mapping]], path: str | Path, words: Sequence[str] = ATTRIBUTES
 ) -> None:
-    """The shares of the levels by size and by class as bars, a png.
+    """Plot the shares of the levels by size and by class as a bar chart (png).
 
     Args:
-        groups: of :func:`summarise`.
-        path: file to write. The most frequent classes are shown, and how many are not.
+        groups: result of :func:`summarise`.
+        path: file to write. Only the most frequent classes are shown, with the number of the others.
         words: see :func:`summarise`.
 
     Raises:

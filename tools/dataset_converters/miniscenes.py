@@ -30,8 +30,8 @@ def build_parser():
         "--look",
         default="classic",
         metavar="NAME",
-        help="colours, light and camera: classic (default); random (a different look for each image, as in the training "
-        "of the zoo's models); or a look not used for the zoo: swapped, dusk, xray, blueprint",
+        help="colours, light and camera: classic (default); random (a different look for each image, as used to train "
+        "the zoo's models); or a look not used for the zoo: swapped, dusk, xray, blueprint",
     )
     parser.renamed("--split", "--counts")
     return parser
