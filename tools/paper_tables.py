@@ -30,7 +30,7 @@ def build_parser():
         action="append",
         default=[],
         metavar="TABLE/ROW=FILE[#METHOD]",
-        help="result of a row, METHOD: easy by default. Rows: 4/baseline, 4/attr, 4/attr+loss, 6/faster-rcnn, 6/yolov4, "
+        help="result of a row, METHOD default: easy. Rows: 4/baseline, 4/attr, 4/attr+loss, 6/faster-rcnn, 6/yolov4, "
         "7/full, 7/without-sqrt-alpha-bar, 7/without-dice, and those of the other tables",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")

@@ -1,4 +1,4 @@
-"""`detdiffusion.evaluation`: AP, distances, consistency, result files.
+"""`detdiffusion.evaluation`: AP, distances between image sets, consistency with layouts, and result files.
 
-Import :mod:`detdiffusion.evaluation.generation_metrics` for the metrics of a ``val_evaluator``.
+To use the metrics in a ``val_evaluator``, import :mod:`detdiffusion.evaluation.generation_metrics`.
 """

@@ -1,9 +1,8 @@
-"""COCO AP of a list of images with repetitions, from matches that are made once.
+"""COCO AP of images with integer weights, without repeating the matching.
 
-Matching detections to objects happens inside an image, so it is done once. A repetition only gives an image a
-multiplicity; AP is then re-accumulated with weighted counts. This is exactly the AP of the list: a repeated true
-positive reaches its recall at a precision that the later repetition exceeds, and the precision envelope takes the
-later one.
+Detections are matched to objects within an image, so matching is done once; for a resample, AP is accumulated again
+with weighted counts. The result equals the AP of a list in which images are repeated: within the repetitions of a true
+positive precision increases, and the precision envelope takes the last value.
 """
 
 from __future__ import annotations
@@ -20,16 +19,16 @@ from detdiffusion.evaluation.detection import coco_eval
 
 @dataclass
 class _ClassMatches:
-    """Detections of one class over all images, by falling score (ties in image order, as in pycocotools)."""
+    """Detections of one class in all images, by descending score (ties in image order, as in pycocotools)."""
 
     image: np.ndarray  # (D,) int64 index of the image
-    true: np.ndarray  # (T, D) float64, 1 where matched to an object that counts, at T IoU thresholds
-    false: np.ndarray  # (T, D) float64
-    objects: np.ndarray  # (I,) int64 objects that count in each image
+    true: np.ndarray  # (T, D) float64, 1 for true positives, at T IoU thresholds
+    false: np.ndarray  # (T, D) float64, 1 for false positives
+    objects: np.ndarray  # (I,) int64 number of objects in each image, without ignored ones
 
 
 class ApMatches:
-    """Matches of one result set, ready to give AP under any image weights.
+    """Matches of one set of results, for the computation of AP with any image weights.
 
     Args:
         evaluator: ``COCOeval`` after ``evaluate()``, the result of
@@ -60,17 +59,17 @@ class ApMatches:
         category_ids: Iterable[int] | None = None,
         min_area: float = 0.0,
     ) -> ApMatches:
-        """As :func:`~detdiffusion.evaluation.detection.evaluate_detection` takes them."""
+        """Build from arguments of :func:`~detdiffusion.evaluation.detection.evaluate_detection`."""
         return cls(coco_eval(predictions, ground_truth, image_ids, category_ids, min_area))
 
     def ap(self, weights: np.ndarray | None = None) -> float:
-        """COCO AP with image i counted ``weights[i]`` times.
+        """Return the COCO AP with image i counted ``weights[i]`` times.
 
         Args:
             weights: (I,) non-negative integers; None counts each image once.
 
         Returns:
-            AP in [0, 1], -1 if no object is left.
+            AP in [0, 1], or -1 if there are no objects.
         """
         weights = np.ones(len(self.image_ids), dtype=np.int64) if weights is None else np.asarray(weights)
         values = [self._class_ap(matches, weights) for matches in self._classes]
@@ -90,7 +89,7 @@ class ApMatches:
         false = np.cumsum(matches.false[:, present] * weight, axis=1)
         precision = true / (true + false + np.spacing(1))
         precision = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
-        # count of true positives at which each recall threshold is reached: integers, so offsets stay exact
+        # number of true positives at which each recall threshold is reached; integers, so offsets are exact
         needed = np.searchsorted(np.arange(n_objects + 1) / n_objects, self._recalls, side="left")
         width = true.shape[1]
         rows = np.arange(self._thresholds)[:, None] * (n_objects + 1.0)

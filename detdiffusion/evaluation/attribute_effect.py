@@ -1,4 +1,4 @@
-"""Do objects that are prompted easy get a higher detector score than the same objects prompted hard?"""
+"""Effect of attributes: detector scores of objects prompted easy and of the same objects prompted hard."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ def attribute_effect(
     level: float = 0.95,
     seed: int = 0,
 ) -> dict:
-    """Detector score of the same objects prompted easy and hard.
+    """Compare the detector scores of the same objects prompted easy and hard.
 
-    Scores of an object's samples are averaged, then easy - hard is taken per object; the interval resamples layouts
-    with their objects.
+    Scores are averaged over the samples of an object, and easy - hard is computed per object; the confidence interval
+    is obtained by resampling layouts with all their objects.
 
     Args:
         easy, hard: matches of the two sets.
-        easy_layouts, hard_layouts: image id -> layout.
+        easy_layouts, hard_layouts: layouts by image id.
         resamples, level, seed: see :func:`.bootstrap.percentile_bootstrap`.
 
     Returns:
-        ``objects`` that both sets prompt, ``layouts``, ``easy`` and ``hard`` mean scores, ``difference``, ``low``,
-        ``high``, ``share_easy_higher`` (objects with the higher score on easy), ``level``, ``resamples``, ``seed``;
-        without a common object only ``objects`` and ``layouts``, both 0.
+        ``objects`` (number of objects in both sets), ``layouts``, mean scores ``easy`` and ``hard``, ``difference``,
+        ``low``, ``high``, ``share_easy_higher`` (fraction of objects with a higher score in easy), ``level``,
+        ``resamples``, ``seed``; without common objects only ``objects`` and ``layouts``, both 0.
     """
     a, b = _object_scores(easy, easy_layouts), _object_scores(hard, hard_layouts)
     keys = sorted(set(a) & set(b))
@@ -63,7 +63,7 @@ def attribute_effect(
 
 
 def _object_scores(matches: ObjectMatches, layouts: Mapping[int, int]) -> dict[tuple[int, int], float]:
-    """(layout, source annotation) -> mean score over the layout's images."""
+    """Return the mean score over a layout's images, by (layout, source annotation)."""
     found: dict[tuple[int, int], list[float]] = {}
     for image, source, score in zip(
         matches.image_ids.tolist(), matches.source_ids.tolist(), matches.score.tolist()

@@ -1,6 +1,6 @@
-"""Percentile bootstrap of what is measured on layouts, and of the difference of two sets' COCO AP.
+"""Percentile bootstrap over layouts, and the paired bootstrap of the COCO AP of two sets.
 
-Sets of images are compared on the same layouts: a resample draws layouts with replacement, the same ones for both.
+Sets of images are compared on the same layouts: layouts are resampled with replacement, the same ones for both sets.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ class Resampled:
 def percentile_bootstrap(
     statistic: Callable[[np.ndarray], float], units: int, resamples: int, level: float, seed: int
 ) -> Resampled:
-    """Values of a statistic on resamples of units, and their percentile interval (Efron 1979).
+    """Compute a statistic on resamples of units, and its percentile interval (Efron 1979).
 
     Args:
-        statistic: of the units drawn, (units,) int64 with repetitions.
-        units: as many are drawn as there are.
+        statistic: function of the indices of the sampled units, (units,) int64 with repetitions.
+        units: number of units, and of units per resample.
         resamples: number of resamples.
         level: coverage of the interval.
-        seed: of the resampling.
+        seed: seed of the resampling.
     """
     rng = np.random.default_rng(seed)
     values = np.array([statistic(rng.integers(0, units, units)) for _ in range(resamples)], np.float64)
@@ -54,7 +54,7 @@ class BootstrapResult:
     Attributes:
         ap_a, ap_b, difference: values on the layouts as they are.
         mean, low, high: mean and percentile interval of the resampled differences.
-        share_above_zero: share of resamples with a difference above 0.
+        share_above_zero: fraction of resamples with a difference above 0.
         level, resamples, seed, layouts: how it was computed.
     """
 
@@ -71,7 +71,7 @@ class BootstrapResult:
     layouts: int
 
     def to_dict(self) -> dict:
-        """The fields, for a result file."""
+        """Return all fields, for a result file."""
         return asdict(self)
 
 
@@ -84,18 +84,18 @@ def paired_bootstrap(
     level: float = 0.95,
     seed: int = 0,
 ) -> BootstrapResult:
-    """Resamples layouts with replacement, the same ones for both sets, and collects AP(a) - AP(b).
+    """Compute the bootstrap of AP(a) - AP(b), resampling the same layouts for both sets.
 
     Args:
-        a, b: matches of the two result sets.
-        layouts_a, layouts_b: image id -> layout key (the source image id of a generated image); None where
-            the image id is the key itself. Several images of a layout move together.
+        a, b: matches of the two sets of results.
+        layouts_a, layouts_b: layout keys (source image ids of generated images) by image id; None uses the image ids
+            themselves. The images of a layout are resampled together.
         resamples: number of resamples.
         level: coverage of the percentile interval.
-        seed: of the resampling.
+        seed: seed of the resampling.
 
     Raises:
-        UserError: the two sets do not show the same layouts.
+        UserError: the two sets do not have the same layouts.
     """
     keys_a, keys_b = _layout_keys(a, layouts_a), _layout_keys(b, layouts_b)
     if set(keys_a) != set(keys_b):

@@ -15,18 +15,18 @@ from detdiffusion.utils.errors import UserError, some
 
 @METRICS.register_module()
 class CheckedCocoMetric(CocoMetric):
-    """As mmdet's, but it sees the objects that the data sets see.
+    """mmdet's ``CocoMetric`` with the ground truth of this project's data sets (checked annotations).
 
-    ``tools/train.py`` and ``tools/test.py`` put it in the place of mmdet's.
+    ``tools/train.py`` and ``tools/test.py`` replace mmdet's metric by this one.
 
     Args:
         ann_file: COCO json; None takes the ground truth from the data set.
-        sort_categories, backend_args: mmdet's.
-        **kwargs: mmdet's.
+        sort_categories, backend_args: see mmdet's ``CocoMetric``.
+        **kwargs: see mmdet's ``CocoMetric``.
 
     Raises:
-        UserError: see :func:`~detdiffusion.datasets.coco_for_mmdet.open_checked`; on computing, classes that the file
-            lacks or has in another order, or images that it lacks.
+        UserError: see :func:`~detdiffusion.datasets.coco_for_mmdet.open_checked`; in :meth:`compute_metrics`, if the
+            file lacks classes or images, or has the classes in another order.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class CheckedCocoMetric(CocoMetric):
             self._coco_api.createIndex()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """mmdet's figures."""
+        """Check classes and images, then compute mmdet's metrics."""
         if self.ann_file is not None:
             check_classes(self.ann_file, self._coco_api, self.dataset_meta["classes"])
             self._check_images({truth["img_id"] for truth, _ in results})
@@ -55,10 +55,10 @@ class CheckedCocoMetric(CocoMetric):
 
     def _check_images(self, seen: set[int]) -> None:
         known = set(self._coco_api.imgs)
-        if strangers := sorted(seen - known):
+        if unknown := sorted(seen - known):
             raise UserError(
-                f"{self.ann_file}: lacks {len(strangers)} of the {len(seen)} images of the data set (ids "
-                f"{some(strangers, 5)}); the evaluator's ann_file must be the data set's"
+                f"{self.ann_file}: lacks {len(unknown)} of the {len(seen)} images of the data set (ids "
+                f"{some(unknown, 5)}); the evaluator's ann_file must be that of the data set"
             )
         if absent := len(known - seen):
             print_log(

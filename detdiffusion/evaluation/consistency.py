@@ -1,8 +1,8 @@
-"""Does an image show its layout? Prompted objects found, how well they are placed, and what else is there.
+"""Consistency of images with their layouts: prompted objects that are found, their placement, and extra objects.
 
-Predictions above a score are matched to prompted objects of their class one to one, by falling score, each to the
-free object that it overlaps most (at least an IoU of ``iou_thr``), as COCO does. Ignored regions (crowds; the
-objects of a real image that were not prompted) make a prediction on them neither right nor extra.
+As in COCO, predictions above a score are matched one to one with prompted objects of their class, by descending score,
+each to the unmatched object with the highest IoU (at least ``iou_thr``). Predictions on ignored regions (crowds, and
+objects of a real image that were not prompted) count neither as found nor as extra.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from dataclasses import dataclass
 import numpy as np
 
 SIZE_EDGES = (0.05, 0.2)
-"""Shares of the image's area that divide small, medium and large objects; layouts start at 2 %."""
+"""Fractions of the image's area that separate small, medium and large objects; objects of layouts have at least 2 %."""
 
 
 @dataclass
 class ObjectMatches:
-    """One row a prompted object of a set, N in all, and one a prediction that matched none.
+    """Matches of the N prompted objects of a set, and the M predictions that match no object.
 
     Attributes:
         image_ids, category_ids: (N,) int64.
-        source_ids: (N,) int64 id of the annotation that the object was prompted from, -1 if unknown.
-        area: (N,) share of the image's area.
+        source_ids: (N,) int64 id of the source annotation of each object, -1 if unknown.
+        area: (N,) fraction of the image's area.
         found: (N,) bool.
-        iou: (N,) IoU with the matched prediction, nan where not found.
-        offset: (N,) distance of the centres over the object's diagonal, nan where not found.
-        score: (N,) highest score of any prediction of its class that overlaps it, whatever the score; 0 for none.
-        extra_images, extra_categories: (M,) predictions that matched no object.
+        iou: (N,) IoU with the matched prediction, NaN if not found.
+        offset: (N,) distance of the centres divided by the object's diagonal, NaN if not found.
+        score: (N,) highest score of the overlapping predictions of its class, without a score threshold; 0 for none.
+        extra_images, extra_categories: (M,) image and category ids of predictions that match no object.
     """
 
     image_ids: np.ndarray
@@ -46,14 +46,14 @@ class ObjectMatches:
 def match_objects(
     predictions: Sequence[Mapping], truth: Mapping, score_thr: float = 0.3, iou_thr: float = 0.5
 ) -> ObjectMatches:
-    """Matches COCO results to a COCO ground truth of prompted objects.
+    """Match COCO results with a COCO ground truth of prompted objects.
 
     Args:
-        predictions: ``image_id``, ``category_id``, ``bbox`` xywh, ``score``; other images and categories are left
-            out.
+        predictions: ``image_id``, ``category_id``, ``bbox`` xywh, ``score``; those of images and categories that are
+            not in ``truth`` are ignored.
         truth: COCO dict; ``iscrowd`` marks ignored regions.
-        score_thr: predictions above it count (strict).
-        iou_thr: least overlap of a match.
+        score_thr: only predictions with a higher score are matched.
+        iou_thr: minimum IoU of a match.
     """
     size = {image["id"]: image["width"] * image["height"] for image in truth["images"]}
     categories = {category["id"] for category in truth["categories"]}
@@ -77,7 +77,7 @@ def match_objects(
 
 
 def _match_cell(objects, guesses, score_thr: float, iou_thr: float) -> tuple[list[tuple], int]:
-    """Objects and predictions of one class in one image: rows of the objects, number of extra predictions."""
+    """Match objects and predictions of one class in one image; return rows of the objects and the number of extras."""
     real = [o for o in objects if not o.get("iscrowd")]
     ignored = [o for o in objects if o.get("iscrowd")]
     guesses = sorted(guesses, key=lambda g: -g["score"])
@@ -98,17 +98,17 @@ def _match_cell(objects, guesses, score_thr: float, iou_thr: float) -> tuple[lis
             n_extra += 1
     scores = np.array([g["score"] for g in guesses])
     rows = []
-    for j, one in enumerate(real):
+    for j, annotation in enumerate(real):
         k = partner[j]
         overlapping = scores[iou[:, j] >= iou_thr] if len(guesses) else scores
-        w, h = one["bbox"][2:]
+        w, h = annotation["bbox"][2:]
         offset = np.nan
         if k >= 0:
             centre = (boxes[j, :2] + boxes[j, 2:]) / 2 - (found_boxes[k, :2] + found_boxes[k, 2:]) / 2
             offset = float(np.hypot(*centre) / np.hypot(w, h))
         rows.append(
             (
-                one.get("source_annotation_id", one.get("id", -1)),
+                annotation.get("source_annotation_id", annotation.get("id", -1)),
                 w * h,
                 k >= 0,
                 float(iou[k, j]) if k >= 0 else np.nan,
@@ -138,7 +138,7 @@ def _iou(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _inside(a: np.ndarray, regions: np.ndarray) -> np.ndarray:
-    """Share of each box in ``a`` that lies in each region, COCO's overlap with crowds."""
+    """Return the fraction of each box in ``a`` that lies in each region, COCO's overlap with crowds."""
     area = (a[:, 2:] - a[:, :2]).prod(axis=1)[:, None]
     both = _overlap(a, regions)
     return np.divide(both, area, out=np.zeros_like(both), where=area > 0)
@@ -147,17 +147,18 @@ def _inside(a: np.ndarray, regions: np.ndarray) -> np.ndarray:
 def consistency_report(
     matches: ObjectMatches, truth: Mapping, size_edges: Sequence[float] = SIZE_EDGES
 ) -> dict:
-    """What a set's matches say, over all objects, by class and by size.
+    """Summarise the matches of a set, over all objects, by class and by size.
 
     Args:
-        matches: of :func:`match_objects`.
+        matches: result of :func:`match_objects`.
         truth: its ground truth.
-        size_edges: two shares of the image's area.
+        size_edges: two fractions of the image's area.
 
     Returns:
-        ``all``, ``by_size`` (small, medium, large) and ``by_class`` with ``objects``, ``found`` (share), ``mean_iou``
-        and ``centre_offset`` of the found ones (None without), ``mean_score``; ``counts`` with ``images``,
-        ``missing_per_image``, ``extra_per_image`` and ``images_with_exact_counts`` (share of the images with neither).
+        ``all``, ``by_size`` (small, medium, large) and ``by_class`` with ``objects``, ``found`` (fraction),
+        ``mean_iou`` and ``centre_offset`` of found objects (None without any), ``mean_score``; ``counts`` with
+        ``images``, ``missing_per_image``, ``extra_per_image`` and ``images_with_exact_counts`` (fraction of images
+        without missing and extra objects).
     """
     names = {category["id"]: category["name"] for category in truth["categories"]}
     image_ids = [image["id"] for image in truth["images"]]

@@ -1,7 +1,7 @@
-"""COCO bbox AP of a results list against a ground-truth json.
+"""COCO bbox AP of a list of results against a ground truth.
 
-AP is counted by faster-coco-eval (C++); pycocotools, the reference, gives the same figures (a test compares
-them) and the per-image matches of the bootstrap.
+AP is computed by faster-coco-eval (C++). pycocotools, the reference implementation, returns the same values (compared
+by a test) and provides the matches per image for the bootstrap.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def coco_eval(
     min_area: float = 0.0,
     max_detections: int = 100,
 ) -> COCOeval:
-    """pycocotools' ``COCOeval`` with per-image matches, before accumulation; see :func:`evaluate_detection`."""
+    """Return pycocotools' ``COCOeval`` after matching, before accumulation; see :func:`evaluate_detection`."""
     truth, results, images, categories = _checked(predictions, ground_truth, image_ids, category_ids)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator = COCOeval(_index(truth), _index({**truth, "annotations": results}), "bbox")
@@ -60,7 +60,7 @@ def _faster_eval(predictions, ground_truth, image_ids, category_ids, min_area: f
 
 
 def _numbered_from_one(truth: dict, results: list[dict], images: list, categories: list) -> tuple:
-    """Images and categories in the same order with small ids: faster-coco-eval keeps them as floats."""
+    """Renumber images and categories in order, starting at 1, as faster-coco-eval stores ids as floats."""
     image_of = {old: new for new, old in enumerate(sorted(i["id"] for i in truth["images"]), 1)}
     category_of = {old: new for new, old in enumerate(sorted(c["id"] for c in truth["categories"]), 1)}
 
@@ -80,7 +80,7 @@ def _numbered_from_one(truth: dict, results: list[dict], images: list, categorie
 
 
 def _silent(*lines) -> None:
-    """In place of faster-coco-eval's prints."""
+    """Suppress the output of faster-coco-eval."""
 
 
 def _set_params(
@@ -92,7 +92,7 @@ def _set_params(
 
 
 def _checked(predictions, ground_truth, image_ids, category_ids) -> tuple[dict, list[dict], list, list]:
-    """Ground truth, results with ids and areas, and the sorted image and category ids that are scored."""
+    """Return ground truth, results with ids and areas, and the sorted ids of the scored images and categories."""
     data = load_ground_truth(ground_truth)
     images = {image["id"] for image in data["images"]}
     categories = {category["id"] for category in data["categories"]}
@@ -117,7 +117,7 @@ def _checked(predictions, ground_truth, image_ids, category_ids) -> tuple[dict, 
             ) from None
         if not math.isfinite(x + y + w + h + score) or min(w, h) < 0:
             raise UserError(
-                f"prediction {index}: bbox {item['bbox']} and score {item['score']} must be finite, with sides from 0"
+                f"prediction {index}: bbox {item['bbox']} and score {item['score']} must be finite, with non-negative sides"
             )
         if not known[0]:
             raise UserError(f"prediction {index}: image id {image} is not in the ground truth")
@@ -136,7 +136,7 @@ def _checked(predictions, ground_truth, image_ids, category_ids) -> tuple[dict, 
                 )
             )
 
-    # Numbered from 1: a match with id 0 counts as none, and ids are kept as floats.
+    # Numbered from 1, as a match with id 0 counts as no match, and ids are stored as floats.
     annotations = [
         {"iscrowd": 0, **a, "area": _area(a), "id": number} for number, a in enumerate(data["annotations"], 1)
     ]
@@ -157,31 +157,31 @@ def evaluate_detection(
     per_class: bool = False,
     backend: str = "faster-coco-eval",
 ) -> dict:
-    """COCO bbox AP (IoU 0.50:0.95, at most 100 detections an image).
+    """Compute the COCO bbox AP (IoU 0.50:0.95, at most 100 detections per image).
 
     Args:
         predictions: COCO results (``image_id``, ``category_id``, ``bbox`` xywh in pixels, ``score``) or
             their json.
         ground_truth: COCO ground truth or its json.
         image_ids: score these images only; None scores all.
-        category_ids: score these categories only; None scores all. A category without annotations does not
-            enter the mean, one that the detector cannot name enters it with 0.
-        min_area: objects below this area in square pixels are ignored, as COCO ignores what is outside
-            an area range.
-        per_class: add ``bbox_mAP_per_class``: a dict from category name to AP.
-        backend: one of :data:`BACKENDS`; the figures are the same.
+        category_ids: score these categories only; None scores all. Categories without annotations are excluded from
+            the mean; categories unknown to the detector are included with AP 0.
+        min_area: objects below this area in square pixels are ignored, like objects outside of one of COCO's area
+            ranges.
+        per_class: add ``bbox_mAP_per_class``, a dict of AP by category name.
+        backend: one of :data:`BACKENDS`; the results are the same.
 
     Returns:
-        :data:`METRIC_NAMES` to floats in [0, 1]; -1 where there is no object of that kind.
+        Values in [0, 1] by :data:`METRIC_NAMES`; -1 if there are no such objects.
 
     Raises:
-        UserError: a file is missing or broken, or an id is not in the ground truth.
-        ValueError: an unknown backend.
+        UserError: a file is missing or damaged, or an id is not in the ground truth.
+        ValueError: the backend is unknown.
     """
     if backend not in BACKENDS:
-        raise ValueError(f"backend {backend!r}: there are {', '.join(BACKENDS)}")
-    count = coco_eval if backend == "pycocotools" else _faster_eval
-    evaluator = count(predictions, ground_truth, image_ids, category_ids, min_area, 100)
+        raise ValueError(f"backend {backend!r} is unknown; choose one of {', '.join(BACKENDS)}")
+    evaluate = coco_eval if backend == "pycocotools" else _faster_eval
+    evaluator = evaluate(predictions, ground_truth, image_ids, category_ids, min_area, 100)
     with contextlib.redirect_stdout(io.StringIO()):
         evaluator.accumulate()
         evaluator.summarize()

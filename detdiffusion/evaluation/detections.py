@@ -1,4 +1,4 @@
-"""A detector looks at image files: shared out over the processes of a torchrun, kept in a cache."""
+"""Detection on image files, distributed over the ranks of torchrun and cached on disk."""
 
 from __future__ import annotations
 
@@ -30,28 +30,29 @@ def detect_images(
     progress: bool = True,
     name: str = "",
 ) -> tuple[Predictions, np.ndarray | None]:
-    """Predictions on image files, in the order of the images; every process gets all of them.
+    """Detect objects in image files; every rank returns the predictions of all images, in order.
 
-    Whole batches are dealt out, so that no figure depends on the number of processes.
+    Ranks get complete batches, so that results do not depend on the number of ranks.
 
     Args:
         detector: the trained detector.
         images: N image dicts (``id``, ``file_name``, ``width``, ``height``).
         img_dir: folder that ``file_name`` is relative to.
-        classes: class name -> category id.
-        size: side of the square that files are stretched to first, see
-            :func:`~detdiffusion.datasets.image_reading.read_bgr`; the images' sizes are then this one.
-        features: also return what the backbone saw, of a detector that ``shows_features``.
+        classes: category ids by class name.
+        size: resize the images to a square of this side first, see
+            :func:`~detdiffusion.datasets.image_reading.read_bgr`; ``width`` and ``height`` must then be ``size``.
+        features: also return backbone features; the detector must have ``shows_features``.
         batch_size: default: the detector's.
-        cache: where to look first and to store.
-        progress: a bar on stderr.
-        name: of the set, for the bar.
+        cache: cache of the results.
+        progress: show a progress bar on stderr.
+        name: name of the set, for the progress bar.
 
     Returns:
-        ``(predictions, (N, D) float32 features or None)``: the last backbone stage, averaged over positions.
+        ``(predictions, features)``: the features are the last backbone stage averaged over positions, (N, D) float32,
+        or None.
 
     Raises:
-        UserError: a file that is missing, no image, or of another size than its dict says.
+        UserError: a file is missing, is not an image, or has another size than its dict.
     """
     cache, batch_size = cache or FeatureCache(None), batch_size or detector.default_batch_size
     identity = dict(
@@ -68,7 +69,7 @@ def detect_images(
         return Predictions(*(stored[name] for name in _COLUMNS)), stored.get("features")
     ranks = Ranks.current()
     indices = ranks.own_indices(len(images), batch_size)
-    own = [images[i] for i in indices]
+    share = [images[i] for i in indices]
     settings = dict(
         batch_size=batch_size,
         progress=progress and ranks.is_main,
@@ -77,11 +78,11 @@ def detect_images(
     )
     if features:
         with detector.pooled_features() as pooled:
-            found = detector.predict(own, img_dir, classes, **settings)
+            found = detector.predict(share, img_dir, classes, **settings)
         vectors = [vector.numpy() for batch in pooled for vector in batch]
     else:
-        found, vectors = detector.predict(own, img_dir, classes, **settings), [None] * len(own)
-    rows = [(*columns, vector) for columns, vector in zip(_by_image(found, own), vectors)]
+        found, vectors = detector.predict(share, img_dir, classes, **settings), [None] * len(share)
+    rows = [(*columns, vector) for columns, vector in zip(_by_image(found, share), vectors)]
     *columns, vectors = zip(*ranks.gather_in_order(indices, rows))
     arrays = {name: np.concatenate(column) for name, column in zip(_COLUMNS, columns)}
     predictions = Predictions(**arrays)
@@ -92,7 +93,7 @@ def detect_images(
 
 
 def _by_image(found: Predictions, images: Sequence[Mapping]) -> Iterator[tuple[np.ndarray, ...]]:
-    """Each image's rows of the four columns."""
+    """Yield the rows of the four columns for each image."""
     order = np.argsort(found.image_ids, kind="stable")
     sorted_ids = found.image_ids[order]
     for image in images:

@@ -1,9 +1,9 @@
-"""Feature extractors for Fréchet and kernel distances: torch-fidelity's by weights file, or a detector's backbone.
+"""Feature extractors for Fréchet and kernel distances: networks of torch-fidelity, or the backbone of a detector.
 
-An extractor has ``features`` (what the vectors are, printed beside every figure), ``identity`` (json-able; equal
-only for extractors that give equal features; part of cache keys), ``distance`` (what a Fréchet distance of them is
-called: ``fid`` only for Inception's) and is called with (B, 3, H, W) uint8 RGB images
-to give (B, D) float32 on the CPU.
+An extractor maps (B, 3, H, W) uint8 RGB images to (B, D) float32 features on the CPU. Its attributes are ``features``
+(description of the features, printed with every result), ``identity`` (json-serialisable, equal only for extractors
+with equal features; part of cache keys) and ``distance`` (name of the Fréchet distance: ``fid`` for Inception features,
+otherwise ``frechet``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from detdiffusion.utils.files import sha256_of
 
 INCEPTION = "inception-v3-compat"
 INCEPTION_SHA256 = "6726825d"
-"""How the SHA-256 of the TF 2015-12-05 weights starts; their file names carry it."""
+"""First digits of the SHA-256 of the TF 2015-12-05 weights, which are part of their file names."""
 INCEPTION_FILES = (
     f"weights-inception-2015-12-05-{INCEPTION_SHA256}.pth",  # torch-fidelity's name
     f"pt_inception-2015-12-05-{INCEPTION_SHA256}.pth",  # pytorch-fid's name of the same weights
@@ -36,7 +36,7 @@ _INCEPTION_URLS = (
 
 
 def import_torch_fidelity():
-    """The module ``torch_fidelity``, which is an optional dependency.
+    """Import ``torch_fidelity``, an optional dependency.
 
     Raises:
         UserError: it is not installed.
@@ -51,38 +51,38 @@ def import_torch_fidelity():
 
 
 def build_extractor(cfg: Mapping, device: str | None = None):
-    """A registered extractor.
+    """Build a registered extractor.
 
     Args:
         cfg: ``type`` in :data:`~detdiffusion.registry.EXTRACTORS` and its arguments.
-        device: torch device, unless ``cfg`` names one.
+        device: torch device, unless ``cfg`` sets one.
 
     Raises:
-        KeyError, TypeError: no such type, or other arguments than it takes.
-        UserError: the extractor's own.
+        KeyError, TypeError: the type is unknown or does not accept an argument.
+        UserError: raised by the extractor.
     """
     cfg = {"device": device, **cfg}
     kind = cfg.get("type")
-    if isinstance(kind, str) and EXTRACTORS.get(kind) is None:  # a user's own of an earlier version
+    if isinstance(kind, str) and EXTRACTORS.get(kind) is None:  # custom extractors for earlier versions
         return TASK_UTILS.build({**cfg, "type": kind if "." in kind else f"detdiffusion.{kind}"})
     return EXTRACTORS.build(cfg)
 
 
 @EXTRACTORS.register_module()
 class TorchFidelityExtractor:
-    """A feature extractor that torch-fidelity knows by name, with weights of a file.
+    """A feature extractor of torch-fidelity.
 
     Args:
-        name: ``inception-v3-compat``, ``vgg16``, ``clip-…``, ``dinov2-…`` or one that you registered by
+        name: ``inception-v3-compat``, ``vgg16``, ``clip-…``, ``dinov2-…``, or a name registered with
             ``torch_fidelity.register_feature_extractor``.
-        weights: their file; ``hub`` lets torch-fidelity download its own; None looks for the file in torch's hub
-            folder (Inception), and leaves an extractor of yours to itself.
-        feature: which of its features; default: the one that torch-fidelity uses for FID.
-        device: torch device; None takes CUDA where it is available.
+        weights: weights file; ``hub`` lets torch-fidelity download its weights; None looks for Inception's file in
+            torch's hub folder, and passes no file to custom extractors.
+        feature: name of the feature; default: the one that torch-fidelity uses for FID.
+        device: torch device; None uses CUDA if it is available.
 
     Raises:
-        UserError: torch-fidelity is missing, the name or the feature is unknown, or the weights are absent,
-            damaged, of another network or hold code.
+        UserError: torch-fidelity is not installed, the name or feature is unknown, or the weights are missing,
+            damaged, of another network or contain code.
     """
 
     def __init__(
@@ -117,7 +117,7 @@ class TorchFidelityExtractor:
         if name == INCEPTION and digest and not digest.startswith(INCEPTION_SHA256):
             self.notes.append(
                 f"{self.weights}: not the TF 2015-12-05 Inception weights (SHA-256 {digest[:8]}…, theirs start with "
-                f"{INCEPTION_SHA256}): these distances are not FID as others report it"
+                f"{INCEPTION_SHA256}): these distances are not comparable with published FID"
             )
 
     @torch.inference_mode()
@@ -127,13 +127,13 @@ class TorchFidelityExtractor:
 
 @EXTRACTORS.register_module()
 class DetectorExtractor:
-    """The last backbone stage of an mmdet detector, averaged over positions: for images Inception says little about.
+    """The last backbone stage of an mmdet detector, averaged over positions, for images unlike Inception's training data.
 
     Args:
         config, checkpoint, cfg_options: see :class:`~detdiffusion.perception.detector.MMDetDetector`; its test
-            pipeline resizes and normalises.
-        device: torch device; None takes CUDA where it is available.
-        detector: a detector that is built already, in place of ``config``.
+            pipeline resizes and normalises the images.
+        device: torch device; None uses CUDA if it is available.
+        detector: an existing detector, instead of ``config``.
     """
 
     def __init__(self, config=None, checkpoint=None, device=None, cfg_options=None, detector=None) -> None:
@@ -153,47 +153,49 @@ class DetectorExtractor:
 
 
 def find_weights(name: str, given: str | os.PathLike | None, cls: type | None = None) -> Path | None:
-    """The weights file of an extractor; nothing is ever downloaded.
+    """Find the weights file of an extractor, without downloading anything.
 
     Args:
-        name: of the extractor.
-        given: the user's path, or None.
-        cls: its class; one from outside torch-fidelity may do without a file.
+        name: name of the extractor.
+        given: path given by the user, or None.
+        cls: class of the extractor; classes from outside torch-fidelity need no file.
 
     Raises:
-        UserError: no file; says which one, from where, and where to put it.
+        UserError: the file does not exist; the message tells where to get it and where to put it.
     """
     if given is not None:
         if not Path(given).is_file():
-            hint = f"; wanted is {INCEPTION_FILES[1]} from {_INCEPTION_URLS[1]}" if name == INCEPTION else ""
+            hint = (
+                f"; it should be {INCEPTION_FILES[1]} from {_INCEPTION_URLS[1]}" if name == INCEPTION else ""
+            )
             raise UserError(f"extractor {name}: no weights file {given}{hint}")
         return Path(given)
     if cls is not None and not cls.__module__.startswith("torch_fidelity."):
         return None
     if name != INCEPTION:
         raise UserError(
-            f"extractor {name}: name its weights file by `extractor_weights` (weights=... in a config), or let "
-            "torch-fidelity download its own by `extractor_weights` hub"
+            f"extractor {name}: give its weights file by `extractor_weights` (weights=... in a config), or let "
+            "torch-fidelity download them by `extractor_weights` hub"
         )
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     for file in INCEPTION_FILES:
         if (folder / file).is_file():
             return folder / file
     raise UserError(
-        f"FID wants the Inception weights {INCEPTION_FILES[1]} (or {INCEPTION_FILES[0]}, the same ones), which are not "
-        f"in {folder}. Download {_INCEPTION_URLS[1]} or {_INCEPTION_URLS[0]} and put the file there, or name it by "
+        f"FID needs the Inception weights {INCEPTION_FILES[1]} (or {INCEPTION_FILES[0]}, the same ones), which are not "
+        f"in {folder}. Download {_INCEPTION_URLS[1]} or {_INCEPTION_URLS[0]} and put the file there, or give it by "
         "`extractor_weights`; `extractor_weights` hub lets torch-fidelity download it"
     )
 
 
 def _create(cls: type, name: str, feature: str, weights: Path | None) -> torch.nn.Module:
     if weights is not None and not name.startswith("clip-"):
-        # torch-fidelity unpickles the file in full: one that the safe loader refuses must not get that far
+        # torch-fidelity unpickles the file without restrictions, so check it with the safe loader first
         try:
             torch.load(weights, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError as error:
             raise UserError(
-                f"{weights}: holds more than weights ({str(error).splitlines()[0]}); not loaded"
+                f"{weights}: contains more than weights ({str(error).splitlines()[0]}); not loaded"
             ) from None
         except (RuntimeError, EOFError, OSError) as error:
             raise UserError(f"{weights}: damaged weights file ({str(error).splitlines()[0]})") from None
@@ -210,6 +212,6 @@ def _create(cls: type, name: str, feature: str, weights: Path | None) -> torch.n
     except OSError as error:
         raise UserError(f"extractor {name}: its weights cannot be downloaded ({error})") from None
     check_finite(
-        model.state_dict(), f"extractor {name}: {weights or 'its weights'}", "Download the file anew."
+        model.state_dict(), f"extractor {name}: {weights or 'its weights'}", "Download the file again."
     )
     return model.requires_grad_(False).eval()

@@ -1,4 +1,4 @@
-"""What a network says of a set of images, kept on disk: keyed by the images' content, protocol and weights."""
+"""On-disk cache of a network's outputs for a set of images, keyed by the images' content, protocol and weights."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from detdiffusion.utils.array_cache import ArrayCache, digest_of
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.ranks import Ranks
 
-_SCHEMA = 2  # raise it when what is computed changes
+_SCHEMA = 2  # increase it when the computation changes
 
 
 class FeatureCache:
-    """Arrays by key in one folder, which the processes of a torchrun share.
+    """Cache of arrays in a folder that all ranks share.
 
     Args:
         folder: see :class:`~detdiffusion.utils.array_cache.ArrayCache`.
 
     Attributes:
-        hits: names of the entries that were used.
+        hits: keys of the entries that were read.
     """
 
     def __init__(self, folder: str | Path | None) -> None:
@@ -30,14 +30,14 @@ class FeatureCache:
         self.hits: list[str] = []
 
     def key(self, files: Sequence[Path], identity: Mapping) -> str:
-        """A key of the files' content, in order, of how they are read, and of all in ``identity`` (json-able)."""
+        """Return a key of the files' content, in order, of how files are read, and of ``identity`` (json values)."""
         if self._entries.folder is None:
             return ""
         content = [sha256_of(path) for path in files]
         return digest_of(dict(schema=_SCHEMA, reading=reading_identity(), files=content, identity=identity))
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:
-        """The arrays of a key, if every process of a torchrun finds them, so that all go the same way; else None."""
+        """Return the arrays of a key, or None unless all ranks find them, so that all ranks proceed alike."""
         arrays = self._entries.load(key)
         if not all(Ranks.current().gather(arrays is not None)):
             return None
@@ -45,6 +45,6 @@ class FeatureCache:
         return arrays
 
     def store(self, key: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """The first process stores the arrays."""
+        """Store the arrays, on rank 0."""
         if Ranks.current().is_main:
             self._entries.store(key, arrays)

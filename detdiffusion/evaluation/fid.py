@@ -31,7 +31,7 @@ class SetFeatures:
 
     Attributes:
         vectors: (N, D) float32.
-        name: what the set is.
+        name: name of the set.
     """
 
     vectors: np.ndarray
@@ -39,28 +39,29 @@ class SetFeatures:
 
 
 def common_size(facts: ImageFacts, what: str) -> tuple[int, int]:
-    """(height, width) that all images of a set share.
+    """Return the (height, width) of all images of a set.
 
     Raises:
-        UserError: they differ.
+        UserError: the sizes differ.
     """
     ordered = sorted(facts.sizes.items(), key=lambda item: -len(item[1]))
     (first, most), (second, fewest) = ordered[0], ordered[-1]
     if first != second:
         raise UserError(
             f"{what}: its images have {len(ordered)} sizes, {len(most)} of {first[0]} x {first[1]} pixels and "
-            f"{len(fewest)} of {second[0]} x {second[1]} ({fewest[0]}); this protocol wants one size, or choose one "
-            "that fixes it"
+            f"{len(fewest)} of {second[0]} x {second[1]} ({fewest[0]}); this protocol needs images of one size; make "
+            "them equal or choose a protocol with a fixed size"
         )
     return first[1], first[0]
 
 
 def format_notes(facts: ImageFacts, protocol: FidProtocol, name: str) -> list[str]:
-    """A line where generated images are stored otherwise than the protocol says."""
+    """Return a note if generated images have another file format than the protocol requires."""
     wrong = {kind: count for kind, count in sorted(facts.formats.items()) if kind != protocol.file_format}
+    if not wrong:
+        return []
     listed = ", ".join(f"{count} {kind}" for kind, count in wrong.items())
-    wanted = f"images where protocol {protocol.name} wants {protocol.file_format}"
-    return [f"{name}: {listed} {wanted}"] if wrong else []
+    return [f"{name}: {listed} images, but protocol {protocol.name} requires {protocol.file_format}"]
 
 
 def extract_features(
@@ -73,20 +74,20 @@ def extract_features(
     cache: FeatureCache | None = None,
     progress: bool = True,
 ) -> SetFeatures:
-    """Features of image files under a protocol, shared out over the processes of a torchrun.
+    """Extract features of image files under a protocol, distributed over the ranks of torchrun.
 
     Args:
         extractor: see :mod:`.extractors`.
         paths: N image files.
-        protocol: how they are prepared.
-        size: (height, width) of the protocol's first step.
-        name: of the set, for messages.
-        batch_size: images at once; part of what decides the last bits.
-        cache: where to look first and to store.
-        progress: a bar on stderr.
+        protocol: preprocessing of the images.
+        size: (height, width) of the protocol's first resize.
+        name: name of the set, for messages.
+        batch_size: images per batch; it affects the last bits of the features.
+        cache: cache of the features.
+        progress: show a progress bar on stderr.
 
     Raises:
-        UserError: no images, a file that is no image, or features that are not finite.
+        UserError: there are no images, a file is not an image, or features are not finite.
     """
     if not paths:
         raise UserError(f"{name}: no images to extract features from")
@@ -114,7 +115,7 @@ def extract_features(
     vectors = np.stack(ranks.gather_in_order(indices, rows))
     if not np.isfinite(vectors).all():
         bad = int((~np.isfinite(vectors).all(axis=1)).sum())
-        raise UserError(f"{name}: {bad} feature vectors hold nan or infinity ({extractor.features})")
+        raise UserError(f"{name}: {bad} feature vectors contain nan or infinity ({extractor.features})")
     cache.store(key, dict(vectors=vectors))
     return SetFeatures(vectors, name)
 
@@ -122,20 +123,20 @@ def extract_features(
 def distances(
     generated: SetFeatures, real: SetFeatures, features: str, kernel_metrics: bool, name: str = "fid"
 ) -> tuple[dict[str, float], list[str]]:
-    """FID and, if wanted, KID, precision and recall of a set against the real one.
+    """Compute FID and optionally KID, precision and recall of a generated set and the real one.
 
     FID is :func:`~detdiffusion.evaluation.frechet.frechet_distance` in float64. KID (polynomial kernel, 100 subsets
-    of up to 1,000, seed 2020) and precision and recall (3 neighbours) are torch-fidelity's.
+    of up to 1,000, seed 2020) and precision and recall (3 neighbours) are computed by torch-fidelity.
 
     Args:
-        generated, real: of the same extractor and protocol.
-        features: what the vectors are.
-        kernel_metrics: whether the other three are computed.
-        name: of the distance, an extractor's ``distance``.
+        generated, real: features of the same extractor and protocol.
+        features: description of the features.
+        kernel_metrics: whether to compute KID, precision and recall.
+        name: name of the distance, the extractor's ``distance``.
 
     Returns:
         ``(metrics, notes)``: ``fid`` (or ``name``), ``kid``, ``kid_std``, ``precision``, ``recall``, ``images``,
-        ``real_images``; the notes warn where a figure means little.
+        ``real_images``; the notes warn about unreliable values.
     """
     fitted = [FeatureStatistics.fit(s.vectors, features) for s in (generated, real)]
     metrics: dict[str, float] = {name: frechet_distance(*fitted)}
@@ -159,28 +160,30 @@ def distances(
         kid = kid_features_to_metric(a, b, **options)
         metrics.update(kid=kid[KEY_METRIC_KID_MEAN], kid_std=kid[KEY_METRIC_KID_STD], kid_subset_size=subset)
         if subset < KID_SUBSET_SIZE:
-            notes.append(f"{generated.name}: KID with subsets of {subset} images, all that there are")
+            notes.append(
+                f"{generated.name}: KID with subsets of only {subset} images, all that are available"
+            )
         if smallest > NEIGHBOURS:
             prc = prc_features_to_metric(a, b, prc_neighborhood=NEIGHBOURS, verbose=False)
             metrics.update(precision=prc["precision"], recall=prc["recall"])
         else:
-            notes.append(f"{generated.name}: precision and recall want more than {NEIGHBOURS} images")
+            notes.append(f"{generated.name}: precision and recall need more than {NEIGHBOURS} images")
     return metrics, notes
 
 
 def choose_samples(
     layouts: dict[int, int], samples: dict[int, int], protocol: FidProtocol, name: str
 ) -> tuple[list[int], list[str]]:
-    """Image ids that count under a protocol: the first samples of every layout.
+    """Choose the images that are evaluated under a protocol: the first samples of every layout.
 
     Args:
-        layouts: image id -> layout.
-        samples: image id -> sample index.
-        protocol: says how many.
-        name: of the set.
+        layouts: layouts by image id.
+        samples: sample indices by image id.
+        protocol: sets the number of samples.
+        name: name of the set, for notes.
 
     Returns:
-        ``(ids, notes)``; the notes name what deviates from the protocol.
+        ``(ids, notes)``; the notes list deviations from the protocol.
     """
     by_layout: dict[int, list[int]] = {}
     for image_id, layout in layouts.items():
@@ -194,7 +197,7 @@ def choose_samples(
     notes = []
     if protocol.layouts is not None and len(by_layout) != protocol.layouts:
         notes.append(
-            f"{name}: DEVIATES from protocol {protocol.name}: {len(by_layout)} layouts, it has {protocol.layouts}"
+            f"{name}: DEVIATES from protocol {protocol.name}: {len(by_layout)} layouts instead of {protocol.layouts}"
         )
     if fewer:
         notes.append(
@@ -203,6 +206,6 @@ def choose_samples(
         )
     if more:
         notes.append(
-            f"{name}: {more} images beyond {protocol.images_per_layout} a layout do not count for FID"
+            f"{name}: {more} images beyond {protocol.images_per_layout} per layout are not used for FID"
         )
     return chosen, notes

@@ -1,10 +1,10 @@
-"""The fidelity protocol: does a detector find the prompted objects in the generated images?
+"""The fidelity protocol: AP of a detector on generated images, with the prompted objects as ground truth.
 
-Ground truths, all restricted to classes that the detector can name:
+There are two ground truths, both restricted to the detector's classes:
 
-* ``prompted``: a generated image's annotations are its prompted objects. For the real bound, the same
-  layouts' real images with the same objects; other objects of a real image are ignored regions.
-* ``full``: every object of the source image, as in the paper's YOLO score, scaled to the generated image.
+* ``prompted``: the prompted objects of a generated image. For the real bound, the same objects in the real images of
+  the same layouts; other objects of a real image are ignored regions.
+* ``full``: all objects of the source image, as in the paper's YOLO score, scaled to the generated image.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from detdiffusion.utils.errors import UserError, some
 
 @dataclass
 class ImageSet:
-    """Images with the ground truths that they are scored against.
+    """Images with their two ground truths.
 
     Attributes:
-        name: ``real`` or the strategy.
+        name: ``real``, or the name of a synthetic set.
         img_dir: folder of the images.
-        layouts: image id -> id of the source image.
-        prompted, full: COCO dicts over the same image ids.
-        samples: image id -> its number among the layout's images.
+        layouts: ids of the source images, by image id.
+        prompted, full: COCO dicts with the same image ids.
+        samples: sample indices within the layout, by image id.
     """
 
     name: str
@@ -44,11 +44,11 @@ class ImageSet:
 
     @property
     def paths(self) -> dict[int, Path]:
-        """image id -> its file."""
+        """Image files by image id."""
         return {image["id"]: self.img_dir / image["file_name"] for image in self.prompted["images"]}
 
     def restrict(self, layouts: Iterable[int]) -> ImageSet:
-        """The images of some layouts."""
+        """Return the images of the given layouts."""
         wanted = set(layouts)
         ids = [i for i, layout in self.layouts.items() if layout in wanted]
         return ImageSet(
@@ -62,22 +62,22 @@ class ImageSet:
 
 
 def nameable_categories(categories: Sequence[Mapping], classes: Sequence[str]) -> dict[str, int]:
-    """Category ids of the detector's classes: ``{name: id}``.
+    """Return the category ids of the detector's classes, by name.
 
     Raises:
-        UserError: none of the classes occurs.
+        UserError: no category is a class of the detector.
     """
     ids = {c["name"]: c["id"] for c in categories if c["name"] in set(classes)}
     if not ids:
         raise UserError(
-            f"the detector names none of the data set's categories: detector {list(classes)[:5]}…, "
+            f"the detector knows none of the data set's categories: detector {list(classes)[:5]}…, "
             f"data set {[c['name'] for c in categories][:5]}…"
         )
     return ids
 
 
 def unnamed_notes(categories: Sequence[Mapping], named: Mapping[str, int]) -> list[str]:
-    """A line about the categories that the detector cannot name."""
+    """Return a note about categories that the detector does not know."""
     unnamed = [category["name"] for category in categories if category["name"] not in named]
     if not unnamed:
         return []
@@ -85,7 +85,7 @@ def unnamed_notes(categories: Sequence[Mapping], named: Mapping[str, int]) -> li
 
 
 def scored_notes(scored: int, images: int) -> list[str]:
-    """A line about the images of the annotation file that no score looks at."""
+    """Return a note about images of the annotation file that are not scored."""
     return [f"{scored} of the annotation file's {images} images are scored"] if scored < images else []
 
 
@@ -95,19 +95,20 @@ def load_sets(
     synthetic: Mapping[str, str | Path],
     classes: Sequence[str],
 ) -> tuple[ImageSet, list[ImageSet], list[str]]:
-    """The real bound and the synthetic sets, on the layouts that all of them show.
+    """Load the real images and the synthetic sets, restricted to the layouts that all sets have.
 
     Args:
         real: COCO json of the source images.
         real_images: their folder.
-        synthetic: name -> folder with ``annotations.json`` and ``images/`` (``tools/generate.py``).
-        classes: names that the detector can give.
+        synthetic: folders with ``annotations.json`` and ``images/`` (``tools/generate.py``), by name.
+        classes: class names of the detector.
 
     Returns:
-        ``(real bound, synthetic sets, notes)``; the notes are lines for the user about what was left out.
+        ``(real bound, synthetic sets, notes)``; the notes tell the user what was left out.
 
     Raises:
-        UserError: a file is missing or broken, a set comes from other source images, or no layout is common.
+        UserError: a file is missing or damaged, a set was made from other source images, or the sets have no layout in
+            common.
     """
     source = read_coco(real)
     images = {image["id"]: image for image in source.images}
@@ -118,8 +119,8 @@ def load_sets(
     sets, objects, notes = [], {}, [source.summary()] if source.findings else []
     notes += unnamed_notes(source.categories, named)
     for name, folder in synthetic.items():
-        one, objects[name], more = _load_synthetic(name, Path(folder), truth, images, Path(real))
-        sets.append(one)
+        image_set, objects[name], more = _load_synthetic(name, Path(folder), truth, images, Path(real))
+        sets.append(image_set)
         notes += more
 
     common = set.intersection(*(set(s.layouts.values()) for s in sets))
@@ -152,11 +153,11 @@ def load_sets(
 
 
 def score_set(image_set: ImageSet, predictions: Sequence[Mapping]) -> dict:
-    """AP of one set against both ground truths, with counts.
+    """Compute AP of a set against both ground truths, with counts.
 
     Args:
-        image_set: what was detected on.
-        predictions: COCO results over its image ids.
+        image_set: the set of images.
+        predictions: COCO results with its image ids.
     """
     known = {c["id"] for c in image_set.prompted["categories"]}
     predictions = [p for p in predictions if p["category_id"] in known]
@@ -180,7 +181,7 @@ def compare_sets(
     resamples: int = 1000,
     seed: int = 0,
 ) -> BootstrapResult:
-    """Paired bootstrap over layouts of AP(a) - AP(b) against the prompted ground truth."""
+    """Compute the paired bootstrap over layouts of AP(a) - AP(b), against the prompted ground truth."""
 
     def matches(image_set: ImageSet, predictions: Sequence[Mapping]) -> ApMatches:
         known = {c["id"] for c in image_set.prompted["categories"]}
@@ -201,7 +202,7 @@ def compare_sets(
 def _load_synthetic(
     name: str, folder: Path, truth: dict, images: dict[int, dict], real: Path
 ) -> tuple[ImageSet, set[int], list[str]]:
-    """A set with both ground truths, the ids of the source's objects that it prompts, and notes."""
+    """Load a set with both ground truths; also return the source ids of its prompted objects, and notes."""
     found = read_generated_set(name, folder, list(images.values()), truth["categories"], real)
     named = {category["id"] for category in truth["categories"]}
     annotations = [a for a in found.file.annotations if a["category_id"] in named]

@@ -1,4 +1,4 @@
-"""Fréchet distance between two sets of feature vectors, in float64, with the features named."""
+"""Fréchet distance between two sets of feature vectors, in float64."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class FeatureStatistics:
         mean: (D,) float64.
         covariance: (D, D) float64, unbiased (N - 1).
         count: N.
-        features: what the vectors are, printed beside every distance.
+        features: description of the features, printed with every distance.
     """
 
     mean: np.ndarray
@@ -27,10 +27,10 @@ class FeatureStatistics:
 
     @classmethod
     def fit(cls, vectors: np.ndarray, features: str) -> FeatureStatistics:
-        """From (N, D) vectors of any float type.
+        """Fit a Gaussian to (N, D) vectors of any float type.
 
         Raises:
-            UserError: fewer than two vectors, another shape, or a value that is not finite.
+            UserError: there are fewer than two vectors, the shape is not (N, D), or a value is not finite.
         """
         vectors = np.asarray(vectors, dtype=np.float64)
         if vectors.ndim != 2 or len(vectors) < 2:
@@ -39,7 +39,7 @@ class FeatureStatistics:
             )
         if not np.isfinite(vectors).all():
             raise UserError(
-                f"{(~np.isfinite(vectors).all(axis=1)).sum()} feature vectors hold nan or infinity"
+                f"{(~np.isfinite(vectors).all(axis=1)).sum()} feature vectors contain nan or infinity"
             )
         centred = vectors - vectors.mean(axis=0)
         return cls(vectors.mean(axis=0), centred.T @ centred / (len(vectors) - 1), len(vectors), features)
@@ -48,10 +48,10 @@ class FeatureStatistics:
 def gaussian_frechet(
     mean_a: np.ndarray, covariance_a: np.ndarray, mean_b: np.ndarray, covariance_b: np.ndarray
 ) -> float:
-    """Squared 2-Wasserstein distance of two Gaussians: |ma - mb|² + tr(A + B - 2 (A^½ B A^½)^½).
+    """Return the squared 2-Wasserstein distance of two Gaussians: |ma - mb|² + tr(A + B - 2 (A^½ B A^½)^½).
 
-    The trace of the root is the sum of the roots of the eigenvalues of the symmetric A^½ B A^½, which stays
-    real and finite for singular covariances, where ``sqrtm(A B)`` may not.
+    The trace of the root is computed as the sum of the square roots of the eigenvalues of the symmetric A^½ B A^½,
+    which is real and finite for singular covariances, unlike ``sqrtm(A B)``.
 
     Args:
         mean_a, mean_b: (D,) means.
@@ -72,10 +72,10 @@ def gaussian_frechet(
 
 
 def frechet_distance(a: FeatureStatistics, b: FeatureStatistics) -> float:
-    """Fréchet distance of two fitted sets.
+    """Return the Fréchet distance of two fitted sets.
 
     Raises:
-        UserError: the two sets come from different features.
+        UserError: the sets have different features.
     """
     if a.features != b.features or a.mean.shape != b.mean.shape:
         raise UserError(

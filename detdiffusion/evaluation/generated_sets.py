@@ -1,4 +1,4 @@
-"""Sets that ``tools/generate.py`` wrote, beside the data set that they were drawn from: every check in one place."""
+"""Reading of sets written by ``tools/generate.py``, with all checks against the data set of their layouts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ ANNOTATIONS = "annotations.json"
 
 @dataclass
 class GeneratedSet:
-    """Images of a generator that belong to a data set.
+    """Generated images whose layouts belong to a data set.
 
     Attributes:
-        file: its annotations; images of other data sets are left out, with their annotations.
+        file: the set's annotations, without images of other data sets.
         img_dir: folder of the images.
-        layouts: image id -> id of the source image.
-        samples: image id -> its number among the layout's images.
-        notes: lines for the user about what was left out.
+        layouts: ids of the source images, by image id.
+        samples: sample indices within the layout, by image id.
+        notes: lines that tell the user what was left out.
     """
 
     file: CocoFile
@@ -33,11 +33,14 @@ class GeneratedSet:
 
 
 def check_names(names: Iterable[str], option: str) -> None:
-    """Refuses what the row of the real images is called.
+    """Check that no set is named 'real', the name of the row of the real images.
 
     Args:
-        names: of the compared sets.
-        option: that gives them, for the message.
+        names: names of the compared sets.
+        option: name of the option, for the message.
+
+    Raises:
+        UserError: a set is named 'real'.
     """
     if "real" in names:
         raise UserError(
@@ -48,17 +51,18 @@ def check_names(names: Iterable[str], option: str) -> None:
 def read_generated_set(
     name: str, folder: Path, images: Sequence[dict], categories: Sequence[dict], source: str | Path
 ) -> GeneratedSet:
-    """Reads ``folder/annotations.json`` and checks that its images can be scored.
+    """Read ``folder/annotations.json`` and check that its images can be scored.
 
     Args:
-        name: of the set, for messages.
-        folder: of the set.
-        images, categories: of the data set; COCO dicts.
+        name: name of the set, for messages.
+        folder: folder of the set.
+        images, categories: COCO dicts of the data set.
         source: the data set's annotation file, for messages.
 
     Raises:
-        UserError: no such file, no images, other categories, edited layouts, a layout or sample that is no whole
-            number, an image that counts twice, no image of the data set, or image files that are missing.
+        UserError: the file does not exist or has no images; categories differ; layouts were edited; a layout or
+            sample is not an integer; a sample occurs twice; no layout belongs to the data set; or image files are
+            missing.
     """
     path = folder / ANNOTATIONS
     if not path.is_file():
@@ -72,7 +76,7 @@ def read_generated_set(
     for category in file.categories:
         if names.get(category["id"], category["name"]) != category["name"]:
             raise UserError(
-                f"{path}: category {category['id']} is {category['name']!r}, in {source} it is "
+                f"{path}: category {category['id']} is {category['name']!r}, but in {source} it is "
                 f"{names[category['id']]!r}"
             )
     known = {image["id"] for image in images}
@@ -83,25 +87,25 @@ def read_generated_set(
         if image.get("edits"):
             raise UserError(
                 f"{path}: its layouts were edited ({image['edits']}), so the real images show other objects at other "
-                "places and are no bound; score a set that was generated without --edit"
+                "positions and cannot be the bound; score a set that was generated without --edit"
             )
         for key in ("source_image_id", "sample_index"):
             if type(image.get(key, 0)) is not int:
                 raise UserError(
-                    f"{path}: image {image['id']}: {key} must be a whole number, it is {str(image[key])[:60]!r}; "
+                    f"{path}: image {image['id']}: {key} must be a whole number, got {str(image[key])[:60]!r}; "
                     "correct the file or generate the set again"
                 )
         layout = image.get("source_image_id")
         if layout not in known:
             continue
-        fact = _sample_fact(image, layout)
-        if fact in seen:
+        sample = _describe_sample(image, layout)
+        if sample in seen:
             raise UserError(
-                f"{path}: images {seen[fact]} and {image['id']} are both {fact}: an image must count once; "
-                "remove the doubled entry"
+                f"{path}: images {seen[sample]} and {image['id']} are both {sample}: a sample must occur once; "
+                "remove the duplicate entry"
             )
-        if fact is not None:
-            seen[fact] = image["id"]
+        if sample is not None:
+            seen[sample] = image["id"]
         kept.append(image)
         layouts[image["id"]] = layout
         samples[image["id"]] = image.get("sample_index", count[layout])
@@ -117,12 +121,12 @@ def read_generated_set(
     if missing:
         raise UserError(
             f"{name}: {len(missing)} of {len(kept)} images of {path} are missing in {img_dir}, the first "
-            f"{missing[0]}; tools/generate.py with the same arguments makes them again"
+            f"{missing[0]}; run tools/generate.py with the same arguments to generate them again"
         )
     for annotation in file.annotations:
         if type(annotation.get("source_annotation_id", 0)) is not int:
             raise UserError(
-                f"{path}: annotation {annotation['id']}: source_annotation_id must be a whole number, it is "
+                f"{path}: annotation {annotation['id']}: source_annotation_id must be a whole number, got "
                 f"{str(annotation['source_annotation_id'])[:60]!r}; correct the file or generate the set again"
             )
     notes = [f"{name}: {file.summary()}"] if file.findings else []
@@ -133,7 +137,7 @@ def read_generated_set(
     return GeneratedSet(file, img_dir, layouts, samples, notes)
 
 
-def _sample_fact(image: dict, layout: int) -> str | None:
-    """What no second image of a set may have: its layout, strategy, seed and sample, where it says them."""
+def _describe_sample(image: dict, layout: int) -> str | None:
+    """Return layout, strategy, seed and sample, which must be unique in a set; None if the image does not have them."""
     sample = [f"{key} {image[key]}" for key in ("strategy", "seed", "sample_index") if key in image]
     return ", ".join([f"layout {layout}", *sample]) if sample else None

@@ -1,8 +1,8 @@
-"""Metrics of generated images for mmengine's ``val_evaluator``: a generator is scored while it trains.
+"""Metrics of generated images for mmengine's ``val_evaluator``, to score a generator during training.
 
 The ``val_dataloader`` yields real images with their layouts; the editor's ``val_step`` adds ``pred_img``, the image
-that it draws for the layout, with noise that depends on the image id alone, and ``prompted``, the objects that its
-prompt named. Results of all processes are gathered by mmengine before anything is computed.
+generated for the layout, with noise that depends on the image id only, and ``prompted``, the indices of the objects in
+its prompt. mmengine gathers the results of all ranks before metrics are computed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from detdiffusion.utils.errors import UserError
 
 
 class _GenerationMetric(BaseMetric):
-    """What both metrics share: real and generated images of a batch as (B, 3, H, W) uint8 RGB."""
+    """Base class: provides real and generated images of a batch as (B, 3, H, W) uint8 RGB."""
 
     default_prefix = "generation"
 
@@ -34,8 +34,8 @@ class _GenerationMetric(BaseMetric):
         absent = [key for key in ("pred_img", "layout") if any(key not in sample for sample in data_samples)]
         if absent:
             raise UserError(
-                f"{type(self).__name__}: the model's val_step gives no {' and no '.join(absent)}; it scores editors "
-                "such as DetDiffusion on a val_dataloader of LayoutCocoDataset"
+                f"{type(self).__name__}: the model's val_step returns no {' and no '.join(absent)}; this metric "
+                "needs an editor such as DetDiffusion and a val_dataloader of LayoutCocoDataset"
             )
         generated = torch.stack([sample["pred_img"] for sample in data_samples]).detach().float().cpu()
         real = data_batch["inputs"]
@@ -51,13 +51,13 @@ class _GenerationMetric(BaseMetric):
 class GenerationFrechetMetric(_GenerationMetric):
     """Fréchet distance between the generated and the real images of a validation set, at the training size.
 
-    With Inception features it is called ``fid``; the protocol is this one: the val_dataloader's images, one generated
-    image each, no resize but the extractor's own, no file between.
+    With Inception features it is called ``fid``. It compares the images of the val_dataloader with one generated image
+    per layout, without saving them to files and without a resize other than that of the extractor.
 
     Args:
         extractor: config of an extractor (:mod:`.extractors`): ``DetectorExtractor`` or ``TorchFidelityExtractor``.
-        kernel_metrics: also KID, precision and recall (torch-fidelity).
-        collect_device, prefix, collect_dir: mmengine's.
+        kernel_metrics: also compute KID, precision and recall (torch-fidelity).
+        collect_device, prefix, collect_dir: see :class:`mmengine.evaluator.BaseMetric`.
 
     Example:
         >>> val_evaluator = dict(
@@ -70,10 +70,10 @@ class GenerationFrechetMetric(_GenerationMetric):
         self.extractor_cfg, self.kernel_metrics = dict(extractor), kernel_metrics
         self._extractor = None
         self._real: dict = {}  # real images are the same in every epoch
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
 
     def process(self, data_batch: Mapping, data_samples: Sequence[Mapping]) -> None:
-        """Features of a batch: one result an image."""
+        """Extract the features of a batch, one result per image."""
         generated, real = self._images(data_batch, data_samples)
         if self._extractor is None:
             device = str(data_samples[0]["pred_img"].device)
@@ -85,9 +85,9 @@ class GenerationFrechetMetric(_GenerationMetric):
             self.results.append((key[0], vector, self._real[key]))
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """``fid`` or ``frechet``, with ``kernel_metrics`` also ``kid``, ``precision`` and ``recall``.
+        """Compute ``fid`` or ``frechet``; with ``kernel_metrics`` also ``kid``, ``precision`` and ``recall``.
 
-        ``real_fid`` or ``real_frechet`` is the bound: one half of the real images against the other, see
+        ``real_fid`` or ``real_frechet`` is the bound, the distance of one half of the real images from the other, see
         :mod:`.real_bound`.
         """
         generated, real = (np.stack([np.asarray(row[k]) for row in results]) for k in (1, 2))
@@ -103,24 +103,24 @@ class GenerationFrechetMetric(_GenerationMetric):
                 *notes,
             ]
         for line in lines:
-            if line not in self._told:
-                self._told.add(line)
+            if line not in self._logged:
+                self._logged.add(line)
                 print_log(line, logger="current")
         return {k: v for k, v in metrics.items() if k not in ("real_images", "kid_subset_size")}
 
 
 @METRICS.register_module()
 class GenerationDetectionMetric(_GenerationMetric):
-    """A detector's AP of the prompted objects on the generated images, beside the same on the real ones.
+    """A detector's AP of the prompted objects on generated and on real images.
 
-    Only classes that the detector can name are scored. Objects of a real image that are not part of its layout (below
-    2 % of the area) are not known here, so the real bound counts detections of them as wrong.
+    Only classes of the detector are scored. Objects of a real image that are not part of its layout (below 2 % of the
+    area) are unknown here, so detections of them count as false positives in the real bound.
 
     Args:
-        config, checkpoint, cfg_options: of an mmdet detector.
-        real_bound: also detect on the real images (in the first validation only: they do not change).
-        score_thr, iou_thr: when an object counts as found.
-        collect_device, prefix, collect_dir: mmengine's.
+        config, checkpoint, cfg_options: those of an mmdet detector.
+        real_bound: also run the detector on the real images, once in the first validation.
+        score_thr, iou_thr: thresholds for counting an object as found.
+        collect_device, prefix, collect_dir: see :class:`mmengine.evaluator.BaseMetric`.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class GenerationDetectionMetric(_GenerationMetric):
         self._real: dict = {}
 
     def process(self, data_batch: Mapping, data_samples: Sequence[Mapping]) -> None:
-        """Detections of a batch: one result an image."""
+        """Detect objects in the images of a batch, one result per image."""
         from detdiffusion.perception.detector import MMDetDetector
 
         generated, real = self._images(data_batch, data_samples)
@@ -173,9 +173,9 @@ class GenerationDetectionMetric(_GenerationMetric):
         return self._detector.predict_arrays(arrays)
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """``bbox_mAP``, ``bbox_mAP_50``, ``bbox_mAP_75``, ``found`` (share of the objects) and ``mean_score`` of the
-        generated images, ``real_bbox_mAP`` of the real ones, ``mean_score_easy`` and ``mean_score_hard`` where the
-        layouts carry attributes."""
+        """Compute ``bbox_mAP``, ``bbox_mAP_50``, ``bbox_mAP_75``, ``found`` (fraction of objects) and ``mean_score``
+        of the generated images, ``real_bbox_mAP`` of the real images, and ``mean_score_easy`` and ``mean_score_hard``
+        if the layouts have attributes."""
         classes = self._detector.classes
         ids = {name: index for index, name in enumerate(classes, 1)}
         truth = dict(images=[], annotations=[], categories=[dict(id=i, name=n) for n, i in ids.items()])
@@ -201,7 +201,7 @@ class GenerationDetectionMetric(_GenerationMetric):
         if not truth["annotations"]:
             names = sorted({name for row in results for name in row["names"]})
             raise UserError(
-                f"GenerationDetectionMetric: the detector names none of the layouts' classes {names[:5]}; it names "
+                f"GenerationDetectionMetric: the detector knows none of the layouts' classes {names[:5]}; it knows "
                 f"{list(classes)[:5]}"
             )
         found = _as_results([row["generated"] for row in results])
@@ -212,8 +212,8 @@ class GenerationDetectionMetric(_GenerationMetric):
                 "bbox_mAP"
             ]
         matches = match_objects(found, truth, self.score_thr, self.iou_thr)
-        whole = consistency_report(matches, truth)["all"]
-        metrics.update(found=whole["found"], mean_score=whole["mean_score"], objects=whole["objects"])
+        total = consistency_report(matches, truth)["all"]
+        metrics.update(found=total["found"], mean_score=total["mean_score"], objects=total["objects"])
         words = np.array([attributes[i] for i in matches.source_ids.tolist()])
         for word in ("easy", "hard"):
             if (words == word).any():
@@ -222,10 +222,10 @@ class GenerationDetectionMetric(_GenerationMetric):
 
 
 def _as_results(found: Sequence[Mapping]) -> list[dict]:
-    """COCO results, images numbered from 1, categories the labels plus 1."""
+    """Convert detections to COCO results, with images numbered from 1 and label + 1 as category id."""
     results = []
-    for image_id, one in enumerate(found, 1):
-        for box, score, label in zip(*(np.asarray(one[k]).tolist() for k in ("boxes", "scores", "labels"))):
+    for image_id, image in enumerate(found, 1):
+        for box, score, label in zip(*(np.asarray(image[k]).tolist() for k in ("boxes", "scores", "labels"))):
             x1, y1, x2, y2 = box
             results.append(
                 dict(image_id=image_id, category_id=label + 1, bbox=[x1, y1, x2 - x1, y2 - y1], score=score)

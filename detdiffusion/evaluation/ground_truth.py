@@ -1,4 +1,4 @@
-"""COCO ground truths, and the parts of them that protocols score."""
+"""Loading of COCO ground truths, and selection of the part that a protocol scores."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from detdiffusion.utils.errors import UserError
 
 
 def load_ground_truth(ground_truth: str | Path | Mapping) -> dict:
-    """A COCO ground truth with its three lists.
+    """Return a COCO ground truth as a dict.
 
     Args:
-        ground_truth: a path, or the dict of a file that was checked.
+        ground_truth: a path, or the dict of a file that was already checked.
 
     Raises:
-        UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`; a dict without ``images``, ``annotations`` or
-            ``categories``.
+        UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`; or a dict lacks ``images``, ``annotations``
+            or ``categories``.
     """
     if not isinstance(ground_truth, Mapping):
         file = read_coco(ground_truth)
@@ -35,18 +35,18 @@ def select_ground_truth(
     annotation_ids: Iterable[int] | None = None,
     ignore_others: bool = False,
 ) -> dict:
-    """The part of a ground truth that a protocol scores.
+    """Select the part of a ground truth that a protocol scores.
 
     Args:
         ground_truth: a COCO dict.
         image_ids: images to keep; None keeps all.
         category_ids: categories to keep; None keeps all.
-        annotation_ids: annotations that count; None counts all.
-        ignore_others: keep the other annotations as crowd regions, so that a detection on one of them is
-            neither right nor wrong; False drops them, so that it is a false positive.
+        annotation_ids: annotations to score; None scores all.
+        ignore_others: keep the other annotations as crowd regions, so that detections on them are ignored; False
+            drops them, so that detections on them are false positives.
 
     Returns:
-        A new COCO dict; the input is left as it is.
+        A new COCO dict; the input is not modified.
 
     Raises:
         UserError: an id is not in the ground truth.
@@ -77,10 +77,10 @@ def select_ground_truth(
 
 
 def pick(known: dict, wanted: Iterable[int] | None, what: str) -> dict:
-    """The entries of ``known`` (id -> anything) with the ids ``wanted``; all for None.
+    """Return the entries of ``known`` with the ids ``wanted``, or all entries for None.
 
     Raises:
-        UserError: an id that is not known; ``what`` says of what, for the message.
+        UserError: an id is unknown; ``what`` is 'image' or 'category', for the message.
     """
     if wanted is None:
         return known

@@ -1,8 +1,8 @@
-"""Folders of generated images by any method: which file shows which layout.
+"""Folders of generated images of any method: assignment of files to layouts.
 
-A file belongs to a COCO image by its stem: the stem of the image's ``file_name``, or its id, zero-padded or
-not; ``_k`` behind it is the k-th sample of the layout. A folder of ``tools/generate.py`` is read by its
-``annotations.json``, which names the layouts (``source_image_id``); any other such file is left alone.
+A file is assigned to a COCO image by its stem: the stem of the image's ``file_name``, or its id, zero-padded or not,
+with suffix ``_k`` for the k-th sample of the layout. For a folder written by ``tools/generate.py``, the layouts are
+read from its ``annotations.json`` (``source_image_id``); other files of that name are ignored.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class ImageFolder:
     """Images of one method.
 
     Attributes:
-        name: of the method.
+        name: name of the method.
         path: the folder.
-        files: COCO image id -> its samples' files, by rising sample number.
-        notes: lines for the user about what was left out or converted.
+        files: files of the samples in ascending order, by COCO image id.
+        notes: lines that tell the user what was left out or converted.
     """
 
     name: str
@@ -44,7 +44,7 @@ class ImageFolder:
         return sum(map(len, self.files.values()))
 
     def keep(self, ids: Iterable[int], samples: int | None = None) -> ImageFolder:
-        """Only some layouts, of each at most the first ``samples`` files."""
+        """Return a folder with only the given layouts and at most the first ``samples`` files of each."""
         files = {i: self.files[i][:samples] for i in ids}
         return ImageFolder(self.name, self.path, files, list(self.notes))
 
@@ -56,17 +56,17 @@ def read_folder(
     categories: Sequence[dict],
     source: str | Path,
 ) -> ImageFolder:
-    """Finds the images of a method.
+    """Find the images of a method.
 
     Args:
-        name: of the method, for messages.
-        folder: its images, or a folder that ``tools/generate.py`` wrote.
+        name: name of the method, for messages.
+        folder: folder of its images, or a folder written by ``tools/generate.py``.
         images, categories: COCO dicts of the layouts.
         source: their annotation file, for messages.
 
     Raises:
-        UserError: no such folder, no images in it, none of a layout, two files for one sample, or a file whose name is
-            that of two layouts.
+        UserError: the folder does not exist or has no images; no file belongs to a layout; a sample has two files; or
+            a file name matches two layouts.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -76,7 +76,7 @@ def read_folder(
     paths = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
     if not paths:
         raise UserError(
-            f"{name}: {folder}: no images in this folder (their names end in {', '.join(SUFFIXES)}; folders in it "
+            f"{name}: {folder}: no images in this folder (searched for {', '.join(SUFFIXES)}; subfolders "
             "are not searched)"
         )
     by_name, shared = ids_by_stem(images)
@@ -87,8 +87,8 @@ def read_folder(
         names = shared.get(path.stem) or (path.stem not in by_name and shared.get(_base(path.stem)))
         if names:
             raise UserError(
-                f"{name}: {folder}: {path.name} may belong to {some(names)} of {source}, which have one base name; "
-                "name the folder's files by image ids"
+                f"{name}: {folder}: {path.name} may belong to {some(names)} of {source}, which have the same base "
+                "name; name the folder's files by image ids"
             )
         image_id, sample = _layout_of(path.stem, by_name, ids)
         if image_id is None:
@@ -104,8 +104,8 @@ def read_folder(
     if not found:
         raise UserError(
             f"{name}: {folder}: none of its {len(paths)} images belongs to {source}: files are named "
-            f"{some(unknown)}, layouts {some(by_name)}; a name is a layout's file stem or id, with _k "
-            "behind it for the k-th sample"
+            f"{some(unknown)}, layouts {some(by_name)}; a name must be a layout's file stem or id, with suffix _k "
+            "for the k-th sample"
         )
     result = ImageFolder(name, folder, {i: [s[k] for k in sorted(s)] for i, s in sorted(found.items())})
     if (folder / ANNOTATIONS).is_file():
@@ -115,8 +115,8 @@ def read_folder(
     below = [p for p in folder.rglob("*") if p.suffix.lower() in SUFFIXES and p.parent != folder]
     if below:
         result.notes.append(
-            f"{name}: {len(below)} images in folders below {folder} were left out ({some(p.name for p in below)}): "
-            "folders in it are not searched"
+            f"{name}: {len(below)} images in subfolders of {folder} were left out ({some(p.name for p in below)}): "
+            "subfolders are not searched"
         )
     if unknown:
         result.notes.append(
@@ -126,10 +126,10 @@ def read_folder(
 
 
 def note_images(folder: ImageFolder) -> None:
-    """Opens every file's header; adds notes about what is converted or of another size than most.
+    """Read the headers of all files, and add notes about conversions and differing sizes.
 
     Raises:
-        UserError: files that are no images.
+        UserError: a file is not an image.
     """
     facts = inspect_images(path for files in folder.files.values() for path in files)
     folder.notes += facts.notes(folder.name)
@@ -142,7 +142,7 @@ def note_images(folder: ImageFolder) -> None:
 
 
 def _layout_of(stem: str, by_name: dict[str, int], ids: set[int]) -> tuple[int | None, int]:
-    """``(image id, sample)`` of a file's stem; a layout's own name goes before a number behind ``_``."""
+    """Return ``(image id, sample)`` of a file's stem; a full match takes precedence over a suffix ``_k``."""
     match = _SAMPLE.fullmatch(stem)
     for base, sample in [(stem, 0)] + ([(match[1], int(match[2]))] if match else []):
         if base in by_name:
@@ -158,7 +158,7 @@ def _base(stem: str) -> str:
 
 
 def _is_generated(folder: Path) -> bool:
-    """Whether ``tools/generate.py`` wrote the folder; images may lie beside their own annotation file as well."""
+    """Return whether ``tools/generate.py`` wrote the folder; others may contain an annotation file too."""
     if (folder / MANIFEST).is_file():
         return True
     path = folder / ANNOTATIONS

@@ -1,4 +1,4 @@
-"""Image files where an evaluation meets them: as a protocol's extractor gets them, and the real ones checked."""
+"""Preprocessing of images by an FID protocol, and checks of the real images."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _FILTERS = {
 
 
 def protocol_pixels(image: Image.Image, protocol: FidProtocol, size: tuple[int, int]) -> np.ndarray:
-    """An image as the extractor gets it.
+    """Resize an image for the extractor.
 
     Args:
-        image: RGB.
-        protocol: its filter and ``extractor_size``.
-        size: (height, width) of the first step.
+        image: RGB image.
+        protocol: provides the filter and ``extractor_size``.
+        size: (height, width) of the first resize.
 
     Returns:
         (H, W, 3) uint8.
@@ -35,21 +35,21 @@ def protocol_pixels(image: Image.Image, protocol: FidProtocol, size: tuple[int, 
 
 
 def check_real_images(images: Sequence[Mapping], folder: Path, option: str = "`img_dir`") -> None:
-    """The source images are there and have the size that the annotation file says.
+    """Check that the source images exist and have the sizes given in the annotation file.
 
     Args:
         images: COCO image dicts.
-        folder: of their files.
-        option: that names the folder, for messages.
+        folder: folder of the files.
+        option: name of the option for the folder, for messages.
 
     Raises:
-        UserError: a file is missing, no image, or of another size.
+        UserError: a file is missing, is not an image, or has another size.
     """
     missing = [image["file_name"] for image in images if not (folder / image["file_name"]).is_file()]
     if missing:
         raise UserError(
             f"real: {folder}: {len(missing)} of {len(images)} real images are missing, the first {missing[0]}; give "
-            f"their folder by {option}: the bound is always in the table"
+            f"their folder by {option}: the real images are always scored as the bound"
         )
     try:
         inspect_images([folder / image["file_name"] for image in images], images)

@@ -1,4 +1,4 @@
-"""Settings of the scores of generated images."""
+"""Options of the evaluation of generated images."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from detdiffusion.utils.option_groups import OptionGroup, documented, option
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ResultFolder(OptionGroup):
-    """Where results go."""
+    """Folders of the results."""
 
     out: str | Path = option(help="folder for the results", metavar="DIR")
     cache: str | Path | None = option(
-        None, "folder of what the networks said of the images (default: cache in `out`)", metavar="DIR"
+        None,
+        "cache folder for predictions and features of the images (default: cache in `out`)",
+        metavar="DIR",
     )
 
     @property
     def cache_folder(self) -> Path:
-        """The cache's folder."""
+        """Folder of the cache."""
         return Path(self.out) / "cache" if self.cache is None else Path(self.cache)
 
 
@@ -41,7 +43,8 @@ class FidOptions(OptionGroup):
     )
     real_reference: tuple[str | Path, str | Path] | None = option(
         None,
-        "other real images: the distances' bound is theirs from the real ones (default: half against half)",
+        "annotations and folder of other real images, whose distance from the real images is the bound (default: the "
+        "distance between two halves of the real images)",
         metavar=("ANN", "DIR"),
         nargs=2,
     )
@@ -50,31 +53,33 @@ class FidOptions(OptionGroup):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class BootstrapOptions(OptionGroup):
-    """The bootstraps behind the intervals."""
+    """Bootstrap of the confidence intervals."""
 
-    resamples: int = option(1000, "of the bootstraps, default: %(default)s", minimum=1)
-    seed: int = option(0, "of the bootstraps, default: %(default)s")
+    resamples: int = option(1000, "number of bootstrap resamples, default: %(default)s", minimum=1)
+    seed: int = option(0, "seed of the bootstrap, default: %(default)s")
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class YoloScoreOptions(OptionGroup):
-    """Which images the YOLO score is of."""
+    """Images that are scored by the YOLO score, and their preparation."""
 
     ids: str | Path | None = option(
         None,
-        "the layouts of LAMA's filter, or a file with image ids (a json list, or one a line); every method must have "
-        "them (default: the layouts that all methods have)",
+        "layouts to score: lama for those selected by LAMA's filter, or a file of image ids (a json list, or one per "
+        "line); every method must have them (default: the layouts that all methods have)",
         metavar="lama|FILE",
     )
     stuff: str | Path | None = option(None, "COCO stuff annotations, for `ids` lama", metavar="STUFF.json")
     samples: int | None = option(
-        None, "samples of a layout that count, the first ones (default: all)", minimum=1
+        None, "score only the first samples of each layout (default: all)", minimum=1
     )
-    size: int = option(512, "pixels that PIL resizes to, default: %(default)s", minimum=1)
+    size: int = option(
+        512, "side in pixels of the square that images are resized to by PIL, default: %(default)s", minimum=1
+    )
     min_area_ratio: float = option(
         0.02,
-        "share of the image for 'AP filtered', default: %(default)s",
+        "minimum area of an object for 'AP filtered', as a fraction of the image, default: %(default)s",
         flag="--min-area",
         minimum=0,
         below=1,

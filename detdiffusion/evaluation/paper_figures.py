@@ -1,6 +1,6 @@
-"""The tables of the paper (DetDiffusion, CVPR 2024): what it printed, by table, row and column.
+"""Published values of the paper's tables (DetDiffusion, CVPR 2024), by table, row and column.
 
-AP is in percent as printed; None where the paper has no figure.
+AP is in percent, as published; None if the paper gives no value.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ class PaperRow:
     """One row.
 
     Attributes:
-        key: names it on the command line.
-        label: as printed, in words.
-        values: one a column.
-        aliases: names of methods in result files that belong here by themselves, see ``paper_tables.normalise``.
+        key: name of the row on the command line.
+        label: label in printed tables.
+        values: one value per column.
+        aliases: method names in result files that are assigned to this row automatically, see
+            ``paper_tables.normalise``.
     """
 
     key: str
@@ -36,11 +37,11 @@ class PaperTable:
 
     Attributes:
         number, title: as in the paper.
-        setting: data set and protocol of the paper's figures.
-        kinds: kinds of result files that it takes.
-        columns: (label, metric of a result file); a metric ``class:NAME`` is a class's AP.
-        rows: of the paper.
-        detectors: trained detectors that belong here by themselves; () leaves the table to ``--assign``.
+        setting: data set and protocol of the paper's values.
+        kinds: accepted kinds of result files.
+        columns: (label, metric of a result file); a metric ``class:NAME`` is the AP of a class.
+        rows: rows of the table.
+        detectors: trained detectors that are assigned to this table automatically; () requires ``--assign``.
     """
 
     number: int

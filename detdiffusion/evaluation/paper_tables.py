@@ -1,4 +1,4 @@
-"""Tables 1 to 7 of the paper with measured figures beside the printed ones."""
+"""Tables 1 to 7 of the paper with measured results next to the published values."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ NOT_RUN, NO_FIGURE = "not run", "–"
 
 @dataclass
 class Line:
-    """One line of a table: a row of the paper with the figures of one method in one file, or with none.
+    """One line of a table: a row of the paper with the results of one method of one file, or without results.
 
     Attributes:
-        row: the paper's.
-        ours: column label -> value (AP in percent); absent where not measured.
-        dataset, protocol, source: of ours; :data:`NOT_RUN` without.
+        row: the row of the paper.
+        ours: measured values by column label (AP in percent).
+        dataset, protocol, source: those of the results; :data:`NOT_RUN` without results.
     """
 
     row: PaperRow
@@ -34,7 +34,7 @@ class Line:
 
 
 def normalise(method: str) -> str:
-    """A method's name without what differs between spellings: ``DetDiffusion_easy``, ``real + hard``."""
+    """Normalise the spelling of a method's name, e.g. ``DetDiffusion_easy`` or ``real + hard``."""
     name = re.sub(r"\+|\bplus\b", "plus", method.lower())
     return re.sub(r"[^a-z0-9]", "", name).removeprefix("detdiffusion") or "origin"
 
@@ -42,18 +42,18 @@ def normalise(method: str) -> str:
 def collect(
     files: Sequence[str], assigned: Mapping[str, str] | None = None
 ) -> tuple[dict[int, list[Line]], list[str]]:
-    """Lines of every table.
+    """Collect the lines of all tables.
 
     Args:
-        files: result files; their methods find their rows by name (tables 1, 2, 3 and 5).
-        assigned: ``TABLE/ROW`` -> ``FILE`` or ``FILE#METHOD``, for rows that no name tells (tables 4, 6 and 7).
-            Without METHOD: ``easy`` where the file has it (as the paper scores them), else the only one but ``real``.
+        files: result files; their methods are assigned to rows by name (tables 1, 2, 3 and 5).
+        assigned: ``FILE`` or ``FILE#METHOD`` by ``TABLE/ROW``, for rows that cannot be found by name (tables 4, 6 and
+            7). Default METHOD: ``easy`` if the file has it (as in the paper), else the only method besides ``real``.
 
     Returns:
-        ``(table number -> lines, notes)``; the notes name methods that no table takes.
+        ``(lines by table number, notes)``; the notes list methods that were not assigned to any table.
 
     Raises:
-        UserError: a broken file, no such table, row or method, or a file of the wrong kind.
+        UserError: a file is damaged or of the wrong kind, or a table, row or method does not exist.
     """
     found: dict[tuple[int, str], list[list[MethodResult]]] = {}
     notes = []
@@ -69,7 +69,7 @@ def collect(
                 found.setdefault(place, []).append(results)
             if not places:
                 notes.append(
-                    f"{path}: no table takes the method {method!r} by its name; use --assign TABLE/ROW={path}"
+                    f"{path}: no table has a row for the method {method!r}; use --assign TABLE/ROW={path}"
                 )
     for place, source in (assigned or {}).items():
         table, row = _find(place)
@@ -139,7 +139,7 @@ def _pick(place: str, table: PaperTable, source: str) -> list[MethodResult]:
 
 
 def _line(table: PaperTable, row: PaperRow, results: Sequence[MethodResult]) -> Line:
-    """The figures of one method in one file, each under the protocol that has it: FID under the paper's, if there."""
+    """Build the line of one method; each value is taken from a protocol that has it, FID from the paper's if possible."""
     ours, used = {}, []
     for label, metric in table.columns:
         ordered = results
@@ -159,13 +159,13 @@ def _line(table: PaperTable, row: PaperRow, results: Sequence[MethodResult]) -> 
 
 
 def columns_of(table: PaperTable) -> list[str]:
-    """Headings: the row, paper and ours for every column, then where ours come from."""
+    """Return the headings: method, paper and ours for every column, data set and protocol."""
     pairs = [f"{label} {who}" for label, _ in table.columns for who in ("(paper)", "(ours)")]
     return ["method", *pairs, "data set of ours", "protocol of ours"]
 
 
 def cells_of(table: PaperTable, line: Line) -> list[str]:
-    """The texts of one line."""
+    """Return the cells of one line as text."""
     cells = [line.row.label]
     for (label, metric), printed in zip(table.columns, line.row.values):
         digits = 2 if metric == "fid" else 1
@@ -175,7 +175,7 @@ def cells_of(table: PaperTable, line: Line) -> list[str]:
 
 
 def to_markdown(tables: Mapping[int, Sequence[Line]]) -> str:
-    """All tables as Markdown."""
+    """Format all tables as Markdown."""
     parts = ["# The paper's tables"]
     for table in TABLES:
         parts += [f"## Table {table.number}. {table.title}", f"Paper: {table.setting}."]
@@ -185,7 +185,7 @@ def to_markdown(tables: Mapping[int, Sequence[Line]]) -> str:
 
 
 def to_csv(tables: Mapping[int, Sequence[Line]]) -> str:
-    """All tables as one CSV, a figure a line."""
+    """Format all tables as one CSV, one value per line."""
     buffer = io.StringIO()
     writer = csv.writer(buffer)
     writer.writerow(["table", "row", "metric", "paper", "ours", "dataset", "protocol", "source"])

@@ -1,4 +1,4 @@
-"""FID protocols: what has to be equal before two distances may stand in one table."""
+"""FID protocols: settings that must be equal for two distances to be comparable."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ RESAMPLES = ("bilinear", "bicubic", "lanczos", "box")
 
 @dataclass(frozen=True)
 class FidProtocol:
-    """One way to compare images with real ones.
+    """Protocol of the comparison of generated and real images.
 
-    The image ids are always those of the layouts that every compared set shows, real images once each.
+    Only layouts that all compared sets have are used, with one real image for each layout.
 
     Attributes:
-        name: printed beside every figure.
-        images_per_layout: generated images of a layout that count, the lowest sample indices first.
-        size: (height, width) in pixels that real and generated images are brought to by Pillow (8 bit,
-            antialiased, stretched without cropping), or None: real images go to the generated images' size.
-        resample: Pillow's filter for that, one of :data:`RESAMPLES`.
-        extractor_size: (height, width) that the images are then brought to by the same filter, or None: the
-            extractor resizes by itself (torch-fidelity: TensorFlow 1's bilinear filter, not antialiased).
-        file_format: Pillow's name of the format that generated images should be stored in.
-        layouts: how many layouts it is made of, or None for any number; another number is noted as deviating.
-        kernel_metrics: whether KID, precision and recall are computed beside the Fréchet distance.
+        name: printed with every result.
+        images_per_layout: number of generated images per layout, those with the lowest sample indices.
+        size: (height, width) in pixels to which real and generated images are resized by Pillow (8 bit,
+            antialiased, without cropping), or None: real images are resized to the generated images' size.
+        resample: Pillow's filter, one of :data:`RESAMPLES`.
+        extractor_size: (height, width) to which the images are then resized with the same filter, or None: the
+            extractor resizes them (torch-fidelity: TensorFlow 1's bilinear filter, not antialiased).
+        file_format: Pillow's name of the expected file format of generated images.
+        layouts: expected number of layouts, or None for any number; a note reports another number.
+        kernel_metrics: whether to compute KID, precision and recall in addition to the Fréchet distance.
     """
 
     name: str
@@ -41,7 +41,7 @@ class FidProtocol:
     def __post_init__(self) -> None:
         if self.resample not in RESAMPLES:
             raise UserError(
-                f"FID protocol {self.name!r}: resample must be one of {RESAMPLES}, {self.resample!r}"
+                f"FID protocol {self.name!r}: resample must be one of {RESAMPLES}, got {self.resample!r}"
             )
         if self.images_per_layout < 1:
             raise UserError(
@@ -57,14 +57,14 @@ class FidProtocol:
                 object.__setattr__(self, key, tuple(int(v) for v in value))
 
     def to_dict(self) -> dict:
-        """Every field, for result files and cache keys."""
+        """Return all fields, for result files and cache keys."""
         return asdict(self)
 
     def describe(self, extractor: str) -> str:
-        """One line for people.
+        """Return a one-line description.
 
         Args:
-            extractor: what the features are.
+            extractor: description of the features.
         """
         size = f"{self.size[0]} x {self.size[1]}" if self.size else "the generated images' size"
         then = "the extractor's own resize"
@@ -78,24 +78,24 @@ class FidProtocol:
 
 
 PROTOCOLS = {
-    # GeoDiffusion's and LAMA's reports: the same images at 256 x 256, 5 generated a layout, TF 2015 Inception
+    # as reported by GeoDiffusion and LAMA: images at 256 x 256, 5 generated per layout, TF 2015 Inception
     "lama_tf": FidProtocol(
         "lama_tf", images_per_layout=5, size=(256, 256), resample="bilinear", layouts=3097
     ),
-    # antialiased all the way (Parmar et al., On Aliased Resizing, CVPR 2022), with KID, precision and recall
+    # antialiased in all steps (Parmar et al., On Aliased Resizing, CVPR 2022), with KID, precision and recall
     "modern": FidProtocol("modern", resample="bicubic", extractor_size=(299, 299), kernel_metrics=True),
 }
 
 
 def build_protocol(spec: str | Mapping) -> FidProtocol:
-    """A protocol by its name or fields.
+    """Build a protocol from its name or fields.
 
     Args:
-        spec: a key of :data:`PROTOCOLS`, or :class:`FidProtocol`'s fields; with ``base`` those of a known one
-            are changed, which then needs another ``name``.
+        spec: a key of :data:`PROTOCOLS`, or fields of :class:`FidProtocol`; with ``base``, they override the fields of
+            a known protocol, and ``name`` must be a new name.
 
     Raises:
-        UserError: no such protocol or field.
+        UserError: the protocol or a field is unknown.
     """
     if isinstance(spec, str):
         if spec not in PROTOCOLS:
@@ -105,12 +105,10 @@ def build_protocol(spec: str | Mapping) -> FidProtocol:
     base = spec.pop("base", None)
     fields = dict(build_protocol(base).to_dict() if base else {}, **spec)
     if "name" not in spec:
-        raise UserError(
-            f"FID protocol {spec!r}: give it a name of its own; it is printed beside every figure"
-        )
+        raise UserError(f"FID protocol {spec!r}: set a unique `name`, which is printed with every result")
     if fields["name"] in PROTOCOLS and fields != PROTOCOLS[fields["name"]].to_dict():
         raise UserError(
-            f"FID protocol {fields['name']!r} is a known one and cannot be changed: name it otherwise"
+            f"FID protocol {fields['name']!r} is built in and cannot be changed: choose another name"
         )
     unknown = sorted(set(fields) - set(FidProtocol.__dataclass_fields__))
     if unknown:

@@ -1,10 +1,10 @@
-"""Real images against real images: the bound that a distance of generated images is read beside.
+"""The real bound: a distance between real images, as a reference for the distances of generated images.
 
-Two halves of the real set by default, which are the same in every run: images in the order of the SHA-256 of their
-ids, first half against second. Or other real images, named by the user, against the whole set. A Fréchet distance
-grows as its sets get smaller, so the halves' distance is an upper estimate of the bound. With many more images than
-features the growth is about 1 / n (Bińkowski et al. 2018; Chong and Forsyth 2020); with few it is slower, and with no
-more images than features no rule is known.
+By default it is the distance between two halves of the real set, which are the same in every run: images are sorted by
+the SHA-256 of their ids, and the first half is compared with the second. Alternatively, other real images are compared
+with the complete real set. A Fréchet distance increases as sets get smaller, so the distance between halves
+overestimates the bound. With many more images than features the bias is about 1 / n (Bińkowski et al. 2018; Chong and
+Forsyth 2020); with fewer images it decreases more slowly, and with no more images than features no rule is known.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
 
 SMALLEST = 4
-"""Real images that two halves need: a covariance takes two vectors each."""
+"""Minimum number of real images for two halves, as a covariance needs two vectors."""
 
 
 def fixed_order(ids: Iterable[int]) -> list[int]:
-    """Ids by the SHA-256 of their decimal text: an order without meaning that never changes."""
+    """Sort ids by the SHA-256 of their decimal text, a pseudo-random but fixed order."""
     return sorted(ids, key=lambda i: hashlib.sha256(str(i).encode()).hexdigest())
 
 
 def half_indices(ids: Sequence[int]) -> tuple[list[int], list[int]]:
-    """Positions of two halves of equal size by :func:`fixed_order`, rising; of an odd number one is left out."""
+    """Return sorted indices of two halves of equal size by :func:`fixed_order`; an odd image is left out."""
     position = {image_id: index for index, image_id in enumerate(ids)}
     order = [position[image_id] for image_id in fixed_order(ids)]
     half = len(order) // 2
@@ -44,7 +44,7 @@ class Reference:
     Attributes:
         ann: their annotation file.
         img_dir: their folder.
-        images: COCO image dicts, by :func:`fixed_order`.
+        images: COCO image dicts in :func:`fixed_order`.
     """
 
     ann: Path
@@ -52,21 +52,21 @@ class Reference:
     images: list[dict]
 
     def paths(self, count: int) -> list[Path]:
-        """The files of the first ``count`` images."""
+        """Return the files of the first ``count`` images."""
         return [self.img_dir / image["file_name"] for image in self.images[:count]]
 
 
 def read_reference(ann: str | Path, img_dir: str | Path, count: int, real: Iterable[Path]) -> Reference:
-    """Real images that are none of the real set's, at most ``count`` of them.
+    """Read at most ``count`` real images that are not in the real set.
 
     Args:
         ann: a COCO json; its annotations are not used.
         img_dir: folder of its images.
-        count: as many as the largest compared set has: a distance depends on the number.
+        count: size of the largest compared set, as distances depend on the number of images.
         real: files of the real set.
 
     Raises:
-        UserError: too few images, files that are missing or of another size, or files that are the real set's too.
+        UserError: there are too few images, files are missing or of another size, or files are in the real set.
     """
     ann, img_dir = Path(ann), Path(img_dir)
     by_id = {image["id"]: image for image in read_coco(ann, require_annotations=False).images}
@@ -85,17 +85,17 @@ def read_reference(ann: str | Path, img_dir: str | Path, count: int, real: Itera
 
 
 def describe_bound(distance: float, real: int, width: int, reference: Reference | None, used: int) -> str:
-    """What the row of the real images is, in words.
+    """Describe the row of the real images.
 
-    Of halves with more images than features it also says about what the distance would be at the full number: that
-    of two samples of one distribution is all bias, so it falls with 1 / n, the better the more images there are.
+    For halves with more images than features, the description includes an estimate of the distance for the full number
+    of images: the distance between two samples of one distribution is only bias, which decreases about as 1 / n.
 
     Args:
         distance: the Fréchet distance in the row.
         real: number of real images.
         width: number of features.
         reference: other real images, or None for halves.
-        used: images of the reference that count.
+        used: number of images of the reference that are used.
     """
     if reference is not None:
         return f"{used} other real images of {reference.ann} against the {real} real images"
@@ -107,7 +107,7 @@ def describe_bound(distance: float, real: int, width: int, reference: Reference 
 
 
 def halves(real: SetFeatures, ids: Sequence[int]) -> tuple[SetFeatures, SetFeatures] | None:
-    """Two halves of the real set's features, or None where there are fewer than :data:`SMALLEST` images.
+    """Return two halves of the real set's features, or None for fewer than :data:`SMALLEST` images.
 
     Args:
         real: (N, D) features.

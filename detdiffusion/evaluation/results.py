@@ -1,18 +1,18 @@
-"""The contract of result files: one json that names its data set, its protocol and the methods it measured.
+"""Format of result files: a json with the data set, the protocol and the results of one or more methods.
 
 ::
 
     {"schema": "detdiffusion-results/1",
      "kind": "fidelity" | "yolo_score" | "trainability",
      "dataset": "COCO-Thing-Stuff val2017, 3097 layouts",
-     "protocol": {...},                 # whatever fixes the figures; "name" is what tables print
+     "protocol": {...},                 # all settings that affect the results; tables print "name"
      "methods": [{"method": "easy", "metrics": {"bbox_mAP": 0.312, "fid": 19.66}, "counts": {"images": 3097},
                   "per_class": {"train": 0.541}}],
      "notes": ["..."]}
 
-AP is in [0, 1] under mmdet's names (``bbox_mAP``, ``bbox_mAP_50``, ``bbox_mAP_75``, ``bbox_mAP_s/m/l``), a Fréchet
-distance is ``fid`` under a protocol with Inception features and ``frechet`` with any others. A tool may write further
-keys beside these; a file of several protocols names each one's figures under ``distances``.
+AP is in [0, 1] and named as in mmdet (``bbox_mAP``, ``bbox_mAP_50``, ``bbox_mAP_75``, ``bbox_mAP_s/m/l``); a Fréchet
+distance is named ``fid`` for Inception features and ``frechet`` for others. Tools may write additional keys; a file
+with several protocols has the values of each under ``distances``.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ KINDS = ("fidelity", "yolo_score", "trainability")
 
 @dataclass(frozen=True)
 class MethodResult:
-    """What one file says of one method.
+    """Results of one method in a file.
 
     Attributes:
         kind: one of :data:`KINDS`.
-        method: as the file names it.
+        method: name of the method in the file.
         dataset, protocol: texts for the table.
-        detector: whose AP it is, or the trained detector's kind; '' where unknown.
-        metrics: name -> value.
-        per_class: class name -> AP.
-        file: where it was read.
+        detector: the evaluating detector, or the type of the trained detector; '' if unknown.
+        metrics: values by metric.
+        per_class: AP by class name.
+        file: path of the file.
     """
 
     kind: str
@@ -55,18 +55,18 @@ class MethodResult:
 def result_file(
     kind: str, dataset: str, protocol: Mapping, methods: Sequence[Mapping], notes: Sequence[str] = (), **more
 ) -> dict:
-    """The dict that a tool writes.
+    """Build the content of a result file.
 
     Args:
         kind: one of :data:`KINDS`.
-        dataset: what was measured on.
-        protocol: with ``name``.
-        methods: each with ``method`` and ``metrics``.
+        dataset: name of the data set.
+        protocol: protocol with ``name``.
+        methods: results, each with ``method`` and ``metrics``.
         notes: lines for the reader.
-        **more: further keys of the tool's own.
+        **more: additional keys of the tool.
 
     Raises:
-        ValueError: a part that the contract wants is missing.
+        ValueError: a required part is missing.
     """
     if kind not in KINDS or "name" not in protocol:
         raise ValueError(
@@ -87,10 +87,10 @@ def result_file(
 
 
 def read_result_file(path: str | Path) -> list[MethodResult]:
-    """Every method of a result file.
+    """Read all methods of a result file.
 
     Raises:
-        UserError: no such file, broken json, or not a result file.
+        UserError: the file does not exist, is not valid json, or is not a result file.
     """
     data = load_json(path, "result file")
     if (
@@ -99,9 +99,9 @@ def read_result_file(path: str | Path) -> list[MethodResult]:
         or data.get("kind") not in KINDS
     ):
         raise UserError(
-            f"{path}: not a result file ('kind' out of {', '.join(KINDS)} and a list 'methods' are wanted); it is "
-            "written by tools/evaluate_fidelity.py, tools/compare_trainability.py and the YOLO score; one from an "
-            "earlier version has to be made anew"
+            f"{path}: not a result file: 'kind' must be one of {', '.join(KINDS)}, and 'methods' a list; result files "
+            "are written by tools/evaluate_fidelity.py, tools/compare_trainability.py and the YOLO score; files of "
+            "earlier versions have to be created again"
         )
     protocol = data.get("protocol") if isinstance(data.get("protocol"), dict) else {}
     found = []
@@ -126,9 +126,13 @@ def read_result_file(path: str | Path) -> list[MethodResult]:
         )
         distances = entry.get("distances") or {}
         if not isinstance(distances, dict):
-            raise UserError(f"{path}: methods[{index}]: 'distances' must name protocols, it is {distances!r}")
+            raise UserError(
+                f"{path}: methods[{index}]: 'distances' must be an object of protocols, got {distances!r}"
+            )
         for name, values in distances.items():
-            bound = values.get("bound") if isinstance(values, dict) else None  # of real images from real ones
+            bound = (
+                values.get("bound") if isinstance(values, dict) else None
+            )  # for the row of the real images
             name = f"{name}, {bound}" if bound else str(name)
             found.append(MethodResult(protocol=name, metrics=_numbers(values), **common))
     return found

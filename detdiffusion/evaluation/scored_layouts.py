@@ -1,4 +1,4 @@
-"""Which layouts a YOLO score counts: those of LAMA's filter, of a file, or all that every method has."""
+"""Choice of the layouts for a YOLO score: those of LAMA's filter, of a file, or all that every method has."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def choose_ids(
     real_images: str | Path,
     notes: list[str],
 ) -> tuple[list[int], str]:
-    """The image ids that are scored, and how they were chosen; see :func:`.yolo_score.evaluate`.
+    """Return the ids of the scored images and a description of the choice; see :func:`.yolo_score.evaluate`.
 
     Raises:
-        UserError: ids that a method or the annotation file lacks, or no common layout.
+        UserError: a method or the annotation file lacks ids, or the methods have no layout in common.
     """
     if ids is None:
         common = set.intersection(*(set(folder.files) for folder in folders)) if folders else set()
@@ -54,7 +54,7 @@ def choose_ids(
         if missing:
             raise UserError(
                 f"{folder.name}: {folder.path}: {len(missing)} of {len(chosen)} layouts have no image, the first ids "
-                f"{missing[:5]}; make them, or leave out `ids` to score what all methods have"
+                f"{missing[:5]}; generate them, or omit `ids` to score the layouts that all methods have"
             )
     return sorted(chosen), how
 
@@ -73,12 +73,12 @@ def _lama_ids(ann, stuff, real_images) -> tuple[list[int], str]:
 
 
 def _read_ids(path: str | Path) -> list[int]:
-    """Whole numbers of a json list or of a text file, each once."""
+    """Read image ids from a json list or a text file, and check that they are unique integers."""
     path = Path(path)
     if path.suffix == ".json":
         ids = load_json(path, "list of image ids")
         if not isinstance(ids, list):
-            raise UserError(f"{path}: a json list of image ids is wanted, this is {_kind(ids)}")
+            raise UserError(f"{path}: must be a json list of image ids, but is {_kind(ids)}")
         wrong = [i for i in ids if isinstance(i, bool) or not isinstance(i, int)]
     else:
         try:
@@ -88,7 +88,7 @@ def _read_ids(path: str | Path) -> list[int]:
         wrong = [i for i in ids if not (i.isascii() and i.isdigit())]
     if wrong:
         raise UserError(
-            f"{path}: image ids are whole numbers, {len(wrong)} of its {len(ids)} entries are not, the first "
+            f"{path}: image ids must be whole numbers, but {len(wrong)} of its {len(ids)} entries are not, the first "
             f"{json.dumps(wrong[0])}; write them as in the annotation file's images[].id"
         )
     ids = [int(i) for i in ids]

@@ -1,4 +1,4 @@
-"""Distances of generated sets from the real images, on a detector's features and by FID protocols."""
+"""Distances of generated sets from the real images, with a detector's features and by FID protocols."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from detdiffusion.utils.errors import UserError
 
 
 def fid_plan(spec: str, weights: str | None, device: str | None) -> tuple[FidProtocol, Any]:
-    """Protocol and extractor of a known name or a config file.
+    """Build protocol and extractor from the name of a protocol or a config file.
 
     Args:
         spec: a name of :data:`.protocols.PROTOCOLS`, or a config with ``fid = dict(protocol=..., extractor=...)``.
-        weights: of an Inception extractor; None takes its default.
+        weights: weights of an Inception extractor; None for the default.
         device: torch device.
 
     Raises:
-        UserError: an unknown name, or a config that is none of FID.
+        UserError: the name is unknown, or the config is not a FID config.
     """
     if spec in PROTOCOLS:
         return PROTOCOLS[spec], TorchFidelityExtractor(INCEPTION, weights, device=device)
     if not spec.endswith(".py"):
-        build_protocol(spec)  # says what is known
+        build_protocol(spec)  # raises an error that lists the known protocols
     settings = load_config(spec).get("fid")
     if settings is None or "protocol" not in settings:
         raise UserError(
@@ -55,26 +55,26 @@ def fid_plan(spec: str, weights: str | None, device: str | None) -> tuple[FidPro
     try:
         return protocol, build_extractor(extractor, device)
     except (KeyError, TypeError) as error:
-        raise UserError(f"{spec}: its extractor does not build: {error.args[0]}") from error
+        raise UserError(f"{spec}: its extractor cannot be built: {error.args[0]}") from error
 
 
 def bound_notes(bound: ImageSet, sets: Sequence[ImageSet], others: Reference | None) -> list[str]:
-    """What has to be known to read the distance of real images from real images."""
-    real, largest = len(bound.layouts), max(len(one.layouts) for one in sets)
+    """Return notes on how to interpret the distance between real images."""
+    real, largest = len(bound.layouts), max(len(image_set.layouts) for image_set in sets)
     if others is not None:
         count = len(others.images)
         if count < largest:
             return [
-                f"real: the reference has {count} images, sets have up to {largest}; a Fréchet distance grows as "
-                "sets get smaller, so the row real is above the bound of sets of their size"
+                f"real: the reference has {count} images, but sets have up to {largest}; a Fréchet distance increases "
+                "as sets get smaller, so the row real overestimates the bound for sets of this size"
             ]
         return []
     if real < SMALLEST:
         return [f"real: {real} images are too few for two halves: the distances have no bound"]
     return [
-        f"real: its distances are between halves of {real // 2} images; a Fréchet distance grows as sets get smaller, "
-        "so they are above the bound of sets of more images; take other real images in equal number by "
-        "--real-reference ANN DIR"
+        f"real: its distances are between halves of {real // 2} images; a Fréchet distance increases as sets get "
+        "smaller, so they overestimate the bound for larger sets; to avoid this, give an equal number of other real "
+        "images by --real-reference ANN DIR"
     ]
 
 
@@ -86,26 +86,26 @@ def detector_distances(
     others: Reference | None,
     other_vectors: np.ndarray | None,
 ) -> tuple[str | None, dict[str, float], str | None, list[str]]:
-    """Fréchet distances on the detector's own features.
+    """Compute Fréchet distances with the detector's features.
 
     Args:
-        detector: its name.
+        detector: name of the detector.
         bound: the real images.
-        sets: the generated ones.
-        vectors: name of a set -> (N, D) features of its images, or None where the detector shows none.
+        sets: the generated sets.
+        vectors: (N, D) features of each set's images by name, or None if the detector provides no features.
         others: other real images, for the bound.
         other_vectors: their features.
 
     Returns:
-        What the features are, set -> distance, what the row of the real images is, notes; None and no distance
-        where the detector shows no features.
+        Description of the features, distances by set, description of the row of the real images, and notes. Without
+        features, the descriptions are None and there are no distances.
     """
     if vectors["real"] is None:
         return (
             None,
             {},
             None,
-            ["the detector shows no features: no Fréchet distance beside its AP; use --fid"],
+            ["the detector provides no features, so its Fréchet distance is not computed; use --fid"],
         )
     real = SetFeatures(vectors["real"], "real")
     width = real.vectors.shape[1]
@@ -114,7 +114,7 @@ def detector_distances(
     def between(a: np.ndarray, b: np.ndarray) -> float:
         return frechet_distance(FeatureStatistics.fit(b, features), FeatureStatistics.fit(a, features))
 
-    found = {one.name: between(vectors[one.name], real.vectors) for one in sets}
+    found = {image_set.name: between(vectors[image_set.name], real.vectors) for image_set in sets}
     pair, used, real_row = halves(real, list(bound.layouts)), 0, None
     if others is not None:
         pair, used = (SetFeatures(other_vectors, "real"), real), len(others.images)
@@ -122,7 +122,7 @@ def detector_distances(
     if pair is not None:
         found["real"] = between(pair[0].vectors, pair[1].vectors)
         real_row = describe_bound(found["real"], len(real.vectors), width, others, used)
-        counts += [len(one.vectors) for one in pair]
+        counts += [len(half.vectors) for half in pair]
     notes = []
     if min(counts) <= width:
         notes.append(
@@ -141,19 +141,19 @@ def protocol_distances(
     store: FeatureCache,
     progress: bool,
 ) -> tuple[dict[str, dict], list[str]]:
-    """Distances of every set, and of real images, from the real ones under one protocol.
+    """Compute the distances of all sets, and of the bound, from the real images under one protocol.
 
     Args:
-        protocol: how images reach the extractor, and what is computed.
-        extractor: of :func:`fid_plan`.
+        protocol: preprocessing of the images, and the metrics to compute.
+        extractor: extractor built by :func:`fid_plan`.
         bound: the real images.
-        sets: the generated ones.
+        sets: the generated sets.
         others: other real images, for the bound.
-        store: where features are kept.
-        progress: bars on stderr.
+        store: cache of the features.
+        progress: show progress bars on stderr.
 
     Returns:
-        Name of a set -> its distances, and notes.
+        Distances by name of the set, and notes.
     """
     notes, found, real_features = list(extractor.notes), {}, {}
     ids, most = list(bound.layouts), 0
@@ -164,17 +164,17 @@ def protocol_distances(
         kernel_metrics=protocol.kernel_metrics,
         name=extractor.distance,
     )
-    for one in sets:
-        chosen, more = choose_samples(one.layouts, one.samples, protocol, one.name)
-        files, most = one.paths, max(most, len(chosen))
+    for image_set in sets:
+        chosen, more = choose_samples(image_set.layouts, image_set.samples, protocol, image_set.name)
+        files, most = image_set.paths, max(most, len(chosen))
         paths = [files[i] for i in chosen]
         facts = inspect_images(paths)
-        notes += more + format_notes(facts, protocol, one.name)
-        size = protocol.size or common_size(facts, f"synthetic set {one.name!r}")
+        notes += more + format_notes(facts, protocol, image_set.name)
+        size = protocol.size or common_size(facts, f"synthetic set {image_set.name!r}")
         if size not in real_features:
             real_features[size] = extract(list(bound.paths.values()), size=size, name="real")
-        generated = extract(paths, size=size, name=one.name)
-        found[one.name], more = compare(generated, real_features[size])
+        generated = extract(paths, size=size, name=image_set.name)
+        found[image_set.name], more = compare(generated, real_features[size])
         notes += [f"{protocol.name}: {line}" for line in more]
     size, real = next(iter(real_features.items()))
     pair, count = halves(real, ids), 0

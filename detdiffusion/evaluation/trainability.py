@@ -1,4 +1,4 @@
-"""Detector trainings compared: real only, real + synthetic, ... for one or more detectors and seeds."""
+"""Comparison of detectors trained on real only, real + synthetic, ... images, for one or more detectors and seeds."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Key = tuple[str, str]
 
 
 def group_runs(named: Sequence[tuple[str, TrainingRun]]) -> dict[Key, list[TrainingRun]]:
-    """Runs by detector and arm: one name under two detectors is two rows, twice under one is two seeds.
+    """Group runs by detector and name; several runs of a group are different seeds.
 
     Returns:
-        (detector, arm) -> runs; detectors and arms in the order in which they first occur.
+        Runs by (detector, arm), in the order of their first occurrence.
     """
     order = list(dict.fromkeys(run.detector for _, run in named))
     arms: dict[Key, list[TrainingRun]] = {}
@@ -34,16 +34,16 @@ def group_runs(named: Sequence[tuple[str, TrainingRun]]) -> dict[Key, list[Train
 
 
 def compare_runs(arms: Mapping[Key, Sequence[TrainingRun]]) -> tuple[list[dict], list[str]]:
-    """One row an arm: means over its runs (seeds), spread, difference to the detector's first arm, paired test.
+    """Compute one row per arm: mean and deviation over its runs (seeds), and comparison with the reference.
 
     Args:
-        arms: of :func:`group_runs`; each detector's first arm is its reference.
+        arms: result of :func:`group_runs`; each detector's first arm is its reference.
 
     Returns:
-        ``(rows, notes)``. A row has ``detector, name, runs, iterations``, each metric's mean (the logs hold three
+        ``(rows, notes)``. A row has ``detector, name, runs, iterations``, each metric's mean (logs have three
         decimals) and sample standard deviation ``<metric>_std`` (None for one run), ``difference`` in bbox_mAP to
-        the reference, and ``pairs`` and ``p_value`` of :func:`paired_test`. A note says what makes rows hard to
-        compare.
+        the reference, and ``pairs`` and ``p_value`` of :func:`paired_test`. The notes tell what limits the
+        comparison of rows.
     """
     rows: list[dict] = []
     reference: dict[str, tuple[dict, Sequence[TrainingRun]]] = {}
@@ -75,20 +75,20 @@ def compare_runs(arms: Mapping[Key, Sequence[TrainingRun]]) -> tuple[list[dict],
 def result_of(
     rows: Sequence[Mapping], notes: Sequence[str], arms: Mapping[Key, Sequence[TrainingRun]], **more
 ) -> dict:
-    """The result file of a comparison, see :mod:`.results`; ``rows`` and ``notes`` of :func:`compare_runs`."""
-    runs = [run for one in arms.values() for run in one]
+    """Build the result file of a comparison, see :mod:`.results`, from the result of :func:`compare_runs`."""
+    runs = [run for arm in arms.values() for run in arm]
     datasets = sorted({run.dataset for run in runs if run.dataset})
     iterations = sorted({i for row in rows for i in row["iterations"]})
     methods = []
-    for row, own in zip(rows, arms.values()):
-        classes = sorted({name for run in own for name in run.per_class})
+    for row, arm in zip(rows, arms.values()):
+        classes = sorted({name for run in arm for name in run.per_class})
         methods.append(
             dict(
                 method=row["name"],
                 metrics={name: row[name] for name in METRIC_NAMES if row[name] is not None},
                 counts=dict(runs=row["runs"], iterations=row["iterations"]),
                 per_class={
-                    name: statistics.fmean([run.per_class[name] for run in own if name in run.per_class])
+                    name: statistics.fmean([run.per_class[name] for run in arm if name in run.per_class])
                     for name in classes
                 },
                 detector=row["detector"],
@@ -101,18 +101,18 @@ def result_of(
 
 
 def paired_test(runs: Sequence[TrainingRun], reference: Sequence[TrainingRun]) -> tuple[int, float | None]:
-    """Two-sided paired t-test of bbox_mAP over seeds.
+    """Compute a two-sided paired t-test of bbox_mAP over seeds.
 
-    Runs of the same seed are a pair; where seeds are unknown or repeat, runs are paired in their order if both arms
-    have as many.
+    Runs with the same seed are a pair; if seeds are unknown or repeated, runs are paired in order, provided that both
+    arms have equally many.
 
     Returns:
-        (number of pairs, p value); None with fewer than two pairs or differences that are all the same.
+        (number of pairs, p value); the p value is None for fewer than two pairs or if all differences are equal.
     """
     from scipy.stats import ttest_rel
 
     seeds = [run.seed for run in runs], [run.seed for run in reference]
-    if all(None not in own and len(set(own)) == len(own) for own in seeds):
+    if all(None not in arm and len(set(arm)) == len(arm) for arm in seeds):
         other = {run.seed: run for run in reference}
         pairs = [(run, other[run.seed]) for run in runs if run.seed in other]
     else:
@@ -126,18 +126,18 @@ def paired_test(runs: Sequence[TrainingRun], reference: Sequence[TrainingRun]) -
 def rarest_classes(
     annotations: Sequence[str | Path], names: Sequence[str], count: int
 ) -> list[tuple[str, float]]:
-    """The classes with the fewest objects of a training set.
+    """Return the classes with the fewest objects in a training set.
 
     Args:
-        annotations: its COCO jsons.
+        annotations: COCO jsons of the training set.
         names: classes to choose from.
-        count: how many.
+        count: number of classes.
 
     Returns:
-        (name, share of all objects), the rarest first.
+        (name, share of all objects), rarest first.
 
     Raises:
-        UserError: a missing or broken file.
+        UserError: a file is missing or damaged.
     """
     counts: Counter = Counter()
     for file in map(read_coco, annotations):
@@ -148,7 +148,7 @@ def rarest_classes(
 
 
 def compare_classes(arms: Mapping[Key, Sequence[TrainingRun]], classes: Sequence[str]) -> list[dict]:
-    """One row an arm: ``detector, name``, and for each class its mean AP and ``<class>_std``, None where not logged."""
+    """Return per arm ``detector, name``, and the mean AP and ``<class>_std`` of each class, None if not logged."""
     rows = []
     for (detector, name), runs in arms.items():
         row: dict = {"detector": detector, "name": name}

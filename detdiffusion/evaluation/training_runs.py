@@ -1,4 +1,4 @@
-"""What a work dir of a detector training says: final scores, curves, detector, seed. Read from mmengine's logs."""
+"""Reading of a detector's training run from its work dir: final metrics, curves, detector and seed."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ _CLASS_SUFFIX = "_precision"
 
 @dataclass
 class TrainingRun:
-    """What one work dir says.
+    """A training run, read from mmengine's logs in its work dir.
 
     Attributes:
         work_dir: the folder.
-        iterations: of training: where the last validation was, or the last logged one where epochs are counted.
+        iterations: iteration of the last validation; for epoch-based training, the last logged iteration.
         metrics: bbox metrics of the last validation.
-        log: the file that they were read from.
-        per_class: class name -> AP of the last validation (``CocoMetric(classwise=True)``), -1 without objects.
+        log: file that the metrics were read from.
+        per_class: AP by class name in the last validation (``CocoMetric(classwise=True)``), -1 without objects.
         curve: (iteration, bbox_mAP) of every validation.
         losses: (iteration, training loss).
-        detector: ``model.type`` of the config, '' where it is unknown.
+        detector: ``model.type`` of the config, '' if unknown.
         seed: ``randomness.seed`` of the config, or None.
         train_ann: annotation file of the training images, or None.
-        dataset: annotation file of the validation as the config names it, '' where it is unknown.
-        notes: what of the logs could not be read.
+        dataset: annotation file of the validation set as given in the config, '' if unknown.
+        notes: parts of the logs that could not be read.
     """
 
     work_dir: Path
@@ -48,10 +48,10 @@ class TrainingRun:
 
 
 def read_run(work_dir: str | Path) -> TrainingRun:
-    """A work dir: the last validation is that of its newest log that has one, the curves are of all its logs.
+    """Read a work dir: the last validation of its logs, and the curves of all its logs.
 
     Raises:
-        UserError: no such folder, a log that cannot be read, a value in it that is no number, or no validation.
+        UserError: the folder does not exist, a log cannot be read, a value is not a number, or there is no validation.
     """
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
@@ -63,7 +63,7 @@ def read_run(work_dir: str | Path) -> TrainingRun:
         found = {key.rpartition("/")[2]: key for key in entry.values if "bbox_mAP" in key}
         if "bbox_mAP" not in found:
             continue
-        # by iterations a validation is logged under its own; by epochs under the epoch's number
+        # a validation is logged with its iteration in iteration-based training, with its epoch otherwise
         iteration = max(entry.iteration, entry.whole_number("step"))
         metrics = {name: entry.number(found[name]) for name in METRIC_NAMES if name in found}
         curve[iteration] = metrics["bbox_mAP"]
@@ -92,7 +92,7 @@ def read_run(work_dir: str | Path) -> TrainingRun:
 
 
 def _per_class(entry: LogEntry) -> dict[str, float]:
-    """``coco/pine tree_precision`` -> ``pine tree``; mmdet writes NaN for a class without objects."""
+    """Return AP by class name (key ``coco/NAME_precision``); mmdet writes NaN for a class without objects."""
     found = {}
     for key, value in entry.values.items():
         if "/" in key and key.endswith(_CLASS_SUFFIX) and "bbox_mAP" not in key:
@@ -103,12 +103,14 @@ def _per_class(entry: LogEntry) -> dict[str, float]:
 
 
 def _read_config(path: Path, notes: list[str]) -> dict:
-    """The config that mmengine dumps beside the log; empty, with a note, where it is missing or unreadable."""
+    """Read the config that mmengine saves next to the log; if that fails, return {} and add a note."""
     from mmengine.config import Config
 
     try:
         return Config.fromfile(path, import_custom_modules=False).to_dict()
-    except Exception as error:  # a config is Python: anything may come out of it, and nothing depends on it
+    except (
+        Exception
+    ) as error:  # configs are Python code, which may raise anything; the config is optional here
         reason = " ".join(str(error).split()) or type(error).__name__
         notes.append(f"{path}: cannot be read, so detector, seed and data are unknown: {reason[:200]}")
         return {}
@@ -120,13 +122,13 @@ def _section(config: Mapping, name: str) -> dict:
 
 
 def _train_ann(config: dict) -> Path | None:
-    """The innermost training set's annotation file, where it is there."""
+    """Return the annotation file of the innermost training set, or None if it does not exist."""
     name = _ann_file(config, "train_dataloader")
     return Path(name) if name and Path(name).is_file() else None
 
 
 def _ann_file(config: dict, loader: str) -> str:
-    """The innermost data set's annotation file as the config names it; '' without one."""
+    """Return the annotation file of the innermost data set as given in the config, or ''."""
     dataset = _section(config, loader).get("dataset", {})
     while isinstance(dataset, dict) and "ann_file" not in dataset:
         inner = dataset.get("dataset") or dataset.get("datasets") or ()

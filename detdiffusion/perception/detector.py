@@ -112,7 +112,7 @@ class MMDetDetector(ImageDetector):
 
     @contextlib.contextmanager
     def pooled_features(self) -> Iterator[list[torch.Tensor]]:
-        """Collect pooled features of the last backbone stage: (B, D) float32 on the CPU for each batch in the context."""
+        """Collect average-pooled features of the last backbone stage, (B, D) float32 on the CPU for each batch."""
         rows: list[torch.Tensor] = []
 
         def pool(module, inputs, outputs):

@@ -202,6 +202,6 @@ def check_detected(
     if len(labels) and not (labels.min() >= 0 and labels.max() < classes):
         wrong = labels.min() if labels.min() < 0 else labels.max()
         raise UserError(
-            f"{name}: {item}: the detector returned label {wrong}, but has only {classes} class names; its classes do not "
-            "match its weights"
+            f"{name}: {item}: the detector returned label {wrong}, but has only {classes} class names; its classes do "
+            "not match its weights"
         )

@@ -231,7 +231,7 @@ def _read_names(path: str, config: str) -> list[str]:
         ]
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
-            f"{config}: onnx_detector.classes {path}: cannot be read: {error}; a tuple of one name needs a comma: ('cat',)"
+            f"{config}: onnx_detector.classes {path}: cannot be read: {error}; a single name needs a comma: ('cat',)"
         ) from None
 
 
