@@ -1,7 +1,6 @@
-"""DetDiffusion on COCO at 800 x 456 for trainability, attributes by Faster R-CNN, the paper's second generator.
+"""DetDiffusion on COCO at 800 x 456 with attributes of Faster R-CNN, the paper's generator for trainability.
 
-The latent is 57 x 100.
-Gradient checkpointing is on: a latent has 5.6 times the cells of 256 x 256.
+Latents are 57 x 100, 5.6 times the size of those of 256 x 256 images, so gradient checkpointing is enabled.
 
 Memory a GPU: 17.0 GB (computed, not measured; activations excluded), as detdiffusion_coco.py.
 """

@@ -15,4 +15,4 @@ _base_ = [
 ]
 default_hooks = dict(checkpoint=dict(interval=5, by_epoch=True))
 log_processor = dict(by_epoch=True)
-randomness = dict(diff_rank_seed=True)  # every rank draws its own noise and time steps
+randomness = dict(diff_rank_seed=True)  # different noise and timesteps on each rank

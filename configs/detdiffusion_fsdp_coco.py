@@ -3,8 +3,9 @@
     bash tools/dist_train.sh configs/detdiffusion_fsdp_coco.py 8 \
         --cfg-options sd_folder=/models/stable-diffusion-v1-5 data_root=/data/coco
 
-The 17 GB a GPU of weights, gradients and AdamW moments become 17 / number of GPUs, and one block's gathered weights
-(calculated; not yet measured on a GPU). Checkpoints hold the whole model, as without sharding. No EMA.
+The 17 GB per GPU of weights, gradients and AdamW moments are reduced to 17 GB / number of GPUs, plus the gathered
+weights of one block (calculated; not yet measured on a GPU). Checkpoints contain the complete model, as without
+sharding. EMA is not supported.
 """
 
 _base_ = "detdiffusion_coco.py"
@@ -15,7 +16,7 @@ strategy = dict(
     model_wrapper=dict(
         type="MMFullyShardedDataParallel",
         use_orig_params=True,
-        sync_module_states=True,  # the mask head starts at random, on every rank from another seed
+        sync_module_states=True,  # the mask head is randomly initialised, with another seed on each rank
         auto_wrap_policy=dict(
             type="detdiffusion.engine.sharded.wrap_by_name",
             names=[

@@ -1,6 +1,6 @@
-"""detdiffusion_coco.py with low-rank updates (peft) of a frozen UNet and text encoder; pip install peft.
+"""detdiffusion_coco.py with LoRA (peft) on a frozen UNet and text encoder; requires pip install peft.
 
-The embeddings of the 65,539 layout tokens and the mask head are trained in full, as in the full recipe.
+The embeddings of the 65,539 layout tokens and the mask head are fully trained, as in detdiffusion_coco.py.
 tools/model_converters/to_diffusers.py merges the updates.
 
 Memory a GPU: 5.5 GB (computed, not measured; activations excluded): 4.7 GB of weights in float32, the frozen ones

@@ -1,14 +1,14 @@
-"""DetDiffusion on a small COCO-format set of your own: one GPU, 4 images a step, 2,000 steps.
+"""DetDiffusion on your own small data set in COCO format: one GPU, batch size 4, 2,000 steps.
 
-Layout of `data_root`: images/, instances.json and attributes.json (from tools/extract_attributes.py); other names:
+`data_root` contains images/, instances.json and attributes.json (from tools/extract_attributes.py). For other names:
 
     python tools/train.py configs/detdiffusion_small_coco.py --cfg-options sd_folder=/models/stable-diffusion-v1-5 \
         ann_file=my/labels.json img_dir=my/photos attributes_file=my/attributes.json
 
-Masks are taken where the json has segmentations; else the boxes serve as masks.
+Masks are used if the json has segmentations; otherwise boxes serve as masks.
 
 Memory: 17.0 GB (computed, not measured; activations excluded), as detdiffusion_coco.py; for a smaller GPU add
---cfg-options model.lora.r=16 model.gradient_checkpointing=True, which leaves 5.5 GB.
+--cfg-options model.lora.r=16 model.gradient_checkpointing=True, which needs 5.5 GB.
 """
 
 _base_ = [
@@ -26,7 +26,7 @@ train_pipeline = [
     dict(step, attributes_file=attributes_file) if step.type == "LoadPerceptionAttributes" else step
     for step in _base_.train_pipeline
 ]
-# a small set keeps every image with 1 to 14 objects, as many as a prompt holds
+# keep all images with 1 to 14 objects, the capacity of a prompt
 filter_cfg = dict(min_area_ratio=0.02, min_objects=1, max_objects=14)
 layout_datasets = dict(
     train=dict(type="LayoutCocoDataset", ann_files=[ann_file], img_dir=img_dir, filter_cfg=filter_cfg)
@@ -54,4 +54,4 @@ param_scheduler = [
     dict(type="CosineAnnealingLR", by_epoch=False, begin=100, end=max_iters, eta_min=0.0),
 ]
 auto_scale_lr = dict(base_batch_size=4)
-randomness = dict(diff_rank_seed=True)  # every rank draws its own noise and time steps
+randomness = dict(diff_rank_seed=True)  # different noise and timesteps on each rank

@@ -1,4 +1,4 @@
-"""GeoDiffusion on COCO-Thing-Stuff: detdiffusion_coco.py with P.A. Attr and P.A. loss switched off.
+"""GeoDiffusion on COCO-Thing-Stuff: detdiffusion_coco.py without P.A. Attr and P.A. loss.
 
 Memory a GPU: 16.9 GB (computed, not measured; activations excluded), as detdiffusion_coco.py without the mask head.
 """

@@ -1,4 +1,4 @@
-"""GeoDiffusion on MiniScenes: detdiffusion_miniscenes.py with P.A. Attr and P.A. loss switched off."""
+"""GeoDiffusion on MiniScenes: detdiffusion_miniscenes.py without P.A. Attr and P.A. loss."""
 
 _base_ = "detdiffusion_miniscenes.py"
 

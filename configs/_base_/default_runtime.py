@@ -1,4 +1,4 @@
-"""What every config of ours shares: scope, hooks, logging."""
+"""Settings shared by all configs of generators and autoencoders: scope, hooks, logging."""
 
 default_scope = "detdiffusion"
 custom_imports = dict(
@@ -11,7 +11,7 @@ default_hooks = dict(
     param_scheduler=dict(type="ParamSchedulerHook"),
     checkpoint=dict(type="CheckpointHook", interval=500, by_epoch=False, max_keep_ckpts=2),
     sampler_seed=dict(type="DistSamplerSeedHook"),
-    latent_cache=dict(type="LatentCacheHook"),  # for generators with cache_latents
+    latent_cache=dict(type="LatentCacheHook"),  # used by generators with cache_latents
     prompts=dict(type="PromptReportHook"),
 )
 env_cfg = dict(cudnn_benchmark=False, mp_cfg=dict(mp_start_method="fork"), dist_cfg=dict(backend="nccl"))
@@ -21,6 +21,6 @@ log_processor = dict(by_epoch=False)
 log_level = "INFO"
 load_from = None
 resume = False
-randomness = dict(seed=0, diff_rank_seed=True)  # ranks draw their own noise, time steps and flips
-exif_orientation = None  # 'apply' or 'ignore': images that an EXIF tag turns or mirrors; None refuses them
-huge_images = False  # True reads images above 179 megapixels too
+randomness = dict(seed=0, diff_rank_seed=True)  # different noise, timesteps and flips on each rank
+exif_orientation = None  # images with an EXIF orientation: 'apply' or 'ignore' it; None raises an error
+huge_images = False  # True allows images of more than 179 megapixels

@@ -1,6 +1,6 @@
 """The plain noise loss of Eq. 1, without GeoDiffusion's foreground weights (not in the paper's tables).
 
-FID improves and the YOLO score falls without them: look at both.
+Without them FID improves, but the YOLO score decreases: evaluate both.
 """
 
 _base_ = "../detdiffusion_coco.py"

@@ -1,6 +1,6 @@
-"""ControlNet as a baseline: the layout drawn as its condition, base and ControlNet from local diffusers folders.
+"""ControlNet as a baseline, conditioned on a picture of the layout; base and ControlNet from local diffusers folders.
 
-The ControlNet has to be trained on such drawings (detdiffusion.models.editors.baselines.draw_layout).
+The ControlNet must be trained on such pictures (detdiffusion.models.editors.baselines.draw_layout).
 
     python tools/generate.py configs/baselines/controlnet_coco.py none --split val --strategy origin \
         --out work_dirs/fidelity/controlnet --cfg-options controlnet_folder=models/controlnet-layout

@@ -1,4 +1,4 @@
-"""GLIGEN as a baseline: draws COCO-Thing-Stuff layouts from a local diffusers folder.
+"""GLIGEN as a baseline on COCO-Thing-Stuff layouts, from a local diffusers folder.
 
     python tools/generate.py configs/baselines/gligen_coco.py none --split val --strategy origin \
         --out work_dirs/fidelity/gligen --cfg-options gligen_folder=models/gligen data_root=data/coco
@@ -10,7 +10,9 @@ gligen_folder = "./models/gligen-1-4-generation-text-box"
 model = dict(
     type="GLIGENEditor",
     folder=gligen_folder,
-    scheduler=dict(type="DPMSolverMultistepScheduler"),  # as ours: 50 steps; GLIGEN's own guidance is 7.5
+    scheduler=dict(
+        type="DPMSolverMultistepScheduler"
+    ),  # as for DetDiffusion: 50 steps; GLIGEN's default guidance scale is 7.5
     grounding_steps=1.0,
     caption="An image with {objects}",
 )

@@ -1,4 +1,4 @@
-# ATSS on the photographs of `val`: it says which objects of `train` are hard, and has seen none of them.
+# ATSS trained on the photographs of `val`, to find the hard objects of `train`, which it was not trained on.
 _base_ = "atss_bccd.py"
 
 train_dataloader = dict(dataset=dict(ann_file="annotations/val.json"))

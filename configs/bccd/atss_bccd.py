@@ -1,4 +1,4 @@
-# ATSS on the real training photographs of BCCD: the reference arm. Tested on the photographs of `test`.
+# ATSS trained on the real photographs of BCCD, as the reference; tested on the photographs of `test`.
 _base_ = [
     "../_base_/models/atss_small.py",
     "../_base_/datasets/bccd_detection.py",
@@ -6,10 +6,10 @@ _base_ = [
 ]
 model = dict(bbox_head=dict(num_classes=3))
 
-max_iters = 600  # some 7 minutes of one busy CPU core; shorter: --cfg-options max_iters=200
+max_iters = 600  # about 7 minutes on one CPU core; for a shorter run: --cfg-options max_iters=200
 train_cfg = dict(max_iters=max_iters, val_interval=100)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end=50),
     dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin=50, end=max_iters),
 ]
-default_hooks = dict(checkpoint=dict(interval=100))  # to continue from, by --resume
+default_hooks = dict(checkpoint=dict(interval=100))  # for --resume

@@ -1,5 +1,5 @@
-# ATSS on the training photographs and synthetic images of the same layouts, as many iterations as without them.
-# One arm a set: --cfg-options synthetic_root=work_dirs/bccd/synthetic/easy --work-dir work_dirs/bccd/arms/easy
+# ATSS trained on real photographs and synthetic images of the same layouts, for the same number of iterations.
+# For each synthetic set: --cfg-options synthetic_root=work_dirs/bccd/synthetic/easy --work-dir work_dirs/bccd/arms/easy
 _base_ = "atss_bccd.py"
 synthetic_root = "work_dirs/bccd/synthetic/hard"  # tools/generate.py --out
 

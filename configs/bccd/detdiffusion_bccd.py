@@ -1,4 +1,4 @@
-"""DetDiffusion on BCCD without Stable Diffusion: a small UNet and text encoder from nothing, TAESD latents, 192 x 144.
+"""DetDiffusion on BCCD at 192 x 144: a small UNet and text encoder trained from scratch on TAESD latents.
 
 Needs data/bccd (tools/dataset_converters/voc_to_coco.py), its attributes, TAESD as a diffusers folder and a tokenizer
 of the class names; docs/own_data.md has the commands.
@@ -13,34 +13,35 @@ _base_ = [
 
 vae_folder = "work_dirs/bccd/taesd"
 tokenizer_folder = "work_dirs/bccd/tokenizer"
-max_length = 128  # tokens a prompt: 30 cells of 4 tokens each
+max_length = 128  # tokens per prompt: 30 cells of 4 tokens each
 model = dict(
-    # TAESD gives these photographs' latents a deviation of 0.55 about their channels' means; the noise has 1
+    # TAESD's latents of these photographs have a standard deviation of 0.55 within channels; scale it to that of the noise
     vae=dict(type="AutoencoderTiny", from_pretrained=vae_folder, scaling_factor=1.8),
     tokenizer=dict(type="CLIPTokenizer", from_pretrained=tokenizer_folder),
-    # 600: of the tokenizer's words; rows for location and attribute tokens are added
+    # 600: size of the tokenizer's vocabulary; embeddings of location and attribute tokens are added automatically
     text_encoder=dict(vocab_size=600, max_position_embeddings=max_length),
     unet=dict(
         sample_size=[18, 24],
         in_channels=4,
         out_channels=4,
         block_out_channels=[48, 96, 128],
-        # The finest level attends on the way up only: on the way down its cells do not know yet where they are
+        # No cross-attention in the finest down block, where features do not encode the position yet
         down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"],
         up_block_types=["CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
     ),
     scheduler=dict(
-        # From nothing, epsilon is slow where layout and colour are settled. After 90 steps the error of the clean
-        # latents of 16 held-out photographs, over their variance, is 1.12 (v) and 10.1 (epsilon) at t = 999, 1.01 and
-        # 2.03 at 800, 0.79 and 0.99 at 600, 0.37 and 0.41 at 300 (both with debiased weights).
+        # When training from scratch, epsilon prediction learns slowly at high noise levels, which determine layout and
+        # colour. After 90 steps the error of the clean latents of 16 held-out photographs, divided by their variance,
+        # is 1.12 (v) and 10.1 (epsilon) at t = 999, 1.01 and 2.03 at 800, 0.79 and 0.99 at 600, 0.37 and 0.41 at 300
+        # (both with debiased weights).
         prediction_type="v_prediction",
     ),
-    # A bin is 4 px of the image; attributes in front: see detdiffusion/zoo/README.md
+    # One bin per 4 px of the image; for attribute_position see detdiffusion/zoo/README.md
     layout_tokenizer=dict(
         template="compact", bins=(36, 48), attributes=True, attribute_position="first", max_length=max_length
     ),
-    # No weights by noise level: for v they are the ones under which heavy noise, where the place of a cell is settled,
-    # counts most. debiased=True gives it a fifth of that
+    # No weights by noise level: for v-prediction this gives the highest weight to high noise levels, which determine the
+    # positions of cells; debiased=True would reduce it to a fifth
     noise_loss=dict(type="NoiseLoss", foreground=True),
     mask_head=dict(type="MaskHead", hidden=64, num_queries=40, num_heads=4, ffn=128, num_layers=3),
     perception_loss=dict(type="PerceptionAwareLoss", loss_weight=0.01),

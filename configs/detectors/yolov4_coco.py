@@ -1,8 +1,8 @@
-# YOLOv4 as darknet runs it on COCO: the detector of the YOLO score. Image stretched to 608 x 608, threshold
-# 0.25, NMS 0.45. The weights are darknet's yolov4.weights, converted:
+# YOLOv4 as in darknet on COCO, the detector of the YOLO score: images stretched to 608 x 608, threshold 0.25, NMS
+# 0.45. Convert darknet's yolov4.weights with:
 #   python tools/model_converters/darknet_to_mmdet.py configs/detectors/yolov4_coco.py yolov4.weights yolov4.pth
 # Another network file: --cfg-options model.cfg=FILE.cfg (or yolov4-tiny, with image_scale 416).
-# COCO AP as detectors report it wants every box: --cfg-options model.test_cfg.score_thr=0.001
+# To measure COCO AP as reported for detectors: --cfg-options model.test_cfg.score_thr=0.001
 custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.models.detectors"])
 default_scope = "mmdet"
 data_root = "data/coco/"
@@ -16,7 +16,7 @@ model = dict(
 test_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="Resize", scale=image_scale, keep_ratio=False),
-    # darknet's letterbox instead of its stretch:
+    # for darknet's letterbox instead of stretching:
     # dict(type="detdiffusion.DarknetLetterbox", scale=image_scale),
     dict(type="LoadAnnotations", with_bbox=True),
     dict(

@@ -1,7 +1,7 @@
-# YOLOv4 at a quarter of its width and a third of its depth, for MiniScenes: a detector of another family than
-# those of configs/trainability, to score generated images with (the YOLO score's threshold: --cfg-options
+# YOLOv4 with a quarter of its width and a third of its depth, for MiniScenes: a detector of another family than
+# those of configs/trainability, for scoring generated images (for the YOLO score's threshold: --cfg-options
 # model.test_cfg.score_thr=0.25).
-# Measured: 0.470 AP on 400 val images after 400 iterations on 1,500 images, with mmdet's CIoULoss in place of
+# Measured: 0.470 AP on 400 val images after 400 iterations on 1,500 images, with mmdet's CIoULoss instead of
 # torchvision's, which differs for overlaps below 0.5; 144 CPU seconds with validation.
 _base_ = [
     "../_base_/datasets/miniscenes_detection.py",
@@ -16,7 +16,7 @@ model = dict(
         num_classes=8,
         width=0.25,
         depth=0.34,
-        # k-means of the boxes in pixels of the enlarged images
+        # by k-means on the boxes, in pixels of the enlarged images
         anchors=[(10, 10), (22, 22), (25, 29), (32, 27), (31, 37), (39, 32), (36, 36), (37, 44), (45, 39)],
         input_size=(96, 96),
     ),

@@ -1,5 +1,5 @@
-"""The modern protocol on DINOv2 features (Stein et al., NeurIPS 2023), which torch-fidelity fetches by torch.hub:
-weights='hub' permits that."""
+"""The modern protocol with DINOv2 features (Stein et al., NeurIPS 2023); weights='hub' lets torch-fidelity download
+the weights with torch.hub."""
 
 fid = dict(
     protocol=dict(

@@ -1,5 +1,5 @@
-"""Fréchet distance, KID, precision and recall on Faster R-CNN's backbone features, for images that Inception says
-little about. For tools/evaluate_fidelity.py --fid; put your own detector's files in."""
+"""Fréchet distance, KID, precision and recall with backbone features of Faster R-CNN, for images unlike Inception's
+training data. Use it with tools/evaluate_fidelity.py --fid, with config and checkpoint of your own detector."""
 
 fid = dict(
     protocol=dict(

@@ -1,4 +1,4 @@
-"""Any Ultralytics YOLOv8 to v11 detector after `yolo export format=onnx`; its class names, one a line, from a file:
+"""Any Ultralytics YOLOv8 to v11 detector exported by `yolo export format=onnx`; for class names from a text file:
 
 --cfg-options onnx_detector.classes=names.txt onnx_detector.input.size=(640,640)
 """

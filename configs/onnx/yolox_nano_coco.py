@@ -1,4 +1,4 @@
-"""YOLOX-nano on COCO as its project exports it (github.com/Megvii-BaseDetection/YOLOX, yolox_nano.onnx).
+"""YOLOX-nano on COCO as exported by its authors (github.com/Megvii-BaseDetection/YOLOX, yolox_nano.onnx).
 
 python tools/extract_attributes.py --detector configs/onnx/yolox_nano_coco.py yolox_nano.onnx --ann ANN.json \\
     --img-dir DIR --out FILE

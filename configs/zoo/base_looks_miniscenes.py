@@ -1,7 +1,7 @@
-"""The base on the VAE of many looks: captions of scenes that each look different, so that classes are shapes.
+"""The zoo's base model on the VAE of many looks: every scene has a different look, so classes are defined by shape.
 
 Latents are 16 x 16 x 8; the UNet's first and last level are narrow and have no attention, so that a step costs about
-what one of `base_miniscenes.py` costs. Needs `zoo://miniscenes_vae` and the tokenizer of `zoo://miniscenes_base`.
+as much as one of `base_miniscenes.py`. Needs `zoo://miniscenes_vae` and the tokenizer of `zoo://miniscenes_base`.
 """
 
 _base_ = "base_miniscenes.py"

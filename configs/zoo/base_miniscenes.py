@@ -1,7 +1,7 @@
-"""The zoo's base: a text-to-image model of MiniScenes that stands for Stable Diffusion.
+"""The zoo's base model: a text-to-image model of MiniScenes that takes the role of Stable Diffusion.
 
-Captions without layouts, ``An image with`` + class names; real diffusers and transformers classes with SD 1.5's
-structure at a small width. Needs the VAE and tokenizer in `detdiffusion/zoo/miniscenes_base`.
+It is trained with captions without layouts, ``An image with`` + class names, and consists of diffusers and
+transformers classes with SD 1.5's architecture and a small width. Needs the VAE and tokenizer in `detdiffusion/zoo/miniscenes_base`.
 """
 
 _base_ = [

@@ -1,4 +1,4 @@
-"""The zoo's layout checkpoint: the base trained further on layouts without P.A. (GeoDiffusion)."""
+"""The zoo's layout checkpoint: the base model fine-tuned on layouts without P.A. (GeoDiffusion)."""
 
 _base_ = "base_miniscenes.py"
 

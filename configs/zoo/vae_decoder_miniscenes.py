@@ -1,4 +1,4 @@
-"""The zoo's VAE, second part: its decoder trained further, the latents as they are."""
+"""The zoo's VAE, second stage: fine-tunes the decoder only, so that latents do not change."""
 
 _base_ = "vae_miniscenes.py"
 

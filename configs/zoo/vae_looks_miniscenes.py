@@ -1,13 +1,13 @@
-"""A VAE for domains that it never saw: 64 px images to 16 x 16 x 8 latents.
+"""A VAE that generalises to other domains: 64 px images to 16 x 16 x 8 latents.
 
-It is trained on scenes of many looks and on patches of photographs. Folders of your own:
+It is trained on scenes of many looks and on patches of photographs. Folders are set by
 --cfg-options looks=DIR data_root=DIR photographs=DIR
 """
 
 _base_ = "../_base_/default_runtime.py"
 
-data_root = "data/miniscenes"  # the first look
-looks = "data/looks"  # another one each image
+data_root = "data/miniscenes"  # scenes with the classic look
+looks = "data/looks"  # scenes with a random look for each image
 photographs = "data/photographs"  # any folder of photographs
 model = dict(
     type="Autoencoder",

@@ -117,7 +117,7 @@ def _checked(predictions, ground_truth, image_ids, category_ids) -> tuple[dict, 
             ) from None
         if not math.isfinite(x + y + w + h + score) or min(w, h) < 0:
             raise UserError(
-                f"prediction {index}: bbox {item['bbox']} and score {item['score']} must be finite, with non-negative sides"
+                f"prediction {index}: bbox {item['bbox']} and score {item['score']} must be finite, with sides >= 0"
             )
         if not known[0]:
             raise UserError(f"prediction {index}: image id {image} is not in the ground truth")

@@ -127,7 +127,7 @@ class TorchFidelityExtractor:
 
 @EXTRACTORS.register_module()
 class DetectorExtractor:
-    """The last backbone stage of an mmdet detector, averaged over positions, for images unlike Inception's training data.
+    """The last backbone stage of an mmdet detector, averaged over positions, for images that Inception does not suit.
 
     Args:
         config, checkpoint, cfg_options: see :class:`~detdiffusion.perception.detector.MMDetDetector`; its test

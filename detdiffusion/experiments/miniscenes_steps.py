@@ -1,4 +1,4 @@
-"""The commands of MiniScenes experiments as steps: what the demo and the paper in miniature are made of."""
+"""Steps (commands) of experiments on MiniScenes, shared by the demo and the paper in miniature."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ class Weights:
 
 
 class MiniScenesSteps:
-    """Builds the steps of experiments on one drawn data set, with one seed.
+    """Builds the steps of experiments with one data set and one seed.
 
     Args:
-        root: the folder with ``configs/`` and ``tools/``, where the commands run.
-        data: the data set's folder; in commands it is used as given.
-        seed: of data, trainings, noise and bootstrap.
-        layout: diffusers folder that generators start from; None takes the zoo's.
+        root: folder with ``configs/`` and ``tools/``, in which the commands are run.
+        data: folder of the data set; used as given in commands.
+        seed: seed of data, training, noise and bootstrap.
+        layout: diffusers folder that generators start from; None uses the zoo's.
     """
 
     def __init__(self, root: Path, data: Path, seed: int, layout: Path | None = None) -> None:
         self.root, self.data, self.seed, self.layout = root, data, seed, layout
 
     def annotations(self, split: str) -> tuple[Path, Path]:
-        """Things and stuff of a split."""
+        """Return the annotation files of things and stuff of a split."""
         return self.data / split / "instances.json", self.data / split / "stuff.json"
 
     def draw(self, splits: Mapping[str, int], image_size: int) -> Step:
-        """The data set: split name -> number of images."""
+        """Return the step that writes the data set, with the given number of images per split."""
         counts = [f"{name}={count}" for name, count in splits.items()]
         command = ["tools/dataset_converters/miniscenes.py", "--out", self.data, "--counts", *counts]
         command += ["--size", image_size, "--seed", self.seed]
@@ -60,12 +60,13 @@ class MiniScenesSteps:
         options: Mapping[str, object],
         inputs: Sequence[Path] = (),
     ) -> Step:
-        """Any training.
+        """Return a training step.
 
         Args:
-            name, title, inputs: of the step; the title gets the number of iterations.
-            config, out: of ``tools/train.py``.
-            iters: iterations, a tenth of them warm-up; None takes the config's schedule.
+            name, title, inputs: see :class:`~detdiffusion.utils.steps.Step`; the number of iterations is added to the
+                title.
+            config, out: config and work dir of ``tools/train.py``.
+            iters: number of iterations, a tenth of them warm-up; None uses the config's schedule.
             options: overrides of the config.
         """
         options = {"default_hooks.checkpoint.interval": 100, "randomness.seed": self.seed, **options}
@@ -91,11 +92,11 @@ class MiniScenesSteps:
         split: str = "train",
         synthetic: Path | None = None,
     ) -> Step:
-        """A detector on a split, scored on ``val`` at its end.
+        """Return the step that trains a detector on a split and validates it on ``val`` at the end.
 
         Args:
             split: the split that the config trains on.
-            synthetic: folder of a generated set, for configs that add one.
+            synthetic: folder of a generated set, for configs that use one.
         """
         options: dict[str, object] = {"train_cfg.val_interval": iters, "data_root": self.data}
         inputs = [self.annotations(split)[0], self.annotations("val")[0]]
@@ -107,7 +108,7 @@ class MiniScenesSteps:
     def extract_attributes(
         self, name: str, title: str, detector: Weights, split: str, out: Path, score_thr: float
     ) -> Step:
-        """A detector's attributes of a split, written to ``out``."""
+        """Return the step that extracts a detector's attributes of a split to ``out``."""
         annotations = self.annotations(split)
         command = ["tools/extract_attributes.py", "--detector", detector.config, detector.checkpoint]
         for path in annotations:
@@ -117,7 +118,7 @@ class MiniScenesSteps:
         return Step(name, title, texts(command), (detector.config,), inputs, (out,), (out,))
 
     def layout_options(self) -> dict[str, object]:
-        """Overrides that name the layout checkpoint."""
+        """Return the config overrides that set the layout checkpoint."""
         return {"layout_folder": self.layout} if self.layout else {}
 
     def train_generator(
@@ -131,10 +132,10 @@ class MiniScenesSteps:
         attributes: Path | None,
         options: Mapping[str, object] | None = None,
     ) -> Step:
-        """A generator on the ``train`` split, from the layout checkpoint.
+        """Return the step that fine-tunes a generator on the ``train`` split, starting from the layout checkpoint.
 
         Args:
-            attributes: of the ``train`` split; None for a model without.
+            attributes: attributes file of the ``train`` split; None for a model without attributes.
             options: further overrides of the config.
         """
         fixed: dict[str, object] = {"train_dataloader.batch_size": batch, "data_root": self.data}
@@ -160,10 +161,10 @@ class MiniScenesSteps:
         sampling_steps: int,
         guidance_scale: float,
     ) -> Step:
-        """A synthetic set of the first ``limit`` layouts of a split.
+        """Return the step that generates a synthetic set of the first ``limit`` layouts of a split.
 
         Args:
-            attributes: of the split; None for a model without.
+            attributes: attributes file of the split; None for a model without attributes.
         """
         annotations = self.annotations(split)
         command = ["tools/generate.py", generator.config, generator.checkpoint, "--out", out]
@@ -188,7 +189,7 @@ class MiniScenesSteps:
         out: Path,
         resamples: int,
     ) -> Step:
-        """Fidelity of sets of ``val`` layouts: writes ``out/fidelity.json``."""
+        """Return the step that evaluates the fidelity of sets of ``val`` layouts, written to ``out/fidelity.json``."""
         things = self.annotations("val")[0]
         command = ["tools/evaluate_fidelity.py", "--detector", detector.config, detector.checkpoint]
         command += ["--ann", things, "--img-dir", self.data / "val" / "images", "--synthetic"]
@@ -199,7 +200,7 @@ class MiniScenesSteps:
 
 
 def weights(folder: Path | None) -> tuple[Path, ...]:
-    """The weight files of a diffusers folder: VAE, UNet, text encoder; None is the zoo's layout checkpoint."""
+    """Return the weight files (VAE, UNet, text encoder) of a diffusers folder; None is the zoo's layout checkpoint."""
     vae = folder
     if folder is None:
         from detdiffusion.models.editors.detdiffusion.components import resolve_source
@@ -210,7 +211,7 @@ def weights(folder: Path | None) -> tuple[Path, ...]:
 
 
 def require_layout(folder: Path | None) -> None:
-    """Checks that a layout checkpoint is whole before minutes are spent; None is the zoo's.
+    """Check before a long run that a layout checkpoint is complete; None is the zoo's.
 
     Raises:
         UserError: a weight file is missing.
@@ -225,12 +226,12 @@ def require_layout(folder: Path | None) -> None:
 
 
 def pairs(options: Mapping[str, object]) -> list[str]:
-    """What follows ``--cfg-options``."""
+    """Return the arguments of ``--cfg-options``."""
     return [f"{key}={value}" for key, value in options.items()]
 
 
 def texts(command: Sequence[object]) -> tuple[str, ...]:
-    """A command's arguments as text."""
+    """Convert the arguments of a command to text."""
     return tuple(str(part) for part in command)
 
 

@@ -1,1 +1,1 @@
-"""Pictures for people: objects drawn on images, sheets of images, curves, the demo's report page."""
+"""`detdiffusion.visualization`: objects drawn on images, sheets of images, curves and reports."""

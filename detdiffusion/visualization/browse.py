@@ -1,4 +1,4 @@
-"""Sheets of a COCO-form set: boxes, attributes and masks of every object on its image."""
+"""Sheets of the images of a COCO data set, with boxes, attributes and masks of the objects."""
 
 from __future__ import annotations
 
@@ -35,19 +35,20 @@ def browse_dataset(
     shown: ShownImages | None = None,
     sheets: SheetOptions | None = None,
 ) -> list[Path]:
-    """Writes sheets ``sheet_001.png`` ...; prints what was read, shown and left out.
+    """Write sheets ``sheet_001.png`` ..., and print what was read, shown and left out.
 
-    Boxes have the colour of their attribute, green for the easiest to red for the hardest, where there are attributes
-    (a file's, else the annotations' own ``attribute``), else that of their class; masks that of their class.
+    The colour of a box depends on its attribute, from green for the easiest to red for the hardest, if there are
+    attributes (from a file, or ``attribute`` of the annotations), and otherwise on its class; that of a mask depends
+    on the class.
 
     Args:
-        dataset: COCO jsons of one set, and its images.
+        dataset: COCO jsons of one data set, and its images.
         out: folder of the sheets.
-        shown: which images and objects.
-        sheets: how many images a sheet has, and how they are drawn.
+        shown: images and objects to show.
+        sheets: number of images per sheet, and how they are drawn.
 
     Raises:
-        UserError: a missing or broken file, an unknown class or image id, or no image to show.
+        UserError: a file is missing or damaged, a class or image id is unknown, or there is no image to show.
     """
     shown, sheets = shown or ShownImages(), sheets or SheetOptions()
     files = [read_coco(path) for path in dataset.files]
@@ -77,12 +78,12 @@ class _TileDrawer:
     """Draws images with their objects.
 
     Attributes:
-        names: category id -> name.
-        words: annotation id -> attribute.
-        palette: attribute -> colour.
-        folder: of the images; None draws on grey.
-        options: how they are drawn.
-        report: counts of what was not shown, and why.
+        names: category names by id.
+        words: attributes by annotation id.
+        palette: colours by attribute.
+        folder: folder of the images; None draws on grey.
+        options: how images are drawn.
+        report: number of images and masks that were not shown, by reason.
     """
 
     names: Mapping[int, str]
@@ -97,7 +98,7 @@ class _TileDrawer:
         self.masks = not self.options.no_masks and not self.options.layouts_only
 
     def tiles(self, images: Iterable[dict], objects: Mapping[int, Sequence[dict]]) -> Iterator[Image.Image]:
-        """Tiles of the images that can be read, in their order."""
+        """Yield the tiles of the images that can be read, in order."""
         for image in images:
             picture = None
             if self.folder is not None:
@@ -126,7 +127,7 @@ class _TileDrawer:
 
 
 def _attributes(path, annotations: Sequence[dict], ann_files) -> tuple[dict[int, str], dict[str, tuple]]:
-    """Attribute of each annotation id, and the colour of each attribute."""
+    """Return attributes by annotation id, and colours by attribute."""
     if path is not None:
         file = AttributesFile.read(path)
         file.check_objects([a["id"] for a in annotations], ann_files)
@@ -143,7 +144,7 @@ def _attributes(path, annotations: Sequence[dict], ann_files) -> tuple[dict[int,
 
 
 def _objects_of(annotations, names: Mapping[int, str], classes) -> dict[int, list[dict]]:
-    """Image id -> annotations, the largest first so that small ones lie on top."""
+    """Return annotations by image id, largest first, so that small objects are drawn on top."""
     unknown = set(classes or ()) - set(names.values())
     if unknown:
         raise UserError(

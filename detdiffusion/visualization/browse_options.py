@@ -1,4 +1,4 @@
-"""Settings of the sheets that show a data set."""
+"""Options of the sheets that show a data set."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ class ShownImages(OptionGroup):
 
     attributes: str | Path | None = option(
         None,
-        "of tools/extract_attributes.py; colours the boxes (default: the annotations' own)",
+        "attributes file of tools/extract_attributes.py, for the colours of boxes (default: the annotations' attributes)",
         metavar="FILE",
     )
-    count: int = option(24, "images in all, in the file's order, default: %(default)s", minimum=1)
-    image_ids: Sequence[int] | None = option(None, "these images", metavar="ID", nargs="+")
+    count: int = option(24, "number of images, in the file's order, default: %(default)s", minimum=1)
+    image_ids: Sequence[int] | None = option(None, "ids of the images to show", metavar="ID", nargs="+")
     classes: Sequence[str] | None = option(
-        None, "only images with an object of these classes, and only those objects", metavar="NAME", nargs="+"
+        None, "show only objects of these classes, and images with such objects", metavar="NAME", nargs="+"
     )
-    seed: int | None = option(None, "images in a random order", flag="--shuffle", metavar="SEED")
+    seed: int | None = option(None, "show images in random order", flag="--shuffle", metavar="SEED")
 
 
 @documented
 @dataclass(frozen=True, kw_only=True)
 class SheetOptions(OptionGroup):
-    """How a sheet looks."""
+    """Appearance of the sheets."""
 
-    per_sheet: int = option(12, "images a sheet, default: %(default)s", minimum=1)
-    columns: int = option(4, "images a row, default: %(default)s", minimum=1)
+    per_sheet: int = option(12, "images per sheet, default: %(default)s", minimum=1)
+    columns: int = option(4, "images per row, default: %(default)s", minimum=1)
     side: int = option(320, "longer side of an image, default: %(default)s pixels", minimum=1)
-    no_masks: bool = option(False, "boxes only; segmentations are not tinted")
-    layouts_only: bool = option(False, "boxes on grey; no image is read")
+    no_masks: bool = option(False, "draw boxes only, no masks")
+    layouts_only: bool = option(False, "draw boxes on grey, without reading the images")

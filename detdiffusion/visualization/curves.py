@@ -12,15 +12,15 @@ Series = Mapping[str, Sequence[tuple[float, float]]]
 
 
 def line_chart(series: Series, title: str, width: int = 420, height: int = 220) -> str:
-    """A chart of lines as an ``<svg>`` element, y from 0, x in iterations.
+    """Draw a line chart as an ``<svg>`` element, with iterations on the x axis and y starting at 0.
 
     Args:
-        series: name -> points; those without a point are left out.
-        title: above the chart.
-        width, height: in points.
+        series: points by name; empty series are left out.
+        title: title above the chart.
+        width, height: size in points.
 
     Returns:
-        SVG text, safe inside HTML; a line that says so where there is nothing to draw.
+        SVG text that is safe in HTML, or a paragraph "no log" if there are no points.
     """
     from matplotlib import rc_context
     from matplotlib.figure import Figure
@@ -33,7 +33,7 @@ def line_chart(series: Series, title: str, width: int = 420, height: int = 220) 
         figure = Figure(figsize=(width / 72, height / 72), layout="constrained")
         axes = figure.add_subplot()
         for (name, points), colour in zip(series.items(), itertools.cycle(COLOURS)):
-            marker = "o" if len(points) == 1 else None  # a line of one point would not be seen
+            marker = "o" if len(points) == 1 else None  # a line of one point is invisible
             label = f"{name} {points[-1][1]:.3g}"
             axes.plot(*zip(*points), color=colour, marker=marker, markersize=4, label=label, gid=name)
         axes.set_title(title, loc="left", parse_math=False)

@@ -1,4 +1,4 @@
-"""The same layouts side by side: the real image and one image of each synthetic set."""
+"""Side-by-side pictures of layouts: the real image and one image of each synthetic set."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Row:
 
     Attributes:
         layout: id of the source image.
-        caption: the prompted objects, each with its number.
-        images: set name -> picture with boxes; ``real`` comes first.
+        caption: class names of the prompted objects.
+        images: pictures with boxes by name of the set, ``real`` first.
     """
 
     layout: int
@@ -34,20 +34,20 @@ class Row:
 def side_by_side(
     real: str | Path, real_images: str | Path, sets: Mapping[str, str | Path], count: int = 12, scale: int = 4
 ) -> list[Row]:
-    """The first layouts that all sets have, in the order of the source file: nothing is chosen by eye.
+    """Draw the first layouts that all sets have, in the order of the source file, without any selection.
 
-    Boxes are those of the prompted objects that are things of the source file; regions of other files (stuff)
-    are left out. The text at a box is its class, with ``hard`` objects marked by ``!``.
+    Boxes of the prompted things of the source file are drawn; stuff regions are left out. Boxes are labelled with their
+    class, and ``hard`` objects are marked by ``!``.
 
     Args:
         real: COCO json of the source images.
         real_images: their folder.
-        sets: name -> folder of ``tools/generate.py``.
-        count: layouts at most.
-        scale: enlargement.
+        sets: folders written by ``tools/generate.py``, by name.
+        count: maximum number of layouts.
+        scale: scale factor of the pictures.
 
     Raises:
-        UserError: a file is missing or broken, or no layout is in every set.
+        UserError: a file is missing or damaged, or no layout is in every set.
     """
     source = read_coco(real)
     names = {category["id"]: category["name"] for category in source.categories}
@@ -82,7 +82,7 @@ def side_by_side(
 
 
 def contact_sheet(rows: Sequence[Row], gap: int = 6, header: int = 18) -> Image.Image:
-    """All rows on one picture, set names above the columns."""
+    """Arrange all rows in one picture, with the names of the sets above the columns."""
     names = list(rows[0].images)
     width = max(image.width for row in rows for image in row.images.values())
     height = max(image.height for row in rows for image in row.images.values())
@@ -97,7 +97,7 @@ def contact_sheet(rows: Sequence[Row], gap: int = 6, header: int = 18) -> Image.
 
 
 def _by_layout(folder: Path) -> dict[int, tuple[Path, list[dict]]]:
-    """Source image id -> first sample's path and annotations."""
+    """Return path and annotations of the first sample, by source image id."""
     data = read_coco(folder / "annotations.json")
     annotations: dict[int, list[dict]] = {image["id"]: [] for image in data.images}
     for annotation in data.annotations:

@@ -1,4 +1,4 @@
-"""Objects drawn on images."""
+"""Drawing of objects on images."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class DrawnObject:
     """One box to draw.
 
     Attributes:
-        box: x1, y1, x2, y2 in pixels of the image before it is enlarged.
-        text: written at its upper left corner; may be empty.
+        box: x1, y1, x2, y2 in pixels of the image before scaling.
+        text: label at its upper left corner; may be empty.
         colour: RGB, 0 to 255.
         mask: (H, W) bool at the image's size, tinted in ``mask_colour`` (default: ``colour``); may be None.
     """
@@ -28,15 +28,15 @@ class DrawnObject:
 
 
 def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: float = 4) -> Image.Image:
-    """The image enlarged without smoothing, or reduced, with the objects' masks, boxes and texts.
+    """Scale an image (enlarged without smoothing) and draw the objects' masks, boxes and labels on it.
 
     Args:
-        image: any mode; it is left as it is.
-        objects: what to draw, the first at the bottom.
-        scale: pixels a pixel.
+        image: image of any mode; not modified.
+        objects: objects to draw, in order; the last one is on top.
+        scale: scale factor.
 
     Returns:
-        RGB, ``scale`` times as wide and high.
+        RGB image, ``scale`` times as wide and high.
     """
     image = _tinted(image.convert("RGB"), objects)
     resampling = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
@@ -45,26 +45,26 @@ def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: floa
     )
     draw = ImageDraw.Draw(image)
     font = ImageFont.load_default()
-    for one in objects:
-        x1, y1, x2, y2 = (round(value * scale) for value in one.box)
-        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=one.colour, width=2)
-    for one in objects:
-        if not one.text:
+    for item in objects:
+        x1, y1, x2, y2 = (round(value * scale) for value in item.box)
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=item.colour, width=2)
+    for item in objects:
+        if not item.text:
             continue
-        width, height = (round(v) for v in draw.textbbox((0, 0), one.text, font=font)[2:])
-        x = min(max(0, round(one.box[0] * scale)), max(0, image.width - width - 4))
-        y = min(max(0, round(one.box[1] * scale) - height - 2), image.height - height - 2)
-        draw.rectangle((x, y, x + width + 3, y + height + 1), fill=one.colour)
-        draw.text((x + 2, y), one.text, fill=(0, 0, 0), font=font)
+        width, height = (round(v) for v in draw.textbbox((0, 0), item.text, font=font)[2:])
+        x = min(max(0, round(item.box[0] * scale)), max(0, image.width - width - 4))
+        y = min(max(0, round(item.box[1] * scale) - height - 2), image.height - height - 2)
+        draw.rectangle((x, y, x + width + 3, y + height + 1), fill=item.colour)
+        draw.text((x + 2, y), item.text, fill=(0, 0, 0), font=font)
     return image
 
 
 def _tinted(image: Image.Image, objects: Sequence[DrawnObject], strength: float = 0.45) -> Image.Image:
-    if all(one.mask is None for one in objects):
+    if all(item.mask is None for item in objects):
         return image
     pixels = np.asarray(image).astype(np.float32)
-    for one in objects:
-        if one.mask is not None:
-            colour = np.float32(one.mask_colour or one.colour)
-            pixels[one.mask] = (1 - strength) * pixels[one.mask] + strength * colour
+    for item in objects:
+        if item.mask is not None:
+            colour = np.float32(item.mask_colour or item.colour)
+            pixels[item.mask] = (1 - strength) * pixels[item.mask] + strength * colour
     return Image.fromarray(pixels.round().astype(np.uint8))

@@ -1,4 +1,4 @@
-"""A picture of the latest images of a set that is being generated, renewed now and then."""
+"""Preview of the latest images of a set during generation."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from .overlays import DrawnObject, draw_objects
 
 
 class LivePreview:
-    """Keeps the last images and writes them as one grid with their boxes; ``hard`` objects are marked by ``!``.
+    """Writes the latest images with their boxes as a grid; ``hard`` objects are marked by ``!``.
 
     Args:
-        path: of the picture; replaced atomically, so that a viewer never sees half of it.
+        path: file of the picture, which is replaced atomically.
         categories: COCO categories of the set.
-        every: seconds between renewals; 0 writes no picture at all.
-        count: images on it.
-        tile: pixels of a tile's longer side, about.
+        every: seconds between updates; 0 disables the preview.
+        count: number of images.
+        tile: approximate longer side of a tile in pixels.
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class LivePreview:
         self._changed = False
 
     def add(self, image: np.ndarray, annotations: Sequence[Mapping]) -> None:
-        """Takes one image, (H, W, 3) uint8 with its annotations, and renews the picture if it is time."""
+        """Add an (H, W, 3) uint8 image with its annotations, and update the picture if it is due."""
         if not self.every:
             return
         self._latest.append((image, annotations))
@@ -54,10 +54,10 @@ class LivePreview:
             self.write()
 
     def write(self) -> None:
-        """Renews the picture, if there is anything new to show."""
+        """Update the picture if there are new images."""
         if not self._changed:
             return
-        tiles = [self._tile(*one) for one in self._latest]
+        tiles = [self._tile(image, annotations) for image, annotations in self._latest]
         columns = math.ceil(math.sqrt(len(tiles)))
         width, height = max(t.width for t in tiles) + 4, max(t.height for t in tiles) + 4
         sheet = Image.new("RGB", (columns * width, math.ceil(len(tiles) / columns) * height), "white")

@@ -1,4 +1,4 @@
-"""The demo's report: one HTML page that needs nothing beside itself."""
+"""HTML reports: a self-contained page with tables, pictures and charts."""
 
 from __future__ import annotations
 
@@ -65,10 +65,10 @@ alt="{{ name }}, layout {{ scene.layout }}: {{ scene.caption }}" title="{{ scene
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence], notes: Sequence[str] = ()) -> dict:
-    """A table of :func:`write_report`; cells are shown as texts.
+    """Build a table for :func:`write_report`; cells are shown as text.
 
     Raises:
-        ValueError: a row has another length than the columns.
+        ValueError: the length of a row differs from the number of columns.
     """
     for row in rows:
         if len(row) != len(columns):
@@ -85,16 +85,16 @@ def write_report(
     scenes: Sequence[Row] = (),
     charts: Sequence[str] = (),
 ) -> None:
-    """Writes the page; every text is escaped, images are inline PNG.
+    """Write a page; all text is escaped, and images are embedded as PNG.
 
     Args:
-        path: HTML file.
-        title: of the page.
-        intro: paragraphs.
-        tables: of :func:`table`.
+        path: HTML file to write.
+        title: title of the page.
+        intro: introductory paragraphs.
+        tables: results of :func:`table`.
         checks: dicts with ``name``, ``value`` and ``holds``.
-        scenes: of :func:`.grids.side_by_side`.
-        charts: SVG elements of :func:`.curves.line_chart`, put in as they are.
+        scenes: result of :func:`.grids.side_by_side`.
+        charts: SVG elements of :func:`.curves.line_chart`, inserted without escaping.
 
     Raises:
         UserError: the file cannot be written.
@@ -117,7 +117,7 @@ def write_report(
 
 
 def data_uri(image: Image.Image) -> str:
-    """An image as ``data:image/png;base64,...``; enlarged pixels in few colours stay small."""
+    """Encode an image as ``data:image/png;base64,...``."""
     buffer = BytesIO()
     image.save(buffer, format="png", optimize=True)
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 def plot_curves(arms: Mapping[tuple[str, str], Sequence[TrainingRun]], path: str | Path) -> None:
-    """One row of two charts a detector: the loss, and mAP at each validation; seeds as a mean and their range.
+    """Plot loss and validation mAP for each detector; several seeds are shown as mean and range.
 
     Args:
-        arms: (detector, arm) -> runs.
-        path: png to write.
+        arms: runs by (detector, arm).
+        path: png file to write.
 
     Raises:
         UserError: the file cannot be written.
@@ -32,8 +32,8 @@ def plot_curves(arms: Mapping[tuple[str, str], Sequence[TrainingRun]], path: str
     figure = Figure(figsize=(10, 3.4 * len(detectors)), layout="constrained")
     charts = figure.subplots(len(detectors), 2, squeeze=False)
     for (left, right), detector in zip(charts, detectors):
-        own = {name: runs for (of, name), runs in arms.items() if of == detector}
-        for (name, runs), colour in zip(own.items(), (c for _ in own for c in COLOURS)):
+        of_detector = {name: runs for (other, name), runs in arms.items() if other == detector}
+        for (name, runs), colour in zip(of_detector.items(), (c for _ in of_detector for c in COLOURS)):
             _draw(left, [_smooth(run.losses) for run in runs], colour, name)
             points = [[(x, 100 * y) for x, y in run.curve] for run in runs]
             _draw(right, points, colour, name, marker="o", markersize=3)
@@ -48,7 +48,7 @@ def plot_curves(arms: Mapping[tuple[str, str], Sequence[TrainingRun]], path: str
 
 
 def _draw(axes, series: Sequence[Sequence[tuple[float, float]]], colour: str, label: str, **style) -> None:
-    """Mean and range at the iterations that all series have; each on its own where they share none."""
+    """Plot mean and range at the iterations that all series have, or each series if they have none in common."""
     series = [points for points in series if points]
     shared = sorted(set.intersection(*(({x for x, _ in points}) for points in series))) if series else []
     if not shared:
@@ -64,7 +64,7 @@ def _draw(axes, series: Sequence[Sequence[tuple[float, float]]], colour: str, la
 
 
 def _smooth(points: Sequence[tuple[int, float]], share: float = 0.02) -> list[tuple[int, float]]:
-    """Moving mean over a share of the points, which a loss wants to be readable."""
+    """Smooth a noisy loss by a moving mean over a share of the points."""
     window = max(1, round(share * len(points)))
     return [
         (points[k][0], statistics.fmean(y for _, y in points[max(0, k - window + 1) : k + 1]))

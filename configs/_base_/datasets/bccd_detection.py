@@ -1,5 +1,5 @@
-# Blood cells (BCCD) for detectors; `tools/dataset_converters/voc_to_coco.py BCCD_FOLDER --out data/bccd` writes it.
-# Another set of your own: change data_root, classes and image_scale (docs/own_data.md).
+# Blood cells (BCCD) for detectors, written by `tools/dataset_converters/voc_to_coco.py BCCD_FOLDER --out data/bccd`.
+# For your own data set, change data_root, classes and image_scale (docs/own_data.md).
 _base_ = "../pipelines/detection.py"
 custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.datasets.synthetic_coco"])
 data_root = "data/bccd/"

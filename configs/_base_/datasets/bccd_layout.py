@@ -1,17 +1,18 @@
-"""Blood cells (BCCD) as layouts at 192 x 144; `tools/dataset_converters/voc_to_coco.py` and
-`tools/extract_attributes.py` write the two paths.
+"""Blood cells (BCCD) as layouts at 192 x 144.
+
+`data_root` is written by `tools/dataset_converters/voc_to_coco.py`, `attributes_file` by `tools/extract_attributes.py`.
 """
 
 data_root = "data/bccd"
 attributes_file = "work_dirs/bccd/attributes.json"
-image_size = (144, 192)  # height, width: the photographs' 3 : 4
-# every cell that the tiny images can show; platelets take a 200th of a photograph
+image_size = (144, 192)  # height, width: the aspect ratio of the photographs
+# keep all cells that are visible at this size; platelets cover 1/200 of a photograph
 filter_cfg = dict(min_area_ratio=0.001, min_objects=1, max_objects=30)
 train_pipeline = [
     dict(type="LoadLayoutImage", size=image_size, cache=True),
     dict(type="LoadLayoutMasks"),
     dict(type="LoadPerceptionAttributes", attributes_file=attributes_file),
-    # under a microscope there is no upper side: four times the data
+    # microscope images have no preferred orientation: flips give four times the data
     dict(type="RandomFlipLayout", prob=0.75, direction=["horizontal", "vertical", "diagonal"]),
     dict(type="PackLayoutInputs"),
 ]
@@ -30,7 +31,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-# layouts that tools/generate.py draws images for, by split
+# layouts for tools/generate.py, by split
 layout_datasets = dict(
     train=dict(
         type="LayoutCocoDataset",

@@ -1,10 +1,10 @@
 """COCO-Thing-Stuff 2017 as layouts at 256 x 256: LAMA's filter, attributes and masks.
 
 `data_root` holds train2017/, val2017/ and annotations/ with {instances,stuff}_{train,val}2017.json (from
-cocodataset.org: images, "2017 Train/Val annotations", "2017 Stuff Train/Val annotations"). The classes are all of
-the two json files but `other`: 80 things and 91 stuff. `attributes_file` is written by
+cocodataset.org: images, "2017 Train/Val annotations", "2017 Stuff Train/Val annotations"). The classes are those of
+the two json files except `other`: 80 things and 91 stuff. `attributes_file` is written by
 `tools/extract_attributes.py --detector CONFIG WEIGHTS --ann instances_train2017.json --ann stuff_train2017.json`.
-Elsewhere: --cfg-options data_root=/data/coco attributes_file=/data/attributes.json
+Other paths: --cfg-options data_root=/data/coco attributes_file=/data/attributes.json
 """
 
 _base_ = "../pipelines/perception_layout.py"
@@ -33,7 +33,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-# layouts that tools/generate.py draws images for, by split
+# layouts for tools/generate.py, by split
 layout_datasets = dict(
     train=dict(
         type="LayoutCocoDataset",
@@ -42,7 +42,7 @@ layout_datasets = dict(
         img_dir="train2017",
         filter_cfg=filter_cfg,
     ),
-    # the paper's trainability images, things only; tools/analysis_tools/trainability_subset.py counts them
+    # the paper's trainability subset, things only; see tools/analysis_tools/trainability_subset.py for its size
     trainability=dict(
         type="LayoutCocoDataset",
         data_root=data_root,

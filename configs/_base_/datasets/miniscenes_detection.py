@@ -1,5 +1,5 @@
-# MiniScenes for detectors; `tools/dataset_converters/miniscenes.py --out data/miniscenes` writes it.
-# Other folders: --cfg-options data_root=DIR (every path below starts with it).
+# MiniScenes for detectors, written by `tools/dataset_converters/miniscenes.py --out data/miniscenes`.
+# Other folder: --cfg-options data_root=DIR.
 _base_ = "../pipelines/detection.py"
 custom_imports = dict(imports=["detdiffusion.datasets.checked_coco"])
 data_root = "data/miniscenes/"

@@ -21,7 +21,7 @@ train_dataloader = dict(
         pipeline=train_pipeline,
     ),
 )
-# layouts that tools/generate.py draws images for, by split
+# layouts for tools/generate.py, by split
 layout_datasets = dict(
     train=dict(
         type="LayoutCocoDataset",

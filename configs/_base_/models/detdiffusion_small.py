@@ -9,7 +9,7 @@ model = dict(
     unet=dict(type="UNet2DConditionModel", from_pretrained=layout_folder, subfolder="unet"),
     scheduler=dict(type="DDPMScheduler", from_pretrained=layout_folder, subfolder="scheduler"),
     test_scheduler=dict(type="DPMSolverMultistepScheduler"),
-    # attribute_position: the paper's is "last"; from the front it is heard within a few hundred steps
+    # attribute_position: "last" in the paper; with "first" the attribute is learned within a few hundred steps
     layout_tokenizer=dict(
         template="compact", bins=(32, 32), attributes=True, attribute_position="first", max_length=48
     ),
@@ -18,7 +18,7 @@ model = dict(
         type="MaskHead", hidden=64, num_queries=20, num_heads=4, ffn=128, num_layers=3, upsample=2
     ),
     perception_loss=dict(type="PerceptionAwareLoss", loss_weight=0.01),
-    # As in the training of the checkpoint; not in the paper
+    # not in the paper, but used in the training of the layout checkpoint
     grounding_loss=dict(type="AttentionGroundingLoss", loss_weight=0.05),
     cache_latents=True,
 )

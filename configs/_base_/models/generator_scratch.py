@@ -1,6 +1,6 @@
-"""Parts of a small generator that is trained from nothing: SD 1.5's structure at a small width, SD's noise schedule.
+"""A small generator trained from scratch: SD 1.5's architecture with a small width, SD's noise schedule.
 
-Left to the config: VAE, tokenizer, the text encoder's vocabulary and length, the UNet's blocks and latents.
+Configs must set VAE, tokenizer, the text encoder's vocabulary and length, and the UNet's blocks and latents.
 """
 
 model = dict(

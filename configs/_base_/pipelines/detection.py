@@ -1,8 +1,8 @@
-# Pipelines of the small detectors. Another data set sets its own scale, see datasets/bccd_detection.py.
+# Pipelines of the small detectors. For another scale see datasets/bccd_detection.py.
 image_scale = (
     96,
     96,
-)  # width, height; MiniScenes' 64 px enlarged: more cells an object, still cheap on a CPU
+)  # width, height; MiniScenes' 64 px images are enlarged for more cells per object
 train_pipeline = [
     dict(type="LoadImageFromFile"),
     dict(type="LoadAnnotations", with_bbox=True),

@@ -1,6 +1,6 @@
-"""Layouts with their images, masks and attributes: what the perception-aware parts need."""
+"""Layouts with their images, masks and attributes, as needed by the perception-aware parts."""
 
-attributes_file = "attributes.json"  # a data set writes its own into the pipeline
+attributes_file = "attributes.json"  # data sets replace it in the pipeline
 image_size = (256, 256)  # height, width
 train_pipeline = [
     dict(type="LoadLayoutImage", size=image_size),

@@ -1,4 +1,4 @@
-"""The paper's schedule: 60 epochs, AdamW 1e-4, 3,000 warm-up steps, cosine; 32 images a step (8 GPUs x 4)."""
+"""The paper's schedule: 60 epochs, AdamW 1e-4, 3,000 warm-up steps, cosine; total batch size 32 (8 GPUs x 4)."""
 
 max_epochs = 60
 train_cfg = dict(type="ResumableEpochLoop", max_epochs=max_epochs)
@@ -11,5 +11,5 @@ param_scheduler = [
     dict(type="CosineAnnealingLR", begin=0, end=max_epochs, eta_min=0.0, convert_to_iter_based=True),
 ]
 auto_scale_lr = dict(enable=False, base_batch_size=32)  # used with tools/train.py --auto-scale-lr
-# EMA is off: the paper names none, and it costs another 4 GB a GPU. To switch it on:
+# No EMA: the paper does not mention it, and it needs another 4 GB per GPU. To enable it:
 # custom_hooks = [dict(type="EMAHook", ema_type="ExponentialMovingAverage", momentum=1e-4)]

@@ -1,5 +1,5 @@
-# From scratch in two to four minutes of CPU time. The unit is the iteration, so that runs on real and on
-# mixed data cost the same.
+# Training from scratch in two to four minutes of CPU time. The schedule counts iterations, so that training on real
+# and on mixed data has the same cost.
 max_iters = 600
 
 default_scope = "mmdet"

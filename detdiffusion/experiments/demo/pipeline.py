@@ -1,4 +1,4 @@
-"""The demo loop on MiniScenes as a list of commands: what ``tools/quickstart.py`` runs."""
+"""The demo on MiniScenes as a list of commands, for ``tools/quickstart.py``."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from detdiffusion.utils.steps import Step
 DETECTOR = "atss"
 DETECTOR_CONFIG = f"configs/detectors/{DETECTOR}_miniscenes.py"
 GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
-# ATSS scores are spread out, and at 0.5 its attributes agree best with the hidden difficulty: rank correlation 0.56,
-# a quarter of the objects hard (Faster R-CNN finds nine of ten easy at any threshold).
+# With ATSS and this threshold, attributes agree best with the hidden difficulty: rank correlation 0.56, a quarter of
+# the objects hard (with Faster R-CNN, nine of ten objects are easy at any threshold).
 SCORE_THR = 0.5
 STRATEGIES = ("easy", "origin", "hard")
-ZOO_MODELS = ("vae", "vae-decoder", "base", "layout")  # in the order of their training from nothing
+ZOO_MODELS = ("vae", "vae-decoder", "base", "layout")  # in the order of their training
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Settings:
     """Sizes of the demo.
 
     Attributes:
-        detector_images, train_images, val_images, zoo_images: images of each split; ``zoo`` is only for
-            training from nothing.
+        detector_images, train_images, val_images, zoo_images: number of images of each split; ``zoo`` is only needed
+            for training from scratch.
         image_size: side of the images in pixels.
-        detector_iters: of the attribute detector.
-        generator_iters, generator_batch: of the fine-tuning.
-        trainability_iters: of each of the two compared detectors.
-        fidelity_layouts, synthetic_layouts: at most so many held-out and training layouts are drawn.
-        sampling_steps, guidance_scale, sampling_batch: of the sampler.
-        zoo_iters: of each model of the zoo; None takes the recipes' own.
-        resamples: of the bootstrap.
+        detector_iters: iterations of the attribute detector.
+        generator_iters, generator_batch: iterations and batch size of fine-tuning.
+        trainability_iters: iterations of each of the two compared detectors.
+        fidelity_layouts, synthetic_layouts: maximum number of held-out and training layouts to generate images of.
+        sampling_steps, guidance_scale, sampling_batch: settings of the sampler.
+        zoo_iters: iterations of each model of the zoo; None uses those of the configs.
+        resamples: number of bootstrap resamples.
     """
 
     detector_images: int = 1500
@@ -53,7 +53,7 @@ class Settings:
     resamples: int = 1000
 
     def to_dict(self) -> dict:
-        """For records."""
+        """Return all fields, for the summary."""
         return asdict(self)
 
 
@@ -79,12 +79,12 @@ class Demo:
     """Paths and steps of one demo.
 
     Args:
-        root: the folder with ``configs/`` and ``tools/``, where the commands run.
-        work_dir: everything is written below it; in commands it is used as given.
+        root: folder with ``configs/`` and ``tools/``, in which the commands are run.
+        work_dir: folder of all outputs; used as given in commands.
         settings: sizes.
-        layout_checkpoint: diffusers folder to fine-tune from; None takes the zoo's; with ``full`` not used.
-        seed: of data, trainings, noise and bootstrap.
-        full: train VAE, base and layout checkpoint first, and fine-tune from that.
+        layout_checkpoint: diffusers folder to fine-tune from; None uses the zoo's; not used with ``full``.
+        seed: seed of data, training, noise and bootstrap.
+        full: first train VAE, base model and layout checkpoint, and fine-tune from that.
     """
 
     def __init__(
@@ -109,19 +109,19 @@ class Demo:
         self._generator = Weights(GENERATOR_CONFIG, self.generator / f"iter_{settings.generator_iters}.pth")
 
     def attributes(self, split: str) -> Path:
-        """The attributes file of a split."""
+        """Return the attributes file of a split."""
         return self.dir / "attributes" / f"{split}.json"
 
     def synthetic(self, split: str, strategy: str) -> Path:
-        """The folder of a synthetic set."""
+        """Return the folder of a synthetic set."""
         return self.dir / "synthetic" / f"{split}-{strategy}"
 
     def annotations(self, split: str) -> tuple[Path, Path]:
-        """Things and stuff of a split."""
+        """Return the annotation files of things and stuff of a split."""
         return self.make.annotations(split)
 
     def steps(self) -> list[Step]:
-        """All steps, in an order that they can run in."""
+        """Return all steps in executable order."""
         steps = [self._data(), *(self._zoo() if self.full else ())]
         steps += [self._train_detector()]
         steps += [self._attributes(split) for split in ("train", "val")]
@@ -212,7 +212,7 @@ class Demo:
         )
 
     def _zoo(self) -> list[Step]:
-        """VAE, base and layout checkpoint from nothing, each exported as a diffusers folder."""
+        """Return the steps that train VAE, base model and layout checkpoint from scratch and export them."""
         zoo, steps = self.dir / "zoo", []
         vae, decoder, base = zoo / "vae", zoo / "vae-decoder", zoo / "base"
         on_vae, on_decoder = ({"model.vae.from_pretrained": folder} for folder in (vae, decoder))

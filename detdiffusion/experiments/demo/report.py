@@ -1,4 +1,4 @@
-"""The demo's report page and contact sheet from its folders and its summary."""
+"""The demo's report page and contact sheet."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _AP = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
 
 
 def write_demo_report(demo: Demo, summary: dict, layouts: int = 12) -> Path:
-    """Writes ``report.html`` and ``scenes.png`` (the same pictures) into the demo's folder.
+    """Write ``report.html`` and ``scenes.png`` (the same pictures) to the demo's folder.
 
     Args:
-        demo: a demo whose steps are all done.
-        summary: of :func:`.demo_summary.summarise`.
-        layouts: rows of pictures at most.
+        demo: a demo with all steps finished.
+        summary: result of :func:`.summary.summarise`.
+        layouts: maximum number of layouts to show.
 
     Returns:
-        The page's path.
+        The path of the page.
     """
     sets = {strategy: demo.synthetic("val", strategy) for strategy in STRATEGIES}
     rows = side_by_side(demo.annotations("val")[0], demo.data / "val" / "images", sets, layouts)
@@ -59,7 +59,7 @@ def write_demo_report(demo: Demo, summary: dict, layouts: int = 12) -> Path:
 
 
 def _without_sum(losses: dict) -> dict:
-    """Without the total where it has only one part."""
+    """Remove the total loss if it consists of a single part."""
     return {k: v for k, v in losses.items() if k != "loss" or len(losses) != 2}
 
 

@@ -1,4 +1,4 @@
-"""The demo's results in one place: ``summary.json`` and the table that is printed."""
+"""Summary of the demo's results: ``summary.json`` and the printed tables."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from .pipeline import DETECTOR, STRATEGIES, Demo
 
 
 def summarise(demo: Demo, seconds: dict[str, float], threads: int) -> dict:
-    """What ``summary.json`` holds.
+    """Build the content of ``summary.json``.
 
     Args:
-        demo: a demo whose steps are all done.
-        seconds: step name -> seconds.
+        demo: a demo with all steps finished.
+        seconds: duration by name of the step.
         threads: ``OMP_NUM_THREADS`` of the steps.
 
     Returns:
         ``fidelity.{real,easy,origin,hard}`` and ``trainability.{real_only,real_plus_hard}`` with ``bbox_mAP``
-        and more, ``bootstrap`` (easy - hard), ``frechet`` distances with their features named, ``attributes``
-        counts, ``checks``, ``seconds`` a step and in total, ``seeds``, ``versions``, ``settings``.
+        and more, ``bootstrap`` (easy - hard), ``frechet`` distances with a description of the features, counts of
+        ``attributes``, ``checks``, ``seconds`` per step and in total, ``seeds``, ``versions``, ``settings``.
 
     Raises:
-        UserError: a result file is missing or broken.
+        UserError: a result file is missing or damaged.
     """
     score = _read(demo.fidelity / "fidelity.json")
     rows = {row["name"]: row for row in _read(demo.comparison / "comparison.json")["rows"]}
@@ -78,7 +78,7 @@ def summarise(demo: Demo, seconds: dict[str, float], threads: int) -> dict:
 
 
 def _checks(fidelity: dict, difference: dict) -> list[dict]:
-    """What the loop must show, each with its value and whether it holds."""
+    """Return the expected properties of the results, with their values and whether they hold."""
     real, easy = fidelity["real"]["bbox_mAP"], fidelity["easy"]["bbox_mAP"]
     layouts = fidelity["real"]["layouts"]
     return [
@@ -98,7 +98,7 @@ def _checks(fidelity: dict, difference: dict) -> list[dict]:
 
 
 def print_summary(summary: dict) -> None:
-    """The results as tables on the terminal."""
+    """Print the results as tables."""
     from rich.table import Table
 
     console = table_console()
@@ -125,7 +125,7 @@ def print_summary(summary: dict) -> None:
 
 
 def statements(summary: dict) -> list[str]:
-    """The comparison of easy and hard, and what the distance is, in words."""
+    """Return lines that describe the comparison of easy and hard, and the Fréchet distance."""
     lines = []
     for name, row in summary["bootstrap"].items():
         lines.append(
@@ -139,12 +139,12 @@ def statements(summary: dict) -> list[str]:
 
 
 def percent(value: float | None) -> str:
-    """AP in percent; – where COCO's protocol gives none."""
+    """Format AP in percent; – if it is undefined."""
     return "–" if value is None or value < 0 else f"{100 * value:.1f}"
 
 
 def distance(name: str, row: dict) -> str:
-    """A set's Fréchet distance. – for the real images: theirs is between halves, which no other row is."""
+    """Format a set's Fréchet distance; – for the real images, whose distance between halves is not comparable."""
     return "–" if name == "real" or "frechet" not in row else f"{row['frechet']:.3f}"
 
 

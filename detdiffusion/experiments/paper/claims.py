@@ -1,4 +1,4 @@
-"""The paper's claims as comparisons of quantities, and where each quantity is found in the result files."""
+"""The paper's claims as comparisons of quantities, and the location of each quantity in the result files."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ QUANTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
         for data in _DATA
     },
 }
-"""Name of a quantity -> its job, and its place in that job's figures."""
+"""Job, and path in that job's figures, by name of the quantity."""
 
 
 def _gains(
@@ -172,10 +172,10 @@ CLAIMS = (
 
 
 def jobs_of_claims(names: Collection[str]) -> set[str]:
-    """The jobs that some claims need; the detector's is always one of them.
+    """Return the names of the jobs that claims need, always including the detector's.
 
     Raises:
-        KeyError: no such claim.
+        KeyError: a claim does not exist.
     """
     claims = {claim.name: claim for claim in CLAIMS}
     wanted = {"detector"}
@@ -187,13 +187,13 @@ def jobs_of_claims(names: Collection[str]) -> set[str]:
 
 
 def quantities(figures: Mapping[str, Mapping]) -> dict[str, float]:
-    """What the result files of one seed hold.
+    """Return the available quantities of one seed.
 
     Args:
-        figures: job name -> its figures.
+        figures: figures of the result files, by name of the job.
 
     Returns:
-        Name of a quantity -> value, for those that are there. COCO's AP of -1 (nothing to find) counts as absent.
+        Values by name of the quantity. An AP of -1 (no objects) counts as missing.
     """
     found = {}
     for name, (job, path) in QUANTITIES.items():

@@ -1,7 +1,7 @@
-"""How hard an object looks: contrast, edge sharpness and camouflage, measured in the picture.
+"""Visual difficulty of objects: contrast, edge sharpness and camouflage, measured in images.
 
-MiniScenes draws hard objects with low contrast, blur and camouflage. These are measured here on any picture of a
-known layout, real or generated; occlusion and size follow from the layout, so strategies cannot change them.
+MiniScenes renders hard objects with low contrast, blur and camouflage. These factors are measured in images of known
+layouts, real or generated; occlusion and size are determined by the layout, so strategies cannot change them.
 """
 
 from __future__ import annotations
@@ -22,20 +22,19 @@ _MIN_PIXELS = 12
 
 
 def measure_object(image: np.ndarray, mask: np.ndarray, others: np.ndarray) -> dict[str, float] | None:
-    """The measures of one object.
+    """Measure one object.
 
     Args:
-        image: (H, W, 3) uint8, any order of colours.
-        mask: (H, W) bool, the object's visible pixels.
-        others: (H, W) bool, pixels of other objects, left out of its surroundings.
+        image: (H, W, 3) uint8, in any channel order.
+        mask: (H, W) bool, visible pixels of the object.
+        others: (H, W) bool, pixels of other objects, which are excluded from its surroundings.
 
     Returns:
-        ``contrast``: Euclidean distance of the mean colours inside and around (0 to 442); ``sharpness``: mean
-        gradient at the outline over the mean gradient within 3 pixels of it (a blurred edge spreads its
-        gradient, a sharp one does not; contrast cancels out); ``camouflage``: median absolute Laplacian of the
-        grey levels inside, over the contrast (+ 10 levels, so that it stays finite): how strong the surface's
-        pattern is beside what tells the object from its surroundings. None where the object or its
-        surroundings are too few pixels.
+        ``contrast``: Euclidean distance of the mean colours of the object and its surroundings (0 to 442);
+        ``sharpness``: mean gradient at the outline divided by the mean gradient within 3 pixels of it (lower for
+        blurred edges, independent of contrast); ``camouflage``: median absolute Laplacian of the grey levels inside,
+        divided by contrast + 10 (to stay finite): the strength of the surface's pattern relative to the contrast.
+        None if the object or its surroundings have too few pixels.
     """
     height, width = mask.shape
     unit = max(1, round(min(height, width) / 64))
@@ -62,15 +61,15 @@ def measure_object(image: np.ndarray, mask: np.ndarray, others: np.ndarray) -> d
 def measure_set(
     image_paths: Mapping[int, Path], annotations: Iterable[Mapping], masks: Mapping[int, np.ndarray]
 ) -> dict[int, dict[str, float]]:
-    """Measures of the objects of many pictures.
+    """Measure the objects of several images.
 
     Args:
-        image_paths: layout (source image) id -> picture.
+        image_paths: images by layout (source image) id.
         annotations: source annotations (``id``, ``image_id``) of the objects to measure.
-        masks: source annotation id -> (H, W) bool, of every object of those layouts.
+        masks: (H, W) bool masks of all objects of those layouts, by source annotation id.
 
     Returns:
-        source annotation id -> measures; objects too small to measure are left out.
+        Measures by source annotation id; objects that are too small are left out.
     """
     groups: dict[int, list[int]] = {}
     for annotation in annotations:
@@ -78,31 +77,31 @@ def measure_set(
     found = {}
     for layout, ids in groups.items():
         image = read_bgr(image_paths[layout])
-        for one in ids:
-            rest = [masks[other] for other in ids if other != one]
-            others = np.logical_or.reduce(rest) if rest else np.zeros_like(masks[one])
+        for key in ids:
+            rest = [masks[other] for other in ids if other != key]
+            others = np.logical_or.reduce(rest) if rest else np.zeros_like(masks[key])
             size = image.shape[1::-1]
-            measured = measure_object(image, _resized(masks[one], size), _resized(others, size))
+            measured = measure_object(image, _resized(masks[key], size), _resized(others, size))
             if measured is not None:
-                found[one] = measured
+                found[key] = measured
     return found
 
 
 def compare_factors(things: Path, real_images: Path, sets: Mapping[str, Path]) -> dict:
-    """The measures of the same objects in the real images and in every generated set.
+    """Measure the same objects in the real images and in all generated sets.
 
     Args:
         things: instances json of the source images, with the hidden ``difficulty``.
-        real_images: their folder.
-        sets: strategy -> folder of ``tools/generate.py``.
+        real_images: folder of the source images.
+        sets: folders written by ``tools/generate.py``, by strategy.
 
     Returns:
-        ``objects``: how many are measured in all; ``means``: set -> measure -> mean over them (``real`` too);
-        ``validity``: on real images, Spearman rank correlation of each measure with the hidden factor that it stands
-        for (contrast with low contrast, sharpness with blur, camouflage with texture).
+        ``objects``: number of objects measured in all sets; ``means``: mean of each measure, by set (including
+        ``real``) and measure; ``validity``: Spearman rank correlation, on real images, of each measure with the hidden
+        factor that it represents (contrast with low contrast, sharpness with blur, camouflage with texture).
 
     Raises:
-        UserError: a file is missing or broken, or no object is in every set.
+        UserError: a file is missing or damaged, or no object is in every set.
     """
     from scipy.stats import spearmanr
 
@@ -135,7 +134,7 @@ def compare_factors(things: Path, real_images: Path, sets: Mapping[str, Path]) -
 
 
 def _generated(folder: Path) -> tuple[dict[int, Path], set[int]]:
-    """Layout -> picture, and the source annotations that are in the set."""
+    """Return the images by layout, and the ids of the source annotations in the set."""
     data = read_coco(folder / "annotations.json")
     pictures: dict[int, Path] = {}
     for image in data.images:
@@ -144,7 +143,7 @@ def _generated(folder: Path) -> tuple[dict[int, Path], set[int]]:
 
 
 def _distance(region: np.ndarray) -> np.ndarray:
-    """(H, W) float32 distance in pixels of each point of a region to the outside of it, 0 outside."""
+    """Return the (H, W) float32 distance in pixels from each point of a region to its outside, 0 outside."""
     return cv2.distanceTransform(region.astype(np.uint8), cv2.DIST_L2, 5)
 
 

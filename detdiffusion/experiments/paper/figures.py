@@ -1,4 +1,4 @@
-"""The figures of the paper in miniature, read from what its steps wrote."""
+"""Results of the jobs of the paper in miniature, read from the outputs of their steps."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _KEPT = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_full", "frechet", "
 def detector_figures(
     work_dir: Path, things: Mapping[str, Path], attributes: Mapping[str, Path]
 ) -> dict[str, dict]:
-    """Of an attribute detector: its AP on real held-out images, and its attributes beside the hidden difficulty.
+    """Return an attribute detector's AP on real held-out images and the agreement of its attributes with difficulty.
 
     Args:
-        work_dir: of its training.
-        things: split -> instances json with ``difficulty``.
-        attributes: split -> attributes file.
+        work_dir: work dir of its training.
+        things: instances json with ``difficulty``, by split.
+        attributes: attributes file by split.
     """
     splits = {split: attribute_agreement(things[split], attributes[split]) for split in things}
     return dict(real=read_run(work_dir).metrics, attributes=splits)
 
 
 def attribute_agreement(things: Path, attributes: Path) -> dict:
-    """Spearman rank correlation of ``hard`` (1) and ``easy`` (0) with the hidden difficulty of each object.
+    """Compute the Spearman rank correlation of ``hard`` (1) and ``easy`` (0) with the objects' hidden difficulty.
 
     Returns:
-        ``easy``, ``hard``: counts; ``spearman``: with the difficulty's score; ``factors``: with each factor.
-        A correlation is None where all objects are alike.
+        ``easy``, ``hard``: counts; ``spearman``: correlation with the difficulty's score; ``factors``: correlation with
+        each factor. A correlation is None if all values are equal.
     """
     given = _read(attributes)["attributes"]
     objects = [
@@ -50,7 +50,7 @@ def attribute_agreement(things: Path, attributes: Path) -> dict:
 
 
 def fidelity_figures(path: Path) -> dict:
-    """Of ``fidelity.json``: AP and Fréchet distance of every set, real images too, and the bootstrap."""
+    """Return AP and Fréchet distance of all sets, including the real images, and the bootstrap of ``fidelity.json``."""
     result = _read(path)
     sets = {name: {k: row[k] for k in _KEPT if k in row} for name, row in result["sets"].items()}
     figures = dict(sets=sets, frechet_features=result["protocol"]["frechet_features"], notes=result["notes"])
@@ -60,7 +60,7 @@ def fidelity_figures(path: Path) -> dict:
 
 
 def factor_figures(things: Path, real_images: Path, sets: Mapping[str, Path]) -> dict:
-    """See :func:`detdiffusion.experiments.paper.factors.compare_factors`; it alone imports image libraries."""
+    """See :func:`detdiffusion.experiments.paper.factors.compare_factors`, imported here as it needs image libraries."""
     from .factors import compare_factors
 
     return compare_factors(things, real_images, sets)

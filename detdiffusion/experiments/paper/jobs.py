@@ -23,13 +23,13 @@ STRATEGIES = ("easy", "origin", "hard")
 
 @dataclass(frozen=True)
 class Arm:
-    """A generator and the held-out sets that it draws.
+    """A generator and the held-out sets that are generated with it.
 
     Attributes:
-        config: of the generator.
-        title: for the user.
-        strategies: its sets; the models without attributes know only ``origin``.
-        attributes: the detector that gives them, None for a model without.
+        config: config of the generator.
+        title: title for the user.
+        strategies: strategies of its sets; models without attributes support only ``origin``.
+        attributes: name of the attribute detector, None for a model without attributes.
     """
 
     config: str
@@ -63,7 +63,7 @@ SETS = {
     "easy": ("detdiffusion", "easy"),
     "hard": ("detdiffusion", "hard"),
 }
-"""Synthetic training sets: name -> arm and strategy."""
+"""Arm and strategy of the synthetic training sets, by name."""
 REAL = ("real", "real-equal-iters")
 TRAINED = ("faster-rcnn", "fcos", "atss")
 """Detectors of the trainability experiments."""
@@ -73,11 +73,11 @@ class SeedJobs:
     """The jobs of one seed.
 
     Args:
-        root: the folder with ``configs/`` and ``tools/``.
-        work_dir: of this seed; in commands it is used as given.
+        root: folder with ``configs/`` and ``tools/``.
+        work_dir: folder of this seed; used as given in commands.
         scale: sizes.
-        seed: of data, trainings, noise and bootstrap.
-        layout: diffusers folder that all generators start from; None takes the zoo's.
+        seed: seed of data, training, noise and bootstrap.
+        layout: diffusers folder that all generators start from; None uses the zoo's.
     """
 
     def __init__(self, root: Path, work_dir: Path, scale: Scale, seed: int, layout: Path | None = None):
@@ -91,13 +91,13 @@ class SeedJobs:
         self.detector = self._trained_detector(DETECTOR)
 
     def jobs(self) -> dict[str, Job]:
-        """All jobs by name."""
+        """Return all jobs by name."""
         jobs = [self._detector_job(), *(self._arm_job(name) for name in ARMS), self._factors_job()]
         jobs += [self._training_job(detector, data) for detector in TRAINED for data in (*REAL, *SETS)]
         return {job.name: job for job in jobs}
 
     def synthetic(self, arm: str, split: str, strategy: str) -> Path:
-        """The folder of a generated set."""
+        """Return the folder of a generated set."""
         return self.dir / "synthetic" / f"{arm}-{split}-{strategy}"
 
     def _digest(self, config: str) -> str:
@@ -141,7 +141,7 @@ class SeedJobs:
         return (self._train_detector(DETECTOR), *extracted)
 
     def _first_steps(self) -> tuple[Step, ...]:
-        """What must be there before a generator is trained and its images are scored."""
+        """Return the steps required before a generator is trained and its images are scored."""
         return (self.data, *self._detector_steps())
 
     def _detector_job(self) -> Job:
@@ -160,7 +160,7 @@ class SeedJobs:
     # generators and fidelity
 
     def generator(self, arm: str) -> Weights:
-        """The fine-tuned generator of an arm."""
+        """Return the fine-tuned generator of an arm."""
         return Weights(
             ARMS[arm].config, self.dir / "generators" / arm / f"iter_{self.scale.generator_iters}.pth"
         )
@@ -179,7 +179,7 @@ class SeedJobs:
         )
 
     def _other_steps(self, name: str) -> tuple[Step, ...]:
-        """The attributes of an arm that takes them from another detector than the evaluating one."""
+        """Return the steps for the attributes of an arm whose attribute detector is not the evaluating one."""
         other = ARMS[name].attributes
         if other in (None, DETECTOR):
             return ()
@@ -275,8 +275,8 @@ class SeedJobs:
         if arm:
             facts = self._generator_facts(arm) | dict(strategy=strategy, synthetic_images=s.synthetic_images)
             folder = self.synthetic(arm, "train", strategy)
-            drawn = self._generate(arm, "train", strategy, s.synthetic_images)
-            chain = (*self._first_steps(), self._train_generator(arm), drawn)
+            generate = self._generate(arm, "train", strategy, s.synthetic_images)
+            chain = (*self._first_steps(), self._train_generator(arm), generate)
         facts |= dict(trained=detector, data=data, trainability_iters=iters)
         facts["configs"] = {**facts["configs"], "trained": self._digest(config)}
         title = f"train {detector}: {data}"
@@ -295,7 +295,7 @@ class SeedJobs:
         )
 
 
-# Jobs of one stage run seed by seed, stages one after the other: whole claims for all seeds come early.
+# Stages run one after the other, the jobs of a stage seed by seed, so that claims are completed early for all seeds.
 STAGES: tuple[tuple[str, ...], ...] = (
     ("detector", "detdiffusion", "geodiffusion"),
     ("attr",),
@@ -308,8 +308,8 @@ STAGES: tuple[tuple[str, ...], ...] = (
 
 
 def ordered_jobs(seeds: Sequence[SeedJobs], wanted: Collection[str] | None = None) -> list[Job]:
-    """Jobs of these names (None: all), in the order in which they are to be done."""
-    by_seed = [one.jobs() for one in seeds]
+    """Return the jobs with these names (None: all) in the order of execution."""
+    by_seed = [seed_jobs.jobs() for seed_jobs in seeds]
     return [
         jobs[name]
         for stage in STAGES
@@ -320,8 +320,8 @@ def ordered_jobs(seeds: Sequence[SeedJobs], wanted: Collection[str] | None = Non
 
 
 _DECISIVE = ("model", "train_dataloader", "optim_wrapper", "param_scheduler", "custom_hooks")
-# What the jobs set themselves stands in their facts. In the configs' digest any fixed values take its place, so that a
-# config may change its own.
+# Values that jobs override are part of their facts. In the digest of a config they are replaced by fixed values, so
+# that the config's own values do not matter.
 _SET_BY_JOBS = {"param_scheduler.0.end": 50, "param_scheduler.1.begin": 50, "param_scheduler.1.end": 600}
 _SET_FOR_GENERATORS = {
     "param_scheduler.0.end": 40,
@@ -334,7 +334,7 @@ _SET_FOR_GENERATORS = {
 
 @cache
 def _digest(config: Path) -> str:
-    """Of the parts that decide the weights; where logs and checkpoints go does not."""
+    """Return a digest of the parts of a config that affect the weights; others, such as output folders, do not matter."""
     generators = {arm.config for arm in ARMS.values()}
     is_generator = any(config.as_posix().endswith(name) for name in generators)
     return config_digest(config, _DECISIVE, _SET_FOR_GENERATORS if is_generator else _SET_BY_JOBS)

@@ -1,4 +1,4 @@
-"""The scoreboard's plot: every comparison's differences, seed by seed."""
+"""Plot of the scoreboard: differences of all comparisons by seed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ _COLOURS = {"holds": "#2ca02c", "does not hold": "#d62728", "undecided": "#7f7f7
 
 
 def plot_differences(board: dict) -> bytes | None:
-    """A PNG: a dot a seed and the mean of every comparison that decides a verdict.
+    """Plot the differences of each comparison that is part of a verdict, one dot per seed, and their mean, as PNG.
 
-    Right of zero is the claimed direction. Comparisons in AP share a panel; each in another unit has its own.
+    Values right of zero have the claimed direction. Comparisons in AP share a panel; others have their own.
 
     Args:
-        board: of :func:`.scoreboard.scoreboard`.
+        board: result of :func:`.scoreboard.scoreboard`.
 
     Returns:
-        The file's bytes; None where no comparison has a value yet.
+        The PNG file's bytes, or None if no comparison has a value yet.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -24,11 +24,12 @@ def plot_differences(board: dict) -> bytes | None:
     groups: dict[str, list[tuple[str, dict, float]]] = {}
     for row in board["claims"]:
         factor, _ = row["unit"]
-        for one in row["comparisons"]:
-            if one["n"] and one["role"] != "note":
-                label = f"{row['claim']}  {one['higher']['quantity']} − {one['lower']['quantity']}"
+        for comparison in row["comparisons"]:
+            if comparison["n"] and comparison["role"] != "note":
+                names = (comparison["higher"]["quantity"], comparison["lower"]["quantity"])
+                label = f"{row['claim']}  {names[0]} − {names[1]}"
                 title = "AP, percentage points" if factor == 100 else label
-                groups.setdefault(title, []).append((label, one, factor))
+                groups.setdefault(title, []).append((label, comparison, factor))
     if not groups:
         return None
     heights = [len(rows) + 1.2 for rows in groups.values()]
@@ -37,11 +38,12 @@ def plot_differences(board: dict) -> bytes | None:
     panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, (title, rows) in zip(panels, groups.items()):
         panel.axvline(0, color="black", linewidth=0.8)
-        for height, (_, one, factor) in enumerate(rows):
-            colour = _COLOURS[one["verdict"]]
-            values = [factor * value for value in one["differences"].values()]
+        for height, (_, comparison, factor) in enumerate(rows):
+            colour = _COLOURS[comparison["verdict"]]
+            values = [factor * value for value in comparison["differences"].values()]
+            mean = factor * comparison["difference"]["mean"]
             panel.plot(values, [height] * len(values), "o", color=colour, alpha=0.5, markersize=5)
-            panel.plot(factor * one["difference"]["mean"], height, "|", color=colour, markersize=14, mew=2.5)
+            panel.plot(mean, height, "|", color=colour, markersize=14, mew=2.5)
         panel.set_yticks(range(len(rows)), [label for label, _, _ in rows], fontsize=8)
         panel.set_ylim(len(rows) - 0.4, -0.6)
         if title != rows[0][0]:

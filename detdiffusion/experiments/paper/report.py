@@ -15,7 +15,7 @@ from .verdicts import MIN_SEEDS
 
 
 def write_scoreboard(board: dict, folder: Path) -> list[Path]:
-    """Writes ``scoreboard.json``, ``.md``, ``.csv`` and ``.png`` into a folder."""
+    """Write ``scoreboard.json``, ``.md``, ``.csv`` and ``.png`` to a folder."""
     files = {
         "json": json.dumps(board, indent=1, ensure_ascii=False).encode() + b"\n",
         "md": markdown(board).encode(),
@@ -33,10 +33,10 @@ def write_scoreboard(board: dict, folder: Path) -> list[Path]:
 
 
 def write_strategies(seeds: Sequence[SeedJobs], folder: Path, layouts: int = 4) -> list[Path]:
-    """``strategies.png``: the first layouts of the first seed whose images are there, real, easy, origin and hard.
+    """Write ``strategies.png``: real, easy, origin and hard images of the first layouts of the first available seed.
 
     Returns:
-        The file, or nothing where no seed's images are there; an earlier file stays as it is.
+        The file, or an empty list if the images of no seed are available; an existing file is then kept.
     """
     for seed in seeds:
         sets = {strategy: seed.synthetic("detdiffusion", "val", strategy) for strategy in STRATEGIES}
@@ -54,7 +54,7 @@ def write_strategies(seeds: Sequence[SeedJobs], folder: Path, layouts: int = 4) 
 
 
 def markdown(board: dict) -> str:
-    """The scoreboard as Markdown: claims, rule, comparisons, cost, notes."""
+    """Format the scoreboard as Markdown: claims, rule, comparisons, cost, notes."""
     lines = [
         "# The paper in miniature",
         "",
@@ -91,7 +91,7 @@ def markdown(board: dict) -> str:
 
 
 def _claim_line(row: dict) -> str:
-    """Every quantity once, in the order of the comparisons."""
+    """Format a claim; every quantity is listed once, in the order of the comparisons."""
     here: dict[str, str] = {}
     paper: dict[str, str] = {}
     for one in row["comparisons"]:
@@ -141,7 +141,7 @@ def _short(value: object) -> str:
 
 
 def _csv(board: dict) -> str:
-    """One line a comparison."""
+    """Format all comparisons as CSV, one per line."""
     text = io.StringIO()
     fields = ["claim", "verdict", "role", "higher", "lower", "n", "mean_higher", "std_higher", "mean_lower"]
     fields += [

@@ -1,4 +1,4 @@
-"""Does the jobs of the paper in miniature: those without a result file, one after the other, safe to stop."""
+"""Runs the jobs of the paper in miniature that have no result file yet; can be interrupted at any time."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ FORMAT = 1
 
 
 class ResultFolder:
-    """``FOLDER/SEED/JOB.json``, one a finished job.
+    """Folder of result files, ``FOLDER/SEED/JOB.json`` for each finished job.
 
-    A record is its job's if it has the job's key. ``FOLDER/frozen.json`` names a commit and the keys of the records
-    that were made by then. These stay valid when configs change: their sizes, seeds and arms must still be the job's,
-    the contents of the configs are those of the commit.
+    A result file is valid if it has the key of its job. ``FOLDER/frozen.json`` contains a commit and the keys of
+    results made at that commit. These remain valid when configs change, as long as sizes, seeds and arms equal those of
+    the job; the configs are those of the commit.
 
     Attributes:
-        stale: files that were found with another key than their job's.
-        frozen: files that were taken because they are frozen.
-        commit: that the frozen records belong to; None where none are.
+        stale: files with another key than that of their job.
+        frozen: files that are valid because they are frozen.
+        commit: commit of the frozen results; None without any.
 
     Raises:
-        UserError: ``frozen.json`` is broken.
+        UserError: ``frozen.json`` is damaged.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -51,16 +51,16 @@ class ResultFolder:
         return self.folder / str(job.seed) / f"{job.name}.json"
 
     def seeds(self) -> list[int]:
-        """Seeds that have results."""
+        """Return the seeds that have results."""
         return sorted(
             int(path.name) for path in self.folder.glob("*") if path.is_dir() and path.name.isdigit()
         )
 
     def read(self, job: Job) -> dict | None:
-        """The result of a job, None where there is none with its key.
+        """Return the result of a job, or None if there is no valid one.
 
         Raises:
-            UserError: the file is broken.
+            UserError: the file is damaged.
         """
         path = self.path(job)
         if not path.is_file():
@@ -70,13 +70,20 @@ class ResultFolder:
             frozen = result["key"] != job.key and self._is_frozen(result, job)
             same = frozen or result["key"] == job.key
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{path}: not a result file ({error!r}); remove it to do the job anew") from error
-        (self.stale.discard if same else self.stale.add)(path)
-        (self.frozen.add if frozen else self.frozen.discard)(path)
-        return result if same else None
+            raise UserError(
+                f"{path}: not a result file ({error!r}); remove it to run the job again"
+            ) from error
+        self.stale.discard(path)
+        self.frozen.discard(path)
+        if not same:
+            self.stale.add(path)
+            return None
+        if frozen:
+            self.frozen.add(path)
+        return result
 
     def _is_frozen(self, result: dict, job: Job) -> bool:
-        """Whether a record is listed, as it was made, and of the same settings as far as they are no config's."""
+        """Return whether a result is listed as frozen, unchanged, and has the job's settings apart from configs."""
         facts = {name: value for name, value in result["facts"].items() if name != "configs"}
         return (
             result["key"] in self._keys
@@ -100,15 +107,16 @@ def run_jobs(
     keep: bool = False,
     say: Callable[[str], None] = print,
 ) -> bool:
-    """Does what is missing. Several processes may share the work: a seed is worked on by one at a time.
+    """Run all jobs without a result. Several processes may share the work; each seed is locked by one process.
 
     Args:
-        root: where commands run.
-        jobs: in order.
-        folders: seed -> its work folder.
+        root: folder in which commands are run.
+        jobs: the jobs, in order.
+        folders: returns the work folder of a seed.
+        results: folder of the result files.
         threads: ``OMP_NUM_THREADS`` of the steps.
-        minutes: no job is started later than this.
-        keep: leave the checkpoints that no other job needs.
+        minutes: no job is started after this time.
+        keep: keep checkpoints that no other job needs.
         say: prints a line.
 
     Returns:
@@ -122,17 +130,17 @@ def run_jobs(
     frozen = f", of which {len(results.frozen)} of commit {results.commit[:7]}" if results.frozen else ""
     say(f"{len(jobs)} jobs, {len(jobs) - len(pending)} done before{frozen}; {threads} threads")
     if results.stale:
-        say(f"{len(results.stale)} result files were made with other settings: these jobs are done anew")
+        say(f"{len(results.stale)} result files were made with other settings: these jobs are run again")
     while pending:
         if minutes is not None and time.monotonic() - start >= 60 * minutes:
-            say(f"{minutes:g} minutes are over: {len(pending)} jobs are left")
+            say(f"time limit of {minutes:g} minutes reached: {len(pending)} jobs are left")
             return False
         for job in pending:
             lock = try_lock(folders(job.seed) / ".lock")
             if lock is not None:
                 break
         else:
-            say(f"other processes are at work on the seeds of the {len(pending)} jobs that are left")
+            say(f"other processes are running the seeds of the {len(pending)} remaining jobs")
             return False
         with lock:
             if results.read(job) is None:
@@ -156,9 +164,9 @@ def _run(root: Path, job: Job, folder: Path, results: ResultFolder, threads: int
     for step in (*job.chain, *job.steps):
         before, stamp = _children_seconds(), time.monotonic()
         seconds[step.name] = round(runner.run(step), 1)
-        # of a step that was done or begun before, this process knows only the wall clock's seconds
-        whole = time.monotonic() - stamp >= 0.9 * seconds[step.name]
-        processor[step.name] = round(_children_seconds() - before, 1) if whole else None
+        # processor time is unknown if an earlier process ran the step or a part of it
+        ran_here = time.monotonic() - stamp >= 0.9 * seconds[step.name]
+        processor[step.name] = round(_children_seconds() - before, 1) if ran_here else None
     record = dict(
         title=job.title,
         finished=datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -1,9 +1,9 @@
-"""The paper's experiments on MiniScenes as jobs: every arm and seed a chain of steps with a result file.
+"""Sizes and jobs of the paper's experiments on MiniScenes; a job is a chain of steps with a result file.
 
-A job's key is the digest of its facts: sizes, seed, what configs say of models, data and optimisers, layout
-weights, and those of all that it builds on. Configs are named by their roles (``detector``, ``generator``,
-``scored_by``, ``trained``), so that a file may be moved. A result file with the job's key is a finished job, wherever
-its folders are.
+The key of a job is the digest of its facts: sizes, seed, the parts of configs that define models, data and optimizers,
+the layout weights, and the facts of the jobs that it depends on. Configs are identified by their roles (``detector``,
+``generator``, ``scored_by``, ``trained``), so that files can be moved. A job is finished if there is a result file with
+its key, even if its work folders do not exist.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from detdiffusion.utils.steps import Step
 
 @dataclass(frozen=True)
 class Scale:
-    """Sizes of an experiment; the same for all arms.
+    """Sizes of an experiment, the same for all arms.
 
     Attributes:
-        detector_images, train_images, val_images: images of each split.
+        detector_images, train_images, val_images: number of images of each split.
         image_size: side of the images in pixels.
-        detector_iters: of the attribute detectors.
-        score_thr: of Eq. 2, for the attributes of the evaluating detector (ATSS).
-        generator_iters, generator_batch, generator_lr: of every fine-tuning.
-        fidelity_layouts: held-out layouts that every set shows.
-        sampling_steps, guidance_scale, sampling_batch: of the sampler.
-        resamples: of the bootstrap inside a seed.
-        other_score_thr: of Eq. 2, for the attributes of the other detector (FCOS).
-        synthetic_images: at most so many training layouts are drawn, one image each.
-        trainability_iters: of every compared detector, but for ``real``, which passes over the real images as often
-            as these iterations pass over real and synthetic ones.
+        detector_iters: iterations of the attribute detectors.
+        score_thr: score threshold of Eq. 2, for the attributes of the evaluating detector (ATSS).
+        generator_iters, generator_batch, generator_lr: settings of all fine-tuning.
+        fidelity_layouts: number of held-out layouts of each set.
+        sampling_steps, guidance_scale, sampling_batch: settings of the sampler.
+        resamples: number of bootstrap resamples within a seed.
+        other_score_thr: score threshold of Eq. 2, for the attributes of the other detector (FCOS).
+        synthetic_images: maximum number of training layouts, with one generated image each.
+        trainability_iters: iterations of the compared detectors, except for ``real``, which is trained for the same
+            number of epochs on fewer images.
     """
 
     detector_images: int = 1500
@@ -50,8 +50,8 @@ class Scale:
     guidance_scale: float = 3.5
     sampling_batch: int = 50
     resamples: int = 1000
-    # On seed 0 this finds 28 % of the objects hard (ATSS at 0.5: 34 %), with a rank correlation of 0.52 with the
-    # hidden difficulty; at 0.4 it is 54 % and 0.37.
+    # With seed 0, 28 % of the objects are hard (ATSS at 0.5: 34 %), and the rank correlation with the hidden difficulty
+    # is 0.52; at 0.4 they are 54 % and 0.37.
     other_score_thr: float = 0.3
     synthetic_images: int = 300
     trainability_iters: int = 250
@@ -91,15 +91,15 @@ SCALES = {
 
 @dataclass(frozen=True)
 class Job:
-    """What ends with a result file.
+    """A chain of steps that produces a result file.
 
     Attributes:
-        name, seed: of the result file.
-        title: for the user.
-        facts: what decides the result, as json; its digest is the key.
-        chain: steps of other jobs that come first.
-        steps: its own.
-        figures: reads the outputs of the steps; the figures of the result file.
+        name, seed: name and seed of the result file.
+        title: title for the user.
+        facts: everything that affects the result, as json values; its digest is the key.
+        chain: steps of other jobs that have to be run first.
+        steps: the job's own steps.
+        figures: reads the outputs of the steps and returns the figures of the result file.
         disposable: folders whose checkpoints no other job needs.
     """
 
@@ -114,10 +114,10 @@ class Job:
 
     @property
     def key(self) -> str:
-        """SHA-256 of the facts."""
+        """SHA-256 of the facts, see :func:`key_of`."""
         return key_of(self.facts)
 
 
 def key_of(facts: dict) -> str:
-    """SHA-256 of a job's facts."""
+    """Return the SHA-256 of a job's facts."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

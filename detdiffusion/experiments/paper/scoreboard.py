@@ -1,4 +1,4 @@
-"""The scoreboard of the paper in miniature, from result files alone."""
+"""The scoreboard of the paper in miniature, computed from the result files."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ RULE = (
 
 
 def scoreboard(jobs: Sequence[Job], results: ResultFolder, command: str) -> dict:
-    """All claims, judged by the result files that are there.
+    """Judge all claims by the available result files.
 
     Args:
-        jobs: every job of every seed.
-        results: their folder.
-        command: that does the work, with ``--only {claims}`` for a part of it.
+        jobs: all jobs of all seeds.
+        results: folder of the result files.
+        command: command that runs the jobs, with ``--only {claims}`` to select claims.
 
     Returns:
-        ``claims`` (see :func:`detdiffusion.experiments.paper.verdicts.judge`; those that want seeds with their command,
-        ``continue``), ``continue`` for all of these together, ``command`` that does it all, ``values`` seed ->
-        quantity -> value, ``cost``, ``machines``, ``settings``, ``notes``.
+        ``claims`` (see :func:`detdiffusion.experiments.paper.verdicts.judge`; those that lack seeds have the command to
+        continue as ``continue``), ``continue`` for all of these together, ``command`` for all jobs, ``values`` by seed
+        and quantity, ``cost``, ``machines``, ``settings``, ``notes``.
     """
     found: dict[int, dict[str, dict]] = {job.seed: {} for job in jobs}
     for job in jobs:
@@ -68,7 +68,7 @@ def scoreboard(jobs: Sequence[Job], results: ResultFolder, command: str) -> dict
 
 
 def _cost(jobs: Sequence[Job], found: Mapping[int, Mapping[str, dict]]) -> dict:
-    """Minutes, wall clock and processor, of each step in the mean over seeds, summed by job and for a whole seed."""
+    """Return wall-clock and processor minutes of the steps, averaged over seeds, summed by job and for a full seed."""
     steps: dict[str, tuple[list[float], list[float]]] = {}
     for done in found.values():
         wall: dict[str, float] = {}
@@ -86,25 +86,23 @@ def _cost(jobs: Sequence[Job], found: Mapping[int, Mapping[str, dict]]) -> dict:
         first.setdefault(job.name, job)
     rows, owned = {}, set()
     for name, job in first.items():
-        own = [step.name for step in job.steps]
-        owned |= set(own)
-        if own:
-            rows[name] = _sum(own, means)
+        step_names = [step.name for step in job.steps]
+        owned |= set(step_names)
+        if step_names:
+            rows[name] = _sum(step_names, means)
     shared = {step.name for job in first.values() for step in job.chain} - owned
     rows["synthetic training sets"] = _sum(sorted(shared), means)
-    whole = [row for row in rows.values() if row["wall"] is not None]
-    complete = len(whole) == len(rows)
-    total = dict(
-        wall=sum(row["wall"] for row in whole) if complete else None,
-        processor=sum(row["processor"] for row in whole)
-        if complete and all(row["processor"] is not None for row in whole)
-        else None,
-    )
+    total: dict = {}
+    for kind in ("wall", "processor"):
+        parts = [row[kind] for row in rows.values()]
+        total[kind] = None if None in parts else sum(parts)
+    if total["wall"] is None:
+        total["processor"] = None
     return dict(jobs=rows, seed=total)
 
 
 def _sum(names: Sequence[str], means: Mapping[str, tuple]) -> dict:
-    """Minutes of some steps; None as long as one of them is not measured."""
+    """Return the total minutes of steps, None if one of them was not measured."""
     result = {}
     for index, kind in enumerate(("wall", "processor")):
         parts = [means.get(name, (None, None))[index] for name in names]
@@ -113,16 +111,16 @@ def _sum(names: Sequence[str], means: Mapping[str, tuple]) -> dict:
 
 
 def _settings(every: Sequence[dict]) -> dict:
-    """The facts that all results share, in one dict; those of single arms are in the files."""
+    """Return the facts that all results have in common."""
     merged: dict = {}
     for result in every:
         for key, value in result["facts"].items():
             merged.setdefault(key, set()).add(json.dumps(value, sort_keys=True))
-    own = {"seed", "arm", "configs", "data", "trained"}
+    specific = {"seed", "arm", "configs", "data", "trained"}
     return {
         key: json.loads(next(iter(values)))
         for key, values in sorted(merged.items())
-        if len(values) == 1 and key not in own
+        if len(values) == 1 and key not in specific
     }
 
 

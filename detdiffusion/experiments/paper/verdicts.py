@@ -1,8 +1,8 @@
-"""Which claims hold, by paired statistics over seeds.
+"""Verdicts on claims, by paired statistics over seeds.
 
-A claim is a list of comparisons of two quantities, measured for each seed on the same data from the same start.
-Tests are one-sided paired t tests in the claimed direction; a claim of several comparisons holds if each of them
-does, which keeps the level of a single test (intersection-union test).
+A claim is a list of comparisons of two quantities, which are measured for each seed on the same data and with the same
+initialisation. Tests are one-sided paired t tests in the claimed direction. A claim of several comparisons holds if all
+of them hold, which keeps the level of a single test (intersection-union test).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Values = Mapping[int, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Comparison:
-    """``higher`` is claimed to be above ``lower``.
+    """The claim that ``higher`` is above ``lower``.
 
     Attributes:
         higher, lower: names of quantities; ``lower`` may be a number.
-        paper: the paper's figures of the two, None where it has none.
-        role: ``test``: must be significant; ``order``: only the means must not be reversed (a claim of "not
-            below"); ``note``: is shown, and has no part in the verdict.
+        paper: the paper's values of the two, None if it has none.
+        role: ``test``: must be significant; ``order``: the mean must not be lower (a claim of "not below");
+            ``note``: shown, but not part of the verdict.
     """
 
     higher: str
@@ -36,12 +36,12 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Claim:
-    """A statement and what decides it.
+    """A statement and the comparisons that decide it.
 
     Attributes:
-        name: C1 to C10 of the paper, M1 and M2 of MiniScenes alone.
-        statement: in words.
-        source: where the paper says it.
+        name: C1 to C10 for claims of the paper, M1 and M2 for claims about MiniScenes only.
+        statement: the claim in words.
+        source: location in the paper.
         comparisons: see :class:`Comparison`.
         unit: factor and digits for display, e.g. ``(100, 1)`` for AP in percent.
     """
@@ -54,15 +54,16 @@ class Claim:
 
 
 def compare(comparison: Comparison, values: Values) -> dict:
-    """One comparison over the seeds that have both quantities.
+    """Evaluate a comparison over the seeds that have both quantities.
 
     Args:
-        values: seed -> quantity -> value.
+        comparison: the comparison.
+        values: values by seed and quantity.
 
     Returns:
         ``n``, ``seeds``, ``higher`` and ``lower`` with ``mean`` and ``std`` (sample deviation, None for n < 2),
-        ``difference`` likewise, ``p`` of the one-sided paired t test (None for n < 2, or where all differences are
-        equal), ``p_wilcoxon`` of the exact one-sided signed-rank test (at best 1/2^n), and ``verdict``.
+        ``difference`` likewise, ``p`` of the one-sided paired t test (None for n < 2 or if all differences are
+        equal), ``p_wilcoxon`` of the exact one-sided signed-rank test (at least 1/2^n), and ``verdict``.
     """
     rows = [(seed, *pair) for seed, found in sorted(values.items()) if (pair := _pair(comparison, found))]
     first, second = [row[1] for row in rows], [row[2] for row in rows]
@@ -84,10 +85,10 @@ def compare(comparison: Comparison, values: Values) -> dict:
 
 
 def paired_tests(higher: Sequence[float], lower: Sequence[float]) -> tuple[float | None, float | None]:
-    """One-sided p-values that ``higher`` is above ``lower``: paired t, exact Wilcoxon signed-rank.
+    """Compute one-sided p-values that ``higher`` is above ``lower``: paired t and exact Wilcoxon signed-rank test.
 
     Returns:
-        None for a test that the numbers do not allow: fewer than two pairs, or all differences equal (t), or all
+        The two p-values; None if a test is undefined: for fewer than two pairs, or if all differences are equal (t) or
         zero (Wilcoxon).
     """
     from scipy.stats import ttest_1samp, wilcoxon
@@ -104,7 +105,7 @@ def paired_tests(higher: Sequence[float], lower: Sequence[float]) -> tuple[float
 
 
 def judge(claim: Claim, values: Values) -> dict:
-    """The scoreboard's row of a claim.
+    """Judge a claim; returns its row of the scoreboard.
 
     Returns:
         ``claim``, ``statement``, ``source``, ``unit``, ``n`` (seeds with every quantity that the verdict needs),
@@ -112,10 +113,10 @@ def judge(claim: Claim, values: Values) -> dict:
         ``comparisons``.
     """
     deciding = [comparison for comparison in claim.comparisons if comparison.role != "note"]
-    complete = {s: found for s, found in values.items() if all(_pair(one, found) for one in deciding)}
+    complete = {s: found for s, found in values.items() if all(_pair(c, found) for c in deciding)}
     n = len(complete)
-    shown = complete if n >= MIN_SEEDS else values  # what there is, as long as it decides nothing
-    rows = [compare(one, values if one.role == "note" else shown) for one in claim.comparisons]
+    shown = complete if n >= MIN_SEEDS else values  # show incomplete seeds while the claim is undecided
+    rows = [compare(c, values if c.role == "note" else shown) for c in claim.comparisons]
     parts = [row for row in rows if row["role"] != "note"]
     tests = [row["p"] for row in parts if row["role"] == "test"]
     verdicts = [row["verdict"] for row in parts]
@@ -145,7 +146,7 @@ def judge(claim: Claim, values: Values) -> dict:
 
 
 def _verdict(row: dict) -> str:
-    """Of one comparison; the rule of the scoreboard."""
+    """Return the verdict on one comparison, by the rule of the scoreboard."""
     if row["n"] < MIN_SEEDS:
         return "undecided"
     mean = row["difference"]["mean"]

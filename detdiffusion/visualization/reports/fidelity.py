@@ -1,4 +1,4 @@
-"""What ``tools/evaluate_fidelity.py`` shows: tables on the terminal and the consistency report as md and html."""
+"""Output of ``tools/evaluate_fidelity.py``: tables on the terminal, and the consistency report as md and html."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.tables import markdown_table
 
-_ENOUGH_OBJECTS = 10  # of a class on the real images, below which its share found says little
+_ENOUGH_OBJECTS = 10  # minimum number of real objects of a class for a meaningful fraction of found objects
 
 
 def fidelity_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the main table: AP in percent and counts; the real bound comes first."""
+    """Return columns and rows of the main table: AP in percent and counts, with the real bound first."""
     columns = ["set", "layouts", "images", "objects", "AP", "AP50", "AP75", "AP full GT", "Fréchet"]
     rows = []
     for name, row in result["sets"].items():
@@ -25,9 +25,9 @@ def fidelity_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
 
 
 def distance_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
-    """Columns and rows of the distances, a row a protocol and set; no rows where none was asked for.
+    """Return columns and rows of the distances, one row per protocol and set.
 
-    The row of the real images is their distance from each other, or from other real images.
+    The row of the real images is the distance between two halves of them, or from other real images.
     """
     columns = ["protocol", "set", "images", "real", "FID", "Fréchet", "KID", "precision", "recall"]
     rows = []
@@ -41,7 +41,7 @@ def distance_table(result: Mapping) -> tuple[list[str], list[list[str]]]:
 
 
 def consistency_tables(report: Mapping) -> list[dict]:
-    """Tables of :func:`detdiffusion.visualization.report.table` from ``result['consistency']``."""
+    """Build tables (:func:`detdiffusion.visualization.report.table`) from ``result['consistency']``."""
     from detdiffusion.visualization.report import table
 
     sets = report["sets"]
@@ -79,7 +79,7 @@ def consistency_tables(report: Mapping) -> list[dict]:
 
 
 def lost_classes(report: Mapping) -> list[str]:
-    """A line for each class that the detector finds on real images, and less than half as often on generated ones."""
+    """Return a line for each class that is found less than half as often in generated images as in real ones."""
     sets = report["sets"]
     real = sets.get("real", {}).get("by_class", {})
     lines = []
@@ -96,7 +96,7 @@ def lost_classes(report: Mapping) -> list[str]:
         if lost:
             lines.append(
                 f"{name}: the detector finds {percent(bound['found'])} % on real images, but only {', '.join(lost)}: "
-                "the generator hardly draws this class"
+                "the generator hardly generates this class"
             )
     return lines
 
@@ -126,7 +126,7 @@ def _effect(report: Mapping) -> list[str]:
 
 
 def method_lines(result: Mapping) -> list[str]:
-    """How the consistency figures came about."""
+    """Return lines that describe data set, detector and definitions of the consistency report."""
     settings, protocol = result["protocol"]["consistency"], result["protocol"]
     return [
         f"Data set: {result['dataset']}. Detector: {protocol['detector']['config']}.",
@@ -138,7 +138,7 @@ def method_lines(result: Mapping) -> list[str]:
 
 
 def write_reports(result: Mapping, out: str | Path) -> list[Path]:
-    """Writes ``consistency.json``, ``consistency.md`` and ``consistency.html``; returns their paths."""
+    """Write ``consistency.json``, ``consistency.md`` and ``consistency.html``, and return their paths."""
     from detdiffusion.visualization.report import write_report
 
     out = Path(out)
@@ -156,14 +156,16 @@ def write_reports(result: Mapping, out: str | Path) -> list[Path]:
 
 
 def print_result(result: Mapping) -> None:
-    """The tables, the bootstrap, every protocol and every note."""
+    """Print the tables, the bootstrap, all protocols and all notes."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     console = table_console()
 
     def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)  # nine columns in a terminal of 80
+        table = Table(
+            title=title, box=SIMPLE_HEAD, collapse_padding=True
+        )  # nine columns must fit 80 characters
         for index, column in enumerate(columns):
             table.add_column(column, justify="right" if index else "left")
         for row in rows:
@@ -199,10 +201,10 @@ def print_result(result: Mapping) -> None:
 
 
 def percent(value: float | None) -> str:
-    """A share in percent; – where there is none (COCO's -1, None)."""
+    """Format a fraction in percent; – if it is undefined (None, or COCO's -1)."""
     return "–" if value is None or value < 0 else f"{100 * value:.1f}"
 
 
 def number(value: float | None) -> str:
-    """Three decimals; – for None."""
+    """Format a number with three decimals; – for None."""
     return "–" if value is None else f"{value:.3f}"

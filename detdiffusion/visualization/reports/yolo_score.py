@@ -20,12 +20,12 @@ COLUMNS = {
     "filtered_bbox_mAP_75": "AP75 filtered",
 }
 COUNTS = ("layouts", "images", "detections")
-# What fits a terminal of 80 characters; the files have all.
+# Columns that fit a terminal of 80 characters; the files have all columns.
 SHORT = ("images of", "images", "AP", "AP50", "AP75", "AP filtered")
 
 
 def rows(result: dict) -> list[list[str]]:
-    """A header and a line for each set; AP in percent, ``–`` where there is no object of that size."""
+    """Return a header and a line per set; AP in percent, ``–`` if there are no objects of that size."""
     lines = [["images of", *COUNTS, *COLUMNS.values()]]
     for name, values in result["sets"].items():
         aps = [f"{100 * values[k]:.1f}" if values[k] >= 0 else "–" for k in COLUMNS]
@@ -35,7 +35,7 @@ def rows(result: dict) -> list[list[str]]:
 
 
 def protocol_lines(result: dict) -> list[str]:
-    """What the figures are of, and the notes."""
+    """Return lines that describe the protocol, and the notes."""
     protocol = result["protocol"]
     detector = protocol["detector"]
     nms = detector["nms"] or {}
@@ -52,10 +52,10 @@ def protocol_lines(result: dict) -> list[str]:
 
 
 def write_report(result: dict, out: str | Path) -> list[Path]:
-    """Writes ``yolo_score.json``, ``.md`` and ``.csv``.
+    """Write ``yolo_score.json``, ``.md`` and ``.csv``.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
         UserError: a file cannot be written.
@@ -83,7 +83,7 @@ def write_report(result: dict, out: str | Path) -> list[Path]:
 
 
 def _result_file(result: dict) -> dict:
-    """The contract of :mod:`~detdiffusion.evaluation.results`, with the sets as they were scored."""
+    """Build the result file, see :mod:`~detdiffusion.evaluation.results`, with all scores of the sets."""
     protocol = result["protocol"]
     methods = [
         dict(
@@ -102,7 +102,7 @@ def _result_file(result: dict) -> dict:
 
 
 def print_report(result: dict) -> None:
-    """The table and the protocol on the terminal."""
+    """Print the table and the protocol."""
     from rich.table import Table
 
     header, *lines = rows(result)
