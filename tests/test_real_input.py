@@ -260,6 +260,6 @@ def test_bad_weights_are_one_message(tmp_path, shared_dir, taesd):
     with pytest.raises(UserError, match="junk: not a safetensors file"):
         convert_taesd(tmp_path / "junk", encoder, tmp_path / "out")
     save_file({"weight": torch.zeros(1)}, tmp_path / "other")
-    with pytest.raises(UserError, match="'weight' does not begin with a layer's number"):
+    with pytest.raises(UserError, match="'weight' does not begin with a layer number"):
         convert_taesd(encoder, tmp_path / "other", tmp_path / "out")
     assert not (tmp_path / "out").exists()

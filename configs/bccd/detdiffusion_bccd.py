@@ -15,7 +15,7 @@ vae_folder = "work_dirs/bccd/taesd"
 tokenizer_folder = "work_dirs/bccd/tokenizer"
 max_length = 128  # tokens per prompt: 30 cells of 4 tokens each
 model = dict(
-    # TAESD's latents of these photographs have a standard deviation of 0.55 within channels; scale it to that of the noise
+    # TAESD's latents of these photographs have a standard deviation of 0.55 within channels; scaled to the noise's
     vae=dict(type="AutoencoderTiny", from_pretrained=vae_folder, scaling_factor=1.8),
     tokenizer=dict(type="CLIPTokenizer", from_pretrained=tokenizer_folder),
     # 600: size of the tokenizer's vocabulary; embeddings of location and attribute tokens are added automatically
@@ -40,8 +40,8 @@ model = dict(
     layout_tokenizer=dict(
         template="compact", bins=(36, 48), attributes=True, attribute_position="first", max_length=max_length
     ),
-    # No weights by noise level: for v-prediction this gives the highest weight to high noise levels, which determine the
-    # positions of cells; debiased=True would reduce it to a fifth
+    # No weights by noise level: for v-prediction this gives the highest weight to high noise levels, which determine
+    # the positions of cells; debiased=True would reduce it to a fifth
     noise_loss=dict(type="NoiseLoss", foreground=True),
     mask_head=dict(type="MaskHead", hidden=64, num_queries=40, num_heads=4, ffn=128, num_layers=3),
     perception_loss=dict(type="PerceptionAwareLoss", loss_weight=0.01),

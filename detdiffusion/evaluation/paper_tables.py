@@ -139,7 +139,7 @@ def _pick(place: str, table: PaperTable, source: str) -> list[MethodResult]:
 
 
 def _line(table: PaperTable, row: PaperRow, results: Sequence[MethodResult]) -> Line:
-    """Build the line of one method; values are taken from any protocol that has them, FID preferably from the paper's."""
+    """Build the line of one method; values come from any protocol that has them, FID preferably from the paper's."""
     ours, used = {}, []
     for label, metric in table.columns:
         ordered = results

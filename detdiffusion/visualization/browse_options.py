@@ -16,7 +16,7 @@ class ShownImages(OptionGroup):
 
     attributes: str | Path | None = option(
         None,
-        "attributes file of tools/extract_attributes.py, for the colours of boxes (default: the annotations' attributes)",
+        "attributes file of tools/extract_attributes.py, for the colours of boxes (default: attributes of annotations)",
         metavar="FILE",
     )
     count: int = option(24, "number of images, in the file's order, default: %(default)s", minimum=1)

@@ -162,7 +162,7 @@ def test_absent_and_wrong_weights(tmp_path, monkeypatch):
         UserError, match="pt_inception-2015-12-05-6726825d.pth.*hub/checkpoints.*`extractor_weights`"
     ):
         TorchFidelityExtractor()
-    with pytest.raises(UserError, match="no weights file nowhere.pth; wanted is pt_inception"):
+    with pytest.raises(UserError, match="no weights file nowhere.pth; it should be pt_inception"):
         TorchFidelityExtractor(weights="nowhere.pth")
     with pytest.raises(UserError, match="vgg16: name its weights file"):
         TorchFidelityExtractor("vgg16")
@@ -185,7 +185,7 @@ class Code:
 
 def test_weights_that_bring_code_are_refused(tmp_path, capsys):
     torch.save({"weight": Code()}, tmp_path / "code.pth")
-    with pytest.raises(UserError, match="holds more than weights"):
+    with pytest.raises(UserError, match="contains more than weights"):
         TorchFidelityExtractor(weights=tmp_path / "code.pth", device="cpu")
     assert "must not run" not in capsys.readouterr().out
 
@@ -284,7 +284,7 @@ def test_notes_name_conversions_and_formats(folders, tmp_path):
     assert [*facts.notes("easy"), *format_notes(facts, PROTOCOLS["lama_tf"], "easy")] == [
         "easy: 1 CMYK images converted to RGB",
         "easy: 1 grayscale images converted to RGB",
-        "easy: 3 JPEG images where protocol lama_tf wants PNG",
+        "easy: 3 JPEG images, but protocol lama_tf requires PNG",
     ]
     with pytest.raises(UserError, match="no images"):
         extract_features(extractor, [], PROTOCOLS["modern"], (8, 8), "empty")
@@ -310,7 +310,7 @@ def test_a_protocols_own_layouts():
     assert choose_samples(layouts, samples, lama, "easy") == (sorted(layouts), [])
     fewer = {i: n for i, n in layouts.items() if n}
     _, notes = choose_samples(fewer, samples, lama, "easy")
-    assert notes == ["easy: DEVIATES from protocol lama_tf: 3096 layouts, it has 3097"]
+    assert notes == ["easy: DEVIATES from protocol lama_tf: 3096 layouts instead of 3097"]
 
 
 def test_protocols():
@@ -323,7 +323,7 @@ def test_protocols():
     assert build_protocol(dict(base="modern", name="mine", size=[64, 64])).size == (64, 64)
     for spec, message in (
         ("lama", "known: lama_tf, modern"),
-        (dict(base="modern"), "name of its own"),
+        (dict(base="modern"), "set a unique `name`"),
         (dict(name="modern", size=(1, 1)), "cannot be changed"),
         (dict(name="a", colour=1), "unknown fields colour"),
         (dict(name="a", resample="none"), "resample"),

@@ -55,7 +55,7 @@ def test_both_tools(photographs, shared_dir, repo_root, capsys):
     )
     real, easy = result["sets"]["real"], result["sets"]["easy"]
     assert real["bbox_mAP"] == pytest.approx(easy["bbox_mAP"]) and 0.1 < real["bbox_mAP"] < 0.9
-    assert "frechet" not in real and any("shows no features" in note for note in result["notes"])
+    assert "frechet" not in real and any("provides no features" in note for note in result["notes"])
     assert [row[-1] for row in fidelity_table(result)[1]] == ["–", "–"]
     assert result["protocol"]["detector"]["network"] == "yolox_nano.onnx, YOLOXOutput"
     print_result(result)

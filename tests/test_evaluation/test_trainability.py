@@ -205,7 +205,7 @@ def test_tables_and_curves_are_written(tmp_path):
     assert "| arm | ball |" in chosen["markdown"]
     with pytest.raises(UserError, match="no AP of cat in the logs; they have: pine tree, ball"):
         compare_trainability(dirs, tmp_path / "out", classes=["cat"])
-    assert "name them by --ann" in compare_trainability(dirs, tmp_path / "out")["notes"][-1]
+    assert "give them by --ann" in compare_trainability(dirs, tmp_path / "out")["notes"][-1]
 
 
 def test_errors(tmp_path):

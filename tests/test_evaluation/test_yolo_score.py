@@ -188,7 +188,7 @@ def test_bad_folders(detector, data):
     assert folder.notes == ["x: 1 files belong to no layout and were left out (sample.png)"]
     (root / "empty" / "more").mkdir()
     draw([], (8, 8)).save(root / "empty" / "more" / "146.PNG")
-    assert "1 images in folders below" in (note := read("empty").notes[0]) and "left out (146.PNG)" in note
+    assert "1 images in subfolders of" in (note := read("empty").notes[0]) and "left out (146.PNG)" in note
     draw([], (8, 8)).save(root / "empty" / "0139.jpg")
     with pytest.raises(UserError, match="0139.jpg and 139.png are both sample 0 of image id 139"):
         read("empty")
@@ -250,7 +250,7 @@ def test_bad_real_images_and_categories(detector, data):
         evaluate(detector, root, {"m": method})
     coco["categories"] = [dict(c, name=f"{c['name']} cell") for c in coco["categories"]]
     (root / "instances.json").write_text(json.dumps(coco))
-    with pytest.raises(UserError, match="names none of the data set's categories"):
+    with pytest.raises(UserError, match="knows none of the data set's categories"):
         evaluate(detector, root, {"m": method})
 
 

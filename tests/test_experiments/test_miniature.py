@@ -251,7 +251,7 @@ def test_time_locks_and_failures(tmp_path):
     assert not done and "2 jobs are left" in text
     lock = try_lock(tmp_path / "w/1/.lock")
     done, text, results = work(tmp_path, jobs)
-    assert not done and "other processes are at work" in text and results.seeds() == [2]
+    assert not done and "other processes are running" in text and results.seeds() == [2]
     lock.close()
     assert work(tmp_path, jobs)[0]
     with pytest.raises(UserError, match="step step-c failed with status 1"):

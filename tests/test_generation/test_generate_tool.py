@@ -74,7 +74,8 @@ def test_a_models_own_size_is_drawn_and_another_one_noted(world, tmp_path, capsy
     draw(world, tmp_path / "turned", limit=2, cfg_options=wide, height=24, width=16)
     assert {image.shape for image in pixels(tmp_path / "turned").values()} == {(24, 16, 3)}
     assert (
-        "note: drawing 24 x 16 (height x width), the model's own size is 16 x 24" in capsys.readouterr().out
+        "note: generating 24 x 16 images (height x width), but the model's default is 16 x 24"
+        in capsys.readouterr().out
     )
 
 
@@ -201,7 +202,7 @@ def test_model_without_attributes(world, tmp_path):
     draw(world, tmp_path / "geo", "origin", config=config, checkpoint=None, attributes=None, limit=2)
     annotations = json.loads((tmp_path / "geo/annotations.json").read_text())["annotations"]
     assert {a["attribute"] for a in annotations} == {None}
-    with pytest.raises(UserError, match="writes no attributes; use 'origin'"):
+    with pytest.raises(UserError, match="does not use attributes; use 'origin'"):
         draw(world, tmp_path / "geo2", "easy", config=config, checkpoint=None)
 
 
@@ -256,13 +257,13 @@ def test_a_mask_head_of_another_process_is_not_another_run(world, repo_root, tmp
         (dict(config="nowhere.py"), "nowhere.py does not exist"),
         (dict(checkpoint="nowhere.pth"), "nowhere.pth does not exist"),
         (dict(attributes="nowhere.json"), "no such attributes file"),
-        (dict(attributes=None), "no file is named: give `attributes`"),
+        (dict(attributes=None), "no attributes file is given: set `attributes`"),
         (dict(split="test"), "no layouts for split 'test' .it has: train"),
         (dict(ann=["nowhere.json"]), "no such COCO json file"),
-        (dict(img_dir="x"), "`img_dir` goes with `ann`"),
+        (dict(img_dir="x"), "`img_dir` requires `ann`"),
         (dict(batch_size=0), "`batch_size` must be at least 1"),
         (dict(height=0), "`height` must be at least 1, it is 0"),
-        (dict(width=33), "height and width must divide by 2, got 32 x 33"),
+        (dict(width=33), "height and width must be divisible by 2, got 32 x 33"),
         (dict(device="cudo"), "`device` cudo: no such device; this machine has cpu"),
         (dict(device="cuda:99"), "`device` cuda:99: no such device"),
         (dict(strategy="medium"), "unknown strategy 'medium'"),
@@ -286,11 +287,11 @@ def test_bad_input(world, tmp_path, change, message):
         (dict(edits=dict(flipp=0.5)), "unknown flipp; known: jitter, drop, flip, swap"),
         (dict(edits=dict(jitter=0.9)), "jitter=0.9: must be a number in"),
         (dict(oversample_thr=2.0), "`oversample_thr` must be in"),
-        (dict(attributes=None), "no file is named"),
+        (dict(attributes=None), "no attributes file is given"),
         (dict(checkpoint="nowhere.pth"), "nowhere.pth does not exist"),
         (dict(seed=7), "another run .*seed: 0 there, 7 now"),
         (dict(out="foreign"), "holds 'holiday.txt' .* no run.json"),
-        (dict(out="foreign/holiday.txt"), "`out` is a file, but a folder is wanted"),
+        (dict(out="foreign/holiday.txt"), "`out` must be a folder, but this is a file"),
     ],
 )
 def test_a_bad_command_is_refused_before_the_model_is_built(world, tmp_path, monkeypatch, change, message):
@@ -438,7 +439,7 @@ def test_a_model_that_is_no_editor(world, tmp_path, model, message):
 
 
 def test_options_of_a_parsed_config(world):
-    with pytest.raises(UserError, match="cfg_options go with a config's path"):
+    with pytest.raises(UserError, match="cfg_options require a config's path"):
         DetDiffusionInferencer(load_config(str(world / "config.py")), None, "cpu", ["a=1"])
 
 

@@ -133,7 +133,7 @@ def test_a_part_that_is_still_written_is_refused(whole, tmp_path):
     ManifestFile(part).close()
     holder = ManifestFile(part)
     started = time.monotonic()
-    with pytest.raises(UserError, match="another process is generating.*lost their launcher"):
+    with pytest.raises(UserError, match="another process is generating.*launcher was killed"):
         ManifestFile(part, patience=0.3)
     assert time.monotonic() - started >= 0.3
     holder.close()

@@ -220,7 +220,7 @@ def test_too_little_room_is_said_before_the_start(world, tmp_path):
         UserError, match=r"6 images need about .* must stay free .`min_free_mb`.*`image_format` jpeg"
     ):
         draw(world, tmp_path / "set", min_free_mb=1e9)
-    with pytest.raises(UserError, match="stopped with everything written so far in order"):
+    with pytest.raises(UserError, match="stopped, and all images written so far are complete"):
         DiskGuard(tmp_path / "not/there", 10**18).check()
 
 

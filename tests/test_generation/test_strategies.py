@@ -88,7 +88,7 @@ def test_names_tell_strategies_apart():
         (("mix",), dict(share=0.3), "unknown option.s. share; it takes ratio, attribute, other, by"),
         (("mix",), dict(attribute="medium"), "option attribute: must be .*, got 'medium'"),
         (("mix",), dict(by="box"), "by must be 'object' or 'image'"),
-        (("per-class",), {}, "name the classes, e.g. `strategy_options`"),
+        (("per-class",), {}, "no classes given; e.g. `strategy_options`"),
         (("hrad",), {}, "unknown strategy 'hrad', did you mean hard"),
         (("easy",), dict(ratio=1), "strategy UniformStrategy: unknown option"),
     ],
@@ -187,7 +187,7 @@ def test_plan_with_edits_has_ids_of_its_own_and_the_same_noise():
         (dict(flip=2), r"edit flip=2: must be a number in \[0, 1\]"),
         (dict(jitter="much"), "edit jitter='much'"),
         (dict(flip=0), "all are 0"),
-        (dict(swap=0.5), "no class has a rarer one of its supercategory"),
+        (dict(swap=0.5), "no class of the layouts has a rarer one in its supercategory"),
     ],
 )
 def test_bad_edits(options, message):

@@ -169,7 +169,7 @@ def test_the_generation_tool_draws_with_it(folders, tmp_path, kind):
     }
     with Image.open(tmp_path / "set/images" / data["images"][0]["file_name"]) as image:
         assert image.size == (32, 32)
-    with pytest.raises(UserError, match="writes no attributes; use 'origin'"):
+    with pytest.raises(UserError, match="does not use attributes; use 'origin'"):
         generate(out=tmp_path / "hard", strategy="hard", **arguments)
 
 
@@ -181,11 +181,11 @@ def test_errors(folders, tmp_path):
         GLIGENEditor(str(folders / "sd"))
     with pytest.raises(UserError, match="cannot load ControlNetModel"):
         ControlNetEditor(str(folders / "sd"), str(tmp_path))
-    with pytest.raises(UserError, match="height and width must divide by 4, got 33 x 32"):
+    with pytest.raises(UserError, match="height and width must be divisible by 4, got 33 x 32"):
         editor.infer(layouts(masks=False), 33, 32)
     with pytest.raises(UserError, match="has no objects"):
         editor.infer([Layout(torch.zeros(0, 4), [], image_id=3)])
-    with pytest.raises(UserError, match="only draws"):
+    with pytest.raises(UserError, match="supports mode='predict' only"):
         editor(torch.zeros(1, 3, 32, 32), mode="loss")
     with pytest.raises(UserError, match="{objects}"):
         GLIGENEditor(str(folders / "gligen"), caption="An image")

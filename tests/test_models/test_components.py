@@ -90,8 +90,8 @@ def test_a_tokenizer_that_is_one_json_file_gives_the_same_ids(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("AutoencoderKL", "AutoencoderKL is no scheduler"),
-        ("logging", "logging is no sch"),
+        ("AutoencoderKL", "AutoencoderKL is not a scheduler"),
+        ("logging", "logging is not a sch"),
         ("DPM", "no class 'DPM'"),
     ],
 )

@@ -87,7 +87,7 @@ def test_overflow_keeps_the_largest_and_counts(clip_tokenizer):
     )
     assert tokenizer.encode([layout]).kept == [[1, 2]]
     assert tokenizer.dropped == {"ball": 1}
-    with pytest.raises(UserError, match="3 objects need 12 tokens, the prompt has room for 8"):
+    with pytest.raises(UserError, match="3 objects need 12 tokens, but the prompt has room for 8"):
         LayoutTokenizer(clip_tokenizer, bins=(4, 4), max_length=13, overflow="error").encode([layout])
 
 

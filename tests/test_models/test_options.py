@@ -37,7 +37,7 @@ def test_a_flat_dict_is_merged_over_the_groups():
         (dict(perception_los=None), {}, "no argument 'perception_los'"),
         (dict(loss=dict()), {}, "no argument 'loss'"),
         ({}, dict(memory=dict(dtyp="fp16")), r"model.memory has no field 'dtyp'"),
-        (dict(mask_head=dict()), {}, "come together"),
+        (dict(mask_head=dict()), {}, "require each other"),
         (dict(dtype="fp8"), {}, "dtype must be one of"),
         (dict(grounding_loss=dict(), compile=True), {}, "grounding_loss needs the attention"),
         (dict(null_text_prob=2), {}, r"null_text_prob must lie in \[0, 1\]"),

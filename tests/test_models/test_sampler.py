@@ -122,9 +122,9 @@ def test_chunks_are_drawn_as_one_long_prompt(tmp_path):
 
 def test_bad_requests_are_one_message(tmp_path):
     editor = editor_with(tmp_path)
-    with pytest.raises(UserError, match="no layout to draw"):
+    with pytest.raises(UserError, match="layouts is empty"):
         editor.infer([])
-    with pytest.raises(UserError, match="2 layouts need as many generators, got 1"):
+    with pytest.raises(UserError, match="2 layouts need 2 generators, got 1"):
         editor.infer(layouts(), generators=generators(1))
-    with pytest.raises(UserError, match="height and width must divide by 4, got 30 x 32"):
+    with pytest.raises(UserError, match="height and width must be divisible by 4, got 30 x 32"):
         editor.infer(layouts(), height=30, width=32)

@@ -158,7 +158,7 @@ def test_built_in_networks_are_darknets(name, parameters, shared_dir):
 @pytest.mark.parametrize(
     "change, message",
     [
-        (("[upsample]", "[reorg3d]"), r"line 47: \[reorg3d\] is not supported; there are convolutional"),
+        (("[upsample]", "[reorg3d]"), r"line 47: \[reorg3d\] is not supported; supported: convolutional"),
         (("activation=swish", "activation=selu"), "activation=selu is not supported"),
         (("layers=-6", "layers=40"), "layer 12: 'layers=40' must name layers before it"),
         (("from=-3", "from=-4"), r"adds layers of \[16, 8\] channels"),
@@ -232,9 +232,11 @@ def test_weights_that_do_not_fit(small, tmp_path):
 
     first, total = 8 * 4 + 8 * 27, (len(whole) - 20) // 4
     short = error_of(whole[: 20 + 4 * (first + 10)])
-    assert f"{first + 10} values of {total:,}, 1 of 6 convolutions (the last whole one is layer 0)" in short
-    assert "holds no whole one" in error_of(whole[:60])
-    assert "3 more than its 6 convolutions take" in error_of(whole + b"\0" * 12)
+    assert (
+        f"{first + 10} values of {total:,}, 1 of 6 convolutions (the last complete one is layer 0)" in short
+    )
+    assert "none is complete" in error_of(whole[:60])
+    assert "3 more than its 6 convolutions have" in error_of(whole + b"\0" * 12)
     assert "cut off" in error_of(whole[:-2])
     assert "too few for the header" in error_of(whole[:18]) and "too few" in error_of(b"")
     assert "not a darknet weights file: its header gives version" in error_of(b"<!DOCTYPE html><html>.....")

@@ -70,7 +70,7 @@ def test_easy_hard_and_background(files, tool):
     status, out, err = tool(*BASE)
     assert (status, err) == (0, "")
     assert words(files) == {"1": "easy", "2": "easy", "3": "hard", "4": "background"}
-    assert "background, since the detector cannot name them: sky" in out
+    assert "background, since the detector does not know these classes: sky" in out
     info = json.loads((files / "a.json").read_text())["info"]
     assert info["counts"] == {"images": 2, "predictions": 3, "easy": 2, "hard": 1, "background": 1}
     assert info["nameable"] == ["cat", "dog"] and not info["class_aware"]
@@ -158,7 +158,7 @@ BAD = {
         lambda f: edit(f / "results.json", lambda d: [e.update(image_id=77) for e in d]),
         "none of its 3 predictions is on one of the 2 images",
     ),
-    "nothing predicted": (lambda f: (f / "results.json").write_text("[]"), "name them by --detector-classes"),
+    "nothing predicted": (lambda f: (f / "results.json").write_text("[]"), "give them by --detector-classes"),
     "no annotation left": (
         lambda f: [edit(f / n, lambda d: d.update(annotations=[])) for n in ("things.json", "stuff.json")],
         "no usable annotation",
@@ -218,8 +218,8 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
         ),
         ((*BASE, "--detector-classes", "cat"), "has predictions of dog"),
         ((*BASE, "--cache", "x"), "--cache is for a detector"),
-        ((*BASE, "--save-predictions", "x.json"), "--save-predictions is for a detector"),
-        ((*BASE, "--levels", "easy=0.3", "medium=0.6", "hard"), "each below the one before"),
+        ((*BASE, "--save-predictions", "x.json"), "--save-predictions requires a detector"),
+        ((*BASE, "--levels", "easy=0.3", "medium=0.6", "hard"), "in descending order"),
         ((*BASE, "--levels", "easy"), "at least two"),
         ((*BASE[:-1], "a.png"), "--out is a json file"),
         (("--detector", "c.py", "no.onnx", "--ann", "things.json", "--out", "a.json"), "no.onnx"),

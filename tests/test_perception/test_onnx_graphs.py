@@ -98,7 +98,7 @@ def test_inputs_that_cannot_be_fed_are_refused(tmp_path):
         )
     refused(tmp_path, write_seeing(path), DENSE, "correct onnx_detector.input.size", layout="nhwc")
     graph = write_seeing(path, "uint8")
-    refused(tmp_path, graph, DENSE, "input.std=.*grey levels as they are", std=(255, 255, 255))
+    refused(tmp_path, graph, DENSE, "input.std=.*unchanged grey levels", std=(255, 255, 255))
     inputs = [port(name, "float32", ("n", 3, 64, 64)) for name in ("images", "sizes")]
     nodes = [node("Add", ["images", "sizes"], ["rows"])]
     graph = write_graph(path, nodes, [], inputs, [port("rows", "float32", ("n", 3, 64, 64))])
@@ -230,15 +230,15 @@ def dense(*rows):
 
 END = dict(type="EndToEndOutput")
 WRONG = {
-    "logits": (DENSE, dense([32, 32, 32, 32, 4.2, -3, -5]), "go from -5 to 4.2"),
-    "negative logits": (DENSE, dense([32, 32, 32, 32, -0.5, -3, -5]), "go from -5 to 0"),
-    "percent": (DENSE, dense([32, 32, 32, 32, 25, 1, 1]), "go from 0 to 25"),
+    "logits": (DENSE, dense([32, 32, 32, 32, 4.2, -3, -5]), "range from -5 to 4.2"),
+    "negative logits": (DENSE, dense([32, 32, 32, 32, -0.5, -3, -5]), "range from -5 to 0"),
+    "percent": (DENSE, dense([32, 32, 32, 32, 25, 1, 1]), "range from 0 to 25"),
     "percent in a factor": (
         dict(DENSE, objectness=True),
         dense([32, 32, 32, 32, 50, 0.01, 0.01, 0.01]),
-        "objectness go from 0 to 50",
+        "objectness range from 0 to 50",
     ),
-    "no logits": (dict(DENSE, scores="logit"), dense([32, 32, 32, 32, 0.9, 0.1, 0.1]), "they are no logits"),
+    "no logits": (dict(DENSE, scores="logit"), dense([32, 32, 32, 32, 0.9, 0.1, 0.1]), "they are not logits"),
     "normalised": (DENSE, dense([0.5, 0.5, 0.5, 0.5, 0.9, 0, 0]), "look normalised"),
     "normalised corners": (END, dense([0.2, 0.2, 0.7, 0.7, 0.9, 1], [0] * 6), "look normalised"),
     "pixels": (dict(DENSE, normalised=True), dense([32, 32, 32, 32, 0.9, 0, 0]), "lie far outside"),
@@ -259,7 +259,7 @@ WRONG = {
     "turned": (
         dict(type="CentreSizeOutput"),
         dense([32, 32, 32, 32, 0.9, 0.1, 0]),
-        "but 5 or more are wanted",
+        "but at least 5 are needed",
     ),
     "outputs": (dict(type="DetsLabelsOutput"), dense([1] * 6), "graph's outputs are rows"),
     "swapped outputs": (
@@ -286,7 +286,12 @@ def test_one_bad_image_among_good_ones_is_named(images, tmp_path):
     cv2.imwrite(str(tmp_path / "3.png"), np.full((64, 64, 3), 255, np.uint8))
     graph = write_seeing(tmp_path / "model.onnx")
     refused(
-        tmp_path, graph, DENSE, r"image 3.png \(id 3\): its scores go from 0 to 2.55", images, std=(100,) * 3
+        tmp_path,
+        graph,
+        DENSE,
+        r"image 3.png \(id 3\): its scores range from 0 to 2.55",
+        images,
+        std=(100,) * 3,
     )
 
 

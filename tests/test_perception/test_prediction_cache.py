@@ -104,7 +104,7 @@ def test_a_cache_that_cannot_be_written_is_one_message(images, tmp_path):
 def test_labels_beyond_the_class_names_are_refused(images, tmp_path):
     detector = Detector()
     detector.classes = ("cat",)
-    with pytest.raises(UserError, match="gives label 1, but has only 1 class names"):
+    with pytest.raises(UserError, match="returned label 1, but has only 1 class names"):
         predict(detector, images, tmp_path, cache=False)
 
 

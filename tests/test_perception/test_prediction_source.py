@@ -55,6 +55,6 @@ def test_class_names_that_do_not_belong(results, classes, message):
 
 def test_empty_results_do_not_say_what_is_nameable(results):
     results.write_text("[]")
-    with pytest.raises(UserError, match="has no prediction, so the classes .* are unknown"):
+    with pytest.raises(UserError, match="has no prediction, so the detector's classes are unknown"):
         read(results)
     assert read(results, detector_classes=["cat"]).nameable == {3}

@@ -34,11 +34,11 @@ def test_there_and_back(files, repo_root, monkeypatch, capsys):
     assert (folder / "back.weights").read_bytes() == weights.read_bytes()
     assert "maxpool" in (folder / "back.cfg").read_text()
     run_tool(repo_root, monkeypatch, folder / "back.cfg", folder / "back.weights", folder / "b.pth")
-    assert "no class names are known" in capsys.readouterr().out
+    assert "the class names are unknown" in capsys.readouterr().out
     a, b = (torch.load(folder / f"{name}.pth", weights_only=True) for name in "ab")
     assert a["meta"]["dataset_meta"] == {"classes": ["red", "green"]}
     assert all(torch.equal(value, b["state_dict"][name]) for name, value in a["state_dict"].items())
-    with pytest.raises(UserError, match="--names is for the way to mmdet"):
+    with pytest.raises(UserError, match="--names cannot be used with --reverse"):
         run_tool(repo_root, monkeypatch, "--reverse", cfg, "a.pth", "x.weights", "--names", "n")
 
 
@@ -56,7 +56,7 @@ def test_bad_input(files):
     (folder / "other.py").write_text("model = dict(type='FCOS')")
     with pytest.raises(UserError, match="its model is not detdiffusion.YOLOv4"):
         from_darknet(folder / "other.py", weights, folder / "a.pth")
-    with pytest.raises(UserError, match="ends in .weights"):
+    with pytest.raises(UserError, match="must end in .weights"):
         to_darknet(cfg, folder / "a.pth", folder / "a.bin")
     assert not (folder / "a.pth").exists()
 

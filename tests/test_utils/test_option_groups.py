@@ -118,7 +118,7 @@ def test_conflicts_name_the_arguments():
             lambda: apis.PredictionOptions(detector=("c", "w"), cache="x", no_cache=True),
             "`cache` or `no_cache`",
         ),
-        (lambda: apis.LayoutOptions(img_dir="x"), "`img_dir` goes with `ann`"),
+        (lambda: apis.LayoutOptions(img_dir="x"), "`img_dir` requires `ann`"),
         (lambda: apis.GateThresholds(moved_iou=0.6), "`moved_iou` must be above 0 and at most `iou_thr`"),
         (lambda: apis.AnnotatedImages(ann=["a", "b"]).file, "`ann`: one annotation file is wanted here"),
     ):

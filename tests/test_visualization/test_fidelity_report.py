@@ -17,8 +17,8 @@ def test_a_class_that_is_not_drawn_is_named():
         hard=classes(platelets=0.32, cells=0.33, rare=0.0),
     )
     assert lost_classes(dict(sets=sets)) == [
-        "platelets: the detector finds 62.3 % on real images, but only 0.0 % on easy: the generator hardly draws this "
-        "class"
+        "platelets: the detector finds 62.3 % on real images, but only 0.0 % on easy: the generator hardly generates "
+        "this class"
     ]
     assert lost_classes(dict(sets={"easy": sets["easy"]})) == []  # without the bound nothing can be said
 

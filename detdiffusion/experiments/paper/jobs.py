@@ -334,7 +334,7 @@ _SET_FOR_GENERATORS = {
 
 @cache
 def _digest(config: Path) -> str:
-    """Return a digest of the parts of a config that affect the weights; others, such as output folders, do not matter."""
+    """Return a digest of the parts of a config that affect the weights; others, such as output folders, are ignored."""
     generators = {arm.config for arm in ARMS.values()}
     is_generator = any(config.as_posix().endswith(name) for name in generators)
     return config_digest(config, _DECISIVE, _SET_FOR_GENERATORS if is_generator else _SET_BY_JOBS)
