@@ -1,4 +1,4 @@
-"""CPU time of Eq. 2 at COCO's size: 100,000 images, 860,000 boxes, 10 predictions an image, one core.
+"""Measure the CPU time of Eq. 2 at COCO's size: 100,000 images, 860,000 boxes, 10 predictions per image, one core.
 
 OMP_NUM_THREADS=1 python benchmarks/attribute_matching.py
 """
@@ -17,9 +17,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=100_000)
     parser.add_argument("--boxes", type=int, default=860_000)
-    parser.add_argument("--predictions", type=int, default=10, help="an image")
+    parser.add_argument("--predictions", type=int, default=10, help="predictions per image")
     parser.add_argument("--class-aware", action="store_true")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there too")
+    parser.add_argument("--json", metavar="FILE", help="also write the results to this file")
     args = parser.parse_args()
 
     import numpy as np

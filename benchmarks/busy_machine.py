@@ -1,10 +1,10 @@
-"""A training step of the small generator beside other work: threads as torch takes them, and as the tools choose.
+"""Measure a training step of the small generator next to other processes, with torch's and the tools' thread settings.
 
     python benchmarks/busy_machine.py --json benchmarks/results/busy_machine.json
 
-Two trainings of configs/detdiffusion_miniscenes.py, one with the libraries' own settings of OpenMP (`before`) and
-one with those of detdiffusion.utils.threads (`after`), take turns of a few steps beside none, one and two processes
-that compute without pause on one thread each. While one works, the other waits for its turn without computing.
+Two trainings of configs/detdiffusion_miniscenes.py, one with the default settings of OpenMP (`before`) and one with
+those of detdiffusion.utils.threads (`after`), alternate every few steps, next to zero, one and two processes that
+compute without pause on one thread each. While one works, the other waits without computing.
 """
 
 import argparse
@@ -32,7 +32,7 @@ GOAL = 2.0  # times the fair share
 
 
 def train_in_turns(work: Path, batch_size: int) -> None:
-    """A training that waits on standard input before each turn: `STEPS SECONDS`, its limits; answers seconds a step."""
+    """Train in turns: read the limits `STEPS SECONDS` from standard input, train, and print the seconds per step."""
     import torch
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -75,7 +75,7 @@ def train_in_turns(work: Path, batch_size: int) -> None:
 
 
 class Training:
-    """One of the trainings, in a process of its own."""
+    """One of the trainings, in a separate process."""
 
     def __init__(self, work: Path, environment: dict[str, str], batch_size: int) -> None:
         work.mkdir()
@@ -86,7 +86,7 @@ class Training:
         self.threads = self._answer()["threads"]
 
     def turn(self, steps: int, seconds: float) -> list[float]:
-        """Seconds of each step."""
+        """Run one turn and return the seconds of each step."""
         print(steps, seconds, file=self.process.stdin, flush=True)
         return self._answer()["times"]
 
@@ -117,7 +117,7 @@ def environments(spin: str | None) -> dict[str, dict[str, str]]:
 
 
 def measure(trainings: dict[str, Training], args) -> dict[int, dict[str, list[float]]]:
-    """Seconds a step by number of busy processes and training."""
+    """Measure the seconds per step, by number of busy processes and training."""
     found: dict = {busy: {name: [] for name in trainings} for busy in args.busy}
     for number in range(args.rounds):
         for busy in args.busy:
@@ -138,10 +138,10 @@ def measure(trainings: dict[str, Training], args) -> dict[int, dict[str, list[fl
 
 
 def summarise(found: dict, threads: dict[str, int], cores: int) -> list[dict]:
-    """A row for each number of busy processes.
+    """Return one row for each number of busy processes.
 
-    The fair share: all threads of all processes get the same, so `threads` beside `busy` others on `cores` cores take
-    (threads + busy) / cores of the time that they take alone, where they are more than the cores.
+    The fair share assumes that all threads of all processes get equal time: if there are more threads than cores,
+    `threads` next to `busy` others on `cores` cores take (threads + busy) / cores of the time that they take alone.
     """
     idle = statistics.median(found[0]["before"])
     rows = []
@@ -171,13 +171,13 @@ def main() -> None:
     )
     parser.add_argument("--busy", type=int, nargs="+", default=[0, 1, 2], help="numbers of busy processes")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=5, help="of a turn, default: %(default)s")
+    parser.add_argument("--steps", type=int, default=5, help="steps per turn, default: %(default)s")
     parser.add_argument(
-        "--seconds", type=float, default=12, help="a turn ends after so many, default: %(default)s"
+        "--seconds", type=float, default=12, help="time limit of a turn, default: %(default)s"
     )
     parser.add_argument("--batch-size", type=int, default=32, help="default: the config's, %(default)s")
     parser.add_argument("--spin", help="GOMP_SPINCOUNT of `after`, to compare (default: the tools')")
-    parser.add_argument("--json", help="write the results there too")
+    parser.add_argument("--json", help="also write the results to this file")
     parser.add_argument("--train", metavar="DIR", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.train:

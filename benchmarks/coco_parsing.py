@@ -1,10 +1,10 @@
-"""Reading and filtering COCO-Thing-Stuff at train2017's size, without and with the index, one process each.
+"""Measure reading and filtering COCO-Thing-Stuff at train2017's size, with and without the index.
 
     OMP_NUM_THREADS=1 python benchmarks/coco_parsing.py --json benchmarks/results/coco_parsing.json
 
 Two json files are synthesised: 118,287 images, 860,001 instances with polygons, 749,000 stuff regions with compressed
-run lengths, about the bytes an annotation of the real files. Each start runs in a fresh process: `full` parses
-the files as they are by `json.loads` (for comparison), `cold` makes the index, `cached` reads it.
+run lengths, with about as many bytes per annotation as the real files. Each run is a fresh process: `full` parses
+the files with `json.loads` (for comparison), `cold` creates the index, `cached` reads it.
 """
 
 import argparse
@@ -25,7 +25,7 @@ IMAGES, INSTANCES, STUFF = 118_287, 860_001, 749_000
 
 
 def write_files(folder: Path, scale: float) -> list[Path]:
-    """Instances and stuff json with the real files' counts times ``scale``."""
+    """Write instances and stuff json with the real files' counts times ``scale``."""
     rng = random.Random(0)
     masks = [_run_lengths(rng) for _ in range(2000)]
     counts = [max(1, round(n * scale)) for n in (IMAGES, INSTANCES, STUFF)]
@@ -63,7 +63,7 @@ def write_files(folder: Path, scale: float) -> list[Path]:
 
 
 def _run_lengths(rng: random.Random) -> str:
-    """A compressed RLE of 480 x 640 pixels, of the length that those of the real stuff file have."""
+    """Return a compressed RLE of 480 x 640 pixels, as long as typical ones of the real stuff file."""
     from pycocotools import mask as mask_utils
 
     runs = [rng.randrange(1, 60) for _ in range(int(rng.lognormvariate(5.6, 0.8)))]
@@ -92,7 +92,7 @@ def _annotation(rng: random.Random, number: int, image: int, category: int, mask
 
 
 def start(paths: list[str], way: str) -> dict:
-    """One start, measured in this process."""
+    """Measure one run in this process."""
     from detdiffusion.datasets import LayoutCocoDataset
 
     before = time.perf_counter(), time.process_time()
@@ -116,9 +116,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__.splitlines()[0], epilog="example: python benchmarks/coco_parsing.py --scale 0.1"
     )
-    parser.add_argument("--scale", type=float, default=1.0, help="share of train2017's counts (default 1)")
+    parser.add_argument("--scale", type=float, default=1.0, help="fraction of train2017's counts (default 1)")
     parser.add_argument("--ways", nargs="+", default=["cold", "cached"], choices=["full", "cold", "cached"])
-    parser.add_argument("--json", help="write the results there too")
+    parser.add_argument("--json", help="also write the results to this file")
     parser.add_argument("--start", nargs="+", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.start:

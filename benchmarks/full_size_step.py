@@ -1,10 +1,10 @@
-"""One real training step of the full-size model on a CPU: SD 1.5's shapes with random weights, P.A. loss on.
+"""Run one training step of the full-size model on a CPU: SD 1.5's architecture with random weights, with the P.A. loss.
 
     python benchmarks/full_size_step.py --json benchmarks/results/full_size_step.json
 
-Forward and backward of `configs/_base_/models/detdiffusion_sd15.py` at batch 1 and 256 x 256 in float32, VAE in the
-loop; needs 10 GB of memory and no file of Stable Diffusion. The optimizer's step is left out: its moments would be
-another 8 GB.
+Forward and backward of `configs/_base_/models/detdiffusion_sd15.py` with batch size 1 and 256 x 256 pixels in float32,
+including the VAE; needs 10 GB of memory and no files of Stable Diffusion. The optimizer's step is omitted, because its
+moments would need another 8 GB.
 """
 
 import argparse
@@ -23,7 +23,7 @@ WORDS = "an image with easy hard background person dog tree sky grass".split()
 
 
 def build(folder: str, checkpointing: bool):
-    """The editor of the paper's recipe; its parts get random weights in place of Stable Diffusion's."""
+    """Build the editor of the paper's configuration with random weights instead of Stable Diffusion's."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
@@ -42,7 +42,7 @@ def build(folder: str, checkpointing: bool):
 
 
 def batch() -> dict:
-    """One image of 256 x 256 and its layout of five objects with masks."""
+    """Return one image of 256 x 256 pixels and its layout of five objects with masks."""
     import torch
     from mmengine.structures import BaseDataElement
 
@@ -68,7 +68,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--gradient-checkpointing", action="store_true")
-    parser.add_argument("--json", help="also write the figures there")
+    parser.add_argument("--json", help="also write the results to this file")
     args = parser.parse_args()
 
     import torch

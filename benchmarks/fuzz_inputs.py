@@ -1,12 +1,12 @@
-"""Tools on randomly damaged inputs: is each one read right, counted, or refused in a clear word?
+"""Run the tools on randomly damaged inputs: each must be read correctly, counted, or refused with a clear error.
 
     OMP_NUM_THREADS=1 python benchmarks/fuzz_inputs.py --count 2000 --command-line 30 --json FILE
 
 Json files, images, manifests, attribute files, YOLO and VOC labels, logs, ONNX outputs and checkpoints are damaged at
-random, each case by its own seed, and the tools run on them: forked from one process that has imported everything, and
-the first of each tool by the real command line too. An independent reading of the damaged input then says what had to
-come out. Outcomes: right (what the damaged file says), counted (losses that were printed, and add up), clear error (it
-names the file), unclear error (it names none), wrong result, foreign traceback, hang (over 60 s), silent loss.
+random, with one seed per case. The tools run on them in forks of one process that has imported everything; the first
+cases of each tool also run by the real command line. An independent reader of the damaged input determines the expected
+result. Outcomes: right (as the damaged file says), counted (losses were printed, and add up), clear error (it names the
+file), unclear error (it does not), wrong result, foreign traceback, hang (over 60 s), silent loss.
 Exit status 1 if there is a wrong result, a foreign traceback, a hang or a silent loss.
 """
 
@@ -33,18 +33,22 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--count", type=int, default=200, metavar="N", help="cases in all, default: %(default)s"
+        "--count", type=int, default=200, metavar="N", help="total number of cases, default: %(default)s"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="seed of the random damage, default: %(default)s")
+    parser.add_argument("--tool", nargs="+", metavar="NAME", help="only these tools, default: all")
+    parser.add_argument(
+        "--command-line",
+        type=int,
+        default=0,
+        metavar="K",
+        help="cases per tool that also run by its command line",
     )
     parser.add_argument(
-        "--seed", type=int, default=0, help="other seeds make other cases, default: %(default)s"
+        "--only", nargs="+", metavar="TOOL:NUMBER", help="run only these cases, and print their output"
     )
-    parser.add_argument("--tool", nargs="+", metavar="NAME", help="only these, default: all")
-    parser.add_argument(
-        "--command-line", type=int, default=0, metavar="K", help="cases of each tool by its command line too"
-    )
-    parser.add_argument("--only", nargs="+", metavar="TOOL:NUMBER", help="these cases, with what was printed")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="where the files of --only stay")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there too")
+    parser.add_argument("--keep", type=Path, metavar="DIR", help="folder that keeps the files of --only")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the results to this file")
     return parser.parse_args()
 
 

@@ -1,10 +1,11 @@
-"""Images a second of our sampler beside the stock StableDiffusionPipeline, in turns in one run.
+"""Compare images per second of our sampler and the stock StableDiffusionPipeline, alternating in one run.
 
     OMP_NUM_THREADS=1 python benchmarks/generate_throughput.py --json benchmarks/results/generate_throughput_cpu.json
     python benchmarks/generate_throughput.py --size sd15 --device cuda --batch-sizes 4 16 64 --steps 50
 
-Same weights, DPM-Solver++ steps, guidance 3.5, dtype, batch and image size. `ours` draws layouts through `infer`,
-prompts included; `stock` gets prompts. Utilisation counts the multiply-adds of the UNet alone, for both arms.
+Same weights, DPM-Solver++ steps, guidance 3.5, dtype, batch and image size. `ours` generates from layouts with
+`infer`, which includes building prompts; `stock` gets prompts. Utilisation counts the multiply-adds of the UNet only,
+for both arms.
 """
 
 import argparse
@@ -31,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--channels-last", action="store_true", help="ours only")
     parser.add_argument("--compile", action="store_true", help="ours only")
-    parser.add_argument("--json", help="write the results there too")
+    parser.add_argument("--json", help="also write the results to this file")
     args = parser.parse_args()
 
     import copy

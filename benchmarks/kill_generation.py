@@ -1,16 +1,16 @@
-"""A hundred SIGKILLs over the generation of one set, the number of ranks changing between one and two.
+"""Kill the generation of one set a hundred times by SIGKILL, with one or two ranks.
 
 Run: ``python benchmarks/kill_generation.py --out benchmarks/results/kill_generation.json`` (minutes).
 
 The model is the zoo's small one, the layouts are MiniScenes. Every round continues the set with 1 or 2 ranks and is
-killed, in a quarter of the rounds at a moment of the start, else of the drawing or the finishing, all ranks at
+killed: a quarter of the rounds at startup, the others while images are generated or the set is finished; all ranks at
 once or one of them (the launcher then ends the others by SIGTERM). Most rounds fork their ranks from this process,
-which has imported everything and built the model: so the kills fall on the work and not on the start. Some rounds
-(``--commands``) are the real commands, tools/generate.py and tools/dist_generate.sh; there the launcher alone may be
-the victim too.
+which has imported everything and built the model, so that the kills hit the generation and not the imports. Some
+rounds (``--commands``) run the real commands, tools/generate.py and tools/dist_generate.sh; there the launcher alone
+may be killed, too.
 
-After every kill: each whole line of the manifests has its image, with the checksum that it says. At the end, beside
-an undisturbed run of one process: every image once, all ids, all bytes, and nothing else in the folder.
+Checked after every kill: each complete line of the manifests has its image with the recorded checksum. At the end the
+set is compared with that of an undisturbed run of one process: the same images, ids and bytes, and no other files.
 """
 
 import argparse
@@ -42,19 +42,17 @@ def parse_args():
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument(
-        "--commands", type=int, default=8, help="rounds by the real commands, among the kills"
-    )
+    parser.add_argument("--commands", type=int, default=8, help="number of rounds that run the real commands")
     parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, help="json of the result")
+    parser.add_argument("--out", type=Path, help="result file (json)")
     return parser.parse_args()
 
 
 class Killer:
-    """Continues one set again and again, and kills it every time but the last."""
+    """Continue one set repeatedly, and kill every run except the last."""
 
     def __init__(self, args, folder: Path) -> None:
         self.args, self.folder, self.set = args, folder, folder / "killed"
@@ -163,7 +161,7 @@ class Killer:
             time.sleep(0.003)
 
     def kill(self, victim: str, ranks, launcher, by_command: bool) -> bool:
-        """Whether the SIGKILL met a running process."""
+        """Return whether the SIGKILL hit a running process."""
         if by_command:
             return self.kill_command(victim, launcher)
         victims = ranks if victim == "all" else [self.rng.choice(ranks)]
@@ -206,7 +204,7 @@ class Killer:
         return [line for line in found if line.endswith(b"\n")]
 
     def check(self) -> int:
-        """Every whole line has its image, whole; returns the number of images with a line."""
+        """Check that every complete line has an intact image; return the number of images with a line."""
         entries = {e["image"]["id"]: e for e in map(json.loads, self.lines())}
         for entry in entries.values():
             data = (self.set / "images" / entry["image"]["file_name"]).read_bytes()
@@ -215,7 +213,7 @@ class Killer:
 
 
 def fork_ranks(size: int, settings: dict, log: Path) -> list:
-    """Ranks with torchrun's environment, forked."""
+    """Fork ranks with torchrun's environment."""
     port = free_port()
 
     def work(rank: int) -> None:
@@ -244,7 +242,7 @@ def fork_ranks(size: int, settings: dict, log: Path) -> list:
 
 
 def build_once(folder: Path) -> None:
-    """The model is built here; forked ranks find it where they would build it themselves."""
+    """Build the model in this process; forked ranks reuse it instead of building it."""
     from detdiffusion.apis import generation
 
     built = generation.DetDiffusionInferencer(str(ROOT / CONFIG), None, "cpu", [f"data_root={folder}/data"])
@@ -272,7 +270,7 @@ def is_running(pid: int) -> bool:
 
 
 def prepare(folder: Path, images: int) -> None:
-    """Layouts, and attributes that take turns."""
+    """Write layouts and alternating attributes."""
     from detdiffusion.datasets.miniscenes import write_miniscenes
 
     write_miniscenes(folder / "data", "train", images, size=64, seed=0)
@@ -288,7 +286,7 @@ def prepare(folder: Path, images: int) -> None:
 
 
 def compare(killed: Path, whole: Path) -> dict:
-    """The finished set beside the undisturbed one."""
+    """Compare the finished set with the undisturbed one."""
     import numpy as np
     from PIL import Image
     from pycocotools.coco import COCO
@@ -320,7 +318,7 @@ def compare(killed: Path, whole: Path) -> dict:
 
 
 def settings_of(args) -> list[str]:
-    """All options but the place of the result."""
+    """Return all options except the output path."""
     return [f"--{name.replace('_', '-')} {value}" for name, value in vars(args).items() if name != "out"]
 
 

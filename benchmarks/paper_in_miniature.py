@@ -1,9 +1,9 @@
-"""Every claim of the paper, measured on the embedded MiniScenes over seeds.
+"""Measure every claim of the paper on the built-in MiniScenes data set over several seeds.
 
-A resumable list of jobs (each arm and seed one, DIR/results/SEED/JOB.json): run the same command again and it
-does what is missing. Start it twice at once to use two cores, each with --threads 1: a seed is worked on by
-one process at a time. All arms of a seed start from the same layout checkpoint, see the same data and get the
-same steps, images and iterations.
+The work is a list of jobs, one per arm and seed (DIR/results/SEED/JOB.json): running the same command again continues
+with the missing ones. To use two cores, start it twice at the same time, each with --threads 1; each seed is processed
+by one process at a time. All arms of a seed start from the same layout checkpoint and get the same data, steps, images
+and iterations.
 """
 
 import argparse
@@ -31,20 +31,22 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "--out", required=True, metavar="DIR", help="work folders, and results in DIR/results"
+        "--out", required=True, metavar="DIR", help="folder for work folders, and for results in DIR/results"
     )
-    parser.add_argument("--seeds", type=int, default=5, metavar="N", help="how many, default: %(default)s")
+    parser.add_argument(
+        "--seeds", type=int, default=5, metavar="N", help="number of seeds, default: %(default)s"
+    )
     parser.add_argument("--first-seed", type=int, default=1, metavar="K", help="default: %(default)s")
     parser.add_argument(
         "--scale", choices=["cpu", "gpu", "smoke"], default="cpu", help="sizes; smoke only tests the steps"
     )
-    parser.add_argument("--only", metavar="CLAIMS", help="jobs of these claims alone, e.g. C2,C4")
-    parser.add_argument("--jobs-for", type=float, metavar="MINUTES", help="start no job after this time")
+    parser.add_argument("--only", metavar="CLAIMS", help="only jobs of these claims, e.g. C2,C4")
+    parser.add_argument("--jobs-for", type=float, metavar="MINUTES", help="do not start jobs after this time")
     parser.add_argument("--threads", type=int, metavar="N", help="default: $OMP_NUM_THREADS, else all cores")
-    parser.add_argument("--keep", action="store_true", help="leave checkpoints that no other job needs")
+    parser.add_argument("--keep", action="store_true", help="keep checkpoints that no other job needs")
     parser.add_argument("--results", metavar="DIR", help="result files, default: DIR/results of --out")
     parser.add_argument("--layout-checkpoint", metavar="FOLDER", help="diffusers folder, default: the zoo's")
-    parser.add_argument("--dry-run", action="store_true", help="print the jobs and their commands, and stop")
+    parser.add_argument("--dry-run", action="store_true", help="print the jobs and their commands, and exit")
     args = parser.parse_args()
     if args.seeds < 1 or args.first_seed < 0:
         parser.error("--seeds must be at least 1 and --first-seed at least 0")
@@ -99,7 +101,7 @@ def main() -> None:
 
 
 def report(args: argparse.Namespace, seeds: list, results) -> None:
-    """Scoreboard and pictures from all results that are there, whichever jobs this run was asked for."""
+    """Write scoreboard and pictures from all existing results, whatever jobs this run was asked for."""
     from detdiffusion.experiments.paper.jobs import ordered_jobs
     from detdiffusion.experiments.paper.report import markdown, write_scoreboard, write_strategies
     from detdiffusion.experiments.paper.scoreboard import scoreboard

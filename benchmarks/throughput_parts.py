@@ -1,4 +1,4 @@
-"""What both throughput benchmarks share: models of two sizes, data, the clock, the peak of the machine."""
+"""Code shared by both throughput benchmarks: models of two sizes, data, timing, and the machine's peak."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ SCENE_WORDS = ["an", "image", "with", "easy", "hard", "background"]
 
 
 def specs(size: str, folder: Path) -> dict:
-    """Config dicts of vae, text_encoder, tokenizer, unet and scheduler; image side; arguments of the layout tokenizer.
+    """Return config dicts of vae, text_encoder, tokenizer, unet and scheduler, image side and layout tokenizer options.
 
-    ``tiny`` is the zoo's model; ``sd15`` has Stable Diffusion 1.5's architecture with random weights (the tokenizer
-    and its embeddings are small, which costs nothing in a step).
+    ``tiny`` is the zoo's model; ``sd15`` has Stable Diffusion 1.5's architecture with random weights (tokenizer and
+    embeddings are smaller, which does not change the time of a step).
     """
     if size == "tiny":
         zoo = dict(from_pretrained="zoo://miniscenes_layout")
@@ -57,7 +57,7 @@ def specs(size: str, folder: Path) -> dict:
 
 
 def write_scenes(folder: Path, count: int, side: int) -> Path:
-    """MiniScenes with made-up attributes; the split's folder, with ``attributes.json`` in it."""
+    """Write MiniScenes with made-up attributes; return the split's folder, which contains ``attributes.json``."""
     from detdiffusion.datasets.miniscenes import write_miniscenes
 
     split = Path(write_miniscenes(folder, "train", count, size=side))
@@ -70,7 +70,7 @@ def write_scenes(folder: Path, count: int, side: int) -> Path:
 
 
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
-    """FLOP/s of a large matrix product, the peak that utilisation is stated against; on a CPU, a processor second's."""
+    """Measure FLOP/s of a large matrix product, the reference of utilisation; on a CPU, per processor second."""
     n = 8192 if device.type == "cuda" else 2048
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
@@ -87,11 +87,11 @@ def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
 def interleave(
     arms: dict[str, Callable[[], object]], rounds: int, steps: int, device: torch.device
 ) -> dict[str, dict]:
-    """Runs ``steps`` calls of each arm in turn, ``rounds`` times, after one unmeasured turn each.
+    """Run ``steps`` calls of each arm in turn, ``rounds`` times, after one warm-up turn each.
 
     Returns:
-        arm -> ``seconds`` (a step, median of the rounds), ``cpu_seconds`` (of this process, a step) and ``extra_gb``
-        (CUDA memory beyond what was there before, None on a CPU).
+        By arm: ``seconds`` (per step, median of the rounds), ``cpu_seconds`` (of this process, per step) and
+        ``extra_gb`` (additional CUDA memory, None on a CPU).
     """
     times: dict[str, list] = {name: [] for name in arms}
     memory: dict[str, float | None] = dict.fromkeys(arms)
@@ -116,7 +116,7 @@ def interleave(
 
 
 def flops_of(call: Callable[[], object]) -> int:
-    """Multiply-adds, each counted twice, of one call's matrix products, convolutions and attention."""
+    """Count the multiply-adds, as two operations each, of one call's matrix products, convolutions and attention."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter:
@@ -127,7 +127,7 @@ def flops_of(call: Callable[[], object]) -> int:
 def table(
     results: dict[str, dict], batch: int, flops: int, peak: float, base: str, device: torch.device
 ) -> list[str]:
-    """Lines of markdown; on a CPU, times are processor seconds, which other work on the machine changes least."""
+    """Return a markdown table; on a CPU, times are processor seconds, which depend least on other processes."""
     key = "seconds" if device.type == "cuda" else "cpu_seconds"
     lines = ["| arm | images/s | s a step | speed | extra GB | utilisation |", "|---|---|---|---|---|---|"]
     for name, r in results.items():
@@ -140,7 +140,7 @@ def table(
 
 
 def machine(device: torch.device, dtype: torch.dtype, peak: float) -> dict:
-    """What the figures were measured on."""
+    """Return a description of the machine."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU {platform.machine()}"
     return dict(
         date=time.strftime("%Y-%m-%d"),

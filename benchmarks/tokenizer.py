@@ -1,11 +1,11 @@
-"""Time a prompt of the layout tokenizer beside every stock CLIP tokenizer class that is installed, in one run.
+"""Compare the time per prompt of the layout tokenizer and all installed stock CLIP tokenizers.
 
     python benchmarks/tokenizer.py                                   # a small vocabulary of COCO's class names
     python benchmarks/tokenizer.py --tokenizer models/stable-diffusion-v1-5/tokenizer
     python benchmarks/tokenizer.py --json benchmarks/results/tokenizer.json
 
-The stock classes get the same prompts as text, a batch a call as in training, and give the same ids: that is checked
-first. Times are CPU time, the best of several repeats, which take turns.
+The stock classes get the same prompts as text, one batch per call as in training; first it is checked that they return
+the same ids. Times are CPU times, the best of several alternating repeats.
 """
 
 import argparse
@@ -22,7 +22,7 @@ NAMES = "person bicycle car traffic-light stop-sign cat dog cup dining-table tv 
 
 
 def random_layouts(count: int, seed: int) -> list:
-    """Layouts with 3 to 8 objects, as the filter of COCO-Thing-Stuff keeps."""
+    """Return layouts with 3 to 8 objects, as selected by the filter of COCO-Thing-Stuff."""
     import torch
 
     from detdiffusion.structures import ATTRIBUTES, Layout
@@ -39,7 +39,7 @@ def random_layouts(count: int, seed: int) -> list:
 
 
 def stock_tokenizers(folder: str) -> dict:
-    """One tokenizer of each installed class; ``transformers`` 4 has a slow and a fast one, 5 one."""
+    """Return a tokenizer of each installed class; ``transformers`` 4 has a slow and a fast one, 5 only one."""
     import transformers
 
     found = {}
@@ -51,12 +51,12 @@ def stock_tokenizers(folder: str) -> dict:
 
 
 def best(times: list[float], count: int) -> float:
-    """Milliseconds a prompt."""
+    """Return the milliseconds per prompt."""
     return 1000 * min(times) / count
 
 
 def measure(folder: str, bins: int, template: str, prompts: int, batch_size: int, repeats: int) -> dict:
-    """Milliseconds a prompt by class, ``layout tokenizer`` first."""
+    """Measure the milliseconds per prompt by class, ``layout tokenizer`` first."""
     import torch
 
     from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
@@ -100,14 +100,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("--tokenizer", help="folder of a CLIPTokenizer; default: a small temporary one")
     parser.add_argument(
-        "--tokenizer", help="folder of a CLIPTokenizer; default: a small one, made for the run"
+        "--bins", type=int, default=256, help="cells per side of the grid, default: %(default)s"
     )
-    parser.add_argument("--bins", type=int, default=256, help="location grid a side, default: %(default)s")
     parser.add_argument("--prompts", type=int, default=640, help="default: %(default)s")
     parser.add_argument("--batch-size", type=int, default=32, help="default: %(default)s")
     parser.add_argument("--repeats", type=int, default=5, help="default: %(default)s")
-    parser.add_argument("--json", help="also write the figures there")
+    parser.add_argument("--json", help="also write the results to this file")
     args = parser.parse_args()
 
     import platform

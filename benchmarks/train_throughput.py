@@ -1,12 +1,13 @@
-"""A training step of ours beside a plain diffusers training loop, in turns in one run.
+"""Compare our training step with a plain diffusers training loop, alternating in one run.
 
     OMP_NUM_THREADS=1 python benchmarks/train_throughput.py --json benchmarks/results/train_throughput_cpu.json
     python benchmarks/train_throughput.py --size sd15 --device cuda --batch-sizes 4 16 64 --workers 8
 
-`plain` is what diffusers' text-to-image script does: images read and encoded by the VAE in every step, prompts
-padded, UNet and text encoder trained by AdamW with plain MSE, clipping at 1. `ours` trains the same parts on layouts
-from cached latents, `ours + P.A.` adds masks, head and loss. Same dtype, batch, checkpointing and attention (SDPA).
-Utilisation counts the multiply-adds of the UNet and the text encoder alone, forward and backward, for all arms.
+`plain` corresponds to diffusers' text-to-image script: images are read and encoded by the VAE in every step, prompts
+are padded, and UNet and text encoder are trained by AdamW with plain MSE and gradient clipping at 1. `ours` trains the
+same parts on layouts from cached latents, `ours + P.A.` adds masks, mask head and loss. Dtype, batch, checkpointing and
+attention (SDPA) are the same. Utilisation counts the multiply-adds of the UNet and the text encoder only, forward and
+backward, for all arms.
 """
 
 import argparse
@@ -21,7 +22,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).res
 
 
 class PlainImages:
-    """Images, mirrored at random, with captions: a plain torch data set."""
+    """A plain torch data set of randomly mirrored images with captions."""
 
     def __init__(self, folder: Path, side: int) -> None:
         data = [json.loads((folder / f"{kind}.json").read_text()) for kind in ("instances", "stuff")]
@@ -50,7 +51,7 @@ class PlainImages:
 
 
 def plain_arm(spec: dict, folder: Path, args, batch: int, device, dtype):
-    """A step function of the plain loop, and its loss alone (for counting)."""
+    """Return a step function of the plain loop, and its loss function (for counting operations)."""
     import torch
     from torch.nn import functional as F
 
@@ -105,7 +106,7 @@ def plain_arm(spec: dict, folder: Path, args, batch: int, device, dtype):
 
 
 def our_arms(spec: dict, folder: Path, work: Path, args, batch: int, device, dtype):
-    """Step functions without and with the perception-aware loss, of one model with one cache."""
+    """Return step functions of one model without and with the perception-aware loss, sharing one cache."""
     import torch
     from mmengine.dataset import pseudo_collate
     from mmengine.optim import build_optim_wrapper
@@ -176,13 +177,13 @@ def main() -> None:
     )
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8])
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=4, help="of each arm in a round")
+    parser.add_argument("--steps", type=int, default=4, help="steps of each arm per round")
     parser.add_argument("--images", type=int, default=128)
-    parser.add_argument("--workers", type=int, default=0, help="of each data loader")
+    parser.add_argument("--workers", type=int, default=0, help="workers of each data loader")
     parser.add_argument("--gradient-checkpointing", action="store_true")
     parser.add_argument("--channels-last", action="store_true", help="ours only")
     parser.add_argument("--compile", action="store_true", help="ours only")
-    parser.add_argument("--json", help="write the results there too")
+    parser.add_argument("--json", help="also write the results to this file")
     args = parser.parse_args()
 
     import torch

@@ -1,4 +1,4 @@
-"""Reconstruction PSNR of a VAE folder on folders of images; --out keeps the reconstructions, to score a detector on.
+"""Measure the reconstruction PSNR of a VAE on folders of images; --out keeps the reconstructions for a detector.
 
 python benchmarks/vae_psnr.py detdiffusion/zoo/miniscenes_base/vae data/miniscenes/val/images
 python benchmarks/vae_psnr.py VAE data/miniscenes/val/images data/dusk/val/images --out work_dirs/bound
@@ -15,7 +15,7 @@ from diffusers import AutoencoderKL
 
 
 def reconstruct(vae: AutoencoderKL, path: Path) -> tuple[torch.Tensor, float]:
-    """The image at ``path`` through the VAE, (H, W, 3) uint8 RGB, and its PSNR in dB."""
+    """Return the VAE's reconstruction of an image file, (H, W, 3) uint8 RGB, and its PSNR in dB."""
     image = torch.from_numpy(cv2.imread(str(path))[:, :, ::-1].copy())
     inputs = image.permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
@@ -30,7 +30,9 @@ def main() -> None:
     )
     parser.add_argument("vae", help="folder of an AutoencoderKL")
     parser.add_argument("images", nargs="+", help="folders of PNG images")
-    parser.add_argument("--out", help="write the reconstructions here, below the images' own folder names")
+    parser.add_argument(
+        "--out", help="folder for the reconstructions, with subfolders named like the image folders"
+    )
     args = parser.parse_args()
     vae = AutoencoderKL.from_pretrained(args.vae).eval()
     for folder in map(Path, args.images):

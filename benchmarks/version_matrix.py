@@ -1,8 +1,8 @@
-"""Both ends of our requirements: the tests on the lowest and on the newest versions, on every Python that is found.
+"""Run the tests with the lowest and the newest versions that our requirements allow, on every Python found.
 
-Each environment lies in --envs and is built by uv, which links files from its cache instead of copying them: the second
-environment of a kind takes seconds. Nothing of the first environment, .venv, is changed. The record says which versions
-were tried, what passed and how long it took; finished environments are not tried again unless something changed.
+Each environment is built in --envs by uv, which links files from its cache instead of copying them, so that later
+environments take seconds. The environment .venv is not changed. The record lists the versions, the results of the tests
+and their duration; finished environments are not tested again unless something changed.
 """
 
 import argparse
@@ -53,13 +53,17 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--tests", nargs="+", default=TESTS, metavar="FOLDER", help="tests/test_FOLDER")
     parser.add_argument("--envs", type=Path, default=ROOT / "work_dirs/version_matrix", metavar="DIR")
     parser.add_argument("--json", type=Path, metavar="FILE", help="the record (default: DIR/record.json)")
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)), help="of pytest")
-    parser.add_argument("--resolve-only", action="store_true", help="print the versions, install nothing")
+    parser.add_argument(
+        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="number of pytest workers"
+    )
+    parser.add_argument(
+        "--resolve-only", action="store_true", help="print the versions without installing anything"
+    )
     return parser.parse_args()
 
 
 def uv(*args: object, **options) -> subprocess.CompletedProcess:
-    """Runs uv; raises SystemExit with its output where it fails."""
+    """Run uv; raise SystemExit with its output if it fails."""
     command = [shutil.which("uv", path=f"{Path(sys.prefix) / 'bin'}:{os.environ.get('PATH', '')}") or "uv"]
     result = subprocess.run([*command, *map(str, args)], capture_output=True, text=True, **options)
     if result.returncode:
@@ -68,7 +72,7 @@ def uv(*args: object, **options) -> subprocess.CompletedProcess:
 
 
 def interpreter(version: str) -> str | None:
-    """The path of this Python, on PATH or among pyenv's, or None where the machine has none."""
+    """Return the path of a Python version on PATH or in pyenv, or None if there is none."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     found = [shutil.which(f"python{version}"), *sorted(pyenv.glob(f"{version}.*/bin/python"), reverse=True)]
     for path in filter(None, found):
@@ -80,7 +84,7 @@ def interpreter(version: str) -> str | None:
 
 
 def resolve(version: str, end: str) -> str:
-    """Exact versions at one end of the requirements, as the text of a requirements file."""
+    """Return the lowest or newest exact versions of the requirements as the text of a requirements file."""
     sources = [option for name in SOURCES for option in ("--no-binary", name)]
     files = [ROOT / "requirements" / f"{name}.txt" for name in REQUIREMENTS]
     arguments = ("--resolution", ENDS[end], "--only-binary", ":all:", *sources)
@@ -92,13 +96,13 @@ def resolve(version: str, end: str) -> str:
 
 
 def versions(locked: str) -> dict[str, str]:
-    """Package -> version of the packages that the record names."""
+    """Return the versions of the packages listed in the record."""
     found = dict(re.findall(r"^([\w.-]+)==([\w.+]+)", locked, re.MULTILINE))
     return {name: found[name] for name in NAMED if name in found}
 
 
 def build(folder: Path, python: str, locked: str) -> Path:
-    """An environment with these packages and ours, editable; returns its interpreter."""
+    """Build an environment with these packages and ours (editable); return its interpreter."""
     uv("venv", "--quiet", "--clear", "--seed", "--python", python, folder)
     (folder / "requirements.txt").write_text(locked)
     target = ("--quiet", "--python", folder / "bin/python")
@@ -110,7 +114,7 @@ def build(folder: Path, python: str, locked: str) -> Path:
 
 
 def run_tests(python: Path, tests: list[str], workers: int, log: Path) -> dict:
-    """pytest's counts; everything it printed goes to ``log``."""
+    """Run pytest and return its counts; its output is written to ``log``."""
     folders = [f"tests/test_{name}" for name in tests]
     command = [
         python,
@@ -137,7 +141,7 @@ def run_tests(python: Path, tests: list[str], workers: int, log: Path) -> dict:
 
 
 def code_state() -> str:
-    """The commit, with '+' where files differ from it."""
+    """Return the commit, with '+' appended if files differ from it."""
     git = ["git", "-C", str(ROOT)]
     commit = subprocess.run(
         [*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True
@@ -149,7 +153,7 @@ def code_state() -> str:
 
 
 def try_one(version: str, end: str, args: argparse.Namespace) -> dict:
-    """One environment: resolved, built where it changed, tested."""
+    """Resolve, build (if changed) and test one environment."""
     start = time.monotonic()
     python = interpreter(version)
     if python is None:

@@ -1,8 +1,8 @@
-"""YOLOv4 beside OpenCV's reader of darknet files: layers, raw outputs and final boxes, random weights.
+"""Compare YOLOv4 with OpenCV's darknet reader: layers, raw outputs and final boxes, with random weights.
 
     python benchmarks/yolov4_parity.py yolov4.cfg yolov4-tiny.cfg --sizes 416 608 --out yolov4_parity.json
 
-Random weights are written as darknet's .weights and read by both. Prints the largest differences; exits with
+Random weights are written as a darknet .weights file and read by both. Prints the largest differences; exits with
 status 1 if one is above its bound.
 """
 
@@ -22,7 +22,7 @@ BOUNDS = dict(layers=1e-4, raw=1e-4, decoded=1e-3, boxes_px=0.05, scores=1e-4)
 
 
 def random_weights(model, seed: int) -> None:
-    """Weights under which no layer's output vanishes or explodes and some boxes pass the thresholds.
+    """Return weights with which no layer's output vanishes or explodes and some boxes pass the thresholds.
 
     The running statistics of each batch normalisation are those of a batch of random images; without that,
     the 23 residual sums of YOLOv4 would multiply the scale by thousands.
@@ -67,7 +67,7 @@ def random_weights(model, seed: int) -> None:
 
 
 def oracle(cfg: Path, weights: Path, image, size: int, names: list[str]):
-    """OpenCV's outputs: named layers unfused, and per-class suppressed boxes (xyxy, score, class)."""
+    """Return OpenCV's outputs: named layers unfused, and per-class suppressed boxes (xyxy, score, class)."""
     import cv2
     import numpy as np
 
@@ -93,7 +93,7 @@ def oracle(cfg: Path, weights: Path, image, size: int, names: list[str]):
 
 
 def last_names(cfg_layers, names) -> dict[int, str]:
-    """OpenCV's name of the last step of each of our layers: an activation is counted one up."""
+    """Return OpenCV's name of the last operation of each of our layers; an activation has the next number."""
     chosen = {}
     for i, section in enumerate(cfg_layers):
         kind = section.options.get("activation", "linear") if section.kind == "convolutional" else None
@@ -106,7 +106,7 @@ def last_names(cfg_layers, names) -> dict[int, str]:
 
 
 def compare(cfg: str | Path, size: int, seed: int = 0) -> dict:
-    """Both on one random image of 500 x 375 with the network's input at ``size`` x ``size``.
+    """Compare both on one random image of 500 x 375 pixels with a network input of ``size`` x ``size``.
 
     Returns:
         ``layers`` (number, largest relative difference and its layer), ``raw`` (relative difference of the
@@ -214,7 +214,7 @@ def compare(cfg: str | Path, size: int, seed: int = 0) -> dict:
 
 @contextlib.contextmanager
 def _not_in_place(model):
-    """In-place activations would overwrite what a hook has seen; here each layer keeps its output."""
+    """Disable in-place activations, which would overwrite the outputs recorded by hooks."""
     changed = [m for m in model.modules() if getattr(m, "inplace", False)]
     for module in changed:
         module.inplace = False
@@ -237,7 +237,7 @@ def _pipeline(size: int):
 
 
 def within(result: dict) -> bool:
-    """Whether a comparison is inside :data:`BOUNDS`, with boxes to compare."""
+    """Return whether a comparison has boxes and is within :data:`BOUNDS`."""
     boxes = result["boxes"]
     return (
         result["layers"]["difference"] <= BOUNDS["layers"]
@@ -255,7 +255,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("cfg", nargs="+", help="darknet network files")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[416, 608], help="of the network's input")
+    parser.add_argument(
+        "--sizes", nargs="+", type=int, default=[416, 608], help="side of the input in pixels"
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", help="json to write")
     args = parser.parse_args()

@@ -1,6 +1,6 @@
-"""Tools of this repository on randomly damaged inputs: what each says of them beside an independent reading.
+"""Fuzzing of this repository's tools: runs on randomly damaged inputs are compared with an independent reader.
 
-``json_damage``, ``text_damage`` and ``file_damage`` do the damage, ``reading`` reads what is left in plain Python,
-``targets`` have one tool each (a sound input, what of it is damaged, what must come out), ``running`` runs a tool
-forked or by its command line, ``verdict`` sorts what happened, ``session`` goes through the cases.
+``json_damage``, ``text_damage`` and ``file_damage`` damage files; ``reading`` reads the rest in plain Python;
+``targets`` describe one tool each (its intact input, what is damaged, the expected result); ``running`` runs a tool in
+a fork or by its command line; ``verdict`` classifies the outcome; ``session`` runs the cases.
 """

@@ -9,16 +9,16 @@ from pathlib import Path
 
 @dataclass
 class Case:
-    """A damaged input; all of it follows from seed, tool and number.
+    """A damaged input, which is determined by seed, tool and number.
 
     Attributes:
         tool: name of the target.
-        number: of the case within its tool; 0 is the sound input.
-        seed: of the session.
-        base: the target's sound input, not to be changed.
-        folder: the case's own; ``folder / "in"`` is the damaged copy, the tool writes into ``folder / "out"``.
-        rng: the only source of chance.
-        damages: what was done, in words.
+        number: number of the case within its tool; 0 is the intact input.
+        seed: seed of the session.
+        base: the target's intact input, not to be changed.
+        folder: folder of the case; ``folder / "in"`` is the damaged copy, the tool writes to ``folder / "out"``.
+        rng: the only source of randomness.
+        damages: descriptions of the damage.
     """
 
     tool: str
@@ -47,13 +47,13 @@ class Case:
 
 @dataclass
 class Run:
-    """What a tool did.
+    """Result of running a tool.
 
     Attributes:
-        status: exit status; negative: the signal that ended it.
+        status: exit status; negative if a signal ended it.
         output: stdout and stderr together.
         seconds: wall time.
-        hung: it was stopped after the time that it had.
+        hung: whether it was stopped at the time limit.
     """
 
     status: int

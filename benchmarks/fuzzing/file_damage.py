@@ -1,4 +1,4 @@
-"""Damage of files as files, and of images: missing, renamed, cut off, of another kind."""
+"""Damage to whole files and images: missing, renamed, truncated, of another type."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 
 def damage_file(path: Path, rng: random.Random) -> str:
-    """Removes, moves, renames or empties a file; returns what was done, in words."""
+    """Remove, move, rename or empty a file; return a description."""
     name = rng.choice(sorted(_FILES))
     return f"{path.name}: {_FILES[name](path, rng) or name}"
 
 
 def damage_image(path: Path, rng: random.Random) -> str:
-    """Replaces an image by another of its kind, or damages it; returns what was done, in words."""
+    """Replace an image by another of its kind, or damage it; return a description."""
     name = rng.choice(sorted(_IMAGES))
     try:
         return f"{path.name}: {_IMAGES[name](path, rng) or name}"

@@ -1,4 +1,4 @@
-"""Structural damage of json values: what exports of other tools, editors and scripts leave behind."""
+"""Structural damage to json values, as caused by exports of other tools, editors and scripts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ODD_VALUES = (
 
 
 def damage_json(path: Path, rng: random.Random) -> str:
-    """Changes one thing in a json file; returns what, in words."""
+    """Change one thing in a json file; return a description."""
     data = json.loads(path.read_bytes())
     said = damage_value(data, rng)
     path.write_text(json.dumps(data, ensure_ascii=rng.random() < 0.5), encoding="utf-8", errors="replace")
@@ -23,7 +23,7 @@ def damage_json(path: Path, rng: random.Random) -> str:
 
 
 def damage_value(data: dict | list, rng: random.Random) -> str:
-    """Changes one thing in a json value, in place; returns what, in words."""
+    """Change one thing in a json value in place; return a description."""
     if isinstance(data, dict) and isinstance(data.get("annotations"), list) and rng.random() < 0.6:
         said = rng.choice(_COCO)(data, rng)
         if said:
@@ -35,7 +35,7 @@ def damage_value(data: dict | list, rng: random.Random) -> str:
 
 
 def _pick(data, rng: random.Random):
-    """A random place: (container, key in it, name)."""
+    """Return a random place: (container, key in it, name)."""
     holder, key, place = None, None, ""
     node = data
     while isinstance(node, (dict, list)) and node:
@@ -230,7 +230,7 @@ def _empty(data, rng) -> str:
 
 
 def _harmless(data, rng) -> str:
-    """What no reader may stumble over."""
+    """Changes that every reader must tolerate."""
     images, annotations = _dicts(data, "images"), _dicts(data, "annotations")
     kind = rng.randrange(6)
     if kind == 0:
@@ -260,7 +260,7 @@ def _harmless(data, rng) -> str:
 
 
 def _results(data, rng) -> str:
-    """Of a detector's results."""
+    """Damage to a detector's results."""
     rows = [one for one in data if isinstance(one, dict)]
     ways = {
         "scores at the threshold": lambda one: one.update(score=0.3),

@@ -1,7 +1,7 @@
-"""Writes ONNX models whose outputs are constants: a detector that says the same of every image.
+"""Write ONNX models with constant outputs: a detector with the same result for every image.
 
-The protobuf wire format by hand (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto), so that no package beside
-onnxruntime is needed.
+The protobuf wire format is written by hand (https://github.com/onnx/onnx/blob/main/onnx/onnx.proto), so that no package
+except onnxruntime is needed.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ def write_constant_model(
     shape: Sequence[int | str] = (1, 3, 64, 64),
     dtype: str = "float32",
 ) -> None:
-    """A model with one input, which it does not look at.
+    """Write a model with one input, which it ignores.
 
     Args:
         path: the ``.onnx`` file.
-        outputs: name -> array of a type of :data:`TYPES`.
-        shape: of the input; a text is a free side.
-        dtype: of the input.
+        outputs: arrays by name, with types of :data:`TYPES`.
+        shape: shape of the input; a string is a dynamic side.
+        dtype: type of the input.
     """
     graph = b""
     for name, array in outputs.items():

@@ -1,6 +1,6 @@
-"""What a damaged input still says, read in plain Python, apart from the library's own readers.
+"""Read damaged inputs in plain Python, independently of the library's readers.
 
-Lenient where a reader may be lenient: whoever takes less must count it, or refuse the file.
+Reads as much as any reader may accept: a tool that accepts less must count the difference, or refuse the file.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
 def read_text(path: Path) -> str:
-    """UTF-8 or UTF-16 text, without a byte order mark.
+    """Return UTF-8 or UTF-16 text, without a byte order mark.
 
     Raises:
-        OSError, UnicodeDecodeError: no such file, or no text.
+        OSError, UnicodeDecodeError: the file does not exist, or is not text.
     """
     data = path.read_bytes()
     return data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
 
 
 def read_json(path: Path):
-    """The value of a json file, or None where there is none."""
+    """Return the value of a json file, or None if it has none."""
     try:
         return json.loads(read_text(path))
     except (OSError, ValueError, RecursionError):
@@ -35,13 +35,13 @@ def read_json(path: Path):
 
 @dataclass
 class Coco:
-    """Images, annotations and categories that a COCO json holds.
+    """Images, annotations and categories of a COCO json.
 
     Attributes:
-        images: id -> dict, of those with an id.
-        entries: all annotations, sound or not.
-        boxes: position among ``entries`` -> (x1, y1, x2, y2) inside the image, of the sound ones.
-        names: category id -> name.
+        images: dicts of the images that have an id, by id.
+        entries: all annotations, valid or not.
+        boxes: (x1, y1, x2, y2) inside the image by position in ``entries``, of valid annotations.
+        names: category names by id.
     """
 
     images: dict = field(default_factory=dict)
@@ -51,14 +51,14 @@ class Coco:
     image_entries: int = 0
 
     def objects_of(self, image_id) -> list[tuple[dict, tuple]]:
-        """(annotation, box) of an image's sound objects, crowds among them."""
+        """Return (annotation, box) of an image's valid objects, including crowds."""
         return [
             (self.entries[k], box) for k, box in self.boxes.items() if self.entries[k]["image_id"] == image_id
         ]
 
 
 def read_coco(*paths: Path) -> Coco:
-    """One or more COCO jsons of one set."""
+    """Read one or more COCO jsons of one set."""
     coco = Coco()
     for path in paths:
         data = read_json(path)
@@ -87,7 +87,7 @@ def read_coco(*paths: Path) -> Coco:
 
 
 def sound_box(bbox, width, height) -> tuple[float, float, float, float] | None:
-    """A box x, y, w, h as corners inside its image, or None where it is no box or outside."""
+    """Return a box x, y, w, h as corners inside its image, or None if it is invalid or outside."""
     if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, [*bbox, width, height])):
         return None
     x, y, w, h = bbox
@@ -96,7 +96,7 @@ def sound_box(bbox, width, height) -> tuple[float, float, float, float] | None:
 
 
 def is_number(value) -> bool:
-    """Whether a json value is a finite number."""
+    """Return whether a json value is a finite number."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e300
 
 
@@ -105,7 +105,7 @@ def _is_id(value) -> bool:
 
 
 def iou(a, b) -> float:
-    """Intersection over union of two boxes of corners."""
+    """Return the intersection over union of two boxes (corners)."""
     w, h = min(a[2], b[2]) - max(a[0], b[0]), min(a[3], b[3]) - max(a[1], b[1])
     if w <= 0 or h <= 0:
         return 0.0
@@ -114,18 +114,18 @@ def iou(a, b) -> float:
 
 
 def near(a, b, tolerance: float = 0.6) -> bool:
-    """Whether two boxes are the same up to rounding."""
+    """Return whether two boxes are equal up to rounding."""
     return all(abs(p - q) <= tolerance for p, q in zip(a, b))
 
 
 def corners(bbox) -> tuple[float, float, float, float]:
-    """x, y, w, h as corners."""
+    """Convert x, y, w, h to corners."""
     x, y, w, h = bbox
     return x, y, x + w, y + h
 
 
 def picture(path: Path):
-    """((width, height), turned by EXIF) of an image whose pixels can all be read, else None."""
+    """Return ((width, height), rotated by EXIF) of an image if all its pixels can be read, else None."""
     from PIL import Image, ImageFile
 
     ImageFile.LOAD_TRUNCATED_IMAGES = False
@@ -139,19 +139,19 @@ def picture(path: Path):
 
 
 def find_files(folder: Path, *suffixes: str) -> list[Path]:
-    """Files below a folder whose suffix, in any case, is one of these."""
+    """Find files below a folder with one of these suffixes, ignoring case."""
     return sorted(
         p for p in folder.rglob("*") if p.suffix.lower() in suffixes and (p.is_file() or p.is_symlink())
     )
 
 
 def equation_2(box, category, detections, nameable, gamma=0.3, beta=0.5) -> str | None:
-    """Attribute of an object by the paper's Equation 2; None where rounding decides.
+    """Return an object's attribute by the paper's Equation 2, or None if it depends on rounding.
 
     Args:
         box: corners of the object.
         category: its id.
-        detections: (corners, score) on its image.
+        detections: (corners, score) of its image.
         nameable: category ids that the detector knows.
     """
     if category not in nameable:
@@ -163,10 +163,10 @@ def equation_2(box, category, detections, nameable, gamma=0.3, beta=0.5) -> str 
 
 
 def average_precision(coco: Coco, image_ids, found, names=None) -> float | None:
-    """COCO's bbox AP by pycocotools, ids renumbered and areas taken from the boxes; None without objects.
+    """Return COCO's bbox AP by pycocotools, with renumbered ids and areas from boxes; None without objects.
 
     Args:
-        coco: the ground truth; ``iscrowd`` objects are ignored regions, ``ignore`` is nothing to COCO's evaluation.
+        coco: the ground truth; ``iscrowd`` objects are ignored regions, ``ignore`` does not affect COCO's evaluation.
         image_ids: images that count.
         found: (image id, class name, corners, score).
         names: class names that count; None: all.

@@ -1,4 +1,4 @@
-"""A detector without a network: it writes down what it is trained on, and finds the same in every image."""
+"""A detector without a network, which records its training data and returns the same boxes for every image."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from mmengine.structures import InstanceData
 
 @MODELS.register_module()
 class RecordingDetector(BaseDetector):
-    """See the module.
+    """Detector that records its training data and returns constant boxes.
 
     Args:
-        record: file that gets a json line an image: its id and ``[label, [x1, y1, x2, y2]]`` of its objects, crowds
-            among them.
-        found: (label, x1, y1, x2, y2) that it says of every image, with score 0.9.
+        record: file to which one json line per image is written: its id and ``[label, [x1, y1, x2, y2]]`` of its
+            objects, including crowds.
+        found: (label, x1, y1, x2, y2) of the detections on every image; their score is 0.9.
     """
 
     def __init__(

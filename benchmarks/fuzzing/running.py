@@ -1,4 +1,4 @@
-"""Runs a tool: forked from this process, which has imported everything, or by the real command line."""
+"""Run a tool in a fork of this process, which has imported everything, or by the real command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "CUDA_VISIBLE_DEVICES"
 
 
 def load_main(tool: str) -> Callable[[], None]:
-    """The command of a file below ``tools/``, to be called with its arguments in ``sys.argv``."""
+    """Return the main function of a file in ``tools/``, which reads its arguments from ``sys.argv``."""
     spec = importlib.util.spec_from_file_location("tool_" + Path(tool).stem, ROOT / "tools" / tool)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -39,13 +39,13 @@ def load_main(tool: str) -> Callable[[], None]:
 def run_forked(
     main: Callable[[], None], arguments: list[str], folder: Path, seconds: float = LIMIT_SECONDS
 ) -> Run:
-    """Calls ``main`` in a fork as :func:`detdiffusion.utils.cli.run_main` does; nothing of it stays behind.
+    """Call ``main`` in a fork as :func:`detdiffusion.utils.cli.run_main` does, without side effects here.
 
     Args:
-        main: a tool's.
-        arguments: of its command line.
-        folder: the working folder; what is printed goes to ``output.txt`` in it.
-        seconds: after which it is killed.
+        main: main function of a tool.
+        arguments: command-line arguments.
+        folder: the working folder; printed output is written to ``output.txt`` in it.
+        seconds: time limit, after which it is killed.
     """
     sys.stdout.flush(), sys.stderr.flush()
     log = folder / "output.txt"
@@ -64,7 +64,7 @@ def run_forked(
 
 
 def run_command(tool: str, arguments: list[str], folder: Path, seconds: float = LIMIT_SECONDS) -> Run:
-    """The real command line, in a process of its own."""
+    """Run the real command line in a separate process."""
     log, begin = folder / "output.txt", time.monotonic()
     environment = {**os.environ, **_ENVIRONMENT, "PYTHONPATH": f"{ROOT}:{ROOT / 'benchmarks'}"}
     with log.open("wb") as sink:
@@ -87,7 +87,7 @@ def run_command(tool: str, arguments: list[str], folder: Path, seconds: float = 
 
 
 def prepare_process() -> None:
-    """For the process that forks: one thread, no hub, no collector that copies its pages in every fork."""
+    """Prepare the process that forks: one thread, no hub, and no garbage collector that copies pages in forks."""
     os.environ.update(_ENVIRONMENT)
     import torch
 
@@ -124,7 +124,7 @@ def _in_child(main, arguments: list[str], folder: Path, log: Path) -> None:
 
 
 def _wait(child: int, end: float) -> int | None:
-    """The exit status, or None where the time is over."""
+    """Return the exit status, or None after the time limit."""
     pause = 0.002
     while time.monotonic() < end:
         done, status = os.waitpid(child, os.WNOHANG)

@@ -1,4 +1,4 @@
-"""Goes through the cases of all targets: progress, the table at the end, the record."""
+"""Run the cases of all targets: progress, the final table and the record."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Session:
 
     Args:
         targets: the tools under test.
-        folder: everything is written into it.
-        seed: another seed makes other cases.
-        seconds: that a run may take on a machine of its own; more where more processes than cores are waiting.
+        folder: folder for all output.
+        seed: seed of the random damage.
+        seconds: time limit of a run on an idle machine; extended if more processes are waiting than there are cores.
     """
 
     def __init__(self, targets: Sequence[Target], folder: Path, seed: int = 0, seconds: float = 60.0) -> None:
@@ -49,10 +49,10 @@ class Session:
         self._mains: dict[str, Callable[[], None]] = {}
 
     def prepare(self) -> None:
-        """Imports what the tools import, writes the sound inputs and runs each tool on its own.
+        """Import what the tools import, write the intact inputs and run each tool on its input.
 
         Raises:
-            RuntimeError: a tool is not right on a sound input.
+            RuntimeError: a tool gives a wrong result on an intact input.
         """
         sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "benchmarks")) if path not in sys.path]
         os.environ["OMP_NUM_THREADS"] = "1"
@@ -71,19 +71,19 @@ class Session:
                 )
 
     def use(self, tool: str, main: Callable[[], None]) -> None:
-        """Puts a ``main`` in the place of a target's tool."""
+        """Replace the ``main`` of a target's tool."""
         self._mains[tool] = main
 
     def run(
         self, tool: str, number: int, command_line: bool = False, keep: bool = False
     ) -> tuple[Result, Run]:
-        """One case; number 0 is the sound input.
+        """Run one case; number 0 is the intact input.
 
         Args:
             tool: name of a target.
-            number: of the case.
-            command_line: in a process of its own, not in a fork.
-            keep: leave the case's folder where it is.
+            number: number of the case.
+            command_line: run in a separate process, not in a fork.
+            keep: keep the case's folder.
         """
         target, folder = self.targets[tool], self.folder / f"{tool}-{number}"
         shutil.rmtree(folder, ignore_errors=True)
@@ -107,7 +107,7 @@ class Session:
         ), run
 
     def cases(self, count: int, command_line: int) -> Iterator[Result]:
-        """``count`` cases, the tools in turn; of each tool the first ``command_line`` by its command line too."""
+        """Yield ``count`` cases, alternating tools; the first ``command_line`` of each tool also by command line."""
         numbers = [(tool, number) for number in range(1, count + 1) for tool in self.targets][:count]
         for tool, number in numbers:
             yield self.run(tool, number)[0]
@@ -127,7 +127,7 @@ def _judged(case: Case, run: Run, target: Target) -> Verdict:
 
 
 def run_all(session: Session, count: int, command_line: int) -> list[Result]:
-    """All cases with a line of progress; failures are printed as they come."""
+    """Run all cases with a progress line; failures are printed immediately."""
     begin, results, total = time.monotonic(), [], count + command_line * len(session.targets)
     for result in session.cases(count, command_line):
         results.append(result)
@@ -147,7 +147,7 @@ def run_all(session: Session, count: int, command_line: int) -> list[Result]:
 
 
 def _seconds_left(results: Sequence[Result], forked: int, total: int) -> float:
-    """By the mean of each way; a command line is a start of Python with all imports, seconds before its first."""
+    """Estimate the remaining time from the mean of forks and of command lines (a few seconds before the first)."""
     left = 0.0
     for way, wanted, guess in ((False, forked, 0.5), (True, total - forked, 5.0)):
         seconds = [result.seconds for result in results if result.command_line == way]
@@ -156,7 +156,7 @@ def _seconds_left(results: Sequence[Result], forked: int, total: int) -> float:
 
 
 def table(results: Sequence[Result]) -> str:
-    """Tools by outcomes."""
+    """Return a table of tools and outcomes."""
     from detdiffusion.utils.tables import format_table  # on the path once a tool is loaded
 
     tools = list(dict.fromkeys(result.case.split(":")[0] for result in results))
@@ -171,7 +171,7 @@ def table(results: Sequence[Result]) -> str:
 
 
 def record(results: Sequence[Result], command: str, minutes: float, seed: int) -> dict:
-    """What ``--json`` writes: counts by tool and outcome, and every case that failed."""
+    """Return the record for ``--json``: counts by tool and outcome, and all failed cases."""
     counts: dict[str, dict] = {}
     for way in ("forked", "command line"):
         for result in results:
@@ -196,6 +196,6 @@ def record(results: Sequence[Result], command: str, minutes: float, seed: int) -
 
 
 def write_record(path: Path, data: dict) -> None:
-    """The record as json."""
+    """Write the record as json."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Damage of text files as bytes: editors, transfers, other systems' line ends and encodings."""
+"""Damage to the bytes of text files, as caused by editors, transfers, and other line ends and encodings."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 
 def damage_text(path: Path, rng: random.Random) -> str:
-    """Changes a text file; returns what was done, in words."""
+    """Change a text file; return a description."""
     name = rng.choice(sorted(_WAYS))
     path.write_bytes(_WAYS[name](path.read_bytes(), rng))
     return f"{path.name}: {name}"
 
 
 def damage_lines(path: Path, rng: random.Random) -> str:
-    """Changes one or all lines of a file of lines (labels, lists); returns what was done, in words."""
+    """Change one or all lines of a line-based file (labels, lists); return a description."""
     lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
     name = rng.choice(sorted(_LINES))
     full = [k for k, line in enumerate(lines) if line.strip()]
@@ -40,7 +40,7 @@ def _flip(data: bytes, rng) -> bytes:
 
 
 def _digits(data: bytes, rng) -> bytes:
-    """Other digits: the file stays well formed."""
+    """Change digits, keeping the file well-formed."""
     changed = bytearray(data)
     places = [k for k, c in enumerate(changed) if chr(c).isdigit()]
     for k in rng.sample(places, min(len(places), rng.choice([1, 2, 5]))):

@@ -1,4 +1,4 @@
-"""Sorts what a tool did with a damaged input."""
+"""Classify the outcome of running a tool on a damaged input."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ FAILURES = (TRACEBACK, HANG, LOSS, WRONG)
 
 @dataclass
 class Account:
-    """What a damaged input still held beside what came out of it.
+    """Comparison of a damaged input's content with the tool's output.
 
     Attributes:
-        lost: (what, names): a thing of the input that is not in the output; its loss is stated where a name of it is
-            printed, or where the printed counts are enough for all that is lost.
-        wrong: what the output says that the input does not.
-        counted: the losses that were printed; None: the sum of all ``N × reason`` lines.
+        lost: (description, names) of items of the input that are not in the output; a loss is reported if one of its
+            names is printed, or if the printed counts cover all losses.
+        wrong: content of the output that is not in the input.
+        counted: number of losses that were printed; None: the sum of all ``N × reason`` lines.
     """
 
     lost: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
@@ -30,25 +30,25 @@ class Account:
     counted: int | None = None
 
     def lose(self, what: object, *names: object) -> None:
-        """Adds a thing that did not come out."""
+        """Add an item that is missing in the output."""
         self.lost.append((str(what), tuple(str(name) for name in names if str(name))))
 
 
 @dataclass
 class Verdict:
-    """An outcome of :data:`OUTCOMES`, and why."""
+    """An outcome of :data:`OUTCOMES` and its reason."""
 
     outcome: str
     reason: str = ""
 
 
 def sort_out(case: Case, run: Run, judge) -> Verdict:
-    """The verdict on one run.
+    """Return the verdict on one run.
 
     Args:
         case: the damaged input.
-        run: what the tool did.
-        judge: ``judge(case, run)`` -> :class:`Account`, asked where the tool said that all is well.
+        run: result of the tool.
+        judge: ``judge(case, run)`` -> :class:`Account`, called if the tool reported success.
     """
     if run.hung:
         return Verdict(HANG, f"stopped after {run.seconds:.0f} s")
@@ -62,7 +62,7 @@ def sort_out(case: Case, run: Run, judge) -> Verdict:
 
 
 def balance(account: Account, output: str) -> Verdict:
-    """Whether all that is lost was said."""
+    """Check that all losses were reported."""
     if account.wrong:
         return Verdict(WRONG, "; ".join(account.wrong[:3]))
     if not account.lost:
@@ -77,19 +77,19 @@ def balance(account: Account, output: str) -> Verdict:
 
 
 def printed_counts(output: str) -> int:
-    """The sum of all ``N × reason`` lines but those of what was only changed."""
+    """Return the sum of all ``N × reason`` lines, except those of items that were only changed."""
     lines = re.findall(r"^\s*(\d+) × (.*)$", output, re.M)
     return sum(int(number) for number, reason in lines if ": clipped" not in reason)
 
 
 def error_message(output: str) -> str:
-    """What stands behind ``error:``, or nothing."""
+    """Return the text after ``error:``, or an empty string."""
     found = re.search(r"^(?:\S+\.py: )?error: (.*)\Z", output, re.M | re.S)
     return " ".join(found[1].split()) if found else ""
 
 
 def _names(case: Case) -> set[str]:
-    """Names of all files of the input, damaged or not."""
+    """Return the names of all files of the input, damaged or not."""
     files = [p for folder in (case.base, case.source) for p in folder.rglob("*")]
     return {p.name for p in files if len(p.name) > 3} | {str(case.source), str(case.base)}
 
