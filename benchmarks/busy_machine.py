@@ -124,8 +124,11 @@ def measure(trainings: dict[str, Training], args) -> dict[int, dict[str, list[fl
             others = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy)]
             try:
                 time.sleep(0.5)
-                for name, training in trainings.items():
-                    found[busy][name] += training.turn(args.steps, args.seconds)
+                order = (
+                    list(trainings) if number % 2 == 0 else list(reversed(trainings))
+                )  # who goes first gains nothing
+                for name in order:
+                    found[busy][name] += trainings[name].turn(args.steps, args.seconds)
             finally:
                 for other in others:
                     other.kill()
