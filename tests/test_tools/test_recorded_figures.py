@@ -188,6 +188,16 @@ def test_speed_beside_stock_code():
     assert all(f"batch {training['runs'][0]['batch']}" in row[0] for row in rows[:2])
 
 
+def test_a_step_on_a_busy_machine():
+    record = read(RESULTS / "busy_machine.json")
+    _, rows = table(DOCS["large_data"], "| busy processes")
+    assert rows == [
+        [str(row["busy"]), *(f"{row['times_fair'][side]:.2f} x" for side in ("before", "after"))]
+        for row in record["rows"]
+    ]
+    assert record["machine"]["cores"] == 2 and f"two cores ({record['date']}, [" in DOCS["large_data"]
+
+
 def test_time_and_memory_of_large_files():
     cold = read(RESULTS / "coco_parsing.json")["results"]["cold"]
     text = f"takes about {cold['cpu_seconds']:.0f} processor seconds and {cold['peak_gb']:.1f} GB"
