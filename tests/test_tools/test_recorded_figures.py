@@ -151,7 +151,7 @@ SIZES = {
     "attribute detector": ("detector_iters",),
     "generator": ("generator_iters", "generator_batch", "generator_lr"),
     "held-out layouts, sampling steps, CFG": ("fidelity_layouts", "sampling_steps", "guidance_scale"),
-    "synthetic training images a set": ("synthetic_images",),
+    "synthetic training images per set": ("synthetic_images",),
     "compared detectors": ("trainability_iters",),
     "score thresholds of easy: ATSS, FCOS": ("score_thr", "other_score_thr"),
 }
@@ -209,7 +209,7 @@ def test_time_and_memory_of_large_files():
 def test_time_of_a_prompt():
     record = ROOT / "docs/guides" / re.search(r"\[record\]\(([^)]*tokenizer[^)]*)\)", DOCS["generator"])[1]
     ours, slow, fast = read(record)["ms_a_prompt"]["compact"].values()
-    text = f"{ours:.3f} ms a prompt, `CLIPTokenizer` {slow:.2f}, `CLIPTokenizerFast` {fast:.2f}"
+    text = f"{ours:.3f} ms per prompt, `CLIPTokenizer` {slow:.2f}, `CLIPTokenizerFast` {fast:.2f}"
     assert text in DOCS["generator"]
 
 
