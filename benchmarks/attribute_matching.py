@@ -63,7 +63,9 @@ def main() -> None:
         file = read_coco(Path(folder) / "ann.json")
         times.append(time.process_time())
         found = read_results(
-            Path(folder) / "results.json", {i["id"] for i in file.images}, {c["id"] for c in file.categories}
+            Path(folder) / "results.json",
+            {i["id"]: i for i in file.images},
+            {c["id"] for c in file.categories},
         )
         times.append(time.process_time())
         result = perception_attributes(

@@ -8,11 +8,10 @@ _base_ = [
 ]
 attributes_file = _base_.data_root + "/attributes.json"
 train_pipeline = [
-    dict(type="LoadLayoutImage", size=_base_.image_size, cache=True),
+    _base_.train_pipeline[0],
     dict(type="LoadLayoutMasks"),
     dict(type="LoadPerceptionAttributes", attributes_file=attributes_file),
-    dict(type="RandomFlipLayout", prob=0.5),
-    dict(type="PackLayoutInputs"),
+    *_base_.train_pipeline[1:],
 ]
 train_dataloader = dict(batch_size=32, dataset=dict(pipeline=train_pipeline))
 max_iters = 800

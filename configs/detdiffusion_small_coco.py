@@ -13,6 +13,7 @@ Memory: 17.0 GB (computed, not measured; activations excluded), as detdiffusion_
 
 _base_ = [
     "_base_/default_runtime.py",
+    "_base_/pipelines/perception_layout.py",
     "_base_/models/detdiffusion_sd15.py",
     "_base_/schedules/generator_coco.py",
 ]
@@ -21,13 +22,9 @@ data_root = "data/my_coco"
 ann_file = data_root + "/instances.json"
 img_dir = data_root + "/images"
 attributes_file = data_root + "/attributes.json"
-image_size = (256, 256)  # height, width
 train_pipeline = [
-    dict(type="LoadLayoutImage", size=image_size),
-    dict(type="LoadLayoutMasks"),
-    dict(type="LoadPerceptionAttributes", attributes_file=attributes_file),
-    dict(type="RandomFlipLayout", prob=0.5),
-    dict(type="PackLayoutInputs"),
+    dict(step, attributes_file=attributes_file) if step.type == "LoadPerceptionAttributes" else step
+    for step in _base_.train_pipeline
 ]
 # a small set keeps every image with 1 to 14 objects, as many as a prompt holds
 filter_cfg = dict(min_area_ratio=0.02, min_objects=1, max_objects=14)

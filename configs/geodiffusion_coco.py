@@ -6,9 +6,7 @@ Memory a GPU: 16.9 GB (computed, not measured; activations excluded), as detdiff
 _base_ = "detdiffusion_coco.py"
 
 train_pipeline = [
-    dict(type="LoadLayoutImage", size=(256, 256)),
-    dict(type="RandomFlipLayout", prob=0.5),
-    dict(type="PackLayoutInputs"),
+    step for step in _base_.train_pipeline if step.type not in ("LoadLayoutMasks", "LoadPerceptionAttributes")
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(layout_tokenizer=dict(attributes=False), mask_head=None, perception_loss=None)

@@ -3,9 +3,7 @@
 _base_ = "detdiffusion_miniscenes.py"
 
 train_pipeline = [
-    dict(type="LoadLayoutImage", size=(64, 64), cache=True),
-    dict(type="RandomFlipLayout", prob=0.5),
-    dict(type="PackLayoutInputs"),
+    step for step in _base_.train_pipeline if step.type not in ("LoadLayoutMasks", "LoadPerceptionAttributes")
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(layout_tokenizer=dict(attributes=False), mask_head=None, perception_loss=None)

@@ -56,6 +56,9 @@ def shared_dir() -> Path:
 @pytest.fixture(autouse=True)
 def no_image_rules(monkeypatch) -> None:
     """Rules for image files that a test chooses end with it."""
+    from detdiffusion.utils import image_rules
+
+    monkeypatch.setattr(image_rules, "_chosen_by", {})
     for name in ("DETDIFFUSION_EXIF_ORIENTATION", "DETDIFFUSION_HUGE_IMAGES"):
         monkeypatch.setenv(name, "")
 

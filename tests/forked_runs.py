@@ -2,7 +2,7 @@
 
 One process imports everything once and forks them. ``iterations`` and ``epochs``: undisturbed, and again with a
 SIGKILL at a random moment and a resume. ``sharded``: two ranks by DDP, and two by the FSDP strategy of
-detdiffusion_coco-fsdp.py.
+detdiffusion_fsdp_coco.py.
 """
 
 import json
@@ -148,7 +148,7 @@ def shard(root: Path, case: str, options: list[str]) -> None:
     from mmengine.config import Config
 
     strategy = Config.fromfile(
-        ROOT / "configs/detdiffusion_coco-fsdp.py", import_custom_modules=False
+        ROOT / "configs/detdiffusion_fsdp_coco.py", import_custom_modules=False
     ).strategy
     wrapper = dict(type="MMDistributedDataParallel", device_ids=None, broadcast_buffers=False)
     copies = f"strategy = {dict(type='DDPStrategy', model_wrapper=wrapper)}\n"

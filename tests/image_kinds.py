@@ -43,7 +43,7 @@ def oriented(kind, rgb, orientation):
         return with_chunk(data, b"eXIf", exif.tobytes()[6:], late=kind == "png-late")
     if kind == "tiff-16":
         data = cv2.imencode(".tiff", deep[..., ::-1], [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes()
-        return _with_tag(data, 274, orientation)
+        return with_tag(data, 274, orientation)
     array = deep[..., 0] if kind == "tiff-16-grey" else rgb
     options = dict(compression="tiff_lzw") if kind == "tiff-lzw" else {}
     return saved(array, "tiff", tiffinfo={274: orientation}, **options)
@@ -64,7 +64,7 @@ def with_chunk(png, name, content, late=False):
     return png[:place] + chunk + png[place:]
 
 
-def _with_tag(tiff, tag, value):
+def with_tag(tiff, tag, value):
     """A little-endian TIFF with a short tag of one value, its directory written anew at its end."""
     (start,) = struct.unpack_from("<I", tiff, 4)
     (count,) = struct.unpack_from("<H", tiff, start)
@@ -74,3 +74,21 @@ def _with_tag(tiff, tag, value):
     entries.sort(key=lambda entry: struct.unpack_from("<H", entry)[0])
     directory = struct.pack("<H", len(entries)) + b"".join(entries) + bytes(4)
     return tiff[:4] + struct.pack("<I", len(tiff)) + tiff[8:] + directory
+
+
+def png(width, height, depth, colour, rows, palette=b""):
+    """A PNG by its specification: chunks around rows of packed samples."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    body = zlib.compress(b"".join(b"\0" + row for row in rows))
+    parts = [(b"IHDR", head), *([(b"PLTE", palette)] if palette else []), (b"IDAT", body), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
+
+
+def packed(numbers, depth):
+    """Rows of numbers as bits, the first in the highest."""
+    bits = (numbers[..., None] >> np.arange(depth)[::-1]) & 1
+    return [np.packbits(row).tobytes() for row in bits.reshape(len(numbers), -1).astype(np.uint8)]

@@ -21,7 +21,7 @@ EXAMPLES = """examples:
       --ann data/miniscenes/train/instances.json --ann data/miniscenes/train/stuff.json \\
       --img-dir data/miniscenes/train/images --out work_dirs/attributes.json
   # an ONNX detector (pip install onnxruntime), matched by class
-  python tools/extract_attributes.py configs/onnx/yolox_nano.py yolox_nano.onnx --class-aware \\
+  python tools/extract_attributes.py configs/onnx/yolox_nano_coco.py yolox_nano.onnx --class-aware \\
       --ann instances.json --img-dir images --out attributes.json
   # three levels of difficulty by the highest IoU x score; names alone make equal shares
   python tools/extract_attributes.py CONFIG CHECKPOINT --ann instances.json --out attributes.json \\

@@ -6,15 +6,13 @@ of the class names; docs/own_data.md has the commands.
 
 _base_ = [
     "../_base_/default_runtime.py",
+    "../_base_/datasets/bccd_layout.py",
     "../_base_/models/generator_scratch.py",
     "../_base_/schedules/generator_miniscenes.py",
 ]
 
-data_root = "data/bccd"
-attributes_file = "work_dirs/bccd/attributes.json"
 vae_folder = "work_dirs/bccd/taesd"
 tokenizer_folder = "work_dirs/bccd/tokenizer"
-image_size = (144, 192)  # height, width: the photographs' 3 : 4
 max_length = 128  # tokens a prompt: 30 cells of 4 tokens each
 model = dict(
     # TAESD gives these photographs' latents a deviation of 0.55 about their channels' means; the noise has 1
@@ -47,48 +45,6 @@ model = dict(
     mask_head=dict(type="MaskHead", hidden=64, num_queries=40, num_heads=4, ffn=128, num_layers=3),
     perception_loss=dict(type="PerceptionAwareLoss", loss_weight=0.01),
     grounding_loss=dict(type="AttentionGroundingLoss", loss_weight=0.1),
-)
-# every cell that the tiny images can show; platelets take a 200th of a photograph
-filter_cfg = dict(min_area_ratio=0.001, min_objects=1, max_objects=30)
-train_pipeline = [
-    dict(type="LoadLayoutImage", size=image_size, cache=True),
-    dict(type="LoadLayoutMasks"),
-    dict(type="LoadPerceptionAttributes", attributes_file=attributes_file),
-    # under a microscope there is no upper side: four times the data
-    dict(type="RandomFlipLayout", prob=0.75, direction=["horizontal", "vertical", "diagonal"]),
-    dict(type="PackLayoutInputs"),
-]
-train_dataloader = dict(
-    batch_size=8,
-    num_workers=0,
-    drop_last=True,
-    sampler=dict(type="SeededInfiniteSampler", shuffle=True),
-    collate_fn=dict(type="pseudo_collate"),
-    dataset=dict(
-        type="LayoutCocoDataset",
-        data_root=data_root,
-        ann_files=["annotations/train.json"],
-        img_dir="images",
-        filter_cfg=filter_cfg,
-        pipeline=train_pipeline,
-    ),
-)
-# layouts that tools/generate.py draws images for, by split
-layout_datasets = dict(
-    train=dict(
-        type="LayoutCocoDataset",
-        data_root=data_root,
-        ann_files=["annotations/train.json"],
-        img_dir="images",
-        filter_cfg=filter_cfg,
-    ),
-    test=dict(
-        type="LayoutCocoDataset",
-        data_root=data_root,
-        ann_files=["annotations/test.json"],
-        img_dir="images",
-        filter_cfg=filter_cfg,
-    ),
 )
 max_iters = 1500
 train_cfg = dict(max_iters=max_iters)

@@ -79,7 +79,9 @@ def run_quality_gate(
     )
     ids_of_name = {category["name"]: category["id"] for category in file.categories}
     if predictions is not None:
-        found = read_results(predictions, {image["id"] for image in file.images}, set(ids_of_name.values()))
+        found = read_results(
+            predictions, {image["id"]: image for image in file.images}, set(ids_of_name.values())
+        )
         nameable = nameable_ids(found, detector_classes, ids_of_name, predictions)
         detector = dict(predictions=str(predictions))
     else:

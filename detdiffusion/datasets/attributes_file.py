@@ -215,7 +215,11 @@ def _by_id(values: dict, path: Path) -> dict:
 
 
 def _annotation_id(key: str, path: Path) -> int:
+    """The number of a key in the one way to write it, so that no two keys are one number."""
     try:
-        return int(key)
+        number = int(key)
     except ValueError:
-        raise UserError(f"{path}: {key!r} is no annotation id; keys must be whole numbers") from None
+        number = None
+    if number is None or str(number) != key:
+        raise UserError(f"{path}: {key!r} is no annotation id; keys must be whole numbers")
+    return number

@@ -19,9 +19,31 @@ SKIPPED, CUT, KEPT = "skipped", "clipped", "kept as pixels"
 
 # COCO's own files reach over the border by rounding (two decimals); that is clipped without a word.
 BORDER_TOLERANCE = 0.5
-_RELATIVE_LIMIT = 1.1  # of relative boxes that reach over their border
-_SMALLEST_IMAGE = 8  # pixels: a box of one pixel may be right in a smaller one
 _FAR = 0.1  # of the image's side: what no rounding explains
+# A normalised box has its centre in the image and is no larger than it, so its numbers, corners or sides, leave [0, 1]
+# by half a side at most. In pixels such numbers are a box of one pixel in the upper left corner.
+NORMALISED = (-0.5, 1.5)
+_SMALLEST_IMAGE = 8  # pixels: such a box may be right in a smaller one
+
+
+def looks_normalised(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """Which boxes have numbers too small for pixels: shares of an image's sides, or nearly so.
+
+    Args:
+        boxes: (N, 4) float64, finite; xyxy, or x, y, width, height.
+        sizes: (N, 2) or (2,), the images' sides in pixels.
+
+    Returns:
+        (N,) bool.
+    """
+    low, high = NORMALISED
+    return (boxes >= low).all(-1) & (boxes <= high).all(-1) & (np.min(sizes, axis=-1) >= _SMALLEST_IMAGE)
+
+
+def all_look_normalised(boxes: np.ndarray, sizes: np.ndarray) -> bool:
+    """Whether :func:`looks_normalised` holds for all of some boxes; rows of zeros are padding and tell nothing."""
+    rows = boxes.any(1)
+    return bool(rows.any() and (looks_normalised(boxes, sizes) | ~rows).all())
 
 
 def clean_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -88,8 +110,7 @@ def check_unit(boxes: np.ndarray, sizes: np.ndarray, ids: Sequence[int], log: Fi
         return
     boxes, sizes = boxes[rows], sizes[rows]
     first = dict(keys=[ids[rows[0]]], kind="annotation id", value=boxes[0].tolist(), count=len(rows))
-    relative = (boxes.min(1) >= -0.1) & (boxes.max(1) <= _RELATIVE_LIMIT)
-    relative &= sizes.min(1) >= _SMALLEST_IMAGE
+    relative = looks_normalised(boxes, sizes)
     if relative.all():
         remedy = (
             "COCO boxes are pixels: multiply x and width by the image's width, y and height by its height"

@@ -12,7 +12,15 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.coco import CocoDataset
 from mmengine.logging import print_log
 
-from detdiffusion.datasets.coco_for_mmdet import check_classes, count_drops, loads_masks, open_checked
+from detdiffusion.datasets.coco_for_mmdet import (
+    TINY,
+    check_classes,
+    check_share,
+    count_drops,
+    loads_masks,
+    open_checked,
+)
+from detdiffusion.datasets.filter_share import LEAST
 from detdiffusion.datasets.image_files import NamesUnreadableImages
 from detdiffusion.registry import DATASETS
 from detdiffusion.utils.errors import UserError
@@ -22,13 +30,22 @@ from detdiffusion.utils.errors import UserError
 class CheckedCocoDataset(NamesUnreadableImages, CocoDataset):
     """As mmdet's, for local files. What is left out is counted in :attr:`report` and printed.
 
+    Args:
+        min_kept: smallest share of the objects that ``filter_cfg`` may leave for training.
+        *args, **kwargs: as for ``CocoDataset``.
+
     Attributes:
         report: reason -> number of objects or images left out.
 
     Raises:
         UserError: no annotation file, no image folder, broken json, a class that the json lacks or has in
-            another order, no image left by ``filter_cfg``; on access, an image that cannot be read.
+            another order, no image or less than ``min_kept`` of the objects left by ``filter_cfg``; on access, an
+            image that cannot be read.
     """
+
+    def __init__(self, *args, min_kept: float = LEAST, **kwargs) -> None:
+        self.min_kept = min_kept
+        super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
         """mmdet's loading after the checks."""
@@ -77,4 +94,7 @@ class CheckedCocoDataset(NamesUnreadableImages, CocoDataset):
         if dropped:
             self.report["images: filter_cfg"] = dropped
             print_log(f"{self.ann_file}: {dropped} images left out by filter_cfg", logger="current")
+        if not self.test_mode:
+            tiny = self.report[TINY]
+            check_share(self.data_list, kept, tiny, self.filter_cfg or {}, self.min_kept, self.ann_file)
         return kept

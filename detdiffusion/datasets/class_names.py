@@ -37,6 +37,17 @@ def class_list(classes: Any, where: str) -> list[str]:
     return names
 
 
+def similar(name: str, known: Collection[str]) -> str:
+    """What may have been meant by a name that is not known, in any case; where nothing is like it, what there is."""
+    folded: dict[str, list[str]] = {}
+    for one in known:
+        folded.setdefault(one.casefold(), []).append(one)
+    near = difflib.get_close_matches(name.casefold(), folded, n=3)
+    if near:
+        return f"near matches: {', '.join(one for key in near for one in folded[key])}"
+    return f"names that are there: {some(known, 20) or 'none'}"
+
+
 def check_known(names: Iterable[str], known: Collection[str], where: str, place: str) -> None:
     """Whether all names are known.
 
@@ -51,6 +62,4 @@ def check_known(names: Iterable[str], known: Collection[str], where: str, place:
     """
     for name in names:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"near matches: {', '.join(near)}" if near else f"it has: {some(known, 20)}"
-            raise UserError(f"{place}: lacks the class {name!r} of {where}; {hint}")
+            raise UserError(f"{place}: lacks the class {name!r} of {where}; {similar(name, known)}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from mmdet.datasets.api_wrappers import COCO
 from mmengine.logging import print_log
@@ -11,10 +12,12 @@ from mmengine.logging import print_log
 from detdiffusion.datasets.boxes import SKIPPED
 from detdiffusion.datasets.class_names import check_known, class_list
 from detdiffusion.datasets.coco_json import finding_lines, read_coco
+from detdiffusion.datasets.filter_share import little_left, quantiles, refuse_least
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.findings import raise_errors
 
 CLASSES = "metainfo['classes']"
+TINY = "smaller than a pixel"
 
 
 def open_checked(path: str, drops: Counter, require_annotations: bool = True, masks: bool = False) -> COCO:
@@ -90,9 +93,39 @@ def count_drops(annotations: Sequence[dict], info: dict, cat_ids: Sequence[int],
         if annotation.get("ignore", False):
             drops["marked 'ignore'"] += 1
         elif min(annotation["bbox"][2:]) < 1:
-            drops["smaller than a pixel"] += 1
+            drops[TINY] += 1
         elif annotation["category_id"] not in cat_ids:
             drops["class not among metainfo['classes']"] += 1
+
+
+def check_share(
+    before: Sequence[dict], kept: Sequence[dict], tiny: int, filter_cfg: Mapping, least: float, where: str
+) -> None:
+    """Whether a filter left enough of the objects; prints a warning where that is little.
+
+    Args:
+        before, kept: mmdet's images before and after ``filter_cfg``.
+        tiny: number of objects that mmdet dropped because they are smaller than a pixel.
+        filter_cfg: mmdet's; ``min_size`` takes images with their objects.
+        least: smallest share that is allowed.
+        where: whose objects they are, for messages.
+
+    Raises:
+        UserError: less than ``least`` is left.
+    """
+    left, total = (
+        sum(not one["ignore_flag"] for i in infos for one in i["instances"]) for infos in (kept, before)
+    )
+    sizes = f"min_size={filter_cfg.get('min_size', 0)}"
+    taken = {sizes: total - left, "a side of at least one pixel": tiny}
+    spreads = {
+        sizes: f"shorter side of the images: {quantiles([min(i['width'], i['height']) for i in before], '.0f')}"
+    }
+    said = little_left(left, taken, "min_size is in filter_cfg", spreads)
+    if said is None:
+        return
+    refuse_least(left, taken, least, f"{where}: {said}", "set min_kept=0 beside filter_cfg")
+    print_log(f"warning: {where}: {said}", logger="current", level=logging.WARNING)
 
 
 def loads_masks(pipeline) -> bool:

@@ -36,8 +36,8 @@ class CocoFile:
         path: where it was read from.
         images: image dicts; ``id`` int, ``file_name`` str, ``width`` and ``height`` int > 0.
         annotations: annotation dicts that survived; ``bbox`` is ``[x, y, w, h]`` float pixels inside the image with
-            w, h > 0, ``area`` a float above 0 (w * h where the file's own cannot be the object's), ``iscrowd`` 0 or 1,
-            ``segmentation`` sound or absent, other fields as read.
+            w, h > 0, ``area`` a float above 0 (the mask's, or w * h, where the file's own cannot be the object's),
+            ``iscrowd`` 0 or 1, ``segmentation`` sound or absent, other fields as read.
         categories: category dicts; ``id`` int, ``name`` str.
         findings: what was skipped, put right or is worth knowing.
         mask_errors: what who reads masks has to refuse; it is among the findings as a warning.
@@ -83,9 +83,9 @@ def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool
     Args:
         path: the json file.
         require_annotations: False takes a file without the key ``annotations`` (as ``image_info_*.json``).
-        spans: annotations come without ``segmentation`` and other extras, but with ``span``, the (start, end) of
-            their own text in the file's bytes. It halves the time and takes a tenth of the memory. What is checked is
-            the same.
+        spans: annotations come without ``segmentation`` and other extras, without ``area`` where it would have to be
+            the mask's, but with ``span``, the (start, end) of their own text in the file's bytes. It halves the time
+            and takes a tenth of the memory. What is checked is the same.
 
     Returns:
         The cleaned file; print its :meth:`~CocoFile.summary`.

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Set
 
 import numpy as np
 
+from detdiffusion.utils.errors import UserError
+
 from .boxes import check_unit, clean_boxes, log_defects
 from .coco_tables import MAX_ID, check_id, shown
 from .finding_log import FindingLog
+from .masks import segmentation_area
 from .segmentation_check import SegmentationCheck
 
 NO_AREA = "no area is given"
 BAD_AREA = "area that cannot be this object's"
-BOX_AREA = "the box's is taken"
+BOX_AREA, MASK_AREA = "the box's is taken", "the mask's is taken"
 
 _BOX_TYPES = {int, float}
 
@@ -64,7 +68,10 @@ def clean_annotations(
         annotation = annotations[row]
         annotation["bbox"] = box
         annotation["iscrowd"] = int(annotation.get("iscrowd", 0))
-        annotation["area"] = _area(annotation, box, log)
+        if plausible_area(annotation.get("area"), box[2], box[3]):
+            annotation["area"] = float(annotation["area"])
+        else:
+            _mend_area(annotation, sizes[annotation["image_id"]], bool(segmentations.usable[row]), log)
         kept.append(annotation)
     return kept
 
@@ -80,20 +87,34 @@ def plausible_area(area: object, width: float, height: float) -> bool:
     return area > 1 or width * height <= 4
 
 
-def _area(annotation: dict, box: list[float], log: FindingLog) -> float:
-    area = annotation.get("area")
-    if plausible_area(area, box[2], box[3]):
-        return float(area)
-    given = area is not None
+def _mask_area(annotation: Mapping, size: tuple[int, int]) -> float | None:
+    """None where there is no mask that fits the box."""
+    segmentation, (_, _, width, height) = annotation.get("segmentation"), annotation["bbox"]
+    if segmentation:
+        with contextlib.suppress(UserError):
+            area = segmentation_area(segmentation, size[1], size[0], "")
+            return area if plausible_area(area, width, height) else None
+    return None
+
+
+def _mend_area(annotation: dict, size: tuple[int, int], has_mask: bool, log: FindingLog) -> None:
+    """Logs an area that is not the object's and takes its mask's, else its box's.
+
+    A mask that is not in memory is not read for that: such annotations are left without an area.
+    """
+    given, remedy = annotation.pop("area", None), MASK_AREA
+    if "segmentation" in annotation or not has_mask:
+        area = _mask_area(annotation, size)
+        remedy = MASK_AREA if area else BOX_AREA
+        annotation["area"] = area or annotation["bbox"][2] * annotation["bbox"][3]
     log.add(
-        BAD_AREA if given else NO_AREA,
+        NO_AREA if given is None else BAD_AREA,
         [annotation["id"]],
         kind="annotation id",
-        value=area,
-        remedy=BOX_AREA,
+        value=given,
+        remedy=remedy,
         severity="note",
     )
-    return box[2] * box[3]
 
 
 def _check_fields(annotations: list[dict], sizes: Mapping, categories: Set[int], log: FindingLog) -> None:

@@ -16,6 +16,9 @@ MAX_ID = 2**63 - 1
 
 MAX_SIDE = 2**31 - 1
 
+MAX_COORDINATE = 10**6
+"""Of polygons, in pixels: pycocotools takes memory by the length of an outline, and crashes at a long one."""
+
 
 def shown(entry: dict, key: str) -> Any:
     """The value as a finding prints it: also one that is missing or null."""

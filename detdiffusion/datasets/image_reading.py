@@ -22,10 +22,11 @@ from detdiffusion.utils.image_rules import image_rules
 from .deep_images import cut_to_8_bits, is_deep
 from .image_ends import seems_cut_off, tells_late
 from .jpeg_ends import mended_jpeg
+from .transparency import is_transparent, on_white, stretch_transparent_grey
 
-VERSION = 1
+VERSION = 2
 """Raise it when a file becomes other pixels: caches of what was made of them are then made anew."""
-_TURN, _FLIP = 0x0112, Image.Transpose
+_TURN, _TIFF_SIDES, _FLIP = 274, (256, 257), Image.Transpose
 _AS_SHOWN = {
     2: _FLIP.FLIP_LEFT_RIGHT,
     3: _FLIP.ROTATE_180,
@@ -36,9 +37,9 @@ _AS_SHOWN = {
     8: _FLIP.ROTATE_90,
 }
 _AS_STORED = {**_AS_SHOWN, 6: _FLIP.ROTATE_90, 8: _FLIP.ROTATE_270}
-_WITH_ALPHA = ("RGBA", "LA", "PA", "La", "RGBa")
 _MODES = {"L": "grayscale", "1": "grayscale", "CMYK": "CMYK", "P": "palette"}
 _JPEG = ("JPEG", "MPO")
+_XMP = ("xmp", "XML:com.adobe.xmp")
 _CHOOSE = (
     "say by --exif-orientation (in a config: exif_orientation): 'apply' if on the image as viewers show it, as most "
     "labelling tools do, 'ignore' if on the stored pixels"
@@ -91,6 +92,7 @@ def read_image(
     """
     with _clear_errors(path, image), open(path, "rb") as stream:
         file, orientation = _opened(stream), 1
+        stretch_transparent_grey(file, stream)
         if file.format == "TIFF":  # Pillow turns these itself and forgets the tag
             orientation = _orientation(file)
         names = _conversions(file, path, image)
@@ -112,7 +114,7 @@ def read_image(
             picture = picture.transpose((_AS_SHOWN if rule == "apply" else _AS_STORED)[orientation])
     _check_size(picture.size, orientation, path, image)
     try:
-        return _rgb(picture), names
+        return on_white(picture), names
     except ValueError as error:
         reason = "has colours that do not become RGB"
         raise ImageError.of(path, image, reason, "save it as RGB", str(error)) from None
@@ -163,9 +165,9 @@ def inspect_header(path: str | Path, image: Mapping | None = None) -> tuple[tupl
         if is_deep(file) or tells_late(file, stream) or seems_cut_off(file, stream):
             picture, names = read_image(path, image)
             return picture.size, kind, names
-        orientation, size = _orientation(file), file.size
+        orientation, size = _orientation(file), _stored_size(file)
         rule = _rule(orientation, path, image)
-    if orientation >= 5 and (kind == "TIFF") != (rule == "apply"):  # Pillow gives a TIFF's size as shown
+    if orientation >= 5 and rule == "apply":
         size = size[::-1]
     if orientation != 1:
         names.append(_APPLIED if rule == "apply" else _IGNORED)
@@ -238,12 +240,26 @@ def _decoded(file: Image.Image, stream: BinaryIO, path: str | Path, image: Mappi
 
 
 def _orientation(file: Image.Image) -> int:
+    """By the EXIF data alone, as viewers and OpenCV; newer versions of Pillow fall back on XMP."""
+    for key in _XMP:
+        file.info.pop(key, None)
     try:
-        # PNG's own getexif would decode the file
-        value = (file.tag_v2 if file.format == "TIFF" else Image.Image.getexif(file)).get(_TURN)
+        if file.format == "TIFF":
+            tags = file.tag_v2
+        elif "exif" in file.info:
+            tags = Image.Exif()
+            tags.load(file.info["exif"])
+        else:  # in a text of a PNG, perhaps; PNG's own getexif would decode the file
+            tags = Image.Image.getexif(file)
+        value = tags.get(_TURN)
     except Exception:  # damaged EXIF data says nothing
         return 1
     return value if value in _AS_SHOWN else 1
+
+
+def _stored_size(file: Image.Image) -> tuple[int, int]:
+    """Width and height of an opened file, not decoded; of a TIFF newer versions of Pillow give those as shown."""
+    return tuple(file.tag_v2[tag] for tag in _TIFF_SIDES) if file.format == "TIFF" else file.size
 
 
 def _rule(orientation: int, path: str | Path, image: Mapping | None, own: str | None = None) -> str | None:
@@ -271,10 +287,6 @@ def _check_size(size: tuple[int, int], orientation: int, path: str | Path, image
     )
 
 
-def _is_transparent(file: Image.Image) -> bool:
-    return file.mode in _WITH_ALPHA or "transparency" in file.info
-
-
 def _conversions(file: Image.Image, path: str | Path, image: Mapping | None) -> list[str]:
     """How an opened file becomes RGB, in words, without what its pixels decide."""
     if file.mode == "F":
@@ -287,16 +299,8 @@ def _conversions(file: Image.Image, path: str | Path, image: Mapping | None) -> 
     names = []
     if getattr(file, "is_animated", False) and file.format not in _JPEG:  # cameras put previews behind a JPEG
         names.append("images of several frames or pages, the first is taken")
-    if _is_transparent(file):
+    if is_transparent(file):
         names.append("images with transparency put on white")
     elif file.mode != "RGB" and not is_deep(file):
         names.append(f"{_MODES.get(file.mode, file.mode)} images converted to RGB")
     return names
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    if _is_transparent(picture):
-        picture = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        picture = Image.alpha_composite(white, picture)
-    return picture if picture.mode == "RGB" else picture.convert("RGB")

@@ -25,7 +25,8 @@ def load_json(path: str | Path, what: str = "COCO json file") -> Any:
         what: how an error names it.
 
     Raises:
-        UserError: the file is missing, unreadable, not UTF-8 text or not valid json.
+        UserError: the file is missing, unreadable, not UTF-8 text or not valid json, or has a key twice with different
+            values.
     """
     return _parse(Path(path), what, _loads)
 
@@ -86,14 +87,25 @@ def collector_off() -> Iterator[None]:
 
 
 def _loads(text: str) -> Any:
-    return json.loads(text.removeprefix(_BOM))
+    return json.loads(text.removeprefix(_BOM), object_pairs_hook=_with_each_key_once)
+
+
+def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict:
+    """An object; of two different values under one key json's own reader would drop the first in silence."""
+    entries = dict(pairs)
+    if len(entries) < len(pairs):
+        for key, value in pairs:
+            if entries[key] != value:
+                shown = " and ".join(str(one)[:40] for one in (value, entries[key]))
+                raise UserError(f"the key {key!r} occurs twice in one object, with {shown}")
+    return entries
 
 
 def _load_spans(text: str, lighten: Callable[[dict], dict]) -> Any:
     """Walks the top level and the list of annotations itself; anything unexpected is left to ``json.loads``, for
     its error message.
     """
-    scan = json.JSONDecoder().scan_once
+    scan = json.JSONDecoder(object_pairs_hook=_with_each_key_once).scan_once
     ascii_only, counted, shift = text.isascii(), 0, 0  # shift: bytes minus characters up to `counted`
 
     def offset(at: int) -> int:
@@ -114,8 +126,11 @@ def _load_spans(text: str, lighten: Callable[[dict], dict]) -> Any:
             if not isinstance(entry, dict):
                 raise ValueError
             light = lighten(entry)
-            light["span"] = (offset(at), offset(end))
+            light["span"] = (at, end) if ascii_only else (offset(at), offset(end))
             found.append(light)
+            if text.startswith(", {", end):  # as json.dump writes it: no search for spaces
+                at = end + 2
+                continue
             at = after_space(end)
             if text[at] == ",":
                 at = after_space(at + 1)

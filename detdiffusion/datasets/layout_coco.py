@@ -19,7 +19,7 @@ from detdiffusion.utils.errors import UserError
 from . import transforms
 from .class_names import check_known, class_list
 from .coco_json import merge_checked, read_coco
-from .filter_share import describe, share_kept
+from .filter_share import LEAST, describe, layouts_taken, refuse_least
 from .json_files import collector_off
 from .layout_index import MIN_BYTES, LayoutIndex, Segmentations, index_key, index_places, only_one, store
 from .object_digests import object_digests
@@ -63,7 +63,7 @@ class LayoutCocoDataset(Dataset):
         filter_cfg: dict | None = None,
         test_mode: bool = False,
         cache_index: bool = True,
-        min_kept: float = 0.05,
+        min_kept: float = LEAST,
     ) -> None:
         ann_files = [ann_files] if isinstance(ann_files, (str, Path)) else ann_files
         self.ann_files = [str(Path(data_root, path)) for path in ann_files]
@@ -80,13 +80,14 @@ class LayoutCocoDataset(Dataset):
         classes = None if classes is None else class_list(classes, "classes")
         self.layouts = self._load_layouts(classes, cache_index)
         self.report, self.categories = self.layouts.report, self.layouts.categories
-        if (share := share_kept(self.report)) < min_kept:
-            said = next((note for note in self.layouts.notes if note.startswith("warning: the filter")), "")
-            raise UserError(
-                f"{', '.join(self.ann_files)}: {said.removeprefix('warning: ') or self.summary()}; if {share:.1%} is "
-                "what you want, set min_kept=0 beside filter_cfg (train_dataloader.dataset.min_kept, "
-                "layout_datasets.SPLIT.min_kept)"
-            )
+        said = next((note for note in self.layouts.notes if note.startswith("warning: the filter")), "")
+        refuse_least(
+            self.report.get("objects kept", 0),
+            layouts_taken(self.report),
+            min_kept,
+            f"{', '.join(self.ann_files)}: {said.removeprefix('warning: ') or self.summary()}",
+            "set min_kept=0 beside filter_cfg (train_dataloader.dataset.min_kept, layout_datasets.SPLIT.min_kept)",
+        )
         self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
         self.metainfo = dict(classes=tuple(self.classes))
         self._segmentations = Segmentations(self.ann_files)

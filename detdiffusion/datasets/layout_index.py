@@ -27,7 +27,7 @@ from detdiffusion.utils.files import write_atomic
 
 from .segmentation_check import usable_parts
 
-FORMAT = 2  # raise it when the columns or the filter change
+FORMAT = 3  # raise it when the columns, the filter or what is found change
 MIN_BYTES = 32 << 20  # smaller files are read in a second or two: no index
 _SAMPLE = 1 << 16
 _COLUMNS = (

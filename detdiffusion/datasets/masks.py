@@ -9,6 +9,7 @@ from pycocotools import mask as mask_utils
 
 from detdiffusion.utils.errors import UserError
 
+from .coco_tables import MAX_COORDINATE
 from .rle import compressed_total
 
 
@@ -26,13 +27,27 @@ def decode_segmentation(segmentation: Any, height: int, width: int, where: str) 
     Raises:
         UserError: neither of the three forms, numbers that are no outline, or a mask of another size.
     """
+    return mask_utils.decode(_run_lengths(segmentation, height, width, where))
+
+
+def segmentation_area(segmentation: Any, height: int, width: int, where: str) -> float:
+    """Area of the mask of :func:`decode_segmentation` in pixels, as pycocotools counts it.
+
+    Raises:
+        UserError: as :func:`decode_segmentation`.
+    """
+    return float(mask_utils.area(_run_lengths(segmentation, height, width, where)))
+
+
+def _run_lengths(segmentation: Any, height: int, width: int, where: str) -> dict:
     try:
         if isinstance(segmentation, list):
             if not segmentation or any(len(p) < 6 or len(p) % 2 for p in segmentation):
                 raise ValueError("a polygon wants three points or more, x and y in turn")
-            if not np.isfinite(np.concatenate([np.asarray(p, np.float64) for p in segmentation])).all():
-                raise ValueError("a polygon with a value that is not finite")
-            return mask_utils.decode(mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width)))
+            values = np.concatenate([np.asarray(p, np.float64) for p in segmentation])
+            if not np.isfinite(values).all() or np.abs(values).max() > MAX_COORDINATE:
+                raise ValueError("a polygon with a value that is not finite, or beyond a million pixels")
+            return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
         counts, size = segmentation["counts"], tuple(int(side) for side in segmentation["size"])
         total = (
             _uncompressed_total(counts)
@@ -42,8 +57,7 @@ def decode_segmentation(segmentation: Any, height: int, width: int, where: str) 
         if total != size[0] * size[1]:  # pycocotools leaves the rest of the mask as the memory was
             raise ValueError(f"its runs are {total} pixels long in all, {size[0]} x {size[1]} are wanted")
         if size == (height, width):
-            rle = mask_utils.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
-            return mask_utils.decode(rle)
+            return mask_utils.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
     except Exception as error:  # pycocotools raises bare Exceptions of several types
         raise UserError(f"{where}: a segmentation is neither polygons nor RLE ({error})") from error
     raise UserError(

@@ -10,7 +10,8 @@ import numpy as np
 
 from detdiffusion.utils.findings import Finding
 
-from .coco_tables import MAX_SIDE
+from .boxes import NORMALISED
+from .coco_tables import MAX_COORDINATE, MAX_SIDE
 from .finding_log import FindingLog
 from .rle import compressed_totals
 
@@ -30,11 +31,12 @@ class SegmentationCheck:
 
     Attributes:
         errors: what readers of masks refuse, after :meth:`log_findings`.
+        usable: for each annotation, whether its segmentation is of use; right after :meth:`log_findings`.
     """
 
     def __init__(self) -> None:
         self.errors: list[Finding] = []
-        self._row = -1
+        self.usable = bytearray()
         self._faults: list[tuple[int, str, str, Any]] = []  # row, problem, remedy, value
         self._parts: dict[str, list[int]] = {FEW_POINTS: [], NO_PART: []}  # rows
         self._rle_rows: list[int] = []
@@ -44,7 +46,11 @@ class SegmentationCheck:
 
     def __call__(self, annotation: dict) -> Any:
         """The segmentation without useless parts; None where nothing is left or there is none."""
-        self._row += 1
+        segmentation = self._checked(annotation)
+        self.usable.append(segmentation is not None)
+        return segmentation
+
+    def _checked(self, annotation: dict) -> Any:
         segmentation = annotation.get("segmentation")
         if type(segmentation) is list:
             return self._polygons(segmentation, annotation.get("bbox"))
@@ -54,6 +60,10 @@ class SegmentationCheck:
         if segmentation:
             self._fault("a segmentation is neither polygons nor RLE", segmentation)
         return None
+
+    @property
+    def _row(self) -> int:
+        return len(self.usable)
 
     def _fault(self, problem: str, value: Any, remedy: str = "correct or remove it") -> None:
         self._faults.append((self._row, problem, remedy, value))
@@ -76,9 +86,8 @@ class SegmentationCheck:
 
     def _run_lengths(self, rle: dict) -> None:
         counts, size = rle.get("counts"), rle.get("size")
-        whole = (
-            type(size) is list and len(size) == 2 and all(type(s) is int and 0 < s <= MAX_SIDE for s in size)
-        )
+        whole = type(size) is list and len(size) == 2 and type(size[0]) is type(size[1]) is int
+        whole = whole and 0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE
         if not whole:
             self._fault(
                 "'size' of run lengths must be [height, width]", size if size is not None else "missing"
@@ -134,7 +143,10 @@ class SegmentationCheck:
                 keys = [ids[row] for row in rows[:5]]
                 kind = "annotation id"
                 log.add(problem, keys, kind=kind, remedy=remedy, severity="warning", count=len(rows))
-        return [row for row, *_ in faults]
+        rows = [row for row, *_ in faults]
+        for row in rows:
+            self.usable[row] = False
+        return rows
 
     def _rle_faults(self, sizes: np.ndarray) -> Iterator[tuple[int, str, str, Any]]:
         if not self._rle_rows:
@@ -173,6 +185,8 @@ def polygon_fault(parts: list) -> tuple[str, str]:
             return "a polygon with a value that is no number", "correct or remove it"
         if not finite:
             return "a polygon with a value that is not finite", "correct or remove it"
+        if count and (max(part) > MAX_COORDINATE or min(part) < -MAX_COORDINATE):
+            return "a polygon with a value beyond a million pixels", "correct or remove it"
         if count % 2 and count > 5:
             return "a polygon of an odd number of values", "x and y in turn are wanted"
     if pairs:
@@ -190,14 +204,19 @@ def usable_parts(segmentation: Any) -> Any:
 
 def _encloses(part: list[float]) -> bool:
     """Whether the points x1, y1, x2, y2, ... of a part are three or more that do not all lie on an upright line."""
-    return len(part) >= 6 and len(set(part[::2])) > 1 and len(set(part[1::2])) > 1
+    if len(part) < 6:
+        return False
+    if part[0] != part[2] and part[1] != part[3]:  # nearly always
+        return True
+    return len(set(part[::2])) > 1 and len(set(part[1::2])) > 1
 
 
 def _is_relative(parts: list[list[float]], box: Any) -> bool:
-    if max(parts[0]) > 1.1 or type(box) is not list or len(box) != 4:
+    high = NORMALISED[1]
+    if parts[0][0] > high or max(parts[0]) > high or type(box) is not list or len(box) != 4:
         return False
     try:
         large = max(box[2], box[3]) > 4
     except TypeError:
         return False
-    return large and max(map(max, parts)) <= 1.1
+    return large and max(map(max, parts)) <= high

@@ -26,8 +26,16 @@ from mmdet.datasets.api_wrappers import COCO
 from mmdet.datasets.coco import CocoDataset
 from mmengine.logging import print_log
 
-from detdiffusion.datasets.coco_for_mmdet import check_classes, count_drops, loads_masks, open_checked
+from detdiffusion.datasets.coco_for_mmdet import (
+    TINY,
+    check_classes,
+    check_share,
+    count_drops,
+    loads_masks,
+    open_checked,
+)
 from detdiffusion.datasets.coco_tables import MAX_ID
+from detdiffusion.datasets.filter_share import LEAST
 from detdiffusion.datasets.image_files import NamesUnreadableImages
 from detdiffusion.registry import DATASETS
 from detdiffusion.utils.errors import UserError
@@ -52,6 +60,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         fraction_seed: which subset.
         ignore_not_prompted: objects of a layout that found no room in the prompt become ignored regions
             (``ignored_instances``): nobody knows whether the image shows them.
+        min_kept: smallest share of the real and of the synthetic objects that ``filter_cfg`` may leave.
         **kwargs: as for ``CocoDataset``.
 
     Attributes:
@@ -62,7 +71,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
     Raises:
         UserError: a missing or broken json, a class that a json lacks, classes in another order than the real
             json's (mmdet would mix up their names), a file name that leaves its folder, missing synthetic
-            images, or nothing left of a part; on access, an image that cannot be read.
+            images, or nothing or less than ``min_kept`` left of a part; on access, an image that cannot be read.
     """
 
     def __init__(
@@ -73,6 +82,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         fraction: float = 1.0,
         fraction_seed: int = 0,
         ignore_not_prompted: bool = True,
+        min_kept: float = LEAST,
         **kwargs,
     ) -> None:
         if mode not in MODES:
@@ -83,7 +93,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
             raise UserError("synthetic=[...] names no set; for real data alone use mmdet's CocoDataset")
         self.synthetic = [_resolve(entry) for entry in synthetic]
         self.mode, self.fraction, self.fraction_seed = mode, fraction, fraction_seed
-        self.ignore_not_prompted = ignore_not_prompted
+        self.ignore_not_prompted, self.min_kept = ignore_not_prompted, min_kept
         self.report: Counter = Counter()
         self.num_real = self.num_synthetic = self.num_ignored = 0
         super().__init__(*args, **kwargs)
@@ -222,6 +232,13 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
                     f"no {name} image is left by filter_cfg={self.filter_cfg}: all {before[synthetic]} "
                     "are dropped"
                 )
+            if not self.test_mode:
+                parts = (
+                    [i for i in infos if i["synthetic"] == synthetic] for infos in (self.data_list, kept)
+                )
+                tiny = self.report[f"{name} objects left out: {TINY}"]
+                tiny = round(tiny * self.fraction) if synthetic else tiny  # counted in the whole set
+                check_share(*parts, tiny, self.filter_cfg or {}, self.min_kept, f"{name} images")
         return kept
 
     def full_init(self) -> None:

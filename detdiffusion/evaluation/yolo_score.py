@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import load_json, read_coco
+from detdiffusion.datasets.filter_share import little_left
+from detdiffusion.datasets.formats.text_files import read_text
 from detdiffusion.evaluation.detection import METRIC_NAMES, evaluate_detection, select_ground_truth
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.evaluation.feature_cache import FeatureCache
@@ -95,6 +97,11 @@ def evaluate(
         for a in truth["annotations"]
         if not a["iscrowd"] and a["bbox"][2] * a["bbox"][3] > min_area_ratio * sizes[a["image_id"]]
     ]
+    small = sum(not a["iscrowd"] for a in truth["annotations"]) - len(prompted)
+    said = little_left(
+        len(prompted), {f"min_area_ratio={min_area_ratio:g}": small}, "AP is counted without it too"
+    )
+    notes += [f"the filtered ground truth: {said}"] if said else []
     filtered = select_ground_truth(truth, annotation_ids=prompted, ignore_others=True)
     notes += _unlike_darknet(detector)
     sets, store = {}, FeatureCache(cache)
@@ -249,11 +256,9 @@ def _read_ids(path: str | Path) -> list[int]:
         wrong = [i for i in ids if isinstance(i, bool) or not isinstance(i, int)]
     else:
         try:
-            ids = path.read_text(encoding="utf-8").split()
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(
-                f"--ids {path}: cannot be read: {error}; give a file of image ids, or lama"
-            ) from None
+            ids = read_text(path).split()
+        except UserError as error:
+            raise UserError(f"--ids {error}; give a file of image ids, or lama") from None
         wrong = [i for i in ids if not (i.isascii() and i.isdigit())]
     if wrong:
         raise UserError(

@@ -14,6 +14,7 @@ import json
 import random
 from collections.abc import Collection, Mapping, Sequence
 
+from detdiffusion.datasets.class_names import similar
 from detdiffusion.registry import STRATEGIES, TASK_UTILS
 from detdiffusion.structures import ATTRIBUTES, Layout
 from detdiffusion.utils.errors import UserError
@@ -241,10 +242,9 @@ class PerClassStrategy(Strategy):
         """Raises UserError if a class of ``attributes`` is not among ``classes``."""
         for name in self.attributes:
             if name not in classes:
-                near = difflib.get_close_matches(name, classes, n=3)
-                hint = f"near matches: {', '.join(near)}" if near else f"they are: {', '.join(classes)}"
                 raise UserError(
-                    f"strategy 'per-class': {name!r} is none of the layouts' {len(classes)} classes; {hint}"
+                    f"strategy 'per-class': {name!r} is none of the layouts' {len(classes)} classes; "
+                    f"{similar(name, classes)}"
                 )
 
     def attribute_of(self, name: str, attribute: str | None, rng: random.Random) -> str:

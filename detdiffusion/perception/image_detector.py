@@ -15,6 +15,7 @@ import numpy as np
 from detdiffusion.datasets.image_reading import reading_identity
 from detdiffusion.datasets.image_survey import ImageFacts, check_images, check_present
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.image_rules import rules_of_config
 
 from .prediction_cache import PredictionCache
 from .predictions import UNKNOWN_CATEGORY, Predictions
@@ -31,12 +32,14 @@ class ImageDetector:
     Attributes:
         name: of its config, for messages.
         classes: the class names that it can give, in label order.
+        config: its rules for image files hold while it reads them, see :mod:`~detdiffusion.utils.image_rules`.
         default_batch_size: images at once where :meth:`predict` is not told.
         shows_features: whether it has ``pooled_features``, see :class:`~.detector.MMDetDetector`.
     """
 
     name: str
     classes: tuple[str, ...]
+    config: Mapping = {}
     default_batch_size: int = 1
     shows_features: bool = False
 
@@ -101,11 +104,32 @@ class ImageDetector:
             UserError: images that are missing, cannot be read or have another size than the file says; a cache
                 folder that cannot be written; detections that cannot be, see :func:`check_detected`.
         """
-        from tqdm import tqdm
-
         if reader is not None and cache is not None:
             raise ValueError("predictions of images that a reader gives are not cached")
-        img_dir = Path(img_dir)
+        with rules_of_config(self.config, self.name):
+            found, facts, reused = self._detect_all(
+                images, Path(img_dir), batch_size, num_workers, progress, cache, reader, name
+            )
+        predictions = self._predictions(found, category_ids)
+        predictions.report.update(facts.conversions)
+        if reused:
+            predictions.report["images whose predictions were at hand from an earlier run"] = reused
+        return predictions
+
+    def _detect_all(
+        self,
+        images: Sequence[dict],
+        img_dir: Path,
+        batch_size: int | None,
+        num_workers: int,
+        progress: bool,
+        cache: str | Path | None,
+        reader: Reader | None,
+        name: str,
+    ) -> tuple[list[Detected], ImageFacts, int]:
+        """Detections in the images' order, what was found of the files, and how many images the cache had."""
+        from tqdm import tqdm
+
         check_present(images, img_dir)
         identity = {**self.identity(), "reading": reading_identity()}
         store = PredictionCache(cache, identity, images, img_dir)
@@ -134,11 +158,7 @@ class ImageDetector:
                     chunks[number].append(detected)
                     bar.update()
                 store.save(number, chunks[number])
-        predictions = self._predictions(list(itertools.chain(*chunks.values())), category_ids)
-        predictions.report.update(facts.conversions)
-        if store.reused:
-            predictions.report["images whose predictions were at hand from an earlier run"] = store.reused
-        return predictions
+        return list(itertools.chain(*chunks.values())), facts, store.reused
 
     def _predictions(self, found: Sequence[Detected], category_ids: Mapping[str, int]) -> Predictions:
         to_category = np.array([category_ids.get(name, UNKNOWN_CATEGORY) for name in self.classes], np.int64)

@@ -60,7 +60,8 @@ class OnnxDetector(ImageDetector):
         cfg_options: Sequence[str] | None = None,
     ) -> None:
         self.name, self.weights = str(config), str(weights)
-        spec = _read_spec(self.name, cfg_options)
+        self.config = load_config(self.name, cfg_options)
+        spec = _read_spec(self.config, self.name)
         self._spec = json.dumps(spec, sort_keys=True)
         self.classes = tuple(spec["classes"])
         self._layout = _build_output(spec["output"], len(self.classes), self.name)
@@ -202,8 +203,7 @@ class OnnxDetector(ImageDetector):
         return kept[: self.nms["max_per_image"]].numpy()
 
 
-def _read_spec(config: str, cfg_options: Sequence[str] | None) -> dict:
-    cfg = load_config(config, cfg_options)
+def _read_spec(cfg: Mapping, config: str) -> dict:
     spec = cfg.get("onnx_detector")
     if spec is None:
         raise UserError(

@@ -8,9 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
+from detdiffusion.datasets.boxes import all_look_normalised
 from detdiffusion.utils.errors import UserError
-
-from .predictions import looks_normalised
 
 Arrays = Sequence[np.ndarray]
 Decoded = tuple[np.ndarray, np.ndarray]
@@ -205,7 +204,7 @@ def check_boxes(boxes: np.ndarray, found: np.ndarray, size: tuple[int, int]) -> 
     kept = boxes[found]
     if not len(kept):
         return
-    if looks_normalised(kept) and np.median(boxes.max(axis=1)) <= kept.max():
+    if all_look_normalised(kept, np.array(size)) and np.median(boxes.max(axis=1)) <= kept.max():
         raise UserError(
             f"its boxes lie between {kept.min():.3g} and {kept.max():.3g}: they look normalised, but pixels of the "
             "input are declared; where the layout has it, say onnx_detector.output.normalised=True"

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
 
 import numpy as np
 
+from detdiffusion.datasets.boxes import all_look_normalised
 from detdiffusion.datasets.coco_json import load_json
 from detdiffusion.datasets.coco_tables import MAX_ID
 from detdiffusion.utils.errors import UserError, some
 
 UNKNOWN_CATEGORY = -1
-NORMALISED = 1.5
-"""Normalised boxes stick out of [0, 1] by no more than half a side; in pixels it is a box of one or two pixels."""
 
 
 @dataclass
@@ -56,12 +55,9 @@ class Predictions:
         ]
 
 
-def looks_normalised(boxes: np.ndarray) -> bool:
-    """Whether all of the boxes (N, 4), xyxy, are too small for pixels: shares of an image's sides, or nearly so."""
-    return bool(boxes.size) and 0 < boxes.max() <= NORMALISED and boxes.min() >= 1 - NORMALISED
-
-
-def read_results(path: str | Path, image_ids: Collection[int], category_ids: Collection[int]) -> Predictions:
+def read_results(
+    path: str | Path, images: Mapping[int, Mapping], category_ids: Collection[int]
+) -> Predictions:
     """Reads and validates a COCO results json: a list of ``{image_id, category_id, bbox, score}``.
 
     ``bbox`` is ``[x, y, width, height]`` in pixels. Predictions for images that the set lacks are left out
@@ -69,7 +65,8 @@ def read_results(path: str | Path, image_ids: Collection[int], category_ids: Col
 
     Args:
         path: the json file.
-        image_ids, category_ids: those of the annotation files.
+        images: COCO image dicts of the annotation files by their id.
+        category_ids: those of the annotation files.
 
     Raises:
         UserError: no such file, broken json, not a results list, a missing key, a value that is no number,
@@ -85,7 +82,7 @@ def read_results(path: str | Path, image_ids: Collection[int], category_ids: Col
             f"{path}: not a COCO results json: the top level is a {type(entries).__name__}, but a list of "
             f"{{'image_id', 'category_id', 'bbox', 'score'}} is wanted{hint}"
         )
-    image_ids, category_ids = set(image_ids), set(category_ids)
+    category_ids = set(category_ids)
     for index, entry in enumerate(entries):
         fault = _fault(entry, category_ids)
         if fault:
@@ -97,27 +94,33 @@ def read_results(path: str | Path, image_ids: Collection[int], category_ids: Col
         scores=np.fromiter((e["score"] for e in entries), np.float64, len(entries)),
     )
     columns.boxes[:, 2:] += columns.boxes[:, :2]
-    if looks_normalised(columns.boxes):
-        raise UserError(
-            f"{path}: the boxes of all {len(entries)} entries lie between 0 and {columns.boxes.max():.3g}: they look "
-            "normalised to the image, but [x, y, width, height] in pixels are wanted; multiply by the images' sides"
-        )
-    known = np.isin(columns.image_ids, np.fromiter(image_ids, np.int64, len(image_ids)))
+    known = np.isin(columns.image_ids, np.fromiter(images, np.int64, len(images)))
     if len(entries) and not known.any():
         raise UserError(
-            f"{path}: none of its {len(entries)} predictions is on one of the {len(image_ids)} images of the "
+            f"{path}: none of its {len(entries)} predictions is on one of the {len(images)} images of the "
             f"annotation files (first image id here: {entries[0]['image_id']}); it belongs to another data "
             "set"
         )
     if not known.all():
         columns.report["predictions on images that the annotation files lack: left out"] = int((~known).sum())
-    return Predictions(
+    columns = Predictions(
         columns.image_ids[known],
         columns.category_ids[known],
         columns.boxes[known],
         columns.scores[known],
         columns.report,
     )
+    _check_unit(path, columns, images)
+    return columns
+
+
+def _check_unit(path: Path, columns: Predictions, images: Mapping[int, Mapping]) -> None:
+    sizes = np.array([(images[i]["width"], images[i]["height"]) for i in columns.image_ids.tolist()])
+    if len(columns) and all_look_normalised(columns.boxes, sizes):
+        raise UserError(
+            f"{path}: the boxes of all {len(columns)} entries lie between 0 and {columns.boxes.max():.3g}: they look "
+            "normalised to the image, but [x, y, width, height] in pixels are wanted; multiply by the images' sides"
+        )
 
 
 def _fault(entry: object, category_ids: set[int]) -> str | None:

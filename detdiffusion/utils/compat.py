@@ -110,23 +110,43 @@ def _bridge_config_paths(config_module) -> None:
 
 
 @contextlib.contextmanager
-def rewritten_configs(rewrite: Callable[[str, str], str]) -> Iterator[None]:
-    """While it lasts, mmengine evaluates ``rewrite(path, source)`` in the place of a Python config's source."""
+def rewritten_configs(
+    rewrite: Callable[[str, str], str],
+    adjust: Callable[[str, dict], None],
+    locate: Callable[[str, str], str],
+) -> Iterator[None]:
+    """While it lasts, mmengine reads config files in another way.
+
+    Args:
+        rewrite: file, its source -> what is evaluated in the place of a Python config's source.
+        adjust: file, its values; changes what a json or yaml config says.
+        locate: a ``_base_`` as it is written, the file that names it -> the ``_base_`` that is read.
+    """
     from mmengine.config import Config
 
-    original = Config._substitute_predefined_vars
+    substitute, find, read = Config._substitute_predefined_vars, Config._get_cfg_path, Config._file2dict
 
-    def substitute(filename: str, temporary: str) -> None:
-        original(filename, temporary)
+    def substitute_and_rewrite(filename: str, temporary: str) -> None:
+        substitute(filename, temporary)
         if filename.endswith(".py"):
             file = Path(temporary)
             file.write_text(rewrite(filename, file.read_text(encoding="utf-8")), encoding="utf-8")
 
-    Config._substitute_predefined_vars = staticmethod(substitute)
+    def read_and_adjust(filename: str, *args, **kwargs) -> tuple:
+        values, *rest = read(filename, *args, **kwargs)
+        if not filename.endswith(".py"):
+            adjust(filename, values)
+        return (values, *rest)
+
+    Config._substitute_predefined_vars = staticmethod(substitute_and_rewrite)
+    Config._file2dict = staticmethod(read_and_adjust)
+    Config._get_cfg_path = staticmethod(lambda base, filename: find(locate(base, filename), filename))
     try:
         yield
     finally:
-        Config._substitute_predefined_vars = staticmethod(original)
+        Config._substitute_predefined_vars = staticmethod(substitute)
+        Config._file2dict = staticmethod(read)
+        Config._get_cfg_path = staticmethod(find)
 
 
 def install_hooks() -> None:

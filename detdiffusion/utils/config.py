@@ -9,11 +9,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .config_files import read_tree
-from .config_keys import check_options, unread_names
+from .config_files import ConfigFile, old_name_note, read_tree, users_of
+from .config_keys import check_options, file_findings
+from .config_names import new_name
 from .config_variables import evaluate, variables
-from .errors import UserError
+from .errors import UserError, some
 from .findings import Finding, raise_errors
+from .image_rules import check_rules_of_config
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -87,41 +89,69 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     see :mod:`.config_variables`.
 
     Args:
-        path: a file, or ``package::file.py`` for one that an installed package ships.
+        path: a file, or ``package::file.py`` for one that an installed package ships; names of earlier versions, see
+            :mod:`.config_names`, work with a note.
         options: ``key=value`` strings of ``--cfg-options``.
 
     Raises:
         UserError: no such file (with near matches), a file of weights, one that does not parse or whose bases do not
-            resolve, a bad override, or a name or option that nothing reads, see :mod:`.config_keys`.
+            resolve, a bad override, a key that is set twice, or a name or option that nothing reads, see
+            :mod:`.config_keys`.
     """
     from mmengine.config import Config
 
-    overrides = parse_options(options)
+    overrides, renamed = parse_options(options), new_name(path)
+    asked, path = path, renamed.path if renamed else path
+    filename = _find(path)
+    _check_text(path, filename)
+    with _reading(path):
+        tree = read_tree(filename, options=renamed.options if renamed else None)
+        cfg = Config.fromfile(filename) if tree.is_lazy else evaluate(tree, {})
+    _say([*([old_name_note("", asked, renamed)] if renamed else []), *file_findings(tree)])
+    check_options(cfg._cfg_dict, overrides)
+    known = variables(tree)
+    moved = {key: value for key, value in overrides.items() if key.partition(".")[0] in known}
+    if moved and tree.is_lazy:
+        _refuse_lazy(path, tree, next(iter(moved)))
+    if moved:
+        with _reading(f"{path} with --cfg-options {' '.join(options or ())}"):
+            cfg = evaluate(tree, moved)
+    try:
+        cfg.merge_from_dict({key: value for key, value in overrides.items() if key not in moved})
+    except (KeyError, TypeError, AssertionError, IndexError) as error:
+        raise UserError(f"--cfg-options {' '.join(options or ())}: {error}") from error
+    check_rules_of_config(cfg, path)
+    if renamed:  # a run that was begun under the old name goes on in its folder
+        object.__setattr__(cfg, "_old_name", Path(asked.rpartition("::")[2]).stem)
+    return cfg
+
+
+def _find(path: str) -> str:
+    """
+    Raises:
+        UserError: no such file, with near matches.
+    """
+    from mmengine.config import Config
+
     try:
         filename = Config._get_cfg_path(path, "")[0] if "::" in path else str(Path(path).expanduser())
     except (FileNotFoundError, ModuleNotFoundError, AssertionError, ValueError) as error:
         raise UserError(f"config {path}: {error}") from error
     if not Path(filename).is_file():
         raise UserError(f"config {path} does not exist{_near(Path(filename))}.")
-    _check_text(path, filename)
-    with _reading(path):
-        tree = None if Config._is_lazy_import(filename) else read_tree(filename)
-        cfg = Config.fromfile(filename) if tree is None else evaluate(tree, {})
-    if tree is not None:
-        _say(unread_names(tree))
-    check_options(cfg._cfg_dict, overrides)
-    if tree is not None:
-        known = variables(tree)
-        moved = {key: value for key, value in overrides.items() if key.partition(".")[0] in known}
-        if moved:
-            with _reading(f"{path} with --cfg-options {' '.join(options or ())}"):
-                cfg = evaluate(tree, moved)
-        overrides = {key: value for key, value in overrides.items() if key not in moved}
-    try:
-        cfg.merge_from_dict(overrides)
-    except (KeyError, TypeError, AssertionError, IndexError) as error:
-        raise UserError(f"--cfg-options {' '.join(options or ())}: {error}") from error
-    return cfg
+    return filename
+
+
+def _refuse_lazy(path: str, tree: ConfigFile, key: str) -> None:
+    """
+    Raises:
+        UserError: always: the option sets a variable that a config with ``read_base`` has used by then.
+    """
+    users = some(users_of(tree, key.partition(".")[0]), 4)
+    raise UserError(
+        f"config {path}: --cfg-options {key}: configs with `read_base` are evaluated before options are applied, and "
+        f"this one has used the variable in {users}; give these as options"
+    )
 
 
 @contextlib.contextmanager
@@ -169,8 +199,14 @@ def _near(path: Path) -> str:
 
 
 def default_work_dir(cfg: "Config") -> str:
-    """``work_dirs/<name of the config file>``."""
-    return str(Path("work_dirs") / Path(cfg.filename).stem)
+    """``work_dirs/<name of the config file>``, and the names of the generated sets that it adds to real images: arms
+    that differ in their sets alone have a folder each."""
+    if "_old_name" in vars(cfg):
+        return str(Path("work_dirs") / vars(cfg)["_old_name"])
+    dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+    sets = dataset.get("synthetic") or () if isinstance(dataset, dict) else ()
+    names = [Path(cfg.filename).stem, *(Path(one.get("data_root", "")).name for one in sets)]
+    return str(Path("work_dirs") / "_".join(filter(None, names)))
 
 
 @contextlib.contextmanager

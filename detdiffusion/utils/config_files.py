@@ -5,9 +5,13 @@ from __future__ import annotations
 import ast
 import os
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+
+from .config_names import NewName, new_name
+from .config_repeats import repeated_keys
+from .findings import Finding
 
 _PLACEHOLDER = re.compile(r"\{\{.*?\}\}")  # mmengine's {{_base_.x}}, {{fileDirname}}, {{$VARIABLE:default}}
 _OF_BASE = re.compile(r"_base_(?:\.|\[['\"])(\w+)")
@@ -26,6 +30,9 @@ class ConfigFile:
         assigned: names that its top level sets.
         loaded: names that it uses, those of its bases (``_base_.x``) among them.
         extended: names that it sets to an expression with the base's value of the same name.
+        is_lazy: it inherits by ``with read_base():``.
+        options: values of its variables that it has under the old name that was asked for.
+        findings: keys that it sets twice, old names of its bases.
     """
 
     path: str
@@ -33,7 +40,10 @@ class ConfigFile:
     foreign: bool
     assigned: frozenset[str]
     loaded: frozenset[str]
-    extended: frozenset[str]
+    extended: frozenset[str] = frozenset()
+    is_lazy: bool = False
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
+    findings: tuple[Finding, ...] = ()
 
     def family(self) -> Iterator[ConfigFile]:
         """The file and all below it."""
@@ -42,32 +52,116 @@ class ConfigFile:
             yield from base.family()
 
 
-def read_tree(path: str, foreign: bool = False) -> ConfigFile:
+def read_tree(path: str, foreign: bool = False, options: Mapping[str, str] | None = None) -> ConfigFile:
     """A config file (Python, json or yaml) and its bases.
+
+    Args:
+        path: of the file.
+        foreign: it belongs to another installed package.
+        options: see :attr:`ConfigFile.options`.
 
     Raises:
         Exception: whatever mmengine raises for a file that does not parse or a base that is not there.
     """
     from mmengine.config import Config
 
-    path = os.path.abspath(path)
-    bases = tuple(
-        read_tree(Config._get_cfg_path(base, path)[0], foreign or _is_foreign(base))
-        for base in Config._get_base_files(path)
-    )
-    if not path.endswith(".py"):
-        return ConfigFile(path, bases, foreign, frozenset(), frozenset(), frozenset())
+    path, options = os.path.abspath(path), dict(options or {})
     text = Path(path).read_text(encoding="utf-8")
-    tree = ast.parse(_without_placeholders(text))
-    assigned = {name for statement in assignments(tree) for name in _targets(statement)}
-    loaded = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Store)}
-    extended = set()
-    for statement in assignments(tree):
-        source = "\n".join(text.splitlines()[statement.lineno - 1 : statement.end_lineno])
-        extended |= set(_targets(statement)) & set(_OF_BASE.findall(source))
+    is_python = path.endswith(".py")
+    tree = ast.parse(_without_placeholders(text)) if is_python else None
+    is_lazy = is_python and Config._is_lazy_import(path)
+    bases, notes = (_lazy_bases(path, tree), []) if is_lazy else _bases(path)
+    findings = (*repeated_keys(path, text, tree), *notes)
+    names = _names_of_python(text, tree) if is_python else _names_of_data(path)
+    assigned, loaded, extended = map(frozenset, names)
     loaded |= set(_OF_BASE.findall(text))
-    assigned.discard("_base_")
-    return ConfigFile(path, bases, foreign, frozenset(assigned), frozenset(loaded), frozenset(extended))
+    return ConfigFile(
+        path, bases, foreign, assigned - {"_base_"}, loaded, extended, is_lazy, options, findings
+    )
+
+
+def _names_of_python(text: str, tree: ast.Module) -> tuple[set[str], set[str], set[str]]:
+    """Names that the top level sets, that anything uses, and that are set to something with the base's value."""
+    lines, assigned, extended = text.splitlines(), set(), set()
+    for statement in assignments(tree):
+        source = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
+        assigned |= set(_targets(statement))
+        extended |= set(_targets(statement)) & set(_OF_BASE.findall(source))
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and not isinstance(n.ctx, ast.Store)}
+    return assigned, used, extended
+
+
+def _names_of_data(path: str) -> tuple[set[str], set[str], set[str]]:
+    """The same of a json or yaml file."""
+    import mmengine
+
+    values = {str(key): str(value) for key, value in mmengine.load(path).items()}
+    return set(values), set(), {key for key, value in values.items() if key in _OF_BASE.findall(value)}
+
+
+def current_base(base: str, path: str) -> tuple[str, NewName | None]:
+    """A ``_base_`` that may have another name by now.
+
+    Args:
+        base: as it is written.
+        path: the file that names it.
+
+    Returns:
+        The ``_base_`` to read, and what the old name stands for if it is one.
+    """
+    found = new_name(base if "::" in base else os.path.join(os.path.dirname(os.path.abspath(path)), base))
+    return (found.path if found else base), found
+
+
+def users_of(tree: ConfigFile, name: str) -> list[str]:
+    """Names that the Python files of a config build from a variable."""
+    found = []
+    for file in tree.family():
+        source = ast.parse(_without_placeholders(Path(file.path).read_text(encoding="utf-8")))
+        for statement in assignments(source):
+            value = statement.value or statement.target  # of an annotation without a value
+            if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(value)):
+                found += _targets(statement)
+    return list(dict.fromkeys(found))
+
+
+def _bases(path: str) -> tuple[tuple[ConfigFile, ...], list[Finding]]:
+    """What ``_base_`` names, and notes of old names."""
+    from mmengine.config import Config
+
+    bases, notes = [], []
+    for written in Config._get_base_files(path):
+        base, renamed = current_base(written, path)
+        if renamed:
+            notes.append(old_name_note(path, written, renamed))
+        found = Config._get_cfg_path(base, path)[0]
+        bases.append(read_tree(found, _is_foreign(base), renamed.options if renamed else None))
+    return tuple(bases), notes
+
+
+def old_name_note(file: str, old: str, new: NewName) -> Finding:
+    """What is said of an old name that a file or the user (``file`` is then empty) wrote."""
+    remedy = "the old name goes with the next version"
+    return Finding(file or old, f"_base_ {old}" if file else "", f"it is now {new}", None, remedy, "note")
+
+
+def _lazy_bases(path: str, tree: ast.Module) -> tuple[ConfigFile, ...]:
+    """What ``with read_base():`` imports from."""
+    from mmengine.utils import get_installed_path
+
+    bases = []
+    for block in (node for node in tree.body if isinstance(node, ast.With)):
+        for node in block.body:
+            if not isinstance(node, ast.ImportFrom) or not node.module:
+                continue  # mmengine says what is wrong with it
+            package, *rest = node.module.split(".")
+            if node.level:
+                file = Path(path).parent.joinpath(*[".."] * (node.level - 1), package, *rest)
+            else:
+                file = Path(get_installed_path(package)).joinpath(*rest)
+            foreign = not node.level and package != "detdiffusion"
+            bases.append(read_tree(f"{file}.py", foreign))
+    return tuple(bases)
 
 
 def insert_after(text: str, names: dict[str, str]) -> str:

@@ -30,6 +30,15 @@ READ = RUNNER | frozenset(
 _NEAR = 0.8
 
 
+def file_findings(tree: ConfigFile) -> list[Finding]:
+    """What is wrong with, or to be said of, the files of a config: old names, keys set twice, unread names.
+
+    Files of other packages are not judged.
+    """
+    files = [file for file in dict.fromkeys(tree.family()) if not file.foreign]
+    return [*(finding for file in files for finding in file.findings), *unread_names(tree)]
+
+
 def unread_names(tree: ConfigFile) -> list[Finding]:
     """Names that a config's files set, and neither a part of a run nor a file of the config uses.
 

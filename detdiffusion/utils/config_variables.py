@@ -6,11 +6,15 @@ and right after each statement of a file's top level that sets the variable it g
 with the name then follows: paths, f-strings, arithmetic, ``{{_base_.x}}`` and ``_base_.x``. A literal that only looks
 like the old value stays.
 
-* An option, ``data_root=DIR``, ``image_scale=(128,96)`` or ``metainfo.classes=(a,b)``, holds for all files of the
-  config.
+* An option, ``data_root=DIR``, ``max_iters=70``, ``image_scale=(128,96)`` or ``metainfo.classes=(a,b)``, holds for
+  all files of the config, json and yaml ones too. Its value is of the old one's kind: a number for a number, as many
+  numbers for several.
 * A name that a file sets and its bases use holds for the bases too, if it is a path (``data_root``, ``sd_folder``), or
   if the file itself makes nothing of it, as ``image_scale = (128, 96)`` alone in a file of one's own. (Another
   variable that the file uses is its own, as mmengine has it.)
+
+Which names are variables is read from the files' syntax trees (:mod:`.config_files`). Configs that inherit by ``with
+read_base():`` are out of reach: an option for a variable of theirs is an error. docs/guides/configs.md says all this to users.
 
 Parts of a run (``model``, ``train_dataloader``, ...: :data:`.config_keys.READ`) are no variables; mmengine merges them.
 """
@@ -24,7 +28,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .compat import rewritten_configs
-from .config_files import ConfigFile, insert_after
+from .config_files import ConfigFile, current_base, insert_after
 from .config_keys import READ
 from .errors import UserError
 
@@ -45,12 +49,13 @@ def variables(tree: ConfigFile) -> set[str]:
     return (assigned & loaded) - READ
 
 
-def evaluate(tree: ConfigFile, options: Mapping[str, Any]) -> Config:
+def evaluate(tree: ConfigFile, options: Mapping[str, Any], import_modules: bool = True) -> Config:
     """The config, with the new values of its variables in every place.
 
     Args:
         tree: its files.
         options: ``name`` or ``name.key...`` -> value, of :func:`variables`.
+        import_modules: import what ``custom_imports`` names.
 
     Raises:
         UserError: an option's value is of another kind than the config's own.
@@ -60,11 +65,12 @@ def evaluate(tree: ConfigFile, options: Mapping[str, Any]) -> Config:
     for key, value in options.items():
         name, _, rest = key.partition(".")
         given.setdefault(name, {})[rest] = value
-    changes: dict[tuple[str, str], dict[str | None, Any]] = {
-        (file.path, name): given[name] for file in tree.family() for name in file.assigned & given.keys()
-    }
+    changes: dict[tuple[str, str], dict[str | None, Any]] = {}
+    for file in tree.family():
+        changes |= {(file.path, name): {_OF_A_FILE: value} for name, value in file.options.items()}
+        changes |= {(file.path, name): given[name] for name in file.assigned & given.keys()}
     _inherit(tree, changes, given.keys())
-    return _read(tree, changes)
+    return _read(tree, changes, import_modules)
 
 
 def _inherit(file: ConfigFile, changes: dict, given) -> None:
@@ -101,11 +107,20 @@ def _holding(changes: Mapping) -> Iterator[None]:
         names = {name: _call(path, name) for file, name in changes if file == path}
         return insert_after(text, names) if names else text
 
+    def adjust(path: str, values: dict) -> None:
+        path = os.path.abspath(path)
+        for file, name in changes:
+            if file == path:
+                values[name] = new_value(path, name, values[name])
+
+    def locate(base: str, path: str) -> str:
+        return current_base(base, path)[0]
+
     before = dict(_new_values)
     _new_values.clear()
     _new_values.update(changes)
     try:
-        with rewritten_configs(rewrite):
+        with rewritten_configs(rewrite, adjust, locate):
             yield
     finally:
         _new_values.clear()

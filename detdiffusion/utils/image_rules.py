@@ -1,21 +1,25 @@
 """What a run decides about image files, once for every reader: EXIF orientation and images of any size.
 
 The choice lies in environment variables, so that the workers of a data loader and the processes of a torchrun have it
-too. Tools take it by :func:`add_image_options`, configs by the variables ``exif_orientation`` and ``huge_images``,
-Python by :func:`use_image_rules`.
+too. Tools take it by :func:`add_image_options`, Python by :func:`use_image_rules`; both hold for the process. Configs
+have the variables ``exif_orientation`` and ``huge_images``: those of a training or test hold until the next one
+(:func:`use_rules_of_config`), those of a detector while it reads images (:func:`rules_of_config`). What a config chose
+never holds for another config.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from .errors import UserError
 
 ORIENTATIONS = ("apply", "ignore")
 _ORIENTATION, _HUGE = "DETDIFFUSION_EXIF_ORIENTATION", "DETDIFFUSION_HUGE_IMAGES"
+_chosen_by: dict[str, tuple[str, str | None]] = {}  # variable -> the config that set it, its value before
 
 
 @dataclass(frozen=True)
@@ -55,31 +59,96 @@ def use_image_rules(exif_orientation: str | None = None, huge_images: bool | Non
     Raises:
         UserError: another value.
     """
-    if exif_orientation not in (None, *ORIENTATIONS):
-        raise UserError(
-            f"exif_orientation must be one of {', '.join(ORIENTATIONS)} or None, got {exif_orientation!r}"
-        )
-    if not isinstance(huge_images, (bool, type(None))):
-        raise UserError(f"huge_images must be True, False or None, got {huge_images!r}")
-    if exif_orientation is not None:
-        os.environ[_ORIENTATION] = exif_orientation
-    if huge_images is not None:
-        os.environ[_HUGE] = str(int(huge_images))
+    for name, value in _checked(exif_orientation, huge_images).items():
+        _chosen_by.pop(name, None)
+        os.environ[name] = value
 
 
 def use_rules_of_config(cfg: Mapping, name: str) -> None:
-    """:func:`use_image_rules` by a config's variables; an option of the command line may say the same, not other.
+    """Takes the rules of the config of a training or test, in place of those of the config before it.
+
+    An option of the command line may say the same as the config, not other.
+
+    Args:
+        cfg: the config.
+        name: of its file, for messages.
 
     Raises:
-        UserError: another value than a variable may have, or than was chosen before.
+        UserError: another value than a variable may have, or than was chosen for the process.
     """
-    wanted, chosen = cfg.get("exif_orientation"), image_rules().exif_orientation
-    if None not in (wanted, chosen) and wanted != chosen:
+    for variable in list(_chosen_by):
+        _take_back(variable)
+    _choose(cfg, name)
+
+
+def check_rules_of_config(cfg: Mapping, name: str) -> dict[str, str]:
+    """The environment variables that a config's rules stand for.
+
+    Args:
+        cfg, name: see :func:`use_rules_of_config`.
+
+    Raises:
+        UserError: another value than a variable may have.
+    """
+    return _checked(cfg.get("exif_orientation"), cfg.get("huge_images") or None, f"config {name}: ")
+
+
+@contextlib.contextmanager
+def rules_of_config(cfg: Mapping, name: str) -> Iterator[None]:
+    """While it lasts, the rules of a config hold beside those in force.
+
+    Args:
+        cfg, name: see :func:`use_rules_of_config`.
+
+    Raises:
+        UserError: as there; rules of another config that is in force must agree too.
+    """
+    chosen = _choose(cfg, name)
+    try:
+        yield
+    finally:
+        for variable in chosen:
+            _take_back(variable)
+
+
+def _choose(cfg: Mapping, name: str) -> list[str]:
+    """Sets the variables that a config sets and nothing has set yet; returns them."""
+    wanted = check_rules_of_config(cfg, name)
+    now = image_rules().exif_orientation
+    if now and wanted.get(_ORIENTATION, now) != now:
+        config = _chosen_by.get(_ORIENTATION, ("", ""))[0]
+        chosen = f"config {config} says {now!r}" if config else f"--exif-orientation {now} was chosen"
         raise UserError(
-            f"config {name}: exif_orientation is {wanted!r}, but --exif-orientation {chosen} was chosen; one run has "
-            "one rule"
+            f"config {name}: exif_orientation is {wanted[_ORIENTATION]!r}, but {chosen}; one run has one rule"
         )
-    use_image_rules(wanted, cfg.get("huge_images") or None)
+    changed = [variable for variable, value in wanted.items() if os.environ.get(variable) != value]
+    for variable in changed:
+        _chosen_by[variable] = (name, os.environ.get(variable))
+        os.environ[variable] = wanted[variable]
+    return changed
+
+
+def _take_back(variable: str) -> None:
+    """As it was before a config set it; nothing where another choice was made since."""
+    if variable not in _chosen_by:
+        return
+    _, before = _chosen_by.pop(variable)
+    if before is None:
+        os.environ.pop(variable, None)
+    else:
+        os.environ[variable] = before
+
+
+def _checked(exif_orientation: object, huge_images: object, where: str = "") -> dict[str, str]:
+    """The environment variables of rules that are not None."""
+    if exif_orientation not in (None, *ORIENTATIONS):
+        raise UserError(
+            f"{where}exif_orientation must be one of {', '.join(ORIENTATIONS)} or None, got {exif_orientation!r}"
+        )
+    if not isinstance(huge_images, (bool, type(None))):
+        raise UserError(f"{where}huge_images must be True, False or None, got {huge_images!r}")
+    values = {_ORIENTATION: exif_orientation, _HUGE: None if huge_images is None else str(int(huge_images))}
+    return {name: value for name, value in values.items() if value is not None}
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:

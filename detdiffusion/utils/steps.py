@@ -200,11 +200,12 @@ def config_digest(
         parts: top-level keys that count; None takes all.
         overrides: values that are set first, by dotted keys.
     """
-    from mmengine.config import Config
+    from .config_files import read_tree
+    from .config_variables import evaluate
 
     if not path.is_file():
         raise UserError(f"config {path} does not exist")
-    config = Config.fromfile(path, import_custom_modules=False)
+    config = evaluate(read_tree(str(path)), {}, import_modules=False)
     config.merge_from_dict(dict(overrides or {}))
     content = config.to_dict()
     if parts is not None:

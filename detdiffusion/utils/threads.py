@@ -15,9 +15,9 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 SPIN_COUNT = "10000"
-"""Turns of the loop in which a thread of GNU OpenMP waits before it sleeps, some tenths of a millisecond: long enough for
-the next small layer (a tenth of it costs 20 to 50 % on an idle machine), shorter than a scheduler's time slice. The
-library's own count is 300,000. ``benchmarks/busy_machine.py --spin`` compares."""
+"""Turns of the loop in which a thread of GNU OpenMP waits before it sleeps, some tenths of a millisecond: long enough
+for the next small layer (a tenth of it costs 20 to 50 % on an idle machine), shorter than a scheduler's time slice.
+The library's own count is 300,000. ``benchmarks/busy_machine.py --spin`` compares."""
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _GROUPS = Path("/sys/fs/cgroup")

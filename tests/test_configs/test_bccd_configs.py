@@ -32,7 +32,7 @@ def cells(shared_dir, tmp_path_factory):
     return root
 
 
-@pytest.mark.parametrize("name", ["atss_bccd", "atss_attributes_bccd", "atss_synthetic_bccd"])
+@pytest.mark.parametrize("name", ["atss_bccd", "atss_attributes_bccd", "atss_mixed_bccd"])
 def test_detectors(name, cells, repo_root):
     from mmdet.registry import DATASETS, MODELS
     from mmdet.utils import register_all_modules
@@ -43,7 +43,7 @@ def test_detectors(name, cells, repo_root):
     assert "data/bccd" not in config.pretty_text.replace(str(cells), "")
     init_default_scope("mmdet")
     assert config.param_scheduler[-1].end == config.train_cfg.max_iters == 600
-    if name == "atss_synthetic_bccd":
+    if name == "atss_mixed_bccd":
         assert config.train_dataloader.dataset.synthetic == [dict(data_root="work_dirs/bccd/synthetic/hard")]
         return
     dataset = DATASETS.build(config.train_dataloader.dataset)

@@ -20,15 +20,15 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "ablations").glob("*_coco.py"))
 MINISCENES = [
     "detdiffusion_miniscenes.py",
-    "detdiffusion_miniscenes_validated.py",
+    "detdiffusion_validated_miniscenes.py",
     "geodiffusion_miniscenes.py",
     *sorted(p.relative_to(CONFIGS).as_posix() for p in (CONFIGS / "ablations").glob("*_miniscenes.py")),
 ]
-VARIANTS = [f"detdiffusion_coco_{name}.py" for name in ("lora", "small-memory", "sd21")]
-COCO = ["detdiffusion_coco.py", "geodiffusion_coco.py", "detdiffusion_coco-800x456.py", *VARIANTS, *ABLATIONS]
+VARIANTS = [f"detdiffusion_{name}_coco.py" for name in ("lora", "small-memory", "sd21")]
+COCO = ["detdiffusion_coco.py", "geodiffusion_coco.py", "detdiffusion_800x456_coco.py", *VARIANTS, *ABLATIONS]
 ALL = [
     *COCO,
-    "detdiffusion_coco-fsdp.py",
+    "detdiffusion_fsdp_coco.py",
     "detdiffusion_small_coco.py",
     *MINISCENES,
 ]
@@ -212,20 +212,22 @@ def test_a_variable_set_twice_on_the_way_ends_at_the_last(tmp_path):
 def test_ablations_differ_from_the_recipe_in_one_thing():
     recipe = load("detdiffusion_coco.py").model.to_dict()
     changes = {}
-    for name in ABLATIONS:
+    for name in [*ABLATIONS, "geodiffusion_coco.py"]:
         model = load(name).model.to_dict()
         changes[Path(name).stem] = {key: model[key] for key in recipe if model[key] != recipe[key]}
     loss = recipe["perception_loss"]
     assert changes == {
-        "attr-only_coco": dict(mask_head=None, perception_loss=None),
+        "detdiffusion_attr-only_coco": dict(mask_head=None, perception_loss=None),
         "geodiffusion_coco": dict(
             layout_tokenizer=dict(recipe["layout_tokenizer"], attributes=False),
             mask_head=None,
             perception_loss=None,
         ),
-        "without-foreground-weights_coco": dict(noise_loss=dict(recipe["noise_loss"], foreground=False)),
-        "without-dice_coco": dict(perception_loss=dict(loss, use_dice=False)),
-        "without-sqrt-alpha-bar_coco": dict(perception_loss=dict(loss, weight_by=None)),
+        "detdiffusion_without-foreground-weights_coco": dict(
+            noise_loss=dict(recipe["noise_loss"], foreground=False)
+        ),
+        "detdiffusion_without-dice_coco": dict(perception_loss=dict(loss, use_dice=False)),
+        "detdiffusion_without-sqrt-alpha-bar_coco": dict(perception_loss=dict(loss, weight_by=None)),
     }
 
 
@@ -238,9 +240,9 @@ def test_ablations_of_miniscenes_are_those_of_coco():
         assert config == {key: value for key, value in recipe.items() if key != "model"}
         changes[path.stem] = {key: model[key] for key in model if model[key] != recipe["model"][key]}
     assert changes == {
-        "attr-only_miniscenes": dict(mask_head=None, perception_loss=None),
-        "without-dice_miniscenes": dict(perception_loss=dict(loss, use_dice=False)),
-        "without-sqrt-alpha-bar_miniscenes": dict(perception_loss=dict(loss, weight_by=None)),
+        "detdiffusion_attr-only_miniscenes": dict(mask_head=None, perception_loss=None),
+        "detdiffusion_without-dice_miniscenes": dict(perception_loss=dict(loss, use_dice=False)),
+        "detdiffusion_without-sqrt-alpha-bar_miniscenes": dict(perception_loss=dict(loss, weight_by=None)),
     }
 
 

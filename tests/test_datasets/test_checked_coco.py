@@ -116,3 +116,36 @@ def test_readers_of_masks_see_none_that_is_bad(root):
             read()
     build(root)
     CheckedCocoMetric(str(path), metric="bbox")
+
+
+@pytest.mark.parametrize("kind", ["CheckedCocoDataset", "SyntheticAugmentedCocoDataset"])
+def test_a_filter_that_leaves_little(root, tmp_path, monkeypatch, kind):
+    """As with layouts: a warning below half, an error below a twentieth, with the rule, its data and the option."""
+    lines = []
+    monkeypatch.setattr(
+        "detdiffusion.datasets.coco_for_mmdet.print_log", lambda line, **_: lines.append(line)
+    )
+    data = json.loads((root / "annotations.json").read_text())
+    data["annotations"] = [
+        dict(id=k, image_id=1 + k % 2, category_id=1, bbox=[0, 0, 8, 8], area=64, iscrowd=0)
+        for k in range(100)
+    ]
+    data["images"][0]["height"] = data["images"][1]["width"] = 16
+    path = root / "annotations.json"
+    path.write_text(json.dumps(data))
+    options = dict(filter_cfg=dict(min_size=20), metainfo=dict(classes=("ball",)))
+    if kind.startswith("Synthetic"):
+        options["synthetic"] = [dict(ann_file=str(path), data_prefix=dict(img=str(root / "images")))]
+    with pytest.raises(
+        UserError, match=r"leaves only 0 of 100 objects \(0.0%\): min_size=20 takes 100 \(shorter.*min_kept=0"
+    ):
+        build(root, kind, **options)
+    build(root, kind, min_kept=0, **options)
+    assert "warning: " in lines[0] and "leaves only 0 of 100" in lines[0]
+    build(root, kind, test_mode=True, **options)
+    lines.clear()
+    for number, annotation in enumerate(data["annotations"]):
+        annotation.update(image_id=3, bbox=[0, 0, 8, 8 if number % 10 < 4 else 0.5], area=4)
+    path.write_text(json.dumps(data))
+    build(root, kind, **options)
+    assert "40 of 100 objects (40.0%): a side of at least one pixel takes 60" in lines[0]

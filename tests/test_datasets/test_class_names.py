@@ -2,7 +2,7 @@
 
 import pytest
 
-from detdiffusion.datasets.class_names import check_known, class_list
+from detdiffusion.datasets.class_names import check_known, class_list, similar
 from detdiffusion.utils.errors import UserError
 
 
@@ -32,3 +32,10 @@ def test_what_is_none(classes, part):
 def test_an_unknown_one_has_near_matches():
     with pytest.raises(UserError, match="a.json: lacks the class 'Cat' of classes; near matches: cat"):
         check_known(["Cat"], ["cat", "dog"], "classes", "a.json")
+
+
+def test_names_in_another_case_are_near():
+    known = ["Traffic Light", "traffic light", "dog"]
+    assert similar("TRAFFIC LIGHTS", known) == "near matches: Traffic Light, traffic light"
+    assert similar("zebra", known) == "names that are there: Traffic Light, traffic light, dog"
+    assert similar("zebra", []) == "names that are there: none"

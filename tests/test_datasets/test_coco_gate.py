@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 from pycocotools import mask as mask_utils
+from pycocotools.coco import COCO
 
 from detdiffusion.datasets import LayoutCocoDataset
 from detdiffusion.datasets.boxes import RELATIVE
@@ -86,6 +87,41 @@ def test_an_area_that_can_be_stays(read, area):
     assert file.annotations[0]["area"] == area and not file.findings
 
 
+TRIANGLE, TWO = [[20, 20, 60, 20, 60, 50]], [[20, 20, 30, 20, 30, 30], [40, 40, 60, 40, 60, 50, 40, 50]]
+MASKS = {
+    "polygon": (TRIANGLE, TRIANGLE),
+    "parts": ([*TWO, [1, 2, 3, 4]], TWO),
+    "run lengths": (dict(size=[80, 100], counts=[1620, 11, 69, 9, 6291]),) * 2,
+}
+MASKS["text"] = (mask_utils.frPyObjects(MASKS["run lengths"][0], 80, 100),) * 2
+MASKS["text"][0]["counts"] = MASKS["text"][0]["counts"].decode()
+
+
+@pytest.mark.parametrize("area", [None, 0, "1200", 0.15])
+@pytest.mark.parametrize("kind", MASKS)
+def test_an_area_that_cannot_be_is_the_masks(read, kind, area):
+    """As pycocotools draws it; a reader without segmentations in memory has none."""
+    segmentation, good = MASKS[kind]
+    file = read(first(area=area, segmentation=segmentation))
+    coco, annotation = COCO(), file.annotations[0]
+    coco.imgs = {1: GOOD["images"][0]}
+    assert annotation.get("area") == (
+        None if "span" in annotation else coco.annToMask(dict(image_id=1, segmentation=good)).sum()
+    )
+    assert "the mask's is taken (annotation id 0)" in file.summary()
+
+
+@pytest.mark.parametrize(
+    "mask", [[[200, 200, 260, 200, 260, 250]], [[1, 1, 99, 1, 99, 79, 1, 79]], [[0, 0, 1]]]
+)
+def test_a_mask_that_is_not_in_the_box_gives_no_area(tmp_path, mask):
+    data = copy.deepcopy(GOOD)
+    data["annotations"][0].update(area=0, segmentation=mask)
+    (tmp_path / "ann.json").write_text(json.dumps(data))
+    file = read_coco(tmp_path / "ann.json")
+    assert file.annotations[0]["area"] == 1200 and "the box's is taken" in file.summary()
+
+
 IDS = {
     "annotation above": (
         first(id=2**63),
@@ -147,6 +183,7 @@ def test_many_entries_with_one_fault_are_one_line(read):
 UNITS = {
     "normalised": ([[0.1, 0.1, 0.3, 0.2], [0.5, 0.4, 0.5, 0.6]], "look normalised"),
     "normalised beyond the border": ([[0.1, 0.1, 0.3, 0.2], [0.9, -0.05, 0.2, 0.6]], "look normalised"),
+    "normalised far beyond the border": ([[-0.2, 0.1, 0.3, 0.2], [0.9, 0.1, 0.4, 1.3]], "look normalised"),
     "normalised corners": ([[0.1, 0.1, 0.9, 0.8], [0.5, 0.4, 1, 1]], "look normalised"),
     "images of twice the size": ([[120, 20, 30, 30], [150, 130, 20, 20]], "their centre outside"),
     "all outside": ([[500, 500, 10, 10], [-50, 2, 10, 10]], "their centre outside"),
@@ -209,6 +246,8 @@ BAD = {
     "texts": ([["20"] * 6], "no number"),
     "nan": ([[*SQUARE[:5], float("nan")]], "not finite"),
     "infinite": ([[*SQUARE[:5], float("inf")]], "not finite"),
+    "huge": ([[*SQUARE[:5], 1e8]], "beyond a million pixels"),
+    "huge and negative": ([SQUARE, [*SQUARE[:4], -(10**9), 50]], "beyond a million pixels"),
     "null": ([None], "neither polygons nor RLE"),
     "a text": ("polygon", "neither polygons nor RLE"),
     "a number": (7, "neither polygons nor RLE"),
@@ -313,11 +352,21 @@ def test_one_file_under_two_ids_in_two_jsons(tmp_path):
         merge_checked([read_coco(tmp_path / "one.json"), read_coco(tmp_path / "two.json")])
 
 
-def test_annotations_twice_in_one_file(tmp_path):
-    text = json.dumps(GOOD)
-    (tmp_path / "ann.json").write_text(text[:-1] + ', "annotations": []}')
-    with pytest.raises(UserError, match="ann.json: the key 'annotations' occurs twice"):
-        read_coco(tmp_path / "ann.json", spans=True)
+@pytest.mark.parametrize("spans", [False, True])
+@pytest.mark.parametrize(
+    ("old", "new", "key"),
+    [
+        ('"categories":', '"annotations": [], "categories":', "annotations"),
+        ('"bbox": [20', '"bbox": [1, 2, 3, 4], "bbox": [20', "bbox"),
+        ('"name": "cat"', '"name": "cat", "name": "dog"', "name"),
+    ],
+)
+def test_a_key_twice_in_one_object(tmp_path, spans, old, new, key):
+    (tmp_path / "ann.json").write_text(json.dumps(GOOD).replace(old, new))
+    with pytest.raises(UserError, match=f"ann.json: the key '{key}' occurs twice"):
+        read_coco(tmp_path / "ann.json", spans=spans)
+    (tmp_path / "ann.json").write_text(json.dumps(GOOD).replace('"iscrowd": 0', '"iscrowd": 0, "iscrowd": 0'))
+    assert not read_coco(tmp_path / "ann.json", spans=spans).findings
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import struct
 
 import cv2
 import numpy as np
 import pytest
-from image_kinds import FORMATS, TURN, oriented, pixels, saved, with_chunk
+from image_kinds import FORMATS, TURN, oriented, packed, pixels, png, saved, with_chunk, with_tag
 from PIL import Image, ImageOps
 
 from detdiffusion.datasets.image_reading import ImageError, image_size, inspect_header, read_image, read_rgb
@@ -18,6 +19,7 @@ from detdiffusion.utils.image_rules import (
     ImageRules,
     add_image_options,
     image_rules,
+    rules_of_config,
     use_image_rules,
     use_rules_of_config,
 )
@@ -156,6 +158,96 @@ def test_modes(tmp_path):
     assert facts.conversions["images with transparency put on white"] == 6
 
 
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("colour", [0, 2])
+def test_a_transparent_colour(tmp_path, depth, colour):
+    """PNG's tRNS of all depths: the pixels of one value are white, the others as without it."""
+    if colour and depth < 8:
+        return
+    height, width, step = 4, 16, 65535 // (2**depth - 1)
+    count = height * width * (3 if colour else 1)
+    values = np.arange(count) * (65535 // count) if depth == 16 else np.arange(count) % 2**depth
+    values = values.reshape(height, width, -1).astype(np.uint16)
+    key = values[1, 3]
+    rows = packed(values.reshape(height, -1), depth)
+    path, name = tmp_path / "a.png", "images with transparency put on white"
+    data = png(width, height, depth, colour, rows)
+    path.write_bytes(data)
+    plain, names = read_image(path)
+    assert name not in names and difference(plain, values * step >> 8) <= 1
+    path.write_bytes(with_chunk(data, b"tRNS", key.astype(">u2").tobytes()))
+    found, names = read_image(path)
+    assert name in names and inspect_header(path)[2] == names
+    clear = (values == key).all(axis=2)
+    assert (np.asarray(found)[clear] == 255).all() and 0 < clear.sum() < clear.size
+    assert difference(np.asarray(found)[~clear], np.asarray(plain)[~clear]) == 0
+
+
+def test_transparent_values_say_nothing_of_the_depth(tmp_path):
+    """12 bits in 16, the ground marked by the largest value that 16 bits hold."""
+    values = np.tile(np.arange(64, dtype=np.uint16) * 65, (8, 1))
+    values[:2] = 65535
+    path = tmp_path / "a.png"
+    path.write_bytes(with_chunk(saved(values, "png"), b"tRNS", b"\xff\xff"))
+    found, names = read_image(path)
+    assert names[-1] == "16-bit images of 12 bits cut to 8 bit"
+    assert (np.asarray(found)[:2] == 255).all() and difference(
+        np.asarray(found)[2:, :, 0], values[2:] >> 4
+    ) == 0
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("full", [4095, 65535])
+def test_deep_alpha(tmp_path, channels, full):
+    """Half transparent is half white, whether alpha is full at 12 bits or at 16."""
+    rgb, alpha = np.full((4, 6, channels - 1), 2000, np.uint16), np.full((4, 6, 1), full // 2, np.uint16)
+    alpha[0] = full
+    rows = [row.astype(">u2").tobytes() for row in np.dstack([rgb, alpha])]
+    path = tmp_path / "a.png"
+    path.write_bytes(
+        with_chunk(png(6, 4, 16, 4 if channels == 2 else 6, rows), b"sBIT", bytes([12] * channels))
+    )
+    found, names = read_image(path)
+    assert "images with transparency put on white" in names and names[-1].startswith("16-bit images of 12")
+    assert difference(np.asarray(found)[0], 2000 >> 4) <= 1
+    assert difference(np.asarray(found)[1:], ((2000 >> 4) + 255) / 2) <= 2
+
+
+def test_colours_multiplied_by_alpha(tmp_path):
+    """TIFF's associated alpha, as Pillow reads it at 8 bits."""
+    alpha = np.tile(np.linspace(0, 1, 64), (40, 1))[..., None]
+    deep = (pixels() * 257.0 * alpha).astype(np.uint16)
+    deep = np.dstack([deep, (alpha * 65535).astype(np.uint16)])
+    stored = cv2.imencode(".tiff", deep[..., [2, 1, 0, 3]], [cv2.IMWRITE_TIFF_COMPRESSION, 1])[1].tobytes()
+    path = tmp_path / "a.tif"
+    path.write_bytes(with_tag(stored, 338, 1))
+    expected = pixels() * alpha + 255 * (1 - alpha)
+    assert difference(read_rgb(path), expected) <= 2
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "png", "tiff", "webp"])
+def test_an_orientation_in_xmp_alone_is_none(tmp_path, kind):
+    """Viewers and OpenCV do not look there, newer versions of Pillow do."""
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf tiff:Orientation="6"/></x:xmpmeta>'
+    rgb, path = pixels(), tmp_path / "a"
+    if kind == "png":
+        data = with_chunk(saved(rgb, "png"), b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
+    elif kind == "tiff":
+        data = saved(rgb, "tiff", tiffinfo={700: xmp})
+    elif kind == "webp":
+        data = saved(rgb, "webp", lossless=True, xmp=xmp)
+    else:
+        exif = Image.Exif()
+        exif[271] = "a camera"
+        plain = saved(rgb, "jpeg", quality=98, subsampling=0, exif=exif)
+        segment = b"http://ns.adobe.com/xap/1.0/\0" + xmp
+        data = plain[:2] + b"\xff\xe1" + struct.pack(">H", len(segment) + 2) + segment + plain[2:]
+    path.write_bytes(data)
+    found, names = read_image(path)
+    assert difference(found, rgb) <= 4 and not names
+    assert inspect_header(path)[::2] == ((64, 40), names)
+
+
 @pytest.mark.parametrize("bits", [8, 10, 12, 14, 16])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 @pytest.mark.parametrize("suffix", ["png", "tiff"])
@@ -276,13 +368,41 @@ def test_rules_are_chosen_once():
     assert image_rules().exif_orientation is None
     with pytest.raises(UserError, match="exif_orientation must be one of apply, ignore or None, got 'turn'"):
         use_image_rules("turn")
+    use_image_rules("ignore")
     use_rules_of_config(dict(exif_orientation="ignore", huge_images=True), "a.py")
-    assert image_rules().exif_orientation == "ignore" and image_rules().huge_images
-    use_rules_of_config(dict(), "b.py")
+    assert image_rules() == ImageRules("ignore", True)
     with pytest.raises(
         UserError, match="config c.py: exif_orientation is 'apply', but --exif-orientation ignore"
     ):
         use_rules_of_config(dict(exif_orientation="apply"), "c.py")
+
+
+def test_rules_of_a_config_do_not_hold_for_another():
+    use_rules_of_config(dict(exif_orientation="apply", huge_images=True), "a.py")
+    assert image_rules() == ImageRules("apply", True)
+    use_rules_of_config(dict(), "b.py")
+    assert image_rules() == ImageRules()
+    use_rules_of_config(dict(exif_orientation="ignore"), "c.py")
+    assert image_rules() == ImageRules("ignore")
+    use_image_rules("apply")  # said by the user, it stays
+    use_rules_of_config(dict(), "d.py")
+    assert image_rules() == ImageRules("apply")
+
+
+def test_rules_of_a_detector_hold_while_it_reads():
+    with rules_of_config(dict(exif_orientation="apply"), "detector.py"):
+        assert image_rules() == ImageRules("apply")
+        with rules_of_config(dict(exif_orientation="apply", huge_images=True), "other.py"):
+            assert image_rules() == ImageRules("apply", True)
+        with pytest.raises(UserError, match="config x.py: .*'ignore', but config detector.py says 'apply'"):
+            with rules_of_config(dict(exif_orientation="ignore"), "x.py"):
+                pass
+        assert image_rules() == ImageRules("apply")
+    assert image_rules() == ImageRules()
+    use_rules_of_config(dict(huge_images=True), "training.py")
+    with pytest.raises(RuntimeError), rules_of_config(dict(exif_orientation="ignore"), "detector.py"):
+        raise RuntimeError
+    assert image_rules() == ImageRules(None, True)
 
 
 def test_options_of_the_tools():

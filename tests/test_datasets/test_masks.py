@@ -46,6 +46,7 @@ BAD = {
     "two points": ([SQUARE, [1, 2, 3, 4]], "three points"),
     "odd": ([[*SQUARE, 5]], "three points"),
     "nan": ([[*SQUARE[:5], float("nan")]], "not finite"),
+    "huge": ([[*SQUARE[:5], 1e8]], "beyond a million pixels"),
     "text": ([["a"] * 6], "neither polygons nor RLE"),
     "no counts": (dict(size=[10, 12]), "neither polygons nor RLE"),
     "empty counts": (dict(size=[10, 12], counts=""), "0 pixels long"),

@@ -73,6 +73,12 @@ def test_missing_can_be_filled_in(path):
         ("[]", "not an attributes file"),
         ('{"attributes": {"1": "eazy"}}', "annotation id 1 has the attribute 'eazy'"),
         ('{"attributes": {"x": "easy"}}', "'x' is no annotation id"),
+        ('{"attributes": {"7": "easy", "07": "hard"}}', "'07' is no annotation id"),
+        ('{"attributes": {"1_0": "easy"}}', "'1_0' is no annotation id"),
+        (
+            '{"attributes": {"7": "easy", "7": "hard"}}',
+            "the key '7' occurs twice in one object, with easy and hard",
+        ),
         (
             '{"attributes": {"1": "easy"}, "info": {"nameable": ["a", {}]}}',
             "info.nameable must be a list of class names",

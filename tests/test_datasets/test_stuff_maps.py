@@ -1,17 +1,17 @@
 """Stuff from pixel maps: the same stuff json as MiniScenes writes itself; masks and boxes stay together after it."""
 
 import json
-import struct
-import zlib
 
 import cv2
 import numpy as np
 import pytest
 import torch
+from image_kinds import packed, png
 from PIL import Image
 from pycocotools.coco import COCO
 
 from detdiffusion.datasets import LayoutCocoDataset
+from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.datasets.formats.stuff_maps import coco_stuff_categories, convert_stuff_maps, read_map
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.utils.errors import UserError
@@ -124,24 +124,6 @@ def test_image_masks_and_boxes_are_resized_and_flipped_together(scenes, size):
         if prob:
             assert b["inputs"].equal(a["inputs"].flip(-1))
             assert b["data_samples"].layout.masks.equal(a["data_samples"].layout.masks.flip(-1))
-
-
-def png(width, height, depth, colour, rows, palette=b""):
-    """A PNG by its specification: chunks around rows of packed samples."""
-
-    def chunk(kind, data):
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    body = zlib.compress(b"".join(b"\0" + row for row in rows))
-    parts = [(b"IHDR", head), *([(b"PLTE", palette)] if palette else []), (b"IDAT", body), (b"IEND", b"")]
-    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts)
-
-
-def packed(numbers, depth):
-    """Rows of numbers as bits, the first in the highest."""
-    bits = (numbers[..., None] >> np.arange(depth)[::-1]) & 1
-    return [np.packbits(row).tobytes() for row in bits.reshape(len(numbers), -1).astype(np.uint8)]
 
 
 @pytest.mark.parametrize(
@@ -258,3 +240,34 @@ def test_counts_are_in_the_json_of_the_tool(scenes, tmp_path, capsys):
     assert end.value.code == 0
     count = len(json.loads((tmp_path / "o.json").read_text())["annotations"])
     assert f"annotations: {count}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(("highest", "fits"), [(2**63 - 4, True), (2**63 - 3, False), (2**63 - 1, False)])
+def test_ids_that_have_no_room_behind_the_highest(three_images, tmp_path, highest, fits):
+    path = tmp_path / "instances.json"
+    box = dict(id=highest, image_id=0, category_id=1, bbox=[0, 0, 3, 3], area=9)
+    path.write_text(json.dumps(dict(json.loads(path.read_text()), annotations=[box])))
+    if fits:
+        assert three_images(MAPS["any case"])["annotations"] == 3
+        assert max(a["id"] for a in read_coco(tmp_path / "stuff.json").annotations) == 2**63 - 1
+        return
+    with pytest.raises(
+        UserError, match=f"instances.json: its highest annotation id is {highest}.*number the"
+    ):
+        three_images(MAPS["any case"])
+    assert not (tmp_path / "stuff.json").exists()
+
+
+@pytest.mark.parametrize("category", [65536 + 92, 2**31, 2**63 - 1])
+def test_categories_and_offsets_of_any_size(three_images, tmp_path, category):
+    three_images(MAPS["any case"])
+    categories = tmp_path / "categories.json"
+    categories.write_text(json.dumps(dict(images=[], categories=[dict(id=category, name="sky")])))
+    paths = tmp_path / "maps", tmp_path / "instances.json", tmp_path / "stuff.json", categories
+    counts = convert_stuff_maps(*paths, offset=category - 92)
+    (made,) = json.loads((tmp_path / "stuff.json").read_text())["annotations"]
+    assert (made["category_id"], made["image_id"], made["area"]) == (category, 0, 16)
+    assert counts["pixels of no stuff class"] == 32
+    for offset in (2**80, -(2**80)):
+        with pytest.raises(UserError, match="check the folder and --offset"):
+            convert_stuff_maps(*paths, offset=offset)

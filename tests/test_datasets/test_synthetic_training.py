@@ -51,7 +51,7 @@ def config_of(detector, data, **changes):
 
     register_all_modules(init_default_scope=False)
     options = [f"data_root={data}/", f"synthetic_root={data}/synthetic"]
-    path = f"configs/trainability/{detector}_hard_miniscenes.py"
+    path = f"configs/trainability/{detector}_mixed_miniscenes.py"
     config = load_config(path, options)
     config.train_dataloader.dataset.pipeline[-1].meta_keys = META
     config.merge_from_dict(changes)
@@ -161,7 +161,7 @@ def test_what_lies_in_an_ignored_region_is_no_negative(detector, parts, repo_roo
     priors = torch.tensor([[0, 0, 32, 32], [60, 60, 92, 92], [70, 70, 102, 102], [200, 200, 232, 232.0]])
     truth = InstanceData(bboxes=torch.tensor([[0, 0, 32, 32.0]]), labels=torch.tensor([3]))
     region = InstanceData(bboxes=torch.tensor([[50, 50, 110, 110.0]]))
-    for arm in ("real", "hard", "real-equal-iters"):
+    for arm in ("real", "mixed", "real-equal-iters"):
         config = load_config(str(repo_root / f"configs/trainability/{detector}_r50_fpn_{arm}_coco.py"))
         for part in parts:
             assigner = TASK_UTILS.build(
@@ -187,7 +187,7 @@ def test_ignored_regions_that_count_as_background_are_said(detector, said, repo_
     from detdiffusion.engine.mixing_hook import _why_not_ignored
 
     register_all_modules(init_default_scope=False)
-    config = load_config(str(repo_root / f"configs/trainability/{detector}_r50_fpn_hard_coco.py"))
+    config = load_config(str(repo_root / f"configs/trainability/{detector}_r50_fpn_mixed_coco.py"))
     with DefaultScope.overwrite_default_scope("mmdet"):
         assert _why_not_ignored(MODELS.build(config.model)) == said
 

@@ -105,7 +105,7 @@ def test_the_tool_prints_the_papers_counts_beside(files, repo_root, monkeypatch,
 def test_the_coco_config_draws_the_first_reading(repo_root):
     from mmengine.config import Config
 
-    config = Config.fromfile(repo_root / "configs/detdiffusion_coco-800x456.py", import_custom_modules=False)
+    config = Config.fromfile(repo_root / "configs/detdiffusion_800x456_coco.py", import_custom_modules=False)
     split = config.layout_datasets.trainability
     assert split.ann_files == ["annotations/instances_train2017.json"]
     assert (split.filter_cfg.min_area_ratio, split.filter_cfg.min_objects, split.filter_cfg.max_objects) == (

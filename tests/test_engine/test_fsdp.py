@@ -14,7 +14,7 @@ from detdiffusion.utils.checkpoint import load_checkpoint
 from detdiffusion.utils.config import load_config
 
 TESTS = Path(__file__).resolve().parents[1]
-CONFIG = TESTS.parent / "configs/detdiffusion_coco-fsdp.py"
+CONFIG = TESTS.parent / "configs/detdiffusion_fsdp_coco.py"
 
 
 def test_the_policy_shards_every_unet_block_and_text_layer():

@@ -1,6 +1,7 @@
 """Trainings that cannot end well: they stop with the reason, most of them before the model is built."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -70,8 +71,6 @@ def test_buffers_that_are_infinite_by_design_are_saved(tmp_path):
 
 
 def test_a_step_with_a_broken_gradient_is_not_taken():
-    from types import SimpleNamespace
-
     from mmengine.optim import build_optim_wrapper
 
     from detdiffusion.engine import FiniteHook
@@ -88,6 +87,21 @@ def test_a_step_with_a_broken_gradient_is_not_taken():
     assert torch.equal(model.linear.weight, before)
     with pytest.raises(UserError, match="this step was not taken"):
         hook.after_train_iter(runner, 0, data, logs)
+
+
+def test_large_gradients_are_finite():
+    """Their squares are not."""
+    from mmengine.optim import build_optim_wrapper
+
+    from detdiffusion.engine import FiniteHook
+
+    model = DivergingToy(step=9)
+    wrapper = build_optim_wrapper(model, dict(optimizer=dict(type="SGD", lr=1e-30)))
+    hook = FiniteHook()
+    hook.before_train(SimpleNamespace(model=model, optim_wrapper=wrapper))
+    model.linear.weight.grad = torch.tensor([[1e30, -3e38, 0.0]])
+    wrapper.step()
+    assert model.linear.weight.grad is not None and model.linear.weight.detach()[0, 1] > 1e8
 
 
 @pytest.mark.parametrize(

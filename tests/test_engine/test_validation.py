@@ -52,7 +52,7 @@ def train(world, ranks):
     """The metrics of the validation after STEPS iterations (at learning rate 0), and the sheet."""
     root, options = world
     out = root / f"work{ranks}"
-    config = str(ROOT / "configs/detdiffusion_miniscenes_validated.py")
+    config = str(ROOT / "configs/detdiffusion_validated_miniscenes.py")
     command = [sys.executable, "tools/train.py", config]
     if ranks > 1:
         command = ["bash", "tools/dist_train.sh", config, str(ranks)]

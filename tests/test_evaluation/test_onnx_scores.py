@@ -46,7 +46,7 @@ def photographs(shared_dir, tmp_path):
 def test_both_tools(photographs, shared_dir, repo_root, capsys):
     root, folder = photographs
     detector = (
-        str(repo_root / "configs/onnx/yolox_nano.py"),
+        str(repo_root / "configs/onnx/yolox_nano_coco.py"),
         str(shared_dir / "weights/yolox_nano/yolox_nano.onnx"),
     )
     result = evaluate_fidelity(

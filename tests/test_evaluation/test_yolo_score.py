@@ -99,7 +99,7 @@ def test_ids(detector, data):
     assert [s["layouts"] for s in result["sets"].values()] == [4, 4, 4]
     assert "all: 2 layouts are not in every method's folder and were left out" in result["notes"]
     assert "4 of the annotation file's 6 images are scored" in result["notes"]
-    (root / "ids.txt").write_text(f"{ids[1]}\n{ids[0]}\n")
+    (root / "ids.txt").write_text(f"{ids[1]}\n{ids[0]}\n", encoding="utf-8-sig")
     result = evaluate(detector, root, methods, ids=root / "ids.txt")
     assert result["sets"]["real"]["layouts"] == 2 and "ids.txt" in result["protocol"]["ids"]
 

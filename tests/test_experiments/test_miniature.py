@@ -123,6 +123,54 @@ def test_keys_follow_what_decides_the_result(seeds):
     assert changed(trainability_iters=40) == trained
 
 
+def test_facts_name_roles_and_no_files(seeds):
+    roles = {name: set(job.facts["configs"]) for name, job in seeds[0].jobs().items()}
+    assert roles.pop("detector") == {"detector"}
+    assert roles["train-fcos-real"] == {"trained"} and roles["train-fcos-easy"] == {
+        "detector",
+        "generator",
+        "trained",
+    }
+    assert roles["attr"] == roles["factors"] == {"detector", "generator", "scored_by"}
+    for job in seeds[0].jobs().values():
+        text = json.dumps(job.facts)
+        assert "/" not in text and ".py" not in text and job.facts["seed"] == 1
+
+
+def test_records_that_are_frozen_still_draw_the_scoreboard(tmp_path):
+    """Those of the repository: made before keys named roles, and with the configs of their commit."""
+    source = ROOT / "benchmarks/results/miniature"
+    cpu = [SeedJobs(ROOT, Path("w") / str(seed), SCALES["cpu"], seed) for seed in (1, 2, 3)]
+    results = ResultFolder(source)
+    board = scoreboard(ordered_jobs(cpu), results, "run --only {claims}")
+    assert board["results"] == len(results.frozen) == 3 * 26 and not results.stale
+    before = json.loads((source / "scoreboard.json").read_text())
+    verdicts = [
+        {row["claim"]: (row["n"], row["p"], row["verdict"]) for row in b["claims"]} for b in (board, before)
+    ]
+    assert verdicts[0] == verdicts[1]
+    assert any(f"78 results are records of commit {results.commit[:7]}" in note for note in board["notes"])
+    # of other sizes, changed by hand, or not listed: no result
+    assert results.read(seeds_of(SMOKE)["attr"]) is None
+    copy = tmp_path / "1/attr.json"
+    copy.parent.mkdir()
+    record = json.loads((source / "1/attr.json").read_text())
+    copy.write_text(json.dumps(record))
+    assert ResultFolder(tmp_path).read(cpu[0].jobs()["attr"]) is None
+    (tmp_path / "frozen.json").write_text(json.dumps(dict(commit="abc", keys=[record["key"]])))
+    assert ResultFolder(tmp_path).read(cpu[0].jobs()["attr"]) == record
+    record["facts"]["guidance_scale"] = 3.4
+    copy.write_text(json.dumps(record))
+    assert ResultFolder(tmp_path).read(cpu[0].jobs()["attr"]) is None
+    (tmp_path / "frozen.json").write_text("[]")
+    with pytest.raises(UserError, match="frozen.json: it must have a commit and a list of keys"):
+        ResultFolder(tmp_path)
+
+
+def seeds_of(scale):
+    return SeedJobs(ROOT, Path("w"), scale, 1).jobs()
+
+
 def test_a_config_may_change_what_the_jobs_set_themselves(seeds, tmp_path):
     """Its place in the digest is taken by a fixed value only because every command of a training sets it."""
     trainings = [

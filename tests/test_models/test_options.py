@@ -24,7 +24,7 @@ def test_a_flat_key_beats_its_group():
 
 
 def test_a_flat_dict_is_merged_over_the_groups():
-    """docs/guides/extending.md: model = dict(perception_loss=dict(loss_weight=0.02))."""
+    """docs/guides/configs.md: model = dict(perception_loss=dict(loss_weight=0.02))."""
     group = dict(mask_head=dict(type="MaskHead"), loss=dict(type="PerceptionAwareLoss", loss_weight=0.01))
     options = read(dict(perception_loss=dict(loss_weight=0.02)), perception=group)
     assert options["perception"].loss == dict(type="PerceptionAwareLoss", loss_weight=0.02)

@@ -99,9 +99,7 @@ def test_stretching_channels_and_normalisation():
         InputSpec((40, 50), resize="squash")
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in sorted(CONFIGS.glob("*.py")) if "classes" not in p.name], ids=lambda p: p.stem
-)
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.py")), ids=lambda p: p.stem)
 def test_every_shipped_config_declares_input_output_and_classes(path, tmp_path):
     """All of a declaration is checked before the weights are looked for."""
     with pytest.raises(UserError, match="no such ONNX file"):
@@ -125,7 +123,7 @@ def attributes_of(weights, ann, out, world, **options):
     return extract(
         [ann],
         out,
-        config=str(CONFIGS / f"{weights.split('/')[0]}.py"),
+        config=str(CONFIGS / f"{weights.split('/')[0]}_coco.py"),
         checkpoint=str(world / "weights" / weights),
         img_dir=world / "data/coco_cc/images",
         class_aware=True,
@@ -169,7 +167,7 @@ def test_a_photograph_that_is_cut_off_is_named(world, tmp_path):
     image = data["images"][0]
     content = (world / "data/coco_cc/images" / image["file_name"]).read_bytes()
     (tmp_path / image["file_name"]).write_bytes(content[: len(content) // 2])
-    detector = load_detector(CONFIGS / "yolox_nano.py", world / "weights" / YOLOX, device="cpu")
+    detector = load_detector(CONFIGS / "yolox_nano_coco.py", world / "weights" / YOLOX, device="cpu")
     with pytest.raises(UserError, match=r"\(image id \d+\): is cut off"):
         detector.predict([image], tmp_path, {"person": 1}, progress=False)
 
@@ -180,7 +178,7 @@ def test_a_photograph_turned_by_its_exif_tag(world, tmp_path):
     image = dict(data["images"][0], file_name="a.png")
     with Image.open(world / "data/coco_cc/images" / data["images"][0]["file_name"]) as file:
         upright = file.convert("RGB")
-    detector = load_detector(CONFIGS / "yolox_nano.py", world / "weights" / YOLOX, device="cpu")
+    detector = load_detector(CONFIGS / "yolox_nano_coco.py", world / "weights" / YOLOX, device="cpu")
     upright.save(tmp_path / "a.png")
     expected = detector.predict([image], tmp_path, {"person": 1}, progress=False)
     exif = Image.Exif()
@@ -223,7 +221,7 @@ def yolox(world):
     weights = world / "weights" / YOLOX
     if not weights.is_file():
         pytest.skip("no weights")
-    return str(CONFIGS / "yolox_nano.py"), str(weights)
+    return str(CONFIGS / "yolox_nano_coco.py"), str(weights)
 
 
 def test_threads_are_those_of_the_process_and_sleep_while_they_wait(yolox, monkeypatch):
@@ -282,4 +280,4 @@ def test_without_onnxruntime_the_message_says_what_to_install(tmp_path, monkeypa
     (tmp_path / "a.onnx").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "onnxruntime", None)  # as Python marks a module that cannot be imported
     with pytest.raises(UserError, match="pip install onnxruntime"):
-        load_detector(CONFIGS / "yolox_nano.py", tmp_path / "a.onnx")
+        load_detector(CONFIGS / "yolox_nano_coco.py", tmp_path / "a.onnx")

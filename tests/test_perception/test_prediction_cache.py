@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from image_kinds import oriented, pixels
 from PIL import Image
 
 from detdiffusion.perception import prediction_cache
@@ -130,3 +131,19 @@ def test_whatever_detector_gives_what_cannot_be_is_refused(change, match, images
     with pytest.raises(UserError, match=f"config.py: image id 6: .*{match}"):
         predict(Wrong(), images, tmp_path)
     assert len(list((tmp_path / "cache").rglob("*.npz"))) == 1  # the images before
+
+
+def test_a_configs_rule_for_turned_images_holds_while_its_detector_reads(tmp_path):
+    """Refused without a rule; read and cached under the config's; nothing is left behind for the next detector."""
+    (tmp_path / "1.jpg").write_bytes(oriented("jpeg", pixels(), 6))
+    images = [dict(id=1, file_name="1.jpg", width=40, height=64)]
+    with pytest.raises(UserError, match="turned or mirrored by its EXIF orientation"):
+        predict(Detector(), images, tmp_path)
+    for rule, size in (("apply", (40, 64)), ("ignore", (64, 40))):
+        detector = Detector()
+        detector.config = dict(exif_orientation=rule)
+        for _ in range(2):
+            predict(detector, [dict(images[0], width=size[0], height=size[1])], tmp_path)
+        assert detector.seen == [1]
+    with pytest.raises(UserError, match="turned or mirrored by its EXIF orientation"):
+        predict(Detector(), images, tmp_path)

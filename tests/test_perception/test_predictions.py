@@ -10,6 +10,7 @@ from detdiffusion.perception import read_results
 from detdiffusion.utils.errors import UserError
 
 ENTRY = {"image_id": 1, "category_id": 2, "bbox": [1, 2, 3, 4], "score": 0.5}
+IMAGES = {key: dict(id=key, width=100, height=80) for key in (1, 2)}
 
 
 def write(folder, data):
@@ -39,15 +40,15 @@ def test_round_trip_over_pycocotools(shared_dir, tmp_path):
 
 def test_predictions_on_other_images_are_counted(tmp_path):
     path = write(tmp_path, [ENTRY, dict(ENTRY, image_id=99)])
-    found = read_results(path, [1, 2], [2])
+    found = read_results(path, IMAGES, [2])
     assert len(found) == 1 and list(found.report.values()) == [1]
     assert found.boxes.tolist() == [[1, 2, 4, 6]]
     with pytest.raises(UserError, match="another data set"):
-        read_results(path, [5], [2])
+        read_results(path, {5: IMAGES[1]}, [2])
 
 
 def test_an_empty_list_is_valid(tmp_path):
-    assert len(read_results(write(tmp_path, []), [1], [2])) == 0
+    assert len(read_results(write(tmp_path, []), IMAGES, [2])) == 0
 
 
 @pytest.mark.parametrize(
@@ -69,7 +70,7 @@ def test_an_empty_list_is_valid(tmp_path):
 )
 def test_a_bad_entry_is_named(tmp_path, entry, part):
     with pytest.raises(UserError, match="entry 1") as caught:
-        read_results(write(tmp_path, [ENTRY, entry]), [1], [2])
+        read_results(write(tmp_path, [ENTRY, entry]), IMAGES, [2])
     assert part in str(caught.value) and "results.json" in str(caught.value)
 
 
@@ -83,13 +84,24 @@ def test_a_bad_entry_is_named(tmp_path, entry, part):
 )
 def test_other_files_are_refused(tmp_path, text, part):
     with pytest.raises(UserError, match=part):
-        read_results(write(tmp_path, text), [1], [2])
+        read_results(write(tmp_path, text), IMAGES, [2])
 
 
 def test_normalised_boxes_are_refused(tmp_path):
     entries = [dict(image_id=1, category_id=1, bbox=[0.2, 0.1 * k, 0.3, 0.2], score=0.5) for k in range(5)]
     path = write(tmp_path, entries)
     with pytest.raises(UserError, match="all 5 entries lie between 0 and 0.6: they look normalised"):
-        read_results(path, [1], [1])
+        read_results(path, IMAGES, [1])
     entries[3]["bbox"] = [3, 4, 20, 10]
-    assert len(read_results(write(tmp_path, entries), [1], [1])) == 5
+    assert len(read_results(write(tmp_path, entries), IMAGES, [1])) == 5
+
+
+def test_boxes_of_one_pixel_in_a_tiny_image(tmp_path):
+    """Numbers that only a large image makes doubtful, and zeros beside normalised boxes."""
+    path = write(tmp_path, [dict(ENTRY, bbox=[0, 0, 1, 1])])
+    assert len(read_results(path, {1: dict(id=1, width=6, height=4)}, [2])) == 1
+    for box in ([0, 0, 1, 1], [-0.2, 0.1, 0.9, 1.2]):
+        path = write(tmp_path, [dict(ENTRY, bbox=box), dict(ENTRY, bbox=[0, 0, 0, 0])])
+        with pytest.raises(UserError, match="look normalised"):
+            read_results(path, IMAGES, [2])
+    assert len(read_results(write(tmp_path, [dict(ENTRY, bbox=[0, 0, 0, 0])]), IMAGES, [2])) == 1

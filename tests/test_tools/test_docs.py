@@ -158,10 +158,19 @@ def test_the_config_of_ones_own_takes_effect(tmp_path):
     from detdiffusion.utils.config import load_config
 
     path = tmp_path / "mine.py"
-    path.write_text(block_of("extending", "_base_"))
+    path.write_text(block_of("configs", "_base_"))
     config = load_config(str(path))
     assert config.model.perception_loss.loss_weight == 0.02 and config.model.perception_loss.use_dice
     assert config.train_dataloader.batch_size == 8 and config.train_dataloader.dataset.ann_files
+
+
+def test_the_options_of_a_config_in_python(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(block_of("configs", "load_config("), names)
+    config = names["config"]
+    assert config.train_dataloader.dataset.ann_files == ["data/mine/instances.json"]
+    assert config.model.lora.r == 16
 
 
 def test_the_overflow_policy_of_ones_own(tmp_path):

@@ -130,3 +130,44 @@ def test_paths_keep_their_slash(tmp_path):
     assert load_config(str(tmp_path / "base.py"), ["data_root=/new"]).ann == "/new/a.json"
     (tmp_path / "own.py").write_text("_base_ = 'base.py'\ndata_root = '/mine'\n")
     assert load_config(str(tmp_path / "own.py")).ann == "/mine/a.json"
+
+
+@pytest.mark.parametrize("name", ["vars.yaml", "vars.json"])
+def test_variables_of_json_and_yaml_files(tmp_path, name):
+    values = "root: data/x\nscale: [96, 64]\nsame: data/x\n"
+    if name.endswith("json"):
+        values = '{"root": "data/x", "scale": [96, 64], "same": "data/x"}'
+    (tmp_path / name).write_text(values)
+    lines = [f"_base_ = '{name}'", "ann = _base_.root + '/a.json'", "size = {{_base_.scale}}"]
+    (tmp_path / "own.py").write_text("\n".join([*lines, "_used = (ann, size, _base_.same)"]))
+    config = load_config(str(tmp_path / "own.py"), ["root=/new", "scale=(32,16)"])
+    assert (config.ann, list(config.size), config.same) == ("/new/a.json", [32, 16], "data/x")
+    assert config.root == "/new" and list(config.scale) == [32, 16]
+    (tmp_path / "heir.yaml").write_text("_base_: own.py\nroot: /mine/x\n")
+    assert load_config(str(tmp_path / "heir.yaml")).ann == "/mine/x/a.json"
+
+
+NUMBERS = """
+max_iters = 800
+warm_up = max_iters // 8
+rate, batch = 1e-3, 4
+other = 800
+rates = (rate, rate * 2)
+train_cfg = dict(max_iters=max_iters, stop=800)
+param_scheduler = [dict(end=warm_up), dict(begin=warm_up, end=max_iters)]
+model = dict(rates=rates, batch=batch, other=other)
+"""
+
+
+def test_numbers_act_by_name_where_equal_ones_stay(tmp_path):
+    (tmp_path / "base.py").write_text(NUMBERS)
+    (tmp_path / "own.py").write_text("_base_ = 'base.py'\nmax_iters = 80\nrate = 1e-2\n")
+    for config in (
+        load_config(str(tmp_path / "base.py"), ["max_iters=80", "rate=1e-2"]),
+        load_config(str(tmp_path / "own.py")),
+    ):
+        assert config.train_cfg == dict(max_iters=80, stop=800)
+        assert config.param_scheduler == [dict(end=10), dict(begin=10, end=80)]
+        assert config.model == dict(rates=(1e-2, 2e-2), batch=4, other=800)
+    config = load_config(str(tmp_path / "base.py"), ["rates=(1,2)", "batch=8"])
+    assert config.model.rates == (1, 2) and config.model.batch == 8 and config.rate == 1e-3

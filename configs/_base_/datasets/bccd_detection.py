@@ -1,22 +1,16 @@
 # Blood cells (BCCD) for detectors; `tools/dataset_converters/voc_to_coco.py BCCD_FOLDER --out data/bccd` writes it.
 # Another set of your own: change data_root, classes and image_scale (docs/own_data.md).
+_base_ = "../pipelines/detection.py"
 custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.datasets.synthetic_coco"])
 data_root = "data/bccd/"
 image_scale = (320, 240)  # width, height: half of the photographs' size
 
 metainfo = dict(classes=("Platelets", "RBC", "WBC"))
 train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="Resize", scale=image_scale, keep_ratio=True),
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="PackDetInputs"),
+    dict(step, scale=image_scale) if step.type == "Resize" else step for step in _base_.train_pipeline
 ]
 test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=image_scale, keep_ratio=True),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
+    dict(step, scale=image_scale) if step.type == "Resize" else step for step in _base_.test_pipeline
 ]
 train_dataloader = dict(
     batch_size=8,

@@ -7,15 +7,13 @@ the two json files but `other`: 80 things and 91 stuff. `attributes_file` is wri
 Elsewhere: --cfg-options data_root=/data/coco attributes_file=/data/attributes.json
 """
 
+_base_ = "../pipelines/perception_layout.py"
+
 data_root = "data/coco"
 attributes_file = data_root + "/annotations/attributes_train2017.json"
-image_size = (256, 256)  # height, width
 train_pipeline = [
-    dict(type="LoadLayoutImage", size=image_size),
-    dict(type="LoadLayoutMasks"),
-    dict(type="LoadPerceptionAttributes", attributes_file=attributes_file),
-    dict(type="RandomFlipLayout", prob=0.5),
-    dict(type="PackLayoutInputs"),
+    dict(step, attributes_file=attributes_file) if step.type == "LoadPerceptionAttributes" else step
+    for step in _base_.train_pipeline
 ]
 filter_cfg = dict(min_area_ratio=0.02, min_objects=3, max_objects=8, drop_classes=("other",))
 train_dataloader = dict(

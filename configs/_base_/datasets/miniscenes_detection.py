@@ -1,25 +1,12 @@
 # MiniScenes for detectors; `tools/dataset_converters/miniscenes.py --out data/miniscenes` writes it.
 # Other folders: --cfg-options data_root=DIR (every path below starts with it).
+_base_ = "../pipelines/detection.py"
 custom_imports = dict(imports=["detdiffusion.datasets.checked_coco"])
 data_root = "data/miniscenes/"
-image_scale = (96, 96)  # 64 px scenes enlarged: more cells an object, still cheap on a CPU
 
 metainfo = dict(
     classes=("ball", "crate", "tent", "star", "ring", "pine tree", "kite", "street sign"),
 )
-train_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="Resize", scale=image_scale, keep_ratio=True),
-    dict(type="RandomFlip", prob=0.5),
-    dict(type="PackDetInputs"),
-]
-test_pipeline = [
-    dict(type="LoadImageFromFile"),
-    dict(type="Resize", scale=image_scale, keep_ratio=True),
-    dict(type="LoadAnnotations", with_bbox=True),
-    dict(type="PackDetInputs", meta_keys=("img_id", "img_path", "ori_shape", "img_shape", "scale_factor")),
-]
 train_dataloader = dict(
     batch_size=16,
     num_workers=0,
@@ -32,7 +19,7 @@ train_dataloader = dict(
         data_prefix=dict(img="detector/images/"),
         metainfo=metainfo,
         filter_cfg=dict(filter_empty_gt=True),
-        pipeline=train_pipeline,
+        pipeline=_base_.train_pipeline,
     ),
 )
 val_dataloader = dict(
@@ -48,7 +35,7 @@ val_dataloader = dict(
         data_prefix=dict(img="val/images/"),
         metainfo=metainfo,
         test_mode=True,
-        pipeline=test_pipeline,
+        pipeline=_base_.test_pipeline,
     ),
 )
 test_dataloader = val_dataloader

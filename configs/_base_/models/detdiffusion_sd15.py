@@ -35,5 +35,5 @@ model = dict(
     dtype="bf16",  # autocast; weights, gradients and losses stay float32. "fp32" on GPUs without bfloat16
     gradient_checkpointing=False,
     cache_latents=True,  # in the work dir, 32 KB an image at 256 x 256; or a folder that runs share; or False
-    # lora=dict(r=16): train low-rank updates alone, see detdiffusion_coco_lora.py
+    # lora=dict(r=16): train low-rank updates alone, see detdiffusion_lora_coco.py
 )

@@ -14,6 +14,7 @@ import numpy as np
 from pycocotools import mask as mask_utils
 
 from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.datasets.coco_tables import MAX_ID
 from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import write_atomic
 
@@ -21,6 +22,7 @@ from .input_files import LABELS, InputFiles, fold, stem_of, suffix_of
 
 _NO_IMAGE = "maps of no image: left out"
 FIRST_STUFF_ID = 92
+_LARGEST_VALUE = 2**16 - 1  # of a pixel
 # The labels of COCO-Stuff (https://github.com/nightrome/cocostuff), ids from 92 to 182.
 STUFF_NAMES = (
     "banner blanket branch bridge building-other bush cabinet cage cardboard carpet ceiling-other ceiling-tile cloth "
@@ -46,7 +48,7 @@ def regions(labels: np.ndarray, wanted: Iterable[int]) -> list[dict]:
 
     Args:
         labels: (H, W) uint8 or uint16 category ids.
-        wanted: category ids.
+        wanted: category ids, from 0 to 65535.
 
     Returns:
         Dicts with ``category_id``, ``segmentation`` (compressed RLE), ``area`` in pixels, ``bbox`` (x, y, w, h) and
@@ -163,8 +165,12 @@ def _read(
     image, path = work
     if path is None:
         return None
-    labels = read_map(path, image).astype(np.int32) + offset
-    return regions(labels, wanted), int((~np.isin(labels, list(wanted))).sum())
+    values = read_map(path, image)
+    known = [category - offset for category in wanted if 0 <= category - offset <= _LARGEST_VALUE]
+    found = regions(values, known)
+    for region in found:
+        region["category_id"] += offset
+    return found, int((~np.isin(values, known)).sum())
 
 
 def convert_stuff_maps(
@@ -211,7 +217,8 @@ def convert_stuff_maps(
     found.files.leave_out_rest(lambda path: _NO_IMAGE if suffix_of(path) == ".png" else None)
     read = partial(_read, offset=offset, wanted=frozenset(c["id"] for c in known))
     counts: Counter = Counter({"images": len(source.images), "images without a map": 0})
-    annotations, number = [], max((a["id"] for a in source.annotations), default=0)
+    annotations = []
+    highest = number = max((a["id"] for a in source.annotations), default=0)
     with _mapper(workers) as run:
         for image, result in zip(source.images, run(read, work)):
             progress()
@@ -228,6 +235,11 @@ def convert_stuff_maps(
         raise UserError(
             f"{maps}: no stuff for the images of {instances} ({counts['images without a map']} of {len(source.images)} "
             "have no map of their name); check the folder and --offset"
+        )
+    if number > MAX_ID:
+        raise UserError(
+            f"{instances}: its highest annotation id is {highest}; the ids of the {len(annotations)} stuff annotations "
+            "go on after it and would leave 2^63 - 1: number the annotations anew, from 1"
         )
     images = [{k: image[k] for k in ("id", "file_name", "width", "height")} for image in source.images]
     data = dict(info=source.info, images=images, annotations=annotations, categories=known)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from xml.etree.ElementTree import Element
 
+from detdiffusion.datasets.class_names import similar
 from detdiffusion.utils.errors import UserError, some
 
 from .conversion import UNREADABLE, Conversion, image_size
@@ -128,20 +128,10 @@ def _classes(set_of: Conversion, trees: Iterable[Element], asked: Sequence[str] 
         return known
     if len(set(asked)) < len(asked):
         raise UserError(f"--classes: has a name twice: {' '.join(asked)}")
-    wrong = [f"{name!r}{_near(name, known)}" for name in asked if name not in counts]
+    wrong = [f"{name!r} ({similar(name, known)})" for name in asked if name not in counts]
     if wrong:
         raise UserError(f"--classes: no object of the XML files is called {', '.join(wrong)}")
     return list(asked)
-
-
-def _near(name: str, known: Sequence[str]) -> str:
-    folded = {fold(one): one for one in known}
-    near = [folded[one] for one in difflib.get_close_matches(fold(name), folded, n=3)]
-    return (
-        f" (near matches: {', '.join(near)})"
-        if near
-        else f" (names that are there: {some(known, 20) or 'none'})"
-    )
 
 
 def _image_of(set_of: Conversion, name: str, xml: Path, tree: Element, pictures: VocImages) -> Path | None:

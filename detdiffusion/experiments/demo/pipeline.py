@@ -145,10 +145,11 @@ class Demo:
 
     def _train_arm(self, name: str, arm: str) -> Step:
         words = name.replace("_", " ")
+        data = "real" if arm == "real" else "mixed"
         return self.make.train_detector(
             f"train-{name.replace('_', '-')}",
             f"train the detector on {words} images: {DETECTOR}",
-            f"configs/trainability/{DETECTOR}_{arm}_miniscenes.py",
+            f"configs/trainability/{DETECTOR}_{data}_miniscenes.py",
             self.arms[name],
             self.settings.trainability_iters,
             synthetic=None if arm == "real" else self.synthetic("train", arm),
@@ -222,7 +223,7 @@ class Demo:
             ({"base_folder": base}, weights(base)),
         )
         for name, (options, inputs) in zip(ZOO_MODELS, given, strict=True):
-            config, out = f"configs/zoo/{name}_miniscenes.py", zoo / f"{name}_training"
+            config, out = f"configs/zoo/{name.replace('-', '_')}_miniscenes.py", zoo / f"{name}_training"
             options = {**options, "data_root": self.data}
             inputs = (*self.annotations("zoo"), *inputs)
             title, iters = f"train the zoo's {name}", self.settings.zoo_iters

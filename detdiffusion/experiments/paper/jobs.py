@@ -40,14 +40,21 @@ class Arm:
 
 ARMS = {
     "geodiffusion": Arm("configs/geodiffusion_miniscenes.py", "GeoDiffusion", ("origin",), None),
-    "attr": Arm("configs/ablations/attr-only_miniscenes.py", "P.A. Attr", ("easy",)),
+    "attr": Arm("configs/ablations/detdiffusion_attr-only_miniscenes.py", "P.A. Attr", ("easy",)),
     "detdiffusion": Arm("configs/detdiffusion_miniscenes.py", "P.A. Attr and P.A. loss", STRATEGIES),
     "without-sqrt": Arm(
-        "configs/ablations/without-sqrt-alpha-bar_miniscenes.py", "without sqrt(alpha_bar_t)", ("easy",)
+        "configs/ablations/detdiffusion_without-sqrt-alpha-bar_miniscenes.py",
+        "without sqrt(alpha_bar_t)",
+        ("easy",),
     ),
-    "without-dice": Arm("configs/ablations/without-dice_miniscenes.py", "without dice", ("easy",)),
+    "without-dice": Arm(
+        "configs/ablations/detdiffusion_without-dice_miniscenes.py", "without dice", ("easy",)
+    ),
     "other-detector": Arm(
-        "configs/ablations/attr-only_miniscenes.py", "P.A. Attr of FCOS", ("easy",), OTHER_DETECTOR
+        "configs/ablations/detdiffusion_attr-only_miniscenes.py",
+        "P.A. Attr of FCOS",
+        ("easy",),
+        OTHER_DETECTOR,
     ),
 }
 SETS = {
@@ -93,6 +100,9 @@ class SeedJobs:
         """The folder of a generated set."""
         return self.dir / "synthetic" / f"{arm}-{split}-{strategy}"
 
+    def _digest(self, config: str) -> str:
+        return _digest(self.root / config)
+
     # the detector and its attributes
 
     def _trained_detector(self, name: str) -> Weights:
@@ -118,13 +128,12 @@ class SeedJobs:
 
     def _detector_facts(self, name: str, score_thr: float) -> dict:
         keys = ("detector_images", "train_images", "val_images", "image_size", "detector_iters")
-        config = self._trained_detector(name).config
         return {
             "seed": self.seed,
             "attributes_from": name,
             "score_thr": score_thr,
             **{key: getattr(self.scale, key) for key in keys},
-            "configs": {config: _digest(self.root / config)},
+            "configs": {"detector": self._digest(self._trained_detector(name).config)},
         }
 
     def _detector_steps(self) -> tuple[Step, ...]:
@@ -203,7 +212,8 @@ class SeedJobs:
         return {
             **detector,
             **{key: getattr(self.scale, key) for key in keys},
-            "configs": {**detector["configs"], arm.config: _digest(self.root / arm.config)},
+            "arm": name,
+            "configs": {**detector["configs"], "generator": self._digest(arm.config)},
             "layout_weights": _weights_digest(self.layout),
         }
 
@@ -211,10 +221,7 @@ class SeedJobs:
         arm, s, out = ARMS[name], self.scale, self.dir / "fidelity" / name
         sets = {strategy: self.synthetic(name, "val", strategy) for strategy in arm.strategies}
         facts = self._generator_facts(name)
-        facts["configs"] = {
-            **facts["configs"],
-            self.detector.config: _digest(self.root / self.detector.config),
-        }
+        facts["configs"] = {**facts["configs"], "scored_by": self._digest(self.detector.config)}
         facts |= dict(
             scored_by=DETECTOR,
             strategies=list(arm.strategies),
@@ -256,7 +263,7 @@ class SeedJobs:
     def _training_job(self, detector: str, data: str) -> Job:
         s, out = self.scale, self.dir / "trainability" / f"{detector}-{data}"
         arm, strategy = SETS.get(data, (None, None))
-        kind = "real" if data in REAL else strategy
+        kind = "real" if data in REAL else "mixed"
         config = f"configs/trainability/{detector}_{kind}_miniscenes.py"
         iters = s.trainability_iters
         if data == "real":
@@ -271,7 +278,7 @@ class SeedJobs:
             drawn = self._generate(arm, "train", strategy, s.synthetic_images)
             chain = (*self._first_steps(), self._train_generator(arm), drawn)
         facts |= dict(trained=detector, data=data, trainability_iters=iters)
-        facts["configs"] = {**facts["configs"], config: _digest(self.root / config)}
+        facts["configs"] = {**facts["configs"], "trained": self._digest(config)}
         title = f"train {detector}: {data}"
         step = self.make.train_detector(
             f"train-{detector}-{data}", title, config, out, iters, synthetic=folder

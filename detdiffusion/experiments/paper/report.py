@@ -125,7 +125,7 @@ def _settings(every: Sequence[dict]) -> dict:
     for result in every:
         for key, value in result["facts"].items():
             merged.setdefault(key, set()).add(json.dumps(value, sort_keys=True))
-    own = {"seed", "configs", "data", "trained"}
+    own = {"seed", "arm", "configs", "data", "trained"}
     return {
         key: json.loads(next(iter(values)))
         for key, values in sorted(merged.items())
@@ -150,6 +150,10 @@ def _notes(found: Mapping[int, Mapping[str, dict]], results: ResultFolder) -> li
             notes.append(
                 f"seed {seed}: not all results are of the same state of the code (`code` in the files)"
             )
+    if results.frozen:
+        notes.append(
+            f"{len(results.frozen)} results are records of commit {results.commit[:7]}, with the configs that it has"
+        )
     for path in sorted(results.stale):
         notes.append(f"{path.parent.name}/{path.name} was made with other settings and is left out")
     validity = [r["figures"]["validity"] for done in found.values() if (r := done.get("factors"))]

@@ -15,7 +15,7 @@ from detdiffusion.utils.machine import machine_facts, package_versions
 from detdiffusion.utils.steps import StepRunner
 from detdiffusion.utils.work_folder import try_lock
 
-from .scales import Job
+from .scales import Job, key_of
 
 FORMAT = 1
 
@@ -23,12 +23,29 @@ FORMAT = 1
 class ResultFolder:
     """``FOLDER/SEED/JOB.json``, one a finished job.
 
+    A record is its job's if it has the job's key. ``FOLDER/frozen.json`` names a commit and the keys of the records
+    that were made by then. These stay valid when configs change: their sizes, seeds and arms must still be the job's,
+    the contents of the configs are those of the commit.
+
     Attributes:
         stale: files that were found with another key than their job's.
+        frozen: files that were taken because they are frozen.
+        commit: that the frozen records belong to; None where none are.
+
+    Raises:
+        UserError: ``frozen.json`` is broken.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.stale = folder, set()
+        self.folder, self.stale, self.frozen = folder, set(), set()
+        self.commit, self._keys = None, frozenset()
+        path = folder / "frozen.json"
+        if path.is_file():
+            try:
+                freeze = json.loads(path.read_text())
+                self.commit, self._keys = freeze["commit"], frozenset(freeze["keys"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                raise UserError(f"{path}: it must have a commit and a list of keys ({error!r})") from error
 
     def path(self, job: Job) -> Path:
         return self.folder / str(job.seed) / f"{job.name}.json"
@@ -50,11 +67,22 @@ class ResultFolder:
             return None
         try:
             result = json.loads(path.read_text())
-            same = result["key"] == job.key
+            frozen = result["key"] != job.key and self._is_frozen(result, job)
+            same = frozen or result["key"] == job.key
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(f"{path}: not a result file ({error!r}); remove it to do the job anew") from error
         (self.stale.discard if same else self.stale.add)(path)
+        (self.frozen.add if frozen else self.frozen.discard)(path)
         return result if same else None
+
+    def _is_frozen(self, result: dict, job: Job) -> bool:
+        """Whether a record is listed, as it was made, and of the same settings as far as they are no config's."""
+        facts = {name: value for name, value in result["facts"].items() if name != "configs"}
+        return (
+            result["key"] in self._keys
+            and result["key"] == key_of(result["facts"])
+            and facts == {name: value for name, value in job.facts.items() if name in facts}
+        )
 
     def write(self, job: Job, figures: dict, record: dict) -> None:
         result = dict(format=FORMAT, job=job.name, seed=job.seed, key=job.key, figures=figures, **record)
@@ -91,7 +119,8 @@ def run_jobs(
     """
     start = time.monotonic()
     pending = [job for job in jobs if results.read(job) is None]
-    say(f"{len(jobs)} jobs, {len(jobs) - len(pending)} done before; {threads} threads")
+    frozen = f", of which {len(results.frozen)} of commit {results.commit[:7]}" if results.frozen else ""
+    say(f"{len(jobs)} jobs, {len(jobs) - len(pending)} done before{frozen}; {threads} threads")
     if results.stale:
         say(f"{len(results.stale)} result files were made with other settings: these jobs are done anew")
     while pending:

@@ -1,8 +1,9 @@
 """The paper's experiments on MiniScenes as jobs: every arm and seed a chain of steps with a result file.
 
 A job's key is the digest of its facts: sizes, seed, what configs say of models, data and optimisers, layout
-weights, and those of all that it builds on. A result file with the job's key is a finished job, wherever its
-folders are.
+weights, and those of all that it builds on. Configs are named by their roles (``detector``, ``generator``,
+``scored_by``, ``trained``), so that a file may be moved. A result file with the job's key is a finished job, wherever
+its folders are.
 """
 
 from __future__ import annotations
@@ -114,4 +115,9 @@ class Job:
     @property
     def key(self) -> str:
         """SHA-256 of the facts."""
-        return hashlib.sha256(json.dumps(self.facts, sort_keys=True).encode()).hexdigest()
+        return key_of(self.facts)
+
+
+def key_of(facts: dict) -> str:
+    """SHA-256 of a job's facts."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

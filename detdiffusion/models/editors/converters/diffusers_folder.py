@@ -50,6 +50,7 @@ def export_diffusers(
     from detdiffusion.utils.checkpoint import check_finite, load_checkpoint, load_strictly, stored_classes
     from detdiffusion.utils.config import config_errors, load_config
     from detdiffusion.utils.config_kind import kind_of
+    from detdiffusion.utils.image_rules import rules_of_config
 
     cfg = load_config(config, cfg_options)
     if (kind := kind_of(cfg)).startswith("a detector") or not cfg.get("model"):
@@ -64,7 +65,8 @@ def export_diffusers(
     out_dir = Path(out_dir)
     if hasattr(model, "fit_scaling_factor"):
         if not model.freeze_encoder:
-            model.fit_scaling_factor(_training_images(cfg, 256))
+            with rules_of_config(cfg, config):
+                model.fit_scaling_factor(_training_images(cfg, 256))
         parts = dict(vae=model.vae)
     elif hasattr(model, "backbone"):
         for name in model.backbone.trained:

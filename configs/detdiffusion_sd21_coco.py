@@ -1,6 +1,6 @@
 """detdiffusion_coco.py on Stable Diffusion 2.1, which predicts the velocity; the folder's scheduler says so.
 
-    bash tools/dist_train.sh configs/detdiffusion_coco_sd21.py 8 --cfg-options sd_folder=/models/stable-diffusion-2-1
+    bash tools/dist_train.sh configs/detdiffusion_sd21_coco.py 8 --cfg-options sd_folder=/models/stable-diffusion-2-1
 
 `stable-diffusion-2-1` (trained at 768 px) is a v-prediction model, `stable-diffusion-2-1-base` (512 px) an epsilon
 one: either works, training and sampling follow the folder. Its text encoder is a CLIPTextModel too, 1,024 wide.

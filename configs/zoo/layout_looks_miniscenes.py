@@ -1,6 +1,6 @@
 """The layout checkpoint on the VAE of many looks: the base trained further on layouts without P.A. (GeoDiffusion).
 
-`base_folder` is what `to_diffusers.py` wrote of `base-looks_miniscenes.py`.
+`base_folder` is what `to_diffusers.py` wrote of `base_looks_miniscenes.py`.
 """
 
 _base_ = "layout_miniscenes.py"

@@ -1,6 +1,6 @@
 """FastestDet on COCO (github.com/dog-qiuqiu/FastestDet, FastestDet.onnx): a weak detector, AP 16 on val2017."""
 
-_base_ = "coco_classes.py"
+_base_ = "../_base_/datasets/coco_classes.py"
 
 onnx_detector = dict(
     input=dict(

@@ -1,6 +1,6 @@
 """DetDiffusion on COCO with weights, gradients and optimizer state sharded over the GPUs (FSDP).
 
-    bash tools/dist_train.sh configs/detdiffusion_coco-fsdp.py 8 \
+    bash tools/dist_train.sh configs/detdiffusion_fsdp_coco.py 8 \
         --cfg-options sd_folder=/models/stable-diffusion-v1-5 data_root=/data/coco
 
 The 17 GB a GPU of weights, gradients and AdamW moments become 17 / number of GPUs, and one block's gathered weights

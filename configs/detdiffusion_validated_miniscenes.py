@@ -1,7 +1,7 @@
 """The demo's generator, scored while it trains: a detector's AP and a Fréchet distance every 200 iterations, with
 sheets of samples in vis_data/vis_image (and in TensorBoard, once it is installed and listed in vis_backends).
 
-    python tools/train.py configs/detdiffusion_miniscenes_validated.py --cfg-options data_root=data/miniscenes \
+    python tools/train.py configs/detdiffusion_validated_miniscenes.py --cfg-options data_root=data/miniscenes \
         attributes_file=ATTRIBUTES_TRAIN.json val_attributes_file=ATTRIBUTES_VAL.json detector_checkpoint=DETECTOR.pth
 """
 

@@ -8,15 +8,9 @@ Memory a GPU: 17.0 GB (computed, not measured; activations excluded), as detdiff
 
 _base_ = "detdiffusion_coco.py"
 
-data_root = "data/coco"
-attributes_file = data_root + "/annotations/attributes_train2017.json"
 image_size = (456, 800)  # height, width
 train_pipeline = [
-    dict(type="LoadLayoutImage", size=image_size),
-    dict(type="LoadLayoutMasks"),
-    dict(type="LoadPerceptionAttributes", attributes_file=attributes_file),
-    dict(type="RandomFlipLayout", prob=0.5),
-    dict(type="PackLayoutInputs"),
+    dict(step, size=image_size) if step.type == "LoadLayoutImage" else step for step in _base_.train_pipeline
 ]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 model = dict(unet=dict(sample_size=[57, 100]), gradient_checkpointing=True)

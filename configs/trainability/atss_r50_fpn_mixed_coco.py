@@ -1,7 +1,8 @@
-# ATSS R50-FPN on COCO 2017 and `easy` images of its layouts, 6 epochs.
+# ATSS R50-FPN on COCO 2017 and generated images of its layouts, 6 epochs; one arm a set:
+# --cfg-options synthetic_root=work_dirs/synthetic_coco/easy --work-dir work_dirs/atss_r50_fpn_easy
 _base_ = "./atss_r50_fpn_real_coco.py"
 custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.datasets.synthetic_coco"])
-synthetic_root = "work_dirs/synthetic_coco/easy"  # tools/generate.py --out
+synthetic_root = "work_dirs/synthetic_coco/hard"  # tools/generate.py --out
 
 train_dataloader = dict(
     dataset=dict(

@@ -2,7 +2,7 @@
 
 Gradient checkpointing, 4 steps of one image accumulated to the recipe's 4 images a GPU, and torch's Adafactor, whose
 second moments take a row and a column of each matrix, in place of AdamW; its learning rate is not tuned. For still less
-memory take detdiffusion_coco_lora.py with model.gradient_checkpointing=True.
+memory take detdiffusion_lora_coco.py with model.gradient_checkpointing=True.
 
 Memory a GPU: 8.7 GB (computed, not measured; activations excluded): 8 bytes for each of 1.04 billion trained
 parameters in float32, weight and gradient, 0.33 GB for the frozen VAE, and Adafactor's 0.01 GB.

@@ -3,7 +3,7 @@
 --cfg-options onnx_detector.classes=names.txt onnx_detector.input.size=(640,640)
 """
 
-_base_ = "coco_classes.py"
+_base_ = "../_base_/datasets/coco_classes.py"
 
 onnx_detector = dict(
     input=dict(

@@ -1,0 +1,11 @@
+# ATSS on the real training images of MiniScenes and generated images of the same layouts; one arm a set:
+# --cfg-options synthetic_root=work_dirs/synthetic/easy --work-dir work_dirs/atss_easy
+_base_ = "./atss_real_miniscenes.py"
+custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.datasets.synthetic_coco"])
+synthetic_root = "work_dirs/synthetic/hard"  # tools/generate.py --out
+
+train_dataloader = dict(
+    dataset=dict(
+        type="detdiffusion.SyntheticAugmentedCocoDataset", synthetic=[dict(data_root=synthetic_root)]
+    )
+)

@@ -1,0 +1,99 @@
+"""Keys that one config file sets twice: the first value has no effect, and nothing says which one was meant."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from .findings import Finding
+
+
+def repeated_keys(path: str, text: str, tree: ast.Module | None) -> list[Finding]:
+    """Errors for the keys that a file sets twice.
+
+    In a Python file that is a name of the top level which is assigned again before anything has used its first value,
+    outside of ``if``, ``for``, ``while``, ``try`` and ``with`` blocks, and a key that a ``{...}`` has twice. In a json
+    or yaml file it is a key that any object has twice.
+
+    Args:
+        path: of the file.
+        text: its content.
+        tree: its syntax tree, None for json and yaml.
+    """
+    if tree is not None:
+        found = [*_assigned_twice(tree), *_twice_in_a_dict(tree)]
+    elif Path(path).suffix == ".json":
+        found = _twice_in_json(text)
+    else:
+        found = _twice_in_yaml(text)
+    remedy = "the first one has no effect: remove one of the two"
+    return [Finding(path, str(key), f"it is set twice{where}", None, remedy) for key, where in found]
+
+
+def _assigned_twice(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    unused: dict[str, int] = {}  # name -> line of the assignment
+    for statement in tree.body:
+        stored = _plain_targets(statement)
+        for node in ast.walk(statement):
+            # `_base_.x` does not use the list of bases, of which mmengine takes the first
+            if isinstance(node, ast.Name) and node not in stored and node.id != "_base_":
+                unused.pop(node.id, None)
+        for name in dict.fromkeys(node.id for node in stored):
+            if name in unused:
+                yield name, f", in lines {unused[name]} and {statement.lineno}"
+            unused[name] = statement.lineno
+
+
+def _plain_targets(statement: ast.stmt) -> list[ast.Name]:
+    """The names that an assignment sets without using their values."""
+    if isinstance(statement, ast.Assign):
+        targets = statement.targets
+    elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
+        targets = [statement.target]
+    else:
+        return []
+    nodes = (node for target in targets for node in ast.walk(target))
+    return [node for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)]
+
+
+def _twice_in_a_dict(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Dict):
+            for key in _repeated([key.value for key in node.keys if isinstance(key, ast.Constant)]):
+                yield key, f" by the {{...}} of line {node.lineno}"
+
+
+def _twice_in_json(text: str) -> list[tuple[str, str]]:
+    found = []
+
+    def collect(pairs: list[tuple]) -> dict:
+        found.extend((key, " in one object") for key in _repeated([key for key, _ in pairs]))
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=collect)
+    return found
+
+
+def _twice_in_yaml(text: str) -> list[tuple[str, str]]:
+    import yaml
+
+    found, pending = [], [yaml.compose(text, Loader=yaml.SafeLoader)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, yaml.MappingNode):
+            keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            found += [
+                (key, f" by the mapping of line {node.start_mark.line + 1}")
+                for key in _repeated(keys)
+                if key != "<<"
+            ]
+            pending += [value for _, value in node.value]
+        elif isinstance(node, yaml.SequenceNode):
+            pending += node.value
+    return found
+
+
+def _repeated(keys: list) -> list:
+    return [key for key in dict.fromkeys(keys) if keys.count(key) > 1]
