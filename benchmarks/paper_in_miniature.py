@@ -101,7 +101,8 @@ def main() -> None:
 def report(args: argparse.Namespace, seeds: list, results) -> None:
     """Scoreboard and pictures from all results that are there, whichever jobs this run was asked for."""
     from detdiffusion.experiments.paper.jobs import ordered_jobs
-    from detdiffusion.experiments.paper.report import markdown, scoreboard, write_scoreboard, write_strategies
+    from detdiffusion.experiments.paper.report import markdown, write_scoreboard, write_strategies
+    from detdiffusion.experiments.paper.scoreboard import scoreboard
 
     command = f"python benchmarks/paper_in_miniature.py --out {args.out} --seeds {max(args.seeds, 3)}"
     command += f" --first-seed {args.first_seed} --scale {args.scale} --only {{claims}}"

@@ -84,7 +84,9 @@ def parse_args() -> argparse.Namespace:
     drawing.add_argument("--device", help="default: cuda where available, else cpu")
     drawing.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the config")
     drawing.add_argument(
-        "--launcher", choices=["none", "pytorch"], default="none", help="pytorch: a rank of torchrun"
+        "--launcher",
+        choices=["none", "pytorch"],
+        help="pytorch: a rank of torchrun (default: where torchrun started several processes); none: alone",
     )
     files = parser.add_argument_group("files")
     files.add_argument(

@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 EXAMPLES = """examples:
   python tools/test.py configs/detectors/faster-rcnn_miniscenes.py work_dirs/det/epoch_4.pth
   python tools/test.py configs/detectors/fcos_miniscenes.py fcos.pth --out metrics.json
-  torchrun --nproc_per_node 2 tools/test.py CONFIG CHECKPOINT --launcher pytorch
+  torchrun --nproc_per_node 2 tools/test.py CONFIG CHECKPOINT
 """
 
 
@@ -27,7 +27,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--work-dir", help="where logs go (default: work_dirs/<config name>)")
     parser.add_argument("--out", metavar="FILE.json", help="write the metrics there too")
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides, e.g. a.b=1 c=[x,y]")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        help="who started the processes (default: torchrun, named pytorch here, where it started several)",
+    )
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     add_image_options(parser)
     return parser.parse_args()

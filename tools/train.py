@@ -35,7 +35,11 @@ def parse_args() -> argparse.Namespace:
         "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
     )
     parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides, e.g. a.b=1 c=[x,y]")
-    parser.add_argument("--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none")
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        help="who started the processes (default: torchrun, named pytorch here, where it started several)",
+    )
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     add_image_options(parser)
     return parser.parse_args()

@@ -157,6 +157,8 @@ def _seconds_left(results: Sequence[Result], forked: int, total: int) -> float:
 
 def table(results: Sequence[Result]) -> str:
     """Tools by outcomes."""
+    from detdiffusion.utils.tables import format_table  # on the path once a tool is loaded
+
     tools = list(dict.fromkeys(result.case.split(":")[0] for result in results))
     rows = [["tool", "cases", "command line", *OUTCOMES, "s a case"]]
     for tool in [*tools, "all"]:
@@ -165,14 +167,7 @@ def table(results: Sequence[Result]) -> str:
         lines = sum(result.command_line for result in own)
         seconds = sum(result.seconds for result in own) / max(1, len(own))
         rows.append([tool, len(own) - lines, lines, *(found[name] for name in OUTCOMES), f"{seconds:.2f}"])
-    widths = [max(len(str(row[k])) for row in rows) for k in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(
-            str(cell).ljust(w) if k == 0 else str(cell).rjust(w)
-            for k, (cell, w) in enumerate(zip(row, widths))
-        )
-        for row in rows
-    )
+    return format_table(rows)
 
 
 def record(results: Sequence[Result], command: str, minutes: float, seed: int) -> dict:

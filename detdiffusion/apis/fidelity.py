@@ -11,6 +11,7 @@ import numpy as np
 
 from detdiffusion.datasets.image_survey import inspect_images
 from detdiffusion.evaluation import consistency, fidelity
+from detdiffusion.evaluation.attribute_effect import attribute_effect
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.evaluation.extractors import INCEPTION, TorchFidelityExtractor, build_extractor
 from detdiffusion.evaluation.feature_cache import FeatureCache
@@ -31,7 +32,7 @@ from detdiffusion.perception.detector_factory import load_detector
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
-from detdiffusion.utils.ranks import is_main, join_ranks, rank_device
+from detdiffusion.utils.ranks import Ranks
 
 
 def evaluate_fidelity(
@@ -80,8 +81,8 @@ def evaluate_fidelity(
         UserError: anything wrong with the input, see the parts.
     """
     check_names(synthetic, "--synthetic")
-    join_ranks()
-    device = rank_device(device)
+    ranks = Ranks.join()
+    device = ranks.device(device)
     finder = load_detector(*detector, device, cfg_options)
     plans = [_fid_plan(spec, extractor_weights, device) for spec in fid]
     names = [protocol.name for protocol, _ in plans]
@@ -113,7 +114,7 @@ def evaluate_fidelity(
         notes += more
         for name, values in found.items():
             measured[name][protocol.name] = values
-    if not is_main():
+    if not ranks.is_main:
         return None
 
     scores = {one.name: fidelity.score_set(one, predictions[one.name]) for one in (bound, *sets)}
@@ -319,7 +320,7 @@ def _consistency(sets, predictions, score_thr, iou_thr, resamples, seed) -> dict
     }
     by_name = {one.name: one for one in sets}
     if {"easy", "hard"} <= by_name.keys():
-        report["attribute_effect"] = consistency.attribute_effect(
+        report["attribute_effect"] = attribute_effect(
             matches["easy"],
             by_name["easy"].layouts,
             matches["hard"],

@@ -11,10 +11,9 @@ from pathlib import Path
 import torch
 
 from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
-from detdiffusion.engine.ranks import Ranks
 from detdiffusion.generation.background import BackgroundWriter
 from detdiffusion.generation.disk import DiskGuard
-from detdiffusion.generation.generate import Progress, check_positive, generate
+from detdiffusion.generation.generate import check_positive, generate
 from detdiffusion.generation.layout_source import LayoutSource
 from detdiffusion.generation.planning import Drawing, batches_to_draw, plan
 from detdiffusion.generation.run_file import check_run
@@ -27,6 +26,8 @@ from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
+from detdiffusion.utils.progress import Progress
+from detdiffusion.utils.ranks import Ranks
 from detdiffusion.visualization.preview import LivePreview
 
 PREVIEW = "preview.png"
@@ -60,7 +61,7 @@ def generate_dataset(
     verify: bool = False,
     device: str | None = None,
     cfg_options: Sequence[str] | None = None,
-    launcher: str = "none",
+    launcher: str | None = None,
     progress: bool = True,
 ) -> dict:
     """Generates a set, or continues one.
@@ -87,7 +88,7 @@ def generate_dataset(
         min_free_mb: megabytes of the disk that stay free; checked before the start and before every batch.
         preview_every: seconds between renewals of ``preview.png``; 0 for none.
         verify: compare every finished file with its checksum, and make damaged and missing ones anew.
-        launcher: 'none', or 'pytorch' for a rank of torchrun; all ranks need one folder that all of them see.
+        launcher: see :meth:`~detdiffusion.utils.ranks.Ranks.join`; all ranks need one folder that all of them see.
         progress: print progress on stderr.
 
     Returns:
@@ -103,7 +104,7 @@ def generate_dataset(
         raise UserError(
             f"--format is png or jpeg and --jpeg-quality 1 to 100, got {image_format} and {jpeg_quality}"
         )
-    ranks = Ranks(launcher)
+    ranks = Ranks.join(launcher)
     try:
         # What can be checked without the model is checked before it: it may take minutes to load.
         device = choose_device(ranks.device(device))
@@ -153,16 +154,17 @@ def generate_dataset(
             )
 
         def open_writer() -> CocoWriter:
-            return CocoWriter(
-                out,
-                run,
-                source.categories,
-                checksums=verify,
-                rank=ranks.rank,
-                patience=_PATIENCE,
-                jpeg_quality=jpeg_quality,
-                progress=Progress(what="verifying", unit="files") if verify and progress else None,
-            )
+            with Progress("verifying", "files", enabled=verify and progress) as bar:
+                return CocoWriter(
+                    out,
+                    run,
+                    source.categories,
+                    checksums=verify,
+                    rank=ranks.rank,
+                    patience=_PATIENCE,
+                    jpeg_quality=jpeg_quality,
+                    progress=bar,
+                )
 
         with ranks.first_then_others(open_writer) as writer:
             session = _Session(
@@ -171,7 +173,8 @@ def generate_dataset(
             session.introduce(chosen.name, len(samples), seed, verify)
             session.disk.check_start(session.missing, side[0] * side[1], image_format, writer.mean_bytes)
             preview = LivePreview(Path(out) / PREVIEW, source.categories, 0 if ranks.rank else preview_every)
-            return session.run(infer, preview, Progress() if progress and not ranks.rank else None, verify)
+            with Progress("generating", total=session.missing, enabled=progress and ranks.is_main) as bar:
+                return session.run(infer, preview, bar, verify)
     finally:
         ranks.close()
 
@@ -209,7 +212,7 @@ class _Session:
                 f"{report['missing_files']} missing, {report['stray_files']} stray"
             )
 
-    def run(self, infer, preview: LivePreview, progress, verify: bool) -> dict:
+    def run(self, infer, preview: LivePreview, progress: Progress, verify: bool) -> dict:
         """Draws this rank's share; rank 0 then finishes the set for all."""
         size, rank = self.ranks.size, self.ranks.rank
         batches = batches_to_draw(self.drawings, self.done, self.batch_size, rank, size)
@@ -224,8 +227,8 @@ class _Session:
                 self.disk.check()
 
             def report(written: int, of: int) -> None:
-                if progress:  # the other ranks' shares are as large and about as far
-                    progress(min(written * size, self.missing), self.missing)
+                # the other ranks' shares are as large and about as far
+                progress(min(written * size, self.missing), self.missing)
 
             counts = generate(infer, batches, self.done, add, report, before_batch)
         if rank:

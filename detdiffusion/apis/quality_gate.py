@@ -10,11 +10,10 @@ from pathlib import Path
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.generation.identity import check_unique
 from detdiffusion.generation.quality_gate import VERDICTS, Extra, GateRules, apply_rules, count, judge
-from detdiffusion.perception.detector_factory import load_detector
-from detdiffusion.perception.extraction import nameable_ids
-from detdiffusion.perception.predictions import read_results
+from detdiffusion.perception.prediction_source import PredictionSource
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_writable, write_atomic
+from detdiffusion.utils.tables import format_table
 
 
 def run_quality_gate(
@@ -78,26 +77,21 @@ def run_quality_gate(
         categories=file.categories,
     )
     ids_of_name = {category["name"]: category["id"] for category in file.categories}
-    if predictions is not None:
-        found = read_results(
-            predictions, {image["id"]: image for image in file.images}, set(ids_of_name.values())
-        )
-        nameable = nameable_ids(found, detector_classes, ids_of_name, predictions)
-        detector = dict(predictions=str(predictions))
-    else:
-        _check_images(file.images, Path(folder) / "images")
-        model = load_detector(config, checkpoint, device, cfg_options)
-        nameable = {ids_of_name[name] for name in model.classes if name in ids_of_name}
-        if not nameable:
-            raise UserError(f"{checkpoint}: the detector names none of the categories of {source}")
-        found = model.predict(
-            file.images,
-            Path(folder) / "images",
-            ids_of_name,
-            batch_size=batch_size,
-            cache=out.with_suffix(".predictions"),
-        )
-        detector = model.describe()
+    detector = PredictionSource(
+        config,
+        checkpoint,
+        predictions,
+        detector_classes,
+        cache=out.with_suffix(".predictions"),
+        batch_size=batch_size,
+        device=device,
+        cfg_options=cfg_options,
+    )
+    images = Path(folder) / "images"
+    if predictions is None:
+        _check_images(file.images, images)
+    answer = detector.predict(file.images, ids_of_name, images, [source])
+    found, nameable = answer.predictions, answer.nameable
     for reason, number in found.report.items():
         print(f"  {number} × {reason}")
     print()
@@ -116,7 +110,7 @@ def run_quality_gate(
 
     report = dict(
         set=str(folder),
-        detector=detector,
+        detector=answer.detector,
         settings=settings,
         images=dict(before=len(file.images), after=len(gated["images"])),
         all=count(file.annotations, findings, extras, lambda one: "all").get("all", {}),
@@ -151,18 +145,15 @@ def _check_images(images: Sequence[Mapping], folder: Path) -> None:
 def format_report(report: Mapping) -> str:
     """The report's counts as a table for the terminal."""
     groups = {"": {"all": report["all"]}, "attribute": report["by_attribute"], "class": report["by_class"]}
-    width = max(len(name) for rows in groups.values() for name in (*rows, "attribute"))
-    lines = []
+    columns = (*VERDICTS, "extra")
+    lines: list[list] = []
     for title, rows in groups.items():
-        if not rows:
-            continue
-        columns = "".join(f"{name:>10}" for name in (*VERDICTS, "extra"))
-        lines.append(f"{title:<{width}}{columns}{'found':>8}")
+        if rows:
+            lines += [[title, *columns, "found"]]
         for name, row in rows.items():
             judged = sum(row.get(verdict, 0) for verdict in ("kept", "moved", "missed"))
             share = f"{row['kept'] / judged:.1%}" if judged else "-"
-            numbers = "".join(f"{row.get(verdict, 0):>10}" for verdict in (*VERDICTS, "extra"))
-            lines.append(f"{name:<{width}}{numbers}{share:>8}")
-        lines.append("")
+            lines.append([name, *(row.get(column, 0) for column in columns), share])
+        lines.append([])
     done = [f"  {number} × {reason}" for reason, number in report["done"].items()]
-    return "\n".join([*lines, "done:", *(done or ["  nothing: no rule was given"])])
+    return "\n".join([format_table(lines), "done:", *(done or ["  nothing: no rule was given"])])

@@ -20,6 +20,7 @@ from detdiffusion.evaluation.trainability import (
 )
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.tables import markdown_table
 from detdiffusion.visualization.trainability_curves import plot_curves
 
 _SHORT = dict(zip(METRIC_NAMES, ("mAP", "AP50", "AP75", "APs", "APm", "APl")))
@@ -79,26 +80,24 @@ def markdown_tables(
     """The rows of :func:`compare_runs` and :func:`compare_classes` as Markdown; AP in percent, the best in bold."""
     by_detector = len({row["detector"] for row in rows}) > 1
     head = ["detector"] * by_detector + ["arm", "runs", "iterations", *_SHORT.values(), "difference", "p"]
-    lines = _head(head)
+    cells = []
     for row in rows:
         group = [other for other in rows if other["detector"] == row["detector"]]
         values = [_cell(row, metric, group) for metric in METRIC_NAMES]
         difference = "–" if row is group[0] else f"{row['difference'] * 100:+.1f}"
         p = "–" if row["p_value"] is None else f"{row['p_value']:.3f}"
         iterations = ", ".join(map(str, row["iterations"]))
-        lines.append(
-            _line([*_names(row, by_detector), row["runs"], iterations, *values, difference, p]),
-        )
+        cells.append([*_names(row, by_detector), row["runs"], iterations, *values, difference, p])
+    lines = [markdown_table(head, cells)]
     lines.append("\nAP in percent, mean ± standard deviation over seeds; difference in mAP to the first arm")
     lines[-1] += "; p: paired t-test over seeds." if any(row["pairs"] > 1 for row in rows) else "."
     if class_rows:
         titles = [name if share is None else f"{name} ({share:.1%})" for name, share in classes]
-        lines += ["", *_head(["detector"] * by_detector + ["arm", *titles])]
+        cells = []
         for row in class_rows:
             group = [other for other in class_rows if other["detector"] == row["detector"]]
-            lines.append(
-                _line([*_names(row, by_detector), *(_cell(row, name, group) for name, _ in classes)])
-            )
+            cells.append([*_names(row, by_detector), *(_cell(row, name, group) for name, _ in classes)])
+        lines += ["", markdown_table(["detector"] * by_detector + ["arm", *titles], cells)]
         lines.append("\nAP of single classes; in brackets their share of the training objects.")
     return "\n".join([*lines, *(f"\n{note}" for note in notes)]) + "\n"
 
@@ -147,11 +146,3 @@ def _cell(row: Mapping, metric: str, group: Sequence[Mapping]) -> str:
     text = f"{value * 100:.1f}" + ("" if spread is None else f" ± {spread * 100:.1f}")
     best = max(other[metric] for other in group if other[metric] is not None)
     return f"**{text}**" if len(group) > 1 and value == best else text
-
-
-def _head(columns: Sequence[str]) -> list[str]:
-    return [_line(columns), "|" + "---|" * len(columns)]
-
-
-def _line(cells: Sequence[object]) -> str:
-    return "| " + " | ".join(map(str, cells)) + " |"

@@ -8,7 +8,7 @@ from pathlib import Path
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.generated_sets import check_names
 from detdiffusion.perception.detector_factory import load_detector
-from detdiffusion.utils.ranks import join_ranks, rank_device
+from detdiffusion.utils.ranks import Ranks
 
 
 def score_methods(
@@ -39,7 +39,6 @@ def score_methods(
         UserError: anything wrong with the input.
     """
     check_names(methods, "--images")
-    join_ranks()
-    model = load_detector(*detector, rank_device(device), cfg_options)
+    model = load_detector(*detector, Ranks.join().device(device), cfg_options)
     cache = Path(out) / "cache" if cache is None else cache
     return yolo_score.evaluate(model, ann, real_images, methods, cache=cache, **settings)

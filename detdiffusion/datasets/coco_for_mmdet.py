@@ -128,7 +128,7 @@ def check_share(
     print_log(f"warning: {where}: {said}", logger="current", level=logging.WARNING)
 
 
-def loads_masks(pipeline) -> bool:
+def loads_masks(pipeline: Sequence) -> bool:
     """Whether a step of an mmdet pipeline reads segmentations.
 
     Args:

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.logging import print_log
 from mmengine.registry import DefaultScope
+from torch import nn
 from torch.utils.data import Dataset
 
 from detdiffusion.registry import DATASETS, TRANSFORMS
@@ -113,7 +114,7 @@ class LayoutCocoDataset(Dataset):
         places = index_places(self.ann_files[0], index_key(self.ann_files, settings))
         with only_one(places):
             for place in places:
-                if (index := LayoutIndex.from_file(place)) is not None:
+                if (index := LayoutIndex.load(place)) is not None:
                     print_log(f"layouts read from the index {place}", logger="current")
                     return index
             index = self._build(classes)
@@ -236,7 +237,7 @@ class LayoutCocoDataset(Dataset):
         images = [dict(id=image_id, width=width, height=height) for image_id, (width, height) in rows]
         return [self.img_dir / name for name in self.layouts.file_names], images
 
-    def sample_cache(self, folder: Path, vae) -> SampleCache:
+    def sample_cache(self, folder: Path, vae: nn.Module) -> SampleCache:
         """The cache of this set's latents and masks for a VAE; what it holds already is in ``missing()``.
 
         Args:

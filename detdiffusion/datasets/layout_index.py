@@ -9,11 +9,9 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
-import io
 import json
 import mmap
 import os
-import zipfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +20,8 @@ import numpy as np
 import torch
 
 from detdiffusion.structures import Layout
+from detdiffusion.utils.array_cache import ArrayCache, digest_of
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import write_atomic
 
 from .segmentation_check import usable_parts
 
@@ -109,8 +107,15 @@ class LayoutIndex(Sequence):
         own = slice(self.first[index], self.first[index + 1])
         return [(o, a, b) for o, (a, b) in zip(self.owner[own].tolist(), self.spans[own].tolist())]
 
-    def to_bytes(self) -> bytes:
-        """An ``.npz`` of plain numbers; no pickle."""
+    def store(self, place: Path) -> None:
+        """Stores the index.
+
+        Args:
+            place: of :func:`index_places`.
+
+        Raises:
+            UserError: the folder cannot be written.
+        """
         rest = dict(
             file_names=self.file_names,
             names=list(self.names.items()),
@@ -120,21 +125,17 @@ class LayoutIndex(Sequence):
             categories=self.categories,
         )
         columns = {name: getattr(self, name) for name in _COLUMNS}
-        buffer = io.BytesIO()
-        np.savez(buffer, rest=np.frombuffer(json.dumps(rest).encode(), np.uint8), **columns)
-        return buffer.getvalue()
+        columns["rest"] = np.frombuffer(json.dumps(rest).encode(), np.uint8)
+        ArrayCache(place.parent).store(place.stem, columns)
 
     @classmethod
-    def from_file(cls, path: Path) -> LayoutIndex | None:
-        """What :meth:`to_bytes` gave, or None where there is no such file or it is damaged."""
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                rest = json.loads(stored["rest"].tobytes())
-                return cls(
-                    **{name: stored[name] for name in _COLUMNS}, **dict(rest, names=dict(rest["names"]))
-                )
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    def load(cls, place: Path) -> LayoutIndex | None:
+        """What :meth:`store` wrote, or None where it is not there or damaged."""
+        stored = ArrayCache(place.parent).load(place.stem)
+        if stored is None:
             return None
+        rest = json.loads(stored["rest"].tobytes())
+        return cls(**{name: stored[name] for name in _COLUMNS}, **dict(rest, names=dict(rest["names"])))
 
 
 class Segmentations:
@@ -189,8 +190,7 @@ def index_key(ann_files: Sequence[str], settings: dict) -> str:
             file.seek(max(0, stat.st_size - _SAMPLE))
             ends.update(file.read(_SAMPLE))
         files.append((path.name, stat.st_size, stat.st_mtime_ns, ends.hexdigest()))
-    text = json.dumps([FORMAT, files, settings], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:24]
+    return digest_of([FORMAT, files, settings])[:24]
 
 
 def index_places(ann_file: str, key: str) -> list[Path]:
@@ -202,10 +202,10 @@ def index_places(ann_file: str, key: str) -> list[Path]:
 
 def store(index: LayoutIndex, places: Sequence[Path]) -> str:
     """Writes the index to the first place that can be written; says where, or why nowhere."""
-    data, reasons = index.to_bytes(), []
+    reasons = []
     for place in places:
         try:
-            write_atomic(place, data)
+            index.store(place)
             return f"index written to {place}"
         except UserError as error:
             reasons.append(str(error))

@@ -8,11 +8,8 @@ next start.
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +17,7 @@ import torch
 from pycocotools import mask as mask_utils
 from torch import Tensor
 
-from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.array_cache import ArrayCache, digest_of
 
 from .image_reading import reading_identity
 
@@ -44,6 +41,7 @@ class SampleCache:
     ) -> None:
         self.flips = tuple(flips)
         self.folder, self.count, self.size, self.with_masks = Path(folder), count, tuple(size), masks
+        self._entries = ArrayCache(folder)
         self._latents: list[np.ndarray] = []
         self._runs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
@@ -52,12 +50,14 @@ class SampleCache:
         return [range(i, min(i + SHARD, self.count)) for i in range(0, self.count, SHARD)]
 
     def missing(self) -> list[int]:
-        """Shards that are not there yet."""
-        return [i for i in range(len(self.shards())) if not all(path.is_file() for path in self._paths(i))]
+        """Shards that are not there yet, or damaged."""
+        return [i for i in range(len(self.shards())) if self._read(i) is None]
 
-    def _paths(self, shard: int) -> list[Path]:
-        masks = [self.folder / f"masks_{shard:05d}.npz"] if self.with_masks else []
-        return [*masks, self.folder / f"latents_{shard:05d}.npy"]
+    def _read(self, shard: int) -> tuple[np.ndarray, dict[str, np.ndarray] | None] | None:
+        """Latents and, where they are kept, run lengths of masks; None where either is not there."""
+        latents = self._entries.load_mapped(f"latents_{shard:05d}")
+        runs = self._entries.load(f"masks_{shard:05d}") if self.with_masks else None
+        return None if latents is None or (self.with_masks and runs is None) else (latents, runs)
 
     def write(self, shard: int, moments: Tensor, masks: Sequence[np.ndarray] | None) -> None:
         """One shard.
@@ -81,17 +81,16 @@ class SampleCache:
                 ends=np.cumsum([0] + [len(run) for run in runs]),
                 first=np.cumsum([0] + [len(own) for own in masks]),
             )
-            write_atomic(self._paths(shard)[0], _bytes(np.savez, **content))
-        write_atomic(self._paths(shard)[-1], _bytes(np.save, moments.half().cpu().numpy()))
+            self._entries.store(f"masks_{shard:05d}", content)
+        self._entries.store_mapped(f"latents_{shard:05d}", moments.half().cpu().numpy())
 
     def open(self) -> None:
         """Maps the latents; loads the masks' run lengths, a few hundred bytes an object."""
         for shard in range(len(self.shards())):
-            *masks, latents = self._paths(shard)
-            self._latents.append(np.load(latents, mmap_mode="r", allow_pickle=False))
-            for path in masks:
-                with np.load(path, allow_pickle=False) as stored:
-                    self._runs.append((stored["runs"], stored["ends"], stored["first"]))
+            latents, stored = self._read(shard)
+            self._latents.append(latents)
+            if stored is not None:
+                self._runs.append((stored["runs"], stored["ends"], stored["first"]))
 
     def moments(self, index: int, flip: str | None) -> Tensor:
         """(2, C, h, w) float16: mean and deviation of the posterior of an image or one of its mirror images."""
@@ -115,12 +114,6 @@ class SampleCache:
         self.open()
 
 
-def _bytes(save, *args, **kwargs) -> bytes:
-    buffer = io.BytesIO()
-    save(buffer, *args, **kwargs)
-    return buffer.getvalue()
-
-
 def cache_key(vae: torch.nn.Module, images: Sequence[Path], masks: bytes, settings: dict) -> str:
     """Digest of all that a cache depends on.
 
@@ -130,16 +123,18 @@ def cache_key(vae: torch.nn.Module, images: Sequence[Path], masks: bytes, settin
         masks: digest of the masks' source, or nothing.
         settings: plain values.
     """
-    parts = [FORMAT, SHARD, reading_identity(), settings]
-    digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode() + masks)
-    for name, value in sorted(vae.state_dict().items()):
-        digest.update(name.encode())
-        # a copy: NumPy's view would pin the memory that FSDP gives back
-        digest.update(value.detach().cpu().clone().contiguous().view(torch.uint8).numpy())
-    for path in images:
-        try:
-            stat = os.stat(path)
-            digest.update(f"{path.name}:{stat.st_size}:{stat.st_mtime_ns}\n".encode())
-        except OSError:
-            digest.update(f"{path.name}:missing\n".encode())
-    return digest.hexdigest()[:24]
+
+    def data() -> Iterator[bytes]:
+        yield masks
+        for name, value in sorted(vae.state_dict().items()):
+            yield name.encode()
+            # a copy: NumPy's view would pin the memory that FSDP gives back
+            yield value.detach().cpu().clone().contiguous().view(torch.uint8).numpy()
+        for path in images:
+            try:
+                stat = os.stat(path)
+                yield f"{path.name}:{stat.st_size}:{stat.st_mtime_ns}\n".encode()
+            except OSError:
+                yield f"{path.name}:missing\n".encode()
+
+    return digest_of([FORMAT, SHARD, reading_identity(), settings], data())[:24]

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
+from detdiffusion.utils.tables import format_table
+
 from .coco_json import CocoFile, merge_checked, read_coco
 
 PAPER = (47_429, 210_893)
@@ -102,8 +104,4 @@ def format_readings(readings: Sequence[Reading]) -> str:
     rows.append(
         ("the paper, COCO 2017 train", f"{PAPER[0]:,}", f"{PAPER[1]:,}", f"{PAPER[1] / PAPER[0]:.2f}")
     )
-    widths = [max(len(row[k]) for row in rows) for k in range(4)]
-    return "\n".join(
-        "  ".join([row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:]))])
-        for row in rows
-    )
+    return format_table(rows)

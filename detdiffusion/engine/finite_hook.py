@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from ..utils.errors import UserError, some
@@ -38,7 +39,7 @@ class FiniteHook(Hook):
         self._not_finite: set[str] = set()
         self._handles: list = []
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Looks over the optimizers' shoulders, and remembers buffers that are infinite by design.
 
         Raises:
@@ -74,7 +75,9 @@ class FiniteHook(Hook):
 
         return check
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         """
         Raises:
             UserError: a loss or a gradient is not finite; or, with a loss scaler, too many in a row.
@@ -104,7 +107,7 @@ class FiniteHook(Hook):
             f"lower it, or clip gradients (optim_wrapper.clip_grad.max_norm). {last_good(runner.work_dir)}"
         )
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         """
         Raises:
             UserError: the weights to be saved are not finite.
@@ -119,7 +122,7 @@ class FiniteHook(Hook):
                 f"{some(wrong)}. {last_good(runner.work_dir)}"
             )
 
-    def after_train(self, runner) -> None:
+    def after_train(self, runner: Runner) -> None:
         for handle in self._handles:
             handle.remove()
         self._handles.clear()

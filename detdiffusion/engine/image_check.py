@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from pathlib import Path
 
 from mmengine.dist import broadcast_object_list, is_main_process
@@ -16,7 +17,7 @@ SECONDS = 20.0
 """For reading headers; a large set is looked at in part, its files' presence in full."""
 
 
-def image_findings(dataset, seconds: float | None = SECONDS) -> list[Finding]:
+def image_findings(dataset: Sized, seconds: float | None = SECONDS) -> list[Finding]:
     """What is wrong with the images of a data set, and how they are converted; to be called on all ranks.
 
     Args:
@@ -38,7 +39,7 @@ def image_findings(dataset, seconds: float | None = SECONDS) -> list[Finding]:
     return box[0]
 
 
-def check_images_of(dataset) -> None:
+def check_images_of(dataset: Sized) -> None:
     """Prints how the images of a data set are converted; to be called on all ranks.
 
     Raises:

@@ -15,6 +15,7 @@ from mmengine.dist import barrier, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from ..structures import FLIPS
@@ -39,7 +40,7 @@ class LatentCacheHook(Hook):
     def __init__(self, batch_size: int = 16, say_every: float = 15.0) -> None:
         self.batch_size, self.say_every = batch_size, say_every
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Makes what is missing and hands the cache to the training data set.
 
         Raises:

@@ -11,7 +11,7 @@ from ..utils import compat
 from ..utils.config import config_errors
 from ..utils.errors import UserError
 from ..utils.image_rules import use_rules_of_config
-from ..utils.ranks import Torchrun, warn_if_not_joined
+from ..utils.ranks import Torchrun
 from .checkpoint import use_safe_loader
 from .finite_hook import FiniteHook
 from .run_checks import check_settings
@@ -19,7 +19,7 @@ from .runner import SafeRunner, TestRunner
 from .start_report import StartReportHook
 
 
-def prepare_ranks(cfg: Config, launcher: str) -> None:
+def prepare_ranks(cfg: Config, launcher: str | None) -> None:
     """Set ``cfg.launcher`` and, on ranks without a GPU, start gloo.
 
     mmengine calls ``torch.cuda.set_device`` and gives the wrapper a device id, so CPU ranks start their
@@ -27,18 +27,18 @@ def prepare_ranks(cfg: Config, launcher: str) -> None:
 
     Args:
         cfg: the config, changed in place.
-        launcher: 'none', 'pytorch' (torchrun's environment variables), 'slurm' or 'mpi'.
+        launcher: 'slurm', 'mpi', or see :meth:`~detdiffusion.utils.ranks.Torchrun.to_join`.
 
     Raises:
-        UserError: 'pytorch' outside torchrun.
+        UserError: 'pytorch' outside torchrun, or torchrun's environment is wrong.
     """
     import torch
 
+    if launcher not in ("slurm", "mpi"):
+        launcher = "pytorch" if Torchrun.to_join(launcher) else "none"
     cfg.launcher = launcher
     if launcher == "none":
-        return warn_if_not_joined()
-    if launcher == "pytorch":
-        Torchrun.from_environment("`bash tools/dist_train.sh CONFIG GPUS` or `torchrun`")
+        return
     if torch.cuda.is_available() or launcher != "pytorch":
         return
     if not torch.distributed.is_initialized():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from ..utils.errors import UserError
@@ -27,7 +28,7 @@ class MixingRatioHook(Hook):
         self.real = self.synthetic = 0
         self._ids: set[int] = set()
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         """Finds the data set; warns where its ignored regions would not be ignored.
 
         Raises:
@@ -45,10 +46,12 @@ class MixingRatioHook(Hook):
                 f"{regions} ignored regions (crowds, objects that were not prompted) count as background: {reason}"
             )
 
-    def before_train_epoch(self, runner) -> None:
+    def before_train_epoch(self, runner: Runner) -> None:
         self.real = self.synthetic = 0
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         samples = (data_batch or {}).get("data_samples") or []
         found = sum(sample.img_id in self._ids for sample in samples)
         self.synthetic += found
@@ -56,7 +59,7 @@ class MixingRatioHook(Hook):
         share = self.synthetic / max(1, self.real + self.synthetic)
         runner.message_hub.update_scalar("train/synthetic_share", share)
 
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         import torch
 
         counts = torch.tensor([self.real, self.synthetic])

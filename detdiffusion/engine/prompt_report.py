@@ -2,6 +2,7 @@
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 
@@ -13,12 +14,14 @@ class PromptReportHook(Hook):
     Counts are those of this process; models without a ``layout_tokenizer`` have none.
     """
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._tokenizer = getattr(model, "layout_tokenizer", None)
         self._said = False
 
-    def after_train_iter(self, runner, batch_idx: int, data_batch=None, outputs=None) -> None:
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         if self._said or self._tokenizer is None or not self._tokenizer.dropped:
             return
         self._said = True
@@ -27,7 +30,7 @@ class PromptReportHook(Hook):
             "after the epoch). layout_tokenizer.overflow='chunk' keeps them all."
         )
 
-    def after_train_epoch(self, runner) -> None:
+    def after_train_epoch(self, runner: Runner) -> None:
         if self._tokenizer is None:
             return
         prompts = sum(self._tokenizer.windows.values())

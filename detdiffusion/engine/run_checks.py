@@ -46,7 +46,7 @@ def check_settings(cfg: Mapping) -> None:
         )
 
 
-def check_steps(place: str, loader, epochs: bool = False) -> None:
+def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
     """
     Args:
         place: the loader's name in the config.
@@ -73,7 +73,7 @@ def check_steps(place: str, loader, epochs: bool = False) -> None:
         )
 
 
-def check_classes(cfg: Mapping, place: str, dataset) -> list[Finding]:
+def check_classes(cfg: Mapping, place: str, dataset: Any) -> list[Finding]:
     """``num_classes`` of the model's heads against the classes of a data set and of those inside of it."""
     model = cfg.get("model")
     counts = class_counts(model, cfg.get("default_scope") or "mmengine") if isinstance(model, Mapping) else {}
@@ -94,7 +94,7 @@ def check_classes(cfg: Mapping, place: str, dataset) -> list[Finding]:
     return list(dict.fromkeys(found))
 
 
-def parts_of(dataset) -> list:
+def parts_of(dataset: Any) -> list:
     """The data sets inside of wrappers: those that hold the images."""
     if hasattr(dataset, "synthetic_ids"):  # its parts are views of itself
         return [dataset]

@@ -2,12 +2,15 @@
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from mmengine.runner.checkpoint import _load_checkpoint
+from torch import nn
 
 from ..registry import RUNNERS
 from ..utils.checkpoint import load_strictly
@@ -35,7 +38,7 @@ class SafeRunner(ChecksData, Runner):
         self._resumed_state: dict | None = None
         super().__init__(*args, **kwargs)
 
-    def build_model(self, model):
+    def build_model(self, model: nn.Module | dict) -> nn.Module:
         """As mmengine's, after a look at the data."""
         self.check_data()
         return super().build_model(model)
@@ -53,27 +56,27 @@ class SafeRunner(ChecksData, Runner):
                 f"training stopped at step {self.iter + 1}: {error}. {last_good(self.work_dir)}"
             ) from error
 
-    def build_optim_wrapper(self, optim_wrapper):
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         """As mmengine's, with one error for what its config says wrongly."""
         with config_errors(self.cfg.filename):
             return super().build_optim_wrapper(optim_wrapper)
 
-    def build_param_scheduler(self, scheduler):
+    def build_param_scheduler(self, scheduler: Any) -> Any:
         """As mmengine's, with one error for what its config says wrongly."""
         with config_errors(self.cfg.filename):
             return super().build_param_scheduler(scheduler)
 
-    def build_val_loop(self, loop):
+    def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As mmengine's, with one error for what its config says wrongly."""
         with config_errors(self.cfg.filename):
             return super().build_val_loop(loop)
 
-    def build_test_loop(self, loop):
+    def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As mmengine's, with one error for what its config says wrongly."""
         with config_errors(self.cfg.filename):
             return super().build_test_loop(loop)
 
-    def build_train_loop(self, loop):
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As mmengine's; the data loader's own draws leave the global random state alone."""
         import torch
 
@@ -82,7 +85,13 @@ class SafeRunner(ChecksData, Runner):
         loop.dataloader.generator = torch.Generator().manual_seed(self.seed + self.rank)
         return loop
 
-    def load_checkpoint(self, filename, map_location="cpu", strict=None, revise_keys=((r"^module\.", ""),)):
+    def load_checkpoint(
+        self,
+        filename: str,
+        map_location: Any = "cpu",
+        strict: bool | None = None,
+        revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
+    ) -> dict:
         """As mmengine's, with ``strict`` defaulting to the config's ``strict_load`` (True).
 
         Raises:
@@ -140,7 +149,7 @@ class SafeRunner(ChecksData, Runner):
         self.resume(str(found))
         self._has_loaded = True
 
-    def resume(self, filename, *args, **kwargs) -> None:
+    def resume(self, filename: str, *args, **kwargs) -> None:
         """As mmengine's, with a clear error where the file holds weights only."""
         self._loaded_state = None
         try:
@@ -171,7 +180,7 @@ class SafeRunner(ChecksData, Runner):
         )
         seed_all(self.seed + self.rank + 1000003 * (self.iter + 1))
 
-    def save_checkpoint(self, out_dir, filename, *args, **kwargs) -> None:
+    def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """As mmengine's, with the random states, and through a temporary name where ``out_dir`` is a local folder.
 
         To be called on all ranks, as mmengine's hooks do.

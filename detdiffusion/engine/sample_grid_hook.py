@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from mmengine.dist import master_only
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 from PIL import Image
 
 from ..registry import HOOKS
@@ -38,12 +39,14 @@ class SampleGridHook(Hook):
         self.num_samples, self.scale, self.draw_boxes, self.name = num_samples, scale, draw_boxes, name
         self._rows: list[tuple[np.ndarray, np.ndarray, object]] = []
 
-    def before_val_epoch(self, runner) -> None:
+    def before_val_epoch(self, runner: Runner) -> None:
         """Starts an empty sheet."""
         self._rows = []
 
     @master_only
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
+    ) -> None:
         """Keeps the batch's images until the sheet is full."""
         for real, sample in zip(data_batch["inputs"], outputs):
             if len(self._rows) >= self.num_samples:
@@ -57,7 +60,7 @@ class SampleGridHook(Hook):
             self._rows.append((*(x.permute(1, 2, 0).cpu().numpy() for x in (real, image)), layout))
 
     @master_only
-    def after_val_epoch(self, runner, metrics=None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Hands the sheet to the visualizer, under the iteration's number."""
         if self._rows:
             runner.visualizer.add_image(self.name, self.sheet(), step=runner.iter)

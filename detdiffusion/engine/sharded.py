@@ -8,7 +8,7 @@ from collections.abc import Collection
 import torch
 from mmengine.dist import all_reduce
 from mmengine.optim import OptimWrapper
-from mmengine.runner import FlexibleRunner
+from mmengine.runner import BaseLoop, FlexibleRunner
 
 from ..registry import OPTIM_WRAPPERS, RUNNERS
 from .data_checks import ChecksData
@@ -56,7 +56,7 @@ class ShardedOptimWrapper(OptimWrapper):
 class ShardedRunner(ChecksData, FlexibleRunner):
     """``FlexibleRunner``, which builds its model after its loops, with a look at the data before both."""
 
-    def build_train_loop(self, loop):
+    def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
         """As mmengine's, after a look at the data."""
         self.check_data()
         return super().build_train_loop(loop)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from mmengine.dist import get_world_size
 from mmengine.hooks import CheckpointHook, Hook
+from mmengine.runner import Runner
 
 from ..registry import HOOKS
 
@@ -18,7 +19,7 @@ class StartReportHook(Hook):
 
     priority = "VERY_HIGH"
 
-    def before_train(self, runner) -> None:
+    def before_train(self, runner: Runner) -> None:
         rows = {
             "config": runner.cfg.filename or "none",
             "work dir": f"{runner.work_dir} (whole config, environment and hooks in {runner.timestamp}/)",

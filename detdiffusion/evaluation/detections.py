@@ -12,7 +12,7 @@ from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation.feature_cache import FeatureCache
 from detdiffusion.perception.image_detector import ImageDetector
 from detdiffusion.perception.predictions import Predictions
-from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices
+from detdiffusion.utils.ranks import Ranks
 
 _COLUMNS = ("image_ids", "category_ids", "boxes", "scores")
 
@@ -66,10 +66,14 @@ def detect_images(
     stored = cache.load(key)
     if stored is not None:
         return Predictions(*(stored[name] for name in _COLUMNS)), stored.get("features")
-    indices = own_indices(len(images), batch_size)
+    ranks = Ranks.current()
+    indices = ranks.own_indices(len(images), batch_size)
     own = [images[i] for i in indices]
     settings = dict(
-        batch_size=batch_size, progress=progress and is_main(), reader=partial(read_bgr, size=size), name=name
+        batch_size=batch_size,
+        progress=progress and ranks.is_main,
+        reader=partial(read_bgr, size=size),
+        name=name,
     )
     if features:
         with detector.pooled_features() as pooled:
@@ -78,7 +82,7 @@ def detect_images(
     else:
         found, vectors = detector.predict(own, img_dir, classes, **settings), [None] * len(own)
     rows = [(*columns, vector) for columns, vector in zip(_by_image(found, own), vectors)]
-    *columns, vectors = zip(*gather_in_order(indices, rows))
+    *columns, vectors = zip(*ranks.gather_in_order(indices, rows))
     arrays = {name: np.concatenate(column) for name, column in zip(_COLUMNS, columns)}
     predictions = Predictions(**arrays)
     if features:

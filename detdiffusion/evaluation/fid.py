@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from tqdm import tqdm
 
 from detdiffusion.datasets.image_reading import read_rgb
 from detdiffusion.datasets.image_survey import ImageFacts
@@ -21,7 +19,8 @@ from detdiffusion.evaluation.frechet import FeatureStatistics, frechet_distance
 from detdiffusion.evaluation.image_pixels import protocol_pixels
 from detdiffusion.evaluation.protocols import FidProtocol
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.ranks import gather_in_order, is_main, own_indices
+from detdiffusion.utils.progress import Progress
+from detdiffusion.utils.ranks import Ranks
 
 KID_SUBSETS, KID_SUBSET_SIZE, KID_SEED, NEIGHBOURS = 100, 1000, 2020, 3
 
@@ -65,7 +64,7 @@ def format_notes(facts: ImageFacts, protocol: FidProtocol, name: str) -> list[st
 
 
 def extract_features(
-    extractor,
+    extractor: Callable[[torch.Tensor], torch.Tensor],
     paths: Sequence[Path],
     protocol: FidProtocol,
     size: tuple[int, int],
@@ -99,10 +98,9 @@ def extract_features(
     stored = cache.load(key)
     if stored is not None:
         return SetFeatures(stored["vectors"], name)
-    indices, rows = own_indices(len(paths), batch_size), []
-    bar = tqdm(total=len(indices), desc=f"features: {name}", unit="img", disable=not (progress and is_main()))
-    if not bar.disable and not sys.stderr.isatty():
-        bar.mininterval = 30
+    ranks = Ranks.current()
+    indices, rows = ranks.own_indices(len(paths), batch_size), []
+    bar = Progress(f"features: {name}", total=len(indices), enabled=progress and ranks.is_main)
 
     def load(index: int) -> np.ndarray:
         return protocol_pixels(read_rgb(paths[index]), protocol, size)
@@ -112,8 +110,8 @@ def extract_features(
             batch = indices[start : start + batch_size]
             images = torch.from_numpy(np.stack(list(pool.map(load, batch)))).permute(0, 3, 1, 2)
             rows += list(extractor(images).numpy())
-            bar.update(len(batch))
-    vectors = np.stack(gather_in_order(indices, rows))
+            bar.advance(len(batch))
+    vectors = np.stack(ranks.gather_in_order(indices, rows))
     if not np.isfinite(vectors).all():
         bad = int((~np.isfinite(vectors).all(axis=1)).sum())
         raise UserError(f"{name}: {bad} feature vectors hold nan or infinity ({extractor.features})")

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import read_coco
-from detdiffusion.evaluation.bootstrap import ApMatches, BootstrapResult, paired_bootstrap
-from detdiffusion.evaluation.detection import evaluate_detection, select_ground_truth
+from detdiffusion.evaluation.ap_matches import ApMatches
+from detdiffusion.evaluation.bootstrap import BootstrapResult, paired_bootstrap
+from detdiffusion.evaluation.detection import evaluate_detection
 from detdiffusion.evaluation.generated_sets import read_generated_set
+from detdiffusion.evaluation.ground_truth import select_ground_truth
 from detdiffusion.evaluation.image_pixels import check_real_images
 from detdiffusion.utils.errors import UserError, some
 
@@ -180,7 +182,7 @@ def compare_sets(
 ) -> BootstrapResult:
     """Paired bootstrap over layouts of AP(a) - AP(b) against the prompted ground truth."""
 
-    def matches(image_set, predictions):
+    def matches(image_set: ImageSet, predictions: Sequence[Mapping]) -> ApMatches:
         known = {c["id"] for c in image_set.prompted["categories"]}
         return ApMatches.from_results(
             [p for p in predictions if p["category_id"] in known], image_set.prompted

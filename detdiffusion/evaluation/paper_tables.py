@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from detdiffusion.evaluation.paper_figures import TABLES, PaperRow, PaperTable
 from detdiffusion.evaluation.results import MethodResult, read_result_file
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.tables import markdown_table
 
 NOT_RUN, NO_FIGURE = "not run", "–"
 
@@ -175,12 +176,9 @@ def to_markdown(tables: Mapping[int, Sequence[Line]]) -> str:
     """All tables as Markdown."""
     parts = ["# The paper's tables"]
     for table in TABLES:
-        columns = columns_of(table)
         parts += [f"## Table {table.number}. {table.title}", f"Paper: {table.setting}."]
-        rows = ["| " + " | ".join(columns) + " |", "|" + "---|" * len(columns)]
-        for line in tables[table.number]:
-            rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells_of(table, line)) + " |")
-        parts.append("\n".join(rows))
+        rows = [cells_of(table, line) for line in tables[table.number]]
+        parts.append(markdown_table(columns_of(table), rows))
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from detdiffusion.evaluation.names import METRIC_NAMES
-from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.training_logs import LogEntry, TrainingLogs
 
 _CLASS_SUFFIX = "_precision"
 
@@ -56,100 +56,49 @@ def read_run(work_dir: str | Path) -> TrainingRun:
     work_dir = Path(work_dir)
     if not work_dir.is_dir():
         raise UserError(f"work dir not found: {work_dir}")
-    logs = sorted(work_dir.glob("*/vis_data/scalars.json"))
+    logs = TrainingLogs.read(work_dir)
     curve: dict[int, float] = {}
-    losses: dict[int, float] = {}
-    notes: list[str] = []
-    last: tuple[Path, int, dict, dict] | None = None
-    for log in logs:
-        logged = 0
-        for where, entry in _entries(log, notes):
-            if "loss" in entry:
-                logged = max(logged, _iteration(entry, "iter" if "iter" in entry else "step", where))
-                if isinstance(entry["loss"], (int, float)) and math.isfinite(entry["loss"]):
-                    losses[logged] = float(entry["loss"])
-            found = {key.rpartition("/")[2]: key for key in entry if "bbox_mAP" in key}
-            if "bbox_mAP" not in found:
-                continue
-            # by iterations a validation is logged under its own; by epochs under the epoch's number
-            iteration = max(logged, _iteration(entry, "step", where))
-            metrics = {name: _number(entry, found[name], where) for name in METRIC_NAMES if name in found}
-            curve[iteration] = metrics["bbox_mAP"]
-            last = log, iteration, metrics, _per_class(entry, where)
+    last: tuple[LogEntry, int, dict] | None = None
+    for entry in logs.entries:
+        found = {key.rpartition("/")[2]: key for key in entry.values if "bbox_mAP" in key}
+        if "bbox_mAP" not in found:
+            continue
+        # by iterations a validation is logged under its own; by epochs under the epoch's number
+        iteration = max(entry.iteration, entry.whole_number("step"))
+        metrics = {name: entry.number(found[name]) for name in METRIC_NAMES if name in found}
+        curve[iteration] = metrics["bbox_mAP"]
+        last = entry, iteration, metrics
     if last is None:
         raise UserError(
-            f"{work_dir}: no validation in its logs ({len(logs)} files */vis_data/scalars.json); "
+            f"{work_dir}: no validation in its logs ({len(logs.files)} files */vis_data/scalars.json); "
             "train with tools/train.py until the end"
         )
-    log, iterations, metrics, per_class = last
-    config = _read_config(log.with_name("config.py"), notes)
+    entry, iterations, metrics = last
+    config = _read_config(entry.log.with_name("config.py"), logs.notes)
     return TrainingRun(
         work_dir,
         iterations,
         metrics,
-        log,
-        per_class=per_class,
+        entry.log,
+        per_class=_per_class(entry),
         curve=sorted(curve.items()),
-        losses=sorted(losses.items()),
+        losses=logs.losses().get("loss", []),
         detector=str(_section(config, "model").get("type", "")).rpartition(".")[2],
         seed=_section(config, "randomness").get("seed"),
         train_ann=_train_ann(config),
         dataset=_ann_file(config, "val_dataloader"),
-        notes=notes,
+        notes=logs.notes,
     )
 
 
-def _entries(log: Path, notes: list[str]) -> Iterator[tuple[str, dict]]:
-    """(file and line, entry) of a log; lines in its midst that are no entries are noted.
-
-    A run that was killed leaves a torn last line, a full disk zeros: both are nothing to speak of.
-    """
-    try:
-        lines = log.read_text(encoding="utf-8-sig", errors="replace").splitlines()
-    except OSError as error:
-        raise UserError(f"{log}: cannot read this log: {error.strerror or error}") from None
-    lines = [(number, line) for number, line in enumerate(lines, 1) if line.strip("\0 \t")]
-    torn = []
-    for number, line in lines:
-        try:
-            entry = json.loads(line)
-        except ValueError:
-            entry = None
-        if isinstance(entry, dict):
-            yield f"{log}, line {number}", entry
-        elif number != lines[-1][0]:
-            torn.append(number)
-    if torn:
-        notes.append(f"{log}: {len(torn)} × line that is no json object: left out (lines {some(torn, 5)})")
-
-
-def _number(entry: Mapping, key: str, where: str) -> float:
-    value = entry[key]
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise UserError(
-            f"{where}: {key!r} must be a number, it is {value!r}; remove the line, or train again"
-        )
-    return float(value)
-
-
-def _iteration(entry: Mapping, key: str, where: str) -> int:
-    """A whole number of at least 0; 0 where the entry lacks it."""
-    value = _number({key: 0, **entry}, key, where)
-    if value < 0 or not value.is_integer():
-        raise UserError(
-            f"{where}: {key!r} must be a whole number of at least 0, it is {value:g}; remove the line, or train again"
-        )
-    return int(value)
-
-
-def _per_class(entry: dict, where: str) -> dict[str, float]:
+def _per_class(entry: LogEntry) -> dict[str, float]:
     """``coco/pine tree_precision`` -> ``pine tree``; mmdet writes NaN for a class without objects."""
     found = {}
-    for key, value in entry.items():
+    for key, value in entry.values.items():
         if "/" in key and key.endswith(_CLASS_SUFFIX) and "bbox_mAP" not in key:
             empty = value is None or (isinstance(value, float) and math.isnan(value))
             name = key.partition("/")[2].removesuffix(_CLASS_SUFFIX)
-            found[name] = -1.0 if empty else _number(entry, key, where)
+            found[name] = -1.0 if empty else entry.number(key)
     return found
 
 

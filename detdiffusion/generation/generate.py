@@ -1,9 +1,8 @@
-"""The drawing of a set's batches, in halves where memory does not do, and the progress of it."""
+"""The drawing of a set's batches, in halves where memory does not do."""
 
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -110,28 +109,6 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(
         text in str(error) for text in ("can't allocate memory", "not enough memory", "out of memory")
     )
-
-
-class Progress:
-    """A line on stderr with images a second and the time left; outside a terminal one every few seconds."""
-
-    def __init__(self, every: float = 10.0, what: str = "generating", unit: str = "images") -> None:
-        self.what, self.unit = what, unit
-        self.terminal = sys.stderr.isatty()
-        self.every = 0.5 if self.terminal else every
-        self.start = self.last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if now - self.last < self.every and done < total:
-            return
-        self.last = now
-        rate = done / max(now - self.start, 1e-9)
-        left = round((total - done) / max(rate, 1e-9))
-        clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
-        text = f"{self.what}: {done}/{total} {self.unit}, {rate:.2f} {self.unit}/s, {clock} left"
-        end = "\n" if not self.terminal or done == total else ""
-        print(f"\r\033[K{text}" if self.terminal else text, end=end, file=sys.stderr, flush=True)
 
 
 def check_positive(**values: int | None) -> None:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,7 @@ from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.oversampling import repeat_factors, samples_of
-from detdiffusion.generation.strategies import build_strategy
+from detdiffusion.generation.strategies import Strategy, build_strategy
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
@@ -45,11 +46,11 @@ class LayoutSource:
     @classmethod
     def read(
         cls,
-        cfg,
+        cfg: Mapping,
         config: str,
         split: str,
-        ann,
-        img_dir,
+        ann: Sequence[str] | None,
+        img_dir: str | None,
         attributes: str | None,
         with_attributes: bool,
         say: Callable[[str], None] = print,
@@ -149,7 +150,14 @@ def _digest(layouts: Sequence[Layout]) -> str:
     return digest.hexdigest()
 
 
-def read_layouts(cfg, config: str, split: str, ann, img_dir, attributes: str | None):
+def read_layouts(
+    cfg: Mapping,
+    config: str,
+    split: str,
+    ann: Sequence[str] | None,
+    img_dir: str | None,
+    attributes: str | None,
+) -> tuple[Any, str | None]:
     """The data set of layouts, and the attributes file that goes with it.
 
     Args:
@@ -192,7 +200,7 @@ def read_layouts(cfg, config: str, split: str, ann, img_dir, attributes: str | N
 def with_attributes(
     layouts: Sequence[Layout],
     file: AttributesFile,
-    strategy,
+    strategy: Strategy,
     config: str,
     ann_files: Sequence[str],
     say: Callable[[str], None] = print,

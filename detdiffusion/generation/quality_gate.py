@@ -13,7 +13,7 @@ Detections that are left over are ``extra``: the image shows something that nobo
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -186,7 +186,10 @@ def apply_rules(
 
 
 def count(
-    annotations: Sequence[Mapping], findings: Mapping[int, Finding], extras: Sequence[Extra], key
+    annotations: Sequence[Mapping],
+    findings: Mapping[int, Finding],
+    extras: Sequence[Extra],
+    key: Callable[[Mapping | Extra], str | None],
 ) -> dict[str, dict[str, int]]:
     """Verdicts by group.
 

@@ -7,6 +7,7 @@ from .detector_factory import load_detector
 from .image_detector import ImageDetector
 from .levels import Levels
 from .matching import best_matches, one_to_one
+from .prediction_source import PredictionSource
 from .predictions import Predictions, read_results
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "AttributesFile",
     "ImageDetector",
     "Levels",
+    "PredictionSource",
     "Predictions",
     "best_matches",
     "load_detector",

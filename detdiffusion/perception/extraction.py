@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.attributes_file import AttributesFile
-from detdiffusion.datasets.class_names import class_list
 from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.datasets.object_digests import object_digests
-from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
 
 from .attributes import IOU_THR, SCORE_THR, perception_attributes
-from .detector_factory import load_detector
 from .levels import Levels
-from .predictions import Predictions, read_results
+from .prediction_source import PredictionSource
+from .predictions import Predictions
 from .summary import format_summary, plot_summary, summarise
 
 
@@ -77,30 +75,22 @@ def extract(
         raise UserError(f"{_names(files)}: no usable annotation; there is nothing to give attributes to")
     ids_of_name = {category["name"]: key for key, category in categories.items()}
 
-    if predictions is not None:
-        found = read_results(predictions, images, categories)
-        nameable = nameable_ids(found, detector_classes, ids_of_name, predictions)
-        detector = {"predictions": str(predictions), "sha256": sha256_of(predictions)}
-    else:
-        folder = image_folder(img_dir, annotation_files[0])
-        model = load_detector(config, checkpoint, device, cfg_options)
-        nameable = {ids_of_name[name] for name in model.classes if name in ids_of_name}
-        if not nameable:
-            raise UserError(
-                f"{checkpoint}: none of the detector's {len(model.classes)} classes ({some(model.classes, 5)}) "
-                f"is a category of {_names(files)} ({some(ids_of_name, 5)}); every object would be 'background'"
-            )
-        found = model.predict(
-            list(images.values()),
-            folder,
-            ids_of_name,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            cache=Path(out).with_suffix(".predictions") if cache is True else cache or None,
-        )
-        detector = model.describe()
-        if save_predictions is not None:
-            write_atomic(save_predictions, json.dumps(found.to_coco_results()).encode())
+    source = PredictionSource(
+        config,
+        checkpoint,
+        predictions,
+        detector_classes,
+        cache=Path(out).with_suffix(".predictions") if cache is True else cache or None,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        device=device,
+        cfg_options=cfg_options,
+    )
+    folder = image_folder(img_dir, annotation_files[0]) if predictions is None else None
+    answer = source.predict(list(images.values()), ids_of_name, folder, [file.path for file in files])
+    found, nameable = answer.predictions, answer.nameable
+    if save_predictions is not None:
+        write_atomic(save_predictions, json.dumps(found.to_coco_results()).encode())
 
     rule = dict(score_thr=score_thr, iou_thr=iou_thr, class_aware=class_aware)
     result = perception_attributes(annotations, found, nameable, levels=bins, **rule)
@@ -110,7 +100,7 @@ def extract(
     names = {key: category["name"] for key, category in categories.items()}
     groups = summarise(annotations, result.attributes, names, result.words)
     info = {
-        "detector": detector,
+        "detector": answer.detector,
         **rule,
         "nameable": [names[key] for key in sorted(nameable)],
         "annotation_files": [{"path": str(f.path), "sha256": sha256_of(f.path)} for f in files],
@@ -152,44 +142,6 @@ def _check_paths(annotation_files, out, checkpoint, predictions, save_prediction
             check_writable(target, option)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint; check the path")
-
-
-def nameable_ids(
-    found: Predictions, detector_classes: Sequence[str] | None, ids_of_name: dict[str, int], path: str | Path
-) -> set[int]:
-    """Category ids that a detector known only by its results can name."""
-    if detector_classes is None:
-        nameable = set(found.category_ids.tolist())
-        if not nameable:
-            raise UserError(
-                f"{path}: has no prediction, so the classes that the detector can name are unknown; "
-                "name them by --detector-classes"
-            )
-        return nameable
-    detector_classes = class_list(detector_classes, "--detector-classes")
-    if len(detector_classes) == 1 and detector_classes[0].endswith(".txt"):
-        detector_classes = _read_lines(detector_classes[0])
-    for name in detector_classes:
-        if name not in ids_of_name:
-            near = difflib.get_close_matches(name, ids_of_name, n=3)
-            hint = f"near matches: {', '.join(near)}" if near else f"it has {some(ids_of_name, 5)}"
-            raise UserError(f"--detector-classes: no category {name!r} in the annotation files; {hint}")
-    nameable = {ids_of_name[name] for name in detector_classes}
-    names = {key: name for name, key in ids_of_name.items()}
-    extra = sorted(names[key] for key in set(found.category_ids.tolist()) - nameable)
-    if extra:
-        raise UserError(
-            f"{path}: has predictions of {some(extra, 5)}, which --detector-classes leaves out; add the name(s)"
-        )
-    return nameable
-
-
-def _read_lines(path: str) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as err:
-        raise UserError(f"--detector-classes {path}: cannot be read: {err}") from None
-    return [line.strip() for line in lines if line.strip()]
 
 
 def _digests(annotations: Sequence[dict], images: dict[int, dict], names: dict[int, str]) -> dict[int, int]:

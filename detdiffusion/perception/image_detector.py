@@ -16,6 +16,7 @@ from detdiffusion.datasets.image_reading import reading_identity
 from detdiffusion.datasets.image_survey import ImageFacts, check_images, check_present
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.image_rules import rules_of_config
+from detdiffusion.utils.progress import Progress
 
 from .prediction_cache import PredictionCache
 from .predictions import UNKNOWN_CATEGORY, Predictions
@@ -128,8 +129,6 @@ class ImageDetector:
         name: str,
     ) -> tuple[list[Detected], ImageFacts, int]:
         """Detections in the images' order, what was found of the files, and how many images the cache had."""
-        from tqdm import tqdm
-
         check_present(images, img_dir)
         identity = {**self.identity(), "reading": reading_identity()}
         store = PredictionCache(cache, identity, images, img_dir)
@@ -137,26 +136,15 @@ class ImageDetector:
         pending = [number for number, stored in chunks.items() if stored is None]
         todo = [image for number in pending for image in store.images_of(number)]
         facts = check_images(todo, img_dir) if reader is None else ImageFacts()  # before hours of detecting
-        # The bar has the remaining time; a log file gets a line every half minute.
-        bar = tqdm(
-            total=len(images),
-            desc=f"detecting {name}".rstrip(),
-            unit="img",
-            disable=not progress,
-            mininterval=0.5,
-        )
-        if not bar.disable and not bar.fp.isatty():
-            bar.mininterval = 30
-        bar.update(store.reused)
-        bar.initial = store.reused  # the rate, and with it the remaining time, is that of detecting
-        with bar:
+        what = f"detecting {name}".rstrip()
+        with Progress(what, total=len(images), done=store.reused, enabled=progress) as bar:
             stream = self.detect(todo, img_dir, batch_size or self.default_batch_size, num_workers, reader)
             for number in pending:
                 chunks[number] = []
                 for detected in itertools.islice(stream, len(store.images_of(number))):
                     check_detected(self.name, f"image id {detected[0]}", *detected[1:], len(self.classes))
                     chunks[number].append(detected)
-                    bar.update()
+                    bar.advance()
                 store.save(number, chunks[number])
         return list(itertools.chain(*chunks.values())), facts, store.reused
 

@@ -147,7 +147,9 @@ class DetectionLayout(BoxLayout):
 
     nms_inside: ClassVar[bool] = True
 
-    def detections(self, boxes, scores, labels, size: tuple[int, int]) -> Decoded:
+    def detections(
+        self, boxes: np.ndarray, scores: np.ndarray, labels: np.ndarray, size: tuple[int, int]
+    ) -> Decoded:
         """Detections as every layout gives them; rows with label -1 are padding.
 
         Args:

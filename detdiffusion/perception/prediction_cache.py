@@ -6,17 +6,13 @@ other weights, another threshold or an edited image never meet predictions that 
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
 import math
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.array_cache import ArrayCache, digest_of
 
 CHUNK = 256
 """Images a file: a kill loses at most the work on so many."""
@@ -34,7 +30,6 @@ class PredictionCache:
         img_dir: folder of the files.
 
     Attributes:
-        folder: of this detector and these images, or None.
         reused: number of images whose predictions were read.
     """
 
@@ -46,12 +41,10 @@ class PredictionCache:
         img_dir: Path,
     ) -> None:
         self.images, self.chunk, self.reused = images, CHUNK, 0
-        self.folder = None
         if folder is not None:
-            key = json.dumps(
-                [_FORMAT, identity, self.chunk, [_stamp(image, img_dir) for image in images]], sort_keys=True
-            )
-            self.folder = Path(folder) / hashlib.sha256(key.encode()).hexdigest()[:16]
+            key = digest_of([_FORMAT, identity, self.chunk, [_stamp(image, img_dir) for image in images]])
+            folder = Path(folder) / key[:16]
+        self._entries = ArrayCache(folder)
 
     def __len__(self) -> int:
         """Number of chunks."""
@@ -63,39 +56,29 @@ class PredictionCache:
 
     def load(self, number: int) -> list[tuple] | None:
         """The chunk's detections, or None where they are not stored, or not readably."""
-        if self.folder is None:
+        stored = self._entries.load(f"{number:06d}")
+        if stored is None:
             return None
-        try:
-            with np.load(self._path(number), allow_pickle=False) as stored:
-                ends = np.cumsum(stored["counts"])[:-1]
-                columns = [np.split(stored[name], ends) for name in ("labels", "boxes", "scores")]
-                detected = list(zip(stored["image_ids"].tolist(), *columns))
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-            return None
+        ends = np.cumsum(stored["counts"])[:-1]
+        columns = [np.split(stored[name], ends) for name in ("labels", "boxes", "scores")]
+        detected = list(zip(stored["image_ids"].tolist(), *columns))
         self.reused += len(detected)
         return detected
 
     def save(self, number: int, detected: Sequence[tuple]) -> None:
-        """Stores a chunk atomically.
+        """Stores a chunk.
 
         Raises:
             UserError: the folder cannot be written.
         """
-        if self.folder is None:
-            return
-        buffer = io.BytesIO()
-        np.savez_compressed(
-            buffer,
+        columns = dict(
             image_ids=np.array([image_id for image_id, *_ in detected], np.int64),
             counts=np.array([len(scores) for *_, scores in detected], np.int64),
             labels=np.concatenate([labels for _, labels, _, _ in detected]).astype(np.int64),
             boxes=np.concatenate([boxes for _, _, boxes, _ in detected]).astype(np.float64),
             scores=np.concatenate([scores for *_, scores in detected]).astype(np.float64),
         )
-        write_atomic(self._path(number), buffer.getvalue())
-
-    def _path(self, number: int) -> Path:
-        return self.folder / f"{number:06d}.npz"
+        self._entries.store(f"{number:06d}", columns, compress=True)
 
 
 def _stamp(image: dict, img_dir: Path) -> list:

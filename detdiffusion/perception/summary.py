@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detdiffusion.structures.layout import ATTRIBUTES
 from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.tables import format_table
 
 # COCO's limits of the field `area`, in square pixels.
 SIZES = (("small", 0, 32**2), ("medium", 32**2, 96**2), ("large", 96**2, float("inf")))
@@ -55,19 +56,13 @@ def summarise(
 
 def format_summary(groups: Mapping[str, Mapping[str, Mapping]], words: Sequence[str] = ATTRIBUTES) -> str:
     """The counts of :func:`summarise` as a table for the terminal."""
-    width = max(len("class"), *(len(name) for rows in groups.values() for name in rows))
-    columns = {word: max(8, len(word)) for word in words}
-    title_of_share = f"share of {words[0]}"
-    lines = []
+    lines: list[list] = []
     for title, rows in groups.items():
-        heads = "".join(f"  {word:>{w}}" for word, w in columns.items())
-        lines.append(f"{'' if title == 'all' else title:<{width}}{heads}  {title_of_share}")
+        lines += [[], ["" if title == "all" else title, *words, f"share of {words[0]}"]]
         for name, row in rows.items():
             share = "-" if row["easy_share"] is None else f"{row['easy_share']:.1%}"
-            counts = "".join(f"  {row[word]:>{w}}" for word, w in columns.items())
-            lines.append(f"{name:<{width}}{counts}  {share:>{len(title_of_share)}}")
-        lines.append("")
-    return "\n".join(lines[:-1])
+            lines.append([name, *(row[word] for word in words), share])
+    return format_table(lines[1:])
 
 
 def plot_summary(

@@ -97,7 +97,7 @@ class Layout:
         """The objects ``indices``, in that order; every per-object field follows."""
         index = torch.as_tensor(list(indices), dtype=torch.long)
 
-        def pick(values):
+        def pick(values: Tensor | Sequence | None) -> Tensor | list | None:
             if values is None:
                 return None
             return values[index] if isinstance(values, Tensor) else [values[i] for i in index.tolist()]

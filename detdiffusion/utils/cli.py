@@ -1,7 +1,6 @@
 """What every tool shares: kinds of arguments, a clean exit on bad input and on Ctrl-C."""
 
 import argparse
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from .compat import after_import
 from .errors import UserError
 from .library_messages import silence
 from .opencv import installed_opencv, mend_opencv, warn_of_two_opencvs
+from .ranks import is_first_process
 from .threads import choose_threads
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def prepare_process() -> None:
     """
     threads = choose_threads()
     silence()
-    if os.environ.get("RANK", "0") == "0":
+    if is_first_process():
         line = f"threads: {threads}"
         _once_imported("torch", lambda _: print(line, file=sys.stderr, flush=True))
         _once_imported("cv2", warn_of_two_opencvs)

@@ -82,6 +82,15 @@ def test_latents_and_masks_are_those_of_the_images(editor, scenes, tmp_path, siz
     assert left.layout.masks.equal(right.layout.masks) or left.flip_direction != right.flip_direction
 
 
+def test_damaged_parts_are_made_anew(editor, scenes, tmp_path):
+    folder = fill(editor, dataset(scenes), tmp_path)
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    (folder / "latents_00001.npy").write_bytes(whole["latents_00001.npy"][:200])
+    (folder / "masks_00000.npz").write_bytes(b"")
+    assert fill(editor, dataset(scenes), tmp_path) == folder
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+
+
 def test_it_says_how_far_it_is(editor, scenes, tmp_path, monkeypatch):
     said = []
     monkeypatch.setattr(latent_cache_hook, "print_log", lambda text, **kwargs: said.append(text))

@@ -5,7 +5,8 @@ import time
 import numpy as np
 import pytest
 
-from detdiffusion.evaluation.bootstrap import ApMatches, paired_bootstrap
+from detdiffusion.evaluation.ap_matches import ApMatches
+from detdiffusion.evaluation.bootstrap import paired_bootstrap, percentile_bootstrap
 from detdiffusion.evaluation.detection import evaluate_detection
 from detdiffusion.utils.errors import UserError
 
@@ -133,3 +134,16 @@ def test_speed():
     start = time.process_time()
     paired_bootstrap(a, b, resamples=100)
     assert time.process_time() - start < 6
+
+
+def test_percentile_bootstrap_of_a_mean():
+    """Resampled means are nearly normal around the sample's, with its standard error."""
+    sample = np.random.default_rng(5).normal(3, 2, 200)
+    found = percentile_bootstrap(lambda drawn: sample[drawn].mean(), len(sample), 4000, 0.9, seed=1)
+    error = sample.std() / np.sqrt(len(sample))
+    assert found.values.shape == (4000,)
+    np.testing.assert_allclose(
+        [found.low, found.high], sample.mean() + 1.645 * error * np.array([-1, 1]), atol=0.03
+    )
+    again = percentile_bootstrap(lambda drawn: sample[drawn].mean(), len(sample), 4000, 0.9, seed=1)
+    assert np.array_equal(found.values, again.values)

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from detdiffusion.evaluation.consistency import attribute_effect, consistency_report, match_objects
+from detdiffusion.evaluation.attribute_effect import attribute_effect
+from detdiffusion.evaluation.consistency import consistency_report, match_objects
 from detdiffusion.evaluation.detection import coco_eval
 
 CATEGORIES = [dict(id=1, name="ball"), dict(id=2, name="crate")]

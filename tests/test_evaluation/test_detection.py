@@ -5,8 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from detdiffusion.evaluation.bootstrap import ApMatches
-from detdiffusion.evaluation.detection import BACKENDS, evaluate_detection, select_ground_truth
+from detdiffusion.evaluation.ap_matches import ApMatches
+from detdiffusion.evaluation.detection import BACKENDS, evaluate_detection
+from detdiffusion.evaluation.ground_truth import select_ground_truth
 from detdiffusion.utils.errors import UserError
 
 

@@ -21,9 +21,10 @@ from detdiffusion.experiments.paper.jobs import (
     SeedJobs,
     ordered_jobs,
 )
-from detdiffusion.experiments.paper.report import markdown, scoreboard, write_scoreboard
+from detdiffusion.experiments.paper.report import markdown, write_scoreboard
 from detdiffusion.experiments.paper.run import ResultFolder, run_jobs
 from detdiffusion.experiments.paper.scales import SCALES, Job
+from detdiffusion.experiments.paper.scoreboard import scoreboard
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step, config_digest

@@ -14,9 +14,9 @@ import pytest
 from pycocotools.coco import COCO
 from tiny_generation import draw, pixels, write_world
 
-from detdiffusion.engine.ranks import Ranks
 from detdiffusion.generation.manifest import ManifestFile, find_parts, part_path
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.ranks import Ranks
 
 
 @pytest.fixture(scope="module")
@@ -143,7 +143,7 @@ def test_a_part_that_is_still_written_is_refused(whole, tmp_path):
 def test_ranks_want_torchrun(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match="RANK.* are not set: start with .*dist_generate.sh"):
-        Ranks("pytorch")
+        Ranks.join("pytorch")
     alone = Ranks()
     assert (alone.rank, alone.size, alone.device(None), alone.total(dict(a=2))) == (0, 1, None, dict(a=2))
 
@@ -158,7 +158,7 @@ def test_a_rank_that_starts_after_its_launcher_was_killed_gives_up_at_once(monke
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("TORCHELASTIC_USE_AGENT_STORE", "True")
     with pytest.raises(UserError, match="the launcher at 127.0.0.1:.* is gone"):
-        Ranks("pytorch")
+        Ranks.join("pytorch")
 
 
 def test_a_rank_whose_launcher_is_gone_stops():

@@ -1,11 +1,15 @@
 """torchrun's environment variables: read once, checked, and missed where nobody reads them."""
 
+import multiprocessing
+import os
+import socket
+
 import pytest
 from mmengine.config import Config
 
 from detdiffusion.engine.launch import prepare_ranks
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.ranks import Torchrun, device_of_rank, join_ranks, warn_if_not_joined
+from detdiffusion.utils.ranks import Ranks, Torchrun, device_of_rank
 
 GOOD = dict(RANK="1", LOCAL_RANK="0", WORLD_SIZE="2", MASTER_ADDR="10.0.0.1", MASTER_PORT="29500")
 
@@ -23,7 +27,7 @@ def environment(monkeypatch):
 
 def test_what_torchrun_says(environment):
     environment()
-    assert Torchrun.from_environment("x") == Torchrun(1, 0, 2, "10.0.0.1", 29500)
+    assert Torchrun.from_environment() == Torchrun(1, 0, 2, "10.0.0.1", 29500)
 
 
 @pytest.mark.parametrize(
@@ -43,14 +47,14 @@ def test_an_environment_that_is_none(environment, variables, message):
     with pytest.raises(UserError, match=message):
         prepare_ranks(Config(), "pytorch")
     with pytest.raises(UserError, match=message):
-        join_ranks()
+        Ranks.join()
 
 
 def test_alone_nothing_is_wanted(environment):
     environment(**dict.fromkeys(GOOD))
-    assert join_ranks() == (0, 1)
+    assert (Ranks.join().rank, Ranks.join().size) == (0, 1)
     environment(**{**dict.fromkeys(GOOD), "WORLD_SIZE": "1"})
-    assert join_ranks() == (0, 1)
+    assert (Ranks.join().rank, Ranks.join().size) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,7 @@ def test_alone_nothing_is_wanted(environment):
 )
 def test_torchrun_without_launcher_is_told_once(environment, capsys, size, rank, said):
     environment(WORLD_SIZE=size, RANK=rank)
-    warn_if_not_joined()
+    assert Ranks.join("none").size == 1
     assert capsys.readouterr().err.count("Give --launcher pytorch") == said
 
 
@@ -70,3 +74,61 @@ def test_every_rank_has_a_gpu_of_its_own(name, monkeypatch):
     assert device_of_rank("cuda:2", 0) == "cuda:2" and device_of_rank("cpu", 1) == "cpu"
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     assert device_of_rank(name, 1) == name
+
+
+def test_a_process_alone_does_everything(environment):
+    environment(**dict.fromkeys(GOOD))
+    ranks = Ranks.current()
+    assert ranks.is_main and ranks.own_indices(7, 3) == list(range(7))
+    assert ranks.gather_in_order([0, 2], "ab") == ["a", "b"] and ranks.total(dict(a=2)) == dict(a=2)
+    assert ranks.first_then_others(lambda: 5) == 5 and ranks.device("cuda") == "cuda"
+
+
+def test_whole_batches_are_dealt_out():
+    ranks = [Ranks() for _ in range(3)]
+    for number, one in enumerate(ranks):
+        one.rank, one.size = number, 3
+    assert [one.own_indices(8, 2) for one in ranks] == [[0, 1, 6, 7], [2, 3], [4, 5]]
+
+
+def _two_joined(rank, port, queue):
+    os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+    ranks = Ranks.join()
+    own = ranks.own_indices(5, 2)
+    found = ranks.gather_in_order(own, [10 * i for i in own])
+    queue.put((ranks.rank, ranks is Ranks.join("pytorch") is Ranks.current(), own, found))
+    ranks.close()
+    queue.put(Ranks.current().size)
+
+
+def test_two_processes_share_without_being_told():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    processes = [context.Process(target=_two_joined, args=(rank, port, queue)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    answers = [queue.get(timeout=60) for _ in range(4)]
+    for process in processes:
+        process.join()
+    everything = [0, 10, 20, 30, 40]
+    assert sorted(a for a in answers if isinstance(a, tuple)) == [
+        (0, True, [0, 1, 4], everything),
+        (1, True, [2, 3], everything),
+    ]
+    assert answers.count(1) == 2
+
+
+def test_a_training_joins_where_torchrun_started_it(environment):
+    environment(**dict.fromkeys(GOOD))
+    config = Config()
+    prepare_ranks(config, None)
+    assert config.launcher == "none"
+    environment(MASTER_PORT="tcp")
+    with pytest.raises(UserError, match="MASTER_PORT is 'tcp'"):
+        prepare_ranks(config, None)
+    prepare_ranks(config, "none")
+    assert config.launcher == "none"

@@ -45,18 +45,15 @@ def parse_args() -> argparse.Namespace:
 def main() -> None:
     args = parse_args()
     import json
-
-    from rich.progress import track
+    from functools import partial
 
     from detdiffusion.datasets.miniscenes import write_miniscenes
+    from detdiffusion.utils.progress import Progress
 
     options = dict(size=args.size, seed=args.seed, look=args.look)
     for split, count in args.split.items():
-        steps = iter(track(range(count), description=f"{split}: {count} images"))
-        folder = write_miniscenes(
-            args.out, split, count, **options, progress=lambda _, s=steps: next(s, None)
-        )
-        next(steps, None)
+        with Progress(split, total=count) as bar:
+            folder = write_miniscenes(args.out, split, count, **options, progress=partial(bar, total=count))
         counts = {
             name: len(json.loads((Path(folder) / f"{name}.json").read_text())["annotations"])
             for name in ("instances", "stuff")

@@ -38,13 +38,10 @@ def parse_args() -> argparse.Namespace:
 
 def main() -> None:
     args = parse_args()
-    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-
     from detdiffusion.datasets.formats.stuff_maps import convert_stuff_maps
+    from detdiffusion.utils.progress import Progress
 
-    columns = SpinnerColumn(), TextColumn("{task.completed} images"), TimeElapsedColumn()
-    with Progress(*columns) as bar:
-        task = bar.add_task("maps", total=None)
+    with Progress("converting") as bar:
         counts = convert_stuff_maps(
             args.maps,
             args.instances,
@@ -52,7 +49,7 @@ def main() -> None:
             args.categories,
             args.offset,
             args.workers,
-            lambda: bar.advance(task),
+            bar.advance,
         )
     print(f"{args.out}: " + ", ".join(f"{name}: {count}" for name, count in counts.items()))
 

@@ -20,7 +20,7 @@ _IMPORTS = (
     "onnxruntime",
     "torchvision.ops",
     "cv2",
-    "tqdm",
+    "rich.table",
 )
 
 

@@ -18,7 +18,7 @@ class StuffMaps(Target):
     """PNG files of class numbers, and the json of their images."""
 
     name, tool = "stuff_maps", "dataset_converters/stuff_maps.py"
-    imports = ("detdiffusion.datasets.formats.stuff_maps", "rich.progress", "PIL.Image")
+    imports = ("detdiffusion.datasets.formats.stuff_maps", "PIL.Image")
 
     def prepare(self, base: Path) -> None:
         import numpy as np

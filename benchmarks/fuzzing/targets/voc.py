@@ -61,7 +61,6 @@ class VocToCoco(Target):
         "detdiffusion.apis.conversion",
         "detdiffusion.datasets.formats.voc",
         "PIL.Image",
-        "tqdm",
     )
 
     def prepare(self, base: Path) -> None:

@@ -20,7 +20,6 @@ class YoloToCoco(Target):
         "detdiffusion.apis.conversion",
         "detdiffusion.datasets.formats.yolo",
         "PIL.Image",
-        "tqdm",
         "yaml",
     )
 

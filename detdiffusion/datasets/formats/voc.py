@@ -9,6 +9,7 @@ from xml.etree.ElementTree import Element
 
 from detdiffusion.datasets.class_names import similar
 from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.progress import Progress
 
 from .conversion import UNREADABLE, Conversion, image_size
 from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, fold, stem_of, suffix_of
@@ -49,8 +50,6 @@ def read_voc(
         UserError: no such folder or list, a line of a list that fits several files, no XML file, or a class of
             ``classes`` that no object has.
     """
-    from tqdm import tqdm
-
     files = InputFiles(without)
     root, xml_dir, image_dir = _folders(files, Path(root), annotations, images)
     set_of = Conversion([], files)
@@ -80,12 +79,13 @@ def read_voc(
     pictures = [path for path in seen if suffix_of(path) in IMAGE_SUFFIXES and path.is_relative_to(image_dir)]
     pictures = VocImages(files, image_dir, pictures, xml_files)
     ids: dict[str, int] = {}
-    for name, tree in tqdm(parsed.items(), desc="images", unit="img", disable=not progress):
-        path = _image_of(set_of, name, xml_files[name], tree, pictures)
-        image_id = path and _add_image(set_of, xml_files[name], tree, path, image_dir, decode)
-        if image_id is not None:
-            ids[name] = image_id
-            _add_objects(set_of, image_id, files.name(xml_files[name]), tree, difficult, one_based)
+    with Progress("reading", total=len(parsed), enabled=progress) as bar:
+        for name, tree in bar.track(parsed.items()):
+            path = _image_of(set_of, name, xml_files[name], tree, pictures)
+            image_id = path and _add_image(set_of, xml_files[name], tree, path, image_dir, decode)
+            if image_id is not None:
+                ids[name] = image_id
+                _add_objects(set_of, image_id, files.name(xml_files[name]), tree, difficult, one_based)
     set_of.splits = {split: [ids[n] for n in names if n in ids] for split, names in wanted.items()}
     lost = {fold(stem_of(path.name)) for name, path in xml_files.items() if name not in ids}
     set_of.close(lambda path: _reason(path, xml_dir, image_dir, lost))

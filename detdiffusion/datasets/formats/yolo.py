@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.progress import Progress
 
 from .conversion import UNREADABLE, Conversion, image_size
 from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, fold, is_companion, stem_of, suffix_of
@@ -47,8 +48,6 @@ def read_yolo(
         UserError: no such file or folder, a broken yaml, no images, a class number without a name, rows that may be
             one or the other, or mostly rows that cannot be read.
     """
-    from tqdm import tqdm
-
     if task not in TASKS:
         raise UserError(f"--task must be one of {', '.join(TASKS)}, it is {task!r}")
     set_of = Conversion([], InputFiles(without))
@@ -71,20 +70,21 @@ def read_yolo(
     taken: set[str] = set()
     for split, pictures in found.splits.items():
         set_of.splits[split] = ids = []
-        for path, file_name in tqdm(pictures, desc=f"{split} images", unit="img", disable=not progress):
-            if path not in label_of or (lines := rows.lines_of(path, label_of[path])) is None:
-                continue
-            number = len(taken)
-            while file_name in taken:  # lists may name files of several folders
-                file_name, number = f"{split}/{number}_{path.name}", number + 1
-            taken.add(file_name)
-            size = image_size(path, decode)
-            if isinstance(size, str):
-                set_of.leave_out(path, UNREADABLE, size)
-                continue
-            ids.append(set_of.add_image(path, file_name, size))
-            if label_of[path] is not None:
-                rows.add(ids[-1], label_of[path], lines)
+        with Progress(f"reading {split}", total=len(pictures), enabled=progress) as bar:
+            for path, file_name in bar.track(pictures):
+                if path not in label_of or (lines := rows.lines_of(path, label_of[path])) is None:
+                    continue
+                number = len(taken)
+                while file_name in taken:  # lists may name files of several folders
+                    file_name, number = f"{split}/{number}_{path.name}", number + 1
+                taken.add(file_name)
+                size = image_size(path, decode)
+                if isinstance(size, str):
+                    set_of.leave_out(path, UNREADABLE, size)
+                    continue
+                ids.append(set_of.add_image(path, file_name, size))
+                if label_of[path] is not None:
+                    rows.add(ids[-1], label_of[path], lines)
     set_of.looked = f"label files were looked for as {some((f / '*.txt' for f in folders), 5)}{rows.advice}"
     labelled = {path for path in label_of.values() if path is not None}
     set_of.close(lambda path: _reason(path, labelled, folders))

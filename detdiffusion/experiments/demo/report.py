@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detdiffusion.visualization.curves import line_chart, read_losses
+from detdiffusion.utils.training_logs import TrainingLogs
+from detdiffusion.visualization.curves import line_chart
 from detdiffusion.visualization.grids import contact_sheet, side_by_side
 from detdiffusion.visualization.report import table, write_report
 
@@ -49,7 +50,10 @@ def write_demo_report(demo: Demo, summary: dict, layouts: int = 12) -> Path:
         _tables(summary),
         summary["checks"],
         rows,
-        [line_chart(_without_sum(read_losses(folder)), name) for name, folder in folders.items()],
+        [
+            line_chart(_without_sum(TrainingLogs.read(folder).losses()), name)
+            for name, folder in folders.items()
+        ],
     )
     return path
 

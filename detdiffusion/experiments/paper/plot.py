@@ -13,7 +13,7 @@ def plot_differences(board: dict) -> bytes | None:
     Right of zero is the claimed direction. Comparisons in AP share a panel; each in another unit has its own.
 
     Args:
-        board: of :func:`.miniature_report.scoreboard`.
+        board: of :func:`.scoreboard.scoreboard`.
 
     Returns:
         The file's bytes; None where no comparison has a value yet.

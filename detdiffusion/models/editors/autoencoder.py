@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from mmengine.model import BaseModel
@@ -60,7 +62,7 @@ class Autoencoder(BaseModel):
             for part in (self.vae.encoder, self.vae.quant_conv):
                 part.requires_grad_(False)
 
-    def forward(self, inputs: Tensor, data_samples=None, mode: str = "tensor"):
+    def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "tensor"):
         """Losses (``mode='loss'``) or the reconstruction in [-1, 1] of images (B, 3, H, W) in [-1, 1]."""
         if mode != "loss":
             posterior = self.vae.encode(inputs).latent_dist

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.tables import markdown_table
 
 _ENOUGH_OBJECTS = 10  # of a class on the real images, below which its share found says little
 
@@ -148,7 +149,7 @@ def write_reports(result: Mapping, out: str | Path) -> list[Path]:
     write_atomic(paths[0], (json.dumps(data, indent=2) + "\n").encode())
     text = ["# Layout consistency", *lines]
     for one in tables:
-        text += [f"## {one['title']}", markdown(one["columns"], one["rows"]), *one["notes"]]
+        text += [f"## {one['title']}", markdown_table(one["columns"], one["rows"]), *one["notes"]]
     write_atomic(paths[1], ("\n\n".join(text) + "\n").encode())
     write_report(paths[2], "Layout consistency", lines, tables)
     return paths
@@ -161,7 +162,7 @@ def print_result(result: Mapping) -> None:
 
     console = table_console()
 
-    def show(title, columns, rows):
+    def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table = Table(title=title, box=SIMPLE_HEAD, collapse_padding=True)  # nine columns in a terminal of 80
         for index, column in enumerate(columns):
             table.add_column(column, justify="right" if index else "left")
@@ -195,12 +196,6 @@ def print_result(result: Mapping) -> None:
         console.print(f"protocol {one['description']}", markup=False, style="dim")
     for note in result["notes"]:
         console.print(f"note: {note}", markup=False)
-
-
-def markdown(columns, rows) -> str:
-    """A Markdown table of texts."""
-    lines = ["| " + " | ".join(map(str, columns)) + " |", "|" + "---|" * len(columns)]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
 
 
 def percent(value: float | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from detdiffusion.utils.errors import UserError
 
@@ -24,7 +25,7 @@ class Section:
     options: dict[str, str] = field(default_factory=dict)
     where: str = "built-in network"
 
-    def integer(self, key: str, default=_REQUIRED) -> int:
+    def integer(self, key: str, default: Any = _REQUIRED) -> int:
         """A whole number.
 
         Raises:
@@ -32,7 +33,7 @@ class Section:
         """
         return self._one(key, default, int, "a whole number")
 
-    def number(self, key: str, default=_REQUIRED) -> float:
+    def number(self, key: str, default: Any = _REQUIRED) -> float:
         """A number; raises as :meth:`integer`."""
         return self._one(key, default, float, "a number")
 
@@ -48,7 +49,7 @@ class Section:
         except ValueError:
             raise self.error(f"'{key}' must be numbers with commas between, it is {text!r}") from None
 
-    def text(self, key: str, default=_REQUIRED) -> str:
+    def text(self, key: str, default: Any = _REQUIRED) -> str:
         """The text as it is; raises as :meth:`integer`."""
         value = self.options.get(key, default)
         if value is _REQUIRED:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -66,7 +69,14 @@ class ControlNetEditor(PipelineEditor):
         super().__init__(load_folder("StableDiffusionControlNetPipeline", folder, what, **options), **kwargs)
         self.conditioning_scale = conditioning_scale
 
-    def draw(self, layouts, prompts, noise: Tensor, options: dict, generators) -> Tensor:
+    def draw(
+        self,
+        layouts: Sequence[Layout],
+        prompts: Sequence[str],
+        noise: Tensor,
+        options: dict,
+        generators: Sequence[torch.Generator] | None,
+    ) -> Tensor:
         """The whole batch at once."""
         return self.pipeline(
             prompts,

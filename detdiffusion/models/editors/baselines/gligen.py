@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -45,7 +47,14 @@ class GLIGENEditor(PipelineEditor):
         areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1)
         return sorted(areas.argsort(descending=True, stable=True)[:MAX_OBJECTS].tolist())
 
-    def draw(self, layouts, prompts, noise: Tensor, options: dict, generators) -> Tensor:
+    def draw(
+        self,
+        layouts: Sequence[Layout],
+        prompts: Sequence[str],
+        noise: Tensor,
+        options: dict,
+        generators: Sequence[torch.Generator] | None,
+    ) -> Tensor:
         """One image at a time: the pipeline takes one set of boxes a call."""
         images = [
             self.pipeline(

@@ -151,7 +151,14 @@ class PipelineEditor(BaseModel):
         """Indices of the objects that the model can take; all of them."""
         return list(range(len(layout)))
 
-    def draw(self, layouts, prompts, noise: Tensor, options: dict, generators) -> Tensor:
+    def draw(
+        self,
+        layouts: Sequence[Layout],
+        prompts: Sequence[str],
+        noise: Tensor,
+        options: dict,
+        generators: Sequence[torch.Generator] | None,
+    ) -> Tensor:
         """(B, 3, H, W) images in [0, 1].
 
         Args:

@@ -6,6 +6,7 @@ import copy
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -44,7 +45,7 @@ def resolve_source(source: str, subfolder: str | None = None) -> str:
     return str(folder)
 
 
-def build_component(spec, role: str):
+def build_component(spec: Any, role: str) -> Any:
     """A diffusers or transformers object from its config.
 
     Args:
@@ -163,7 +164,7 @@ def _local_folder(source: str, subfolder: str, role: str) -> Path | None:
     return folder
 
 
-def build_sampling_scheduler(spec, like, role: str):
+def build_sampling_scheduler(spec: Any, like: Any, role: str) -> Any:
     """The scheduler that images are sampled with.
 
     Args:
@@ -210,7 +211,7 @@ def _load_renamed(model: nn.Module, folder: Path, role: str) -> None:
     model.load_state_dict(state)
 
 
-def source_folder(spec) -> str | None:
+def source_folder(spec: Any) -> str | None:
     """The local diffusers folder that a part's config names by ``from_pretrained``, or None."""
     source = spec.get("from_pretrained") if isinstance(spec, dict) else None
     if source is None or is_single_file(source):

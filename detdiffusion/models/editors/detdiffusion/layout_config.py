@@ -9,9 +9,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from detdiffusion.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from .layout_tokenizer import LayoutTokenizer
 
 NAME = "layout_config.json"
 FIELDS = (
@@ -29,7 +32,7 @@ _BINDING = ("template", "bins", "prefix")  # another value is another language
 _OF_ATTRIBUTES = ("attribute_words", "attribute_position")  # so too, where there are any
 
 
-def write_layout_config(folder: str | Path, layout_tokenizer, **about: Any) -> None:
+def write_layout_config(folder: str | Path, layout_tokenizer: LayoutTokenizer, **about: Any) -> None:
     """Write the file; ``about`` (classes, filters) is for people and other programs."""
     values = {name: getattr(layout_tokenizer, name) for name in FIELDS}
     Path(folder).mkdir(parents=True, exist_ok=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -23,7 +23,7 @@ def initial_noise(shape: tuple[int, int, int], generators: Sequence[torch.Genera
 @torch.no_grad()
 def denoise(
     predict: Callable[[Tensor, Tensor, Prompts], Tensor],
-    scheduler,
+    scheduler: Any,
     noise_BCHW: Tensor,
     prompts: Prompts,
     null_prompts: Prompts,

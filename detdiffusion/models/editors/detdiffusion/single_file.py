@@ -80,7 +80,7 @@ def sd1_part(role: str, **changes) -> dict:
     return dict(type=config.pop("_class_name", None) or kinds[role], **{**config, **changes})
 
 
-def is_single_file(source) -> bool:
+def is_single_file(source: str | Path) -> bool:
     """Whether ``from_pretrained`` names a file of weights rather than a folder or a model of the hub."""
     return Path(str(source)).suffix in (".safetensors", ".ckpt", ".pt", ".pth", ".bin")
 

@@ -1,0 +1,132 @@
+"""What mmengine logged of a training: the lines of ``WORK_DIR/*/vis_data/scalars.json``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from .errors import UserError, some
+
+
+@dataclass
+class LogEntry:
+    """One line of a log.
+
+    Attributes:
+        log: the file.
+        line: number of the line, from 1.
+        values: what was logged.
+        iteration: of the training: up to where losses are logged in this file, this line included.
+    """
+
+    log: Path
+    line: int
+    values: dict
+    iteration: int = 0
+
+    def number(self, key: str) -> float:
+        """A value that must be a finite number.
+
+        Raises:
+            UserError: it is none.
+        """
+        value = self.values[key]
+        if not _is_number(value):
+            raise UserError(
+                f"{self.log}, line {self.line}: {key!r} must be a number, it is {value!r}; remove the line, or train "
+                "again"
+            )
+        return float(value)
+
+    def whole_number(self, key: str) -> int:
+        """A value that must be a whole number of at least 0; 0 where it was not logged.
+
+        Raises:
+            UserError: it is none.
+        """
+        value = self.number(key) if key in self.values else 0.0
+        if value < 0 or not value.is_integer():
+            raise UserError(
+                f"{self.log}, line {self.line}: {key!r} must be a whole number of at least 0, it is {value:g}; remove "
+                "the line, or train again"
+            )
+        return int(value)
+
+
+@dataclass
+class TrainingLogs:
+    """All logs of a work dir, the oldest first; a training that was continued has several.
+
+    Attributes:
+        files: the logs.
+        entries: their lines.
+        notes: what of them could not be read.
+    """
+
+    files: list[Path] = field(default_factory=list)
+    entries: list[LogEntry] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @classmethod
+    def read(cls, work_dir: str | Path) -> TrainingLogs:
+        """The logs of a work dir; none where it is missing or has none.
+
+        Raises:
+            UserError: a log that cannot be read, or an iteration that is no whole number.
+        """
+        logs = cls(sorted(Path(work_dir).glob("*/vis_data/scalars.json")))
+        for log in logs.files:
+            iteration = 0
+            for entry in _entries(log, logs.notes):
+                if "loss" in entry.values:
+                    iteration = max(
+                        iteration, entry.whole_number("iter" if "iter" in entry.values else "step")
+                    )
+                entry.iteration = iteration
+                logs.entries.append(entry)
+        return logs
+
+    def losses(self) -> dict[str, list[tuple[int, float]]]:
+        """Every ``loss*``: name -> (iteration, value) by rising iteration.
+
+        An iteration that was done twice counts as it was done last; values that are not finite are left out.
+        """
+        found: dict[str, dict[int, float]] = {}
+        for entry in self.entries:
+            if "loss" not in entry.values:
+                continue
+            for name, value in entry.values.items():
+                if name.startswith("loss") and _is_number(value):
+                    found.setdefault(name, {})[entry.iteration] = float(value)
+        return {name: sorted(points.items()) for name, points in found.items()}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _entries(log: Path, notes: list[str]) -> Iterator[LogEntry]:
+    """The entries of a log; lines in its midst that are no entries are noted.
+
+    A run that was killed leaves a torn last line, a full disk zeros: both are nothing to speak of.
+    """
+    try:
+        lines = log.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"{log}: cannot read this log: {error.strerror or error}") from None
+    lines = [(number, line) for number, line in enumerate(lines, 1) if line.strip("\0 \t")]
+    torn = []
+    for number, line in lines:
+        try:
+            values = json.loads(line)
+        except ValueError:
+            values = None
+        if isinstance(values, dict):
+            yield LogEntry(log, number, values)
+        elif number != lines[-1][0]:
+            torn.append(number)
+    if torn:
+        notes.append(f"{log}: {len(torn)} × line that is no json object: left out (lines {some(torn, 5)})")
