@@ -115,14 +115,12 @@ class Killer:
     def settings(self, out: Path) -> dict:
         return dict(
             config=str(ROOT / CONFIG),
-            checkpoint=None,
             out=str(out),
             strategy="hard",
             attributes=str(self.folder / "attributes.json"),
             batch_size=self.args.batch_size,
             steps=self.args.steps,
             preview_every=2.0,
-            device="cpu",
             cfg_options=[f"data_root={self.folder}/data"],
         )
 
@@ -225,9 +223,19 @@ def fork_ranks(size: int, settings: dict, log: Path) -> list:
         os.dup2(fd, 1), os.dup2(fd, 2)
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE=str(size))
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        from detdiffusion.apis.generation import generate_dataset
+        from detdiffusion import apis
 
-        generate_dataset(**settings, launcher="pytorch" if size > 1 else "none", progress=False)
+        apis.generate_dataset(
+            apis.GeneratorOptions(
+                config=settings["config"], checkpoint=None, device="cpu", cfg_options=settings["cfg_options"]
+            ),
+            apis.LayoutOptions(attributes=settings["attributes"]),
+            apis.ContentOptions(strategy=settings["strategy"]),
+            apis.SetFiles(out=settings["out"], preview_every=settings["preview_every"]),
+            apis.SamplingOptions(batch_size=settings["batch_size"], steps=settings["steps"]),
+            launcher="pytorch" if size > 1 else "none",
+            progress=False,
+        )
 
     ranks = [multiprocessing.get_context("fork").Process(target=work, args=(rank,)) for rank in range(size)]
     for rank in ranks:

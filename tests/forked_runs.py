@@ -22,7 +22,6 @@ _base_ = [{str(ROOT / "configs/detdiffusion_miniscenes.py")!r}]
 model = dict(null_text_prob=0.5)
 default_hooks = dict(checkpoint=dict(interval=3, by_epoch=False), logger=dict(interval=1))
 log_processor = dict(window_size=1)
-max_iters = {STEPS}
 """
 CASES = {
     # one stream of samples, loaded by the process itself, with cached latents
@@ -125,7 +124,7 @@ def kill(root: Path, case: str, options: list[str]) -> None:
     from detdiffusion.engine import latest_checkpoint
 
     config, log = root / f"{case}.py", root / f"{case}.log"
-    config.write_text(CONFIG + CASES[case])
+    config.write_text(f"{CONFIG}max_iters = {STEPS}\n{CASES[case]}")
     whole, killed = root / case / "whole", root / case / "killed"
     wait(fork(log, config, options, whole, False), log)
     at = random.randrange(4, STEPS)

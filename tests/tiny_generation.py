@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import torch
+from option_values import take_groups
 from PIL import Image
 
-from detdiffusion.apis.generation import generate_dataset
-from detdiffusion.apis.inferencer import DetDiffusionInferencer
+from detdiffusion import apis
 from detdiffusion.datasets.miniscenes import write_miniscenes
 
 CONFIG = """
@@ -63,7 +63,7 @@ def write_world(root, images=14):
     things = [c["name"] for c in json.loads((root / "train/instances.json").read_text())["categories"]]
     (root / "attributes.json").write_text(json.dumps(dict(info=dict(nameable=things), attributes=attributes)))
     torch.manual_seed(0)
-    model = DetDiffusionInferencer(config, None).model
+    model = apis.DetDiffusionInferencer(config, None).model
     torch.save(dict(state_dict=model.state_dict(), meta={}), root / "weights.pth")
     return root
 
@@ -79,7 +79,13 @@ def draw(world, out, strategy="hard", **kwargs):
         device="cpu",
         progress=False,
     )
-    return generate_dataset(out=out, strategy=strategy, **{**defaults, **kwargs})
+    return generate(out=out, strategy=strategy, **{**defaults, **kwargs})
+
+
+def generate(launcher=None, progress=True, **settings):
+    """:func:`generate_dataset` with the settings of all groups by name."""
+    groups = ("GeneratorOptions", "LayoutOptions", "ContentOptions", "SetFiles", "SamplingOptions")
+    return apis.generate_dataset(*take_groups(settings, groups), launcher=launcher, progress=progress)
 
 
 def pixels(out):

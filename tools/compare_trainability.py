@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -20,12 +19,13 @@ rarest classes) and curves.png (loss and AP over the iterations).
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.shared_options import ANNOTATIONS
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("work_dirs", nargs="+", metavar="[NAME=]WORK_DIR", help="work dirs of tools/train.py")
-    parser.add_argument("--out", required=True, help="folder for the tables")
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
     parser.add_argument(
         "--rarest",
         type=int,
@@ -35,15 +35,16 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--classes", nargs="+", metavar="NAME", help="these classes in place of the rarest")
     parser.add_argument(
-        "--ann", metavar="TRAIN.json", help="annotations that tell which are rare (default: the first run's)"
+        "--ann",
+        help="training annotations, which tell the rare classes; may be repeated (default: the first run's)",
+        action="append",
+        metavar=ANNOTATIONS["metavar"],
     )
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
-
-    from detdiffusion.apis.trainability import compare_trainability
+def main(args) -> None:
+    from detdiffusion.apis import compare_trainability
 
     result = compare_trainability(args.work_dirs, args.out, args.ann, max(0, args.rarest), args.classes)
     if sys.stdout.isatty():
@@ -60,4 +61,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

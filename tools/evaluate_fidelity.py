@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
-  python tools/evaluate_fidelity.py --detector CONFIG CHECKPOINT \\
-      --real data/miniscenes/val/instances.json --real-images data/miniscenes/val/images \\
+  python tools/evaluate_fidelity.py --detector CONFIG WEIGHTS \\
+      --ann data/miniscenes/val/instances.json --img-dir data/miniscenes/val/images \\
       --synthetic easy=work_dirs/easy hard=work_dirs/hard --out work_dirs/score
   # FID by the paper's protocol and a modern one, Inception weights from a file
   python tools/evaluate_fidelity.py ... --fid lama_tf modern --extractor-weights pt_inception-2015-12-05-6726825d.pth
@@ -26,84 +25,44 @@ adds the paired bootstrap of easy - hard and the attribute effect.
 """
 
 
-def parse_args() -> argparse.Namespace:
+def build_parser():
+    from detdiffusion import apis
     from detdiffusion.utils.image_rules import add_image_options
+    from detdiffusion.utils.option_groups import add_options
+    from detdiffusion.utils.tool_parser import ToolParser, add_sets
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__, EXAMPLES)
+    add_options(parser, apis.DetectorOptions)
+    add_options(parser.add_argument_group("the real images, one file"), apis.AnnotatedImages)
+    add_sets(parser, "sets written by tools/generate.py (default name: the folder's)")
+    add_options(parser, apis.ResultFolder)
     parser.add_argument(
-        "--detector",
-        nargs=2,
-        required=True,
-        metavar=("CONFIG", "CHECKPOINT"),
-        help="mmdet config and checkpoint, or a config of configs/onnx and an .onnx file",
+        "--dataset", metavar="NAME", help="the data set's name in tables (default: the file's)"
     )
-    parser.add_argument(
-        "--real", required=True, metavar="ANN", help="COCO json of the layouts' source images"
-    )
-    parser.add_argument("--real-images", required=True, metavar="DIR", help="folder of the source images")
-    parser.add_argument(
-        "--synthetic", nargs="+", required=True, metavar="NAME=DIR", help="sets written by tools/generate.py"
-    )
-    parser.add_argument(
-        "--real-reference",
-        nargs=2,
-        metavar=("ANN", "DIR"),
-        help="other real images: the distances' bound is theirs from the real ones (default: half against half)",
-    )
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument(
-        "--fid",
-        nargs="+",
-        default=[],
-        metavar="PROTOCOL",
-        help="lama_tf, modern, or a config file with fid = dict(protocol=..., extractor=...)",
-    )
-    parser.add_argument(
-        "--extractor-weights",
-        metavar="PATH",
-        help="Inception weights of --fid (default: torch's hub folder); 'hub' downloads them",
-    )
-    parser.add_argument(
-        "--score-thr",
-        type=float,
-        default=0.3,
-        help="an object is found above this score (default %(default)s)",
-    )
-    parser.add_argument("--iou-thr", type=float, default=0.5, help="and with this IoU (default %(default)s)")
-    parser.add_argument("--dataset", metavar="NAME", help="the data set's name in tables (default: ANN)")
-    parser.add_argument("--resamples", type=int, default=1000, help="of the bootstraps (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstraps (default %(default)s)")
-    parser.add_argument(
-        "--cache", metavar="DIR", help="what the networks said of the images (default: OUT/cache)"
-    )
-    parser.add_argument("--device", help="torch device (default: CUDA where available)")
-    parser.add_argument(
-        "--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the detector's config"
-    )
+    for group in (apis.FidOptions, apis.FoundRule, apis.BootstrapOptions):
+        add_options(parser, group)
     add_image_options(parser)
-    args = parser.parse_args()
-    pairs = [item.split("=", 1) for item in args.synthetic]
-    if any(len(pair) != 2 or not all(pair) for pair in pairs):
-        parser.error(f"--synthetic takes NAME=DIR, got {' '.join(args.synthetic)}")
-    args.synthetic = dict(pairs)
-    if len(args.synthetic) != len(pairs):
-        parser.error("--synthetic: every name once")
-    if args.resamples < 1:
-        parser.error("--resamples must be at least 1")
-    for name in ("score_thr", "iou_thr"):
-        if not 0 <= getattr(args, name) <= 1:
-            parser.error(f"--{name.replace('_', '-')} must be in [0, 1]")
-    return args
+    parser.renamed("--real", "--ann")
+    parser.renamed("--real-images", "--img-dir")
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
-    from detdiffusion.apis.fidelity import evaluate_fidelity
+def main(args) -> None:
+    from detdiffusion import apis
+    from detdiffusion.utils.option_groups import build_options
+    from detdiffusion.utils.tool_parser import named_sets
     from detdiffusion.visualization.reports.fidelity import print_result, write_reports
 
-    result = evaluate_fidelity(**vars(args))
+    result = apis.evaluate_fidelity(
+        build_options(apis.DetectorOptions, args),
+        build_options(apis.AnnotatedImages, args),
+        named_sets(args.synthetic),
+        build_options(apis.ResultFolder, args),
+        build_options(apis.FidOptions, args),
+        build_options(apis.FoundRule, args),
+        build_options(apis.BootstrapOptions, args),
+        dataset=args.dataset,
+    )
     if result is None:  # not the first process
         return
     written = write_reports(result, args.out)
@@ -114,4 +73,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

@@ -5,7 +5,6 @@ with its checksum), DIR/run.json (what the set was made with) and DIR/preview.pn
 Several GPUs: tools/dist_generate.sh.
 """
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -32,103 +31,50 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("config", help="the generator's config")
-    parser.add_argument("checkpoint", help="its weights, or 'none' for those that the config names")
-    parser.add_argument("--out", required=True, metavar="DIR", help="the set's folder")
-    strategy = parser.add_argument_group("what is drawn")
-    strategy.add_argument(
-        "--strategy",
-        required=True,
-        metavar="NAME",
-        help="attributes of the objects that the attribute detector can name ([background] stays): origin, easy, "
-        "hard, flip, mix, per-class, the class name of a registered strategy, or its config as json",
-    )
-    strategy.add_argument(
-        "--strategy-options", nargs="+", metavar="KEY=VALUE", help="of the strategy, e.g. ratio=0.3"
-    )
-    strategy.add_argument(
-        "--edit",
-        nargs="+",
-        metavar="EDIT=VALUE",
-        help="edited layouts: jitter (share of a box's side), and probabilities drop, flip, swap (to rarer classes)",
-    )
-    strategy.add_argument(
-        "--oversample-thr",
-        type=float,
-        metavar="SHARE",
-        help="more images of layouts with classes in less than this share of the layouts (repeat factor sampling)",
-    )
-    strategy.add_argument("--seed", type=int, default=0, help="default: %(default)s")
-    strategy.add_argument(
-        "--samples-per-image", type=int, default=1, help="images a layout, default: %(default)s"
-    )
-    strategy.add_argument("--limit", type=int, help="only the first LIMIT layouts")
-    strategy.add_argument("--split", default="train", help="entry of layout_datasets, default: %(default)s")
-    strategy.add_argument(
-        "--ann", action="append", metavar="ANN.json", help="layouts of these files instead; may be repeated"
-    )
-    strategy.add_argument("--img-dir", help="images of --ann (drawing itself does not read them)")
-    strategy.add_argument("--attributes", metavar="FILE", help="attributes file (default: the config's)")
-    drawing = parser.add_argument_group("how")
-    drawing.add_argument(
-        "--batch-size", type=int, default=8, help="images at once a rank, default: %(default)s"
-    )
-    drawing.add_argument("--steps", type=int, default=50, help="denoising steps, default: %(default)s")
-    drawing.add_argument("--guidance-scale", type=float, default=3.5, help="default: %(default)s")
-    drawing.add_argument("--height", type=int, help="pixels (default: the model's)")
-    drawing.add_argument("--width", type=int, help="pixels (default: the model's)")
-    drawing.add_argument("--device", help="default: cuda where available, else cpu")
-    drawing.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides of the config")
-    drawing.add_argument(
+def build_parser():
+    from detdiffusion import apis
+    from detdiffusion.utils.option_groups import add_options
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
+    add_options(parser, apis.GeneratorOptions)
+    parser.add_argument(
         "--launcher",
         choices=["none", "pytorch"],
         help="pytorch: a rank of torchrun (default: where torchrun started several processes); none: alone",
     )
-    files = parser.add_argument_group("files")
-    files.add_argument(
-        "--format", dest="image_format", choices=["png", "jpeg"], default="png", help="default: %(default)s"
-    )
-    files.add_argument("--jpeg-quality", type=int, default=95, help="1 to 100, default: %(default)s")
-    files.add_argument(
-        "--min-free-mb", type=float, default=500, help="stop before the disk is fuller, default: %(default)s"
-    )
-    files.add_argument(
-        "--preview-every",
-        type=float,
-        default=30,
-        metavar="SECONDS",
-        help="renew preview.png; 0: no preview, default: %(default)s",
-    )
-    files.add_argument(
-        "--verify", action="store_true", help="check all checksums first and repair what is damaged"
-    )
-    return parser.parse_args()
+    content = parser.add_argument_group("what is drawn")
+    add_options(content, apis.ContentOptions)
+    add_options(content, apis.LayoutOptions)
+    add_options(parser.add_argument_group("how"), apis.SamplingOptions)
+    add_options(parser.add_argument_group("files"), apis.SetFiles)
+    return parser
 
 
-def main() -> None:
-    args = vars(parse_args())
-
-    from detdiffusion.apis.generation import generate_dataset
+def main(args) -> None:
+    from detdiffusion import apis
     from detdiffusion.utils.config import nested_options
     from detdiffusion.utils.errors import UserError
+    from detdiffusion.utils.option_groups import build_options
 
-    if args["checkpoint"] == "none":
-        args["checkpoint"] = None
-    if args["strategy"].lstrip().startswith("{"):
+    if args.strategy.lstrip().startswith("{"):
         try:
-            args["strategy"] = json.loads(args["strategy"])
+            args.strategy = json.loads(args.strategy)
         except ValueError as error:
-            raise UserError(f"--strategy: broken json: {error}") from error
-    args["strategy_options"] = nested_options(args["strategy_options"], "--strategy-options")
-    args["edits"] = nested_options(args.pop("edit"), "--edit")
-    generate_dataset(**args)
+            raise UserError(f"`strategy`: broken json: {error}") from error
+    args.strategy_options = nested_options(args.strategy_options, "`strategy_options`")
+    args.edits = nested_options(args.edits, "`edits`")
+    apis.generate_dataset(
+        build_options(apis.GeneratorOptions, args),
+        build_options(apis.LayoutOptions, args),
+        build_options(apis.ContentOptions, args),
+        build_options(apis.SetFiles, args),
+        build_options(apis.SamplingOptions, args),
+        launcher=args.launcher,
+    )
 
 
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

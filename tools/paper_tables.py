@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -20,13 +19,14 @@ tables.html; what was not measured says "not run".
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("files", nargs="*", metavar="RESULT.json", help="result files")
     parser.add_argument(
         "--assign",
+        dest="assigned",
         action="append",
         default=[],
         metavar="TABLE/ROW=FILE[#METHOD]",
@@ -34,20 +34,19 @@ def parse_args() -> argparse.Namespace:
         "7/full, 7/without-sqrt-alpha-bar, 7/without-dice, and those of the other tables",
     )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the tables")
-    args = parser.parse_args()
-    if any("=" not in item for item in args.assign):
-        parser.error(f"--assign takes TABLE/ROW=FILE[#METHOD], got {' '.join(args.assign)}")
-    return args
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
-    from detdiffusion.apis.paper_tables import write_paper_tables
+def main(args) -> None:
+    from detdiffusion.apis import write_paper_tables
+    from detdiffusion.utils.errors import UserError
 
-    write_paper_tables(args.files, dict(item.split("=", 1) for item in args.assign), args.out)
+    if any("=" not in item for item in args.assigned):
+        raise UserError(f"--assign takes TABLE/ROW=FILE[#METHOD], got {' '.join(args.assigned)}")
+    write_paper_tables(args.files, dict(item.split("=", 1) for item in args.assigned), args.out)
 
 
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

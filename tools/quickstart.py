@@ -5,7 +5,6 @@ and run it again: finished steps are not redone, a training goes on from its las
 DIR/summary.json, DIR/report.html and DIR/scenes.png.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -20,29 +19,28 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("--work-dir", default="work_dirs/demo", metavar="DIR", help="default: %(default)s")
     parser.add_argument("--full", action="store_true", help="train the zoo's models too, from nothing")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes: tests the steps, not the results")
     parser.add_argument("--layout-checkpoint", metavar="FOLDER", help="diffusers folder to fine-tune from")
     parser.add_argument("--dry-run", action="store_true", help="print the steps' commands and stop")
-    args = parser.parse_args()
-    if args.full and args.layout_checkpoint:
-        parser.error("--full trains the layout checkpoint itself; leave out --layout-checkpoint")
-    return args
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     import shlex
 
     from detdiffusion.experiments.demo.pipeline import SMOKE, Demo, Settings
+    from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.work_folder import seen_from
 
+    if args.full and args.layout_checkpoint:
+        raise UserError("--full trains the layout checkpoint itself; leave out --layout-checkpoint")
     demo = Demo(
         ROOT,
         seen_from(ROOT, args.work_dir),
@@ -123,4 +121,4 @@ if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the running step, keep its record
-    run_main(main)
+    run_main(main, build_parser)

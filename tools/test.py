@@ -16,17 +16,18 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
+def build_parser():
     from detdiffusion.utils.image_rules import add_image_options
+    from detdiffusion.utils.option_groups import add_options
+    from detdiffusion.utils.shared_options import ConfigOptions
+    from detdiffusion.utils.tool_parser import ToolParser
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("config", help="config file, or package::file.py of an installed package")
     parser.add_argument("checkpoint", help="checkpoint of that config")
-    parser.add_argument("--work-dir", help="where logs go (default: work_dirs/<config name>)")
-    parser.add_argument("--out", metavar="FILE.json", help="write the metrics there too")
-    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides, e.g. a.b=1 c=[x,y]")
+    parser.add_argument("--work-dir", metavar="DIR", help="where logs go (default: work_dirs/<config name>)")
+    parser.add_argument("--out", metavar="FILE", help="write the metrics there too (json)")
+    add_options(parser, ConfigOptions)
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
@@ -34,11 +35,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
     add_image_options(parser)
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
 
     from detdiffusion.engine import launch
@@ -68,4 +68,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

@@ -25,11 +25,15 @@ _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "CUDA_VISIBLE_DEVICES"
 
 
 def load_main(tool: str) -> Callable[[], None]:
-    """The ``main`` of a file below ``tools/``, to be called with its arguments in ``sys.argv``."""
+    """The command of a file below ``tools/``, to be called with its arguments in ``sys.argv``."""
     spec = importlib.util.spec_from_file_location("tool_" + Path(tool).stem, ROOT / "tools" / tool)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return module.main
+
+    def main() -> None:
+        module.main(module.build_parser().parse_args())
+
+    return main
 
 
 def run_forked(

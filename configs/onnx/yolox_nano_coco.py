@@ -1,7 +1,7 @@
 """YOLOX-nano on COCO as its project exports it (github.com/Megvii-BaseDetection/YOLOX, yolox_nano.onnx).
 
-python tools/extract_attributes.py configs/onnx/yolox_nano_coco.py yolox_nano.onnx \\
-    --ann ANN.json --img-dir DIR --out FILE
+python tools/extract_attributes.py --detector configs/onnx/yolox_nano_coco.py yolox_nano.onnx --ann ANN.json \\
+    --img-dir DIR --out FILE
 """
 
 _base_ = "../_base_/datasets/coco_classes.py"

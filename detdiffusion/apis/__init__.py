@@ -1,0 +1,45 @@
+"""`detdiffusion.apis`: what the tools run, by name; each with the settings that it takes.
+
+Names are imported when they are used: ``import detdiffusion.apis`` loads no torch.
+"""
+
+from detdiffusion.utils.lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "detdiffusion.apis.inferencer": ["DetDiffusionInferencer"],
+        "detdiffusion.apis.generation": ["generate_dataset"],
+        "detdiffusion.generation.options": [
+            "ContentOptions",
+            "GateRules",
+            "GateThresholds",
+            "GeneratorOptions",
+            "LayoutOptions",
+            "SamplingOptions",
+            "SetFiles",
+        ],
+        "detdiffusion.apis.quality_gate": ["run_quality_gate"],
+        "detdiffusion.apis.fidelity": ["evaluate_fidelity"],
+        "detdiffusion.apis.yolo_score": ["score_methods"],
+        "detdiffusion.evaluation.options": [
+            "BootstrapOptions",
+            "FidOptions",
+            "ResultFolder",
+            "YoloScoreOptions",
+        ],
+        "detdiffusion.apis.trainability": ["compare_trainability"],
+        "detdiffusion.apis.paper_tables": ["write_paper_tables"],
+        "detdiffusion.perception.extraction": ["extract"],
+        "detdiffusion.perception.attribute_options": ["AttributeFiles", "AttributeRule"],
+        "detdiffusion.visualization.browse": ["browse_dataset"],
+        "detdiffusion.visualization.browse_options": ["SheetOptions", "ShownImages"],
+        "detdiffusion.apis.conversion": ["OutputOptions", "write_and_report"],
+        "detdiffusion.utils.shared_options": [
+            "AnnotatedImages",
+            "DetectorOptions",
+            "FoundRule",
+            "PredictionOptions",
+        ],
+    },
+)

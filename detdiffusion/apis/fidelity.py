@@ -4,75 +4,62 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.datasets.image_survey import inspect_images
 from detdiffusion.evaluation import consistency, fidelity
 from detdiffusion.evaluation.attribute_effect import attribute_effect
 from detdiffusion.evaluation.detections import detect_images
-from detdiffusion.evaluation.extractors import INCEPTION, TorchFidelityExtractor, build_extractor
 from detdiffusion.evaluation.feature_cache import FeatureCache
-from detdiffusion.evaluation.fid import (
-    SetFeatures,
-    choose_samples,
-    common_size,
-    distances,
-    extract_features,
-    format_notes,
-)
-from detdiffusion.evaluation.frechet import FeatureStatistics, frechet_distance
 from detdiffusion.evaluation.generated_sets import check_names
-from detdiffusion.evaluation.protocols import PROTOCOLS, FidProtocol, build_protocol
-from detdiffusion.evaluation.real_bound import SMALLEST, Reference, describe_bound, halves, read_reference
+from detdiffusion.evaluation.options import BootstrapOptions, FidOptions, ResultFolder
+from detdiffusion.evaluation.protocols import FidProtocol
+from detdiffusion.evaluation.real_bound import Reference, read_reference
 from detdiffusion.evaluation.results import result_file
+from detdiffusion.evaluation.set_distances import (
+    bound_notes,
+    detector_distances,
+    fid_plan,
+    protocol_distances,
+)
 from detdiffusion.perception.detector_factory import load_detector
-from detdiffusion.utils.config import load_config
+from detdiffusion.perception.image_detector import ImageDetector
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.ranks import Ranks
+from detdiffusion.utils.shared_options import AnnotatedImages, DetectorOptions, FoundRule
 
 
 def evaluate_fidelity(
-    detector: tuple[str, str],
-    real: str | Path,
-    real_images: str | Path,
+    detector: DetectorOptions,
+    real: AnnotatedImages,
     synthetic: Mapping[str, str | Path],
-    out: str | Path,
-    fid: Sequence[str] = (),
-    extractor_weights: str | None = None,
-    score_thr: float = 0.3,
-    iou_thr: float = 0.5,
-    resamples: int = 1000,
-    seed: int = 0,
+    results: ResultFolder,
+    fid: FidOptions | None = None,
+    found: FoundRule | None = None,
+    bootstrap: BootstrapOptions | None = None,
+    *,
     dataset: str | None = None,
-    device: str | None = None,
-    cache: str | Path | None = None,
     progress: bool = True,
-    real_reference: tuple[str, str] | None = None,
-    cfg_options: Sequence[str] | None = None,
 ) -> dict | None:
     """Scores synthetic sets beside the real images of the same layouts; under torchrun the work is shared out.
 
     Args:
-        detector: (config, checkpoint) of an mmdet detector or an ONNX one, see :func:`load_detector`.
-        real: COCO json of the layouts' source images.
-        real_images: their folder.
+        detector: whose boxes are scored.
+        real: COCO json of the layouts' source images, and these.
         synthetic: name -> folder of ``tools/generate.py``.
-        out: folder for ``fidelity.json`` and the consistency report.
-        fid: protocols by name, or config files with ``fid = dict(protocol=..., extractor=...)``.
-        extractor_weights: of the protocols' Inception network.
-        score_thr, iou_thr: when an object counts as found.
-        resamples, seed: of the bootstraps.
+        results: folder for ``fidelity.json`` and the consistency report, and what is kept of the networks.
+        fid: distances beside the AP; other real images, for their bound, in place of one half of the real images
+            against the other, see :mod:`~detdiffusion.evaluation.real_bound`.
+        found: when an object counts as found.
+        bootstrap: behind the intervals.
         dataset: its name in tables; default: the json's path and the number of layouts.
-        device: torch device.
-        cache: folder for what the networks said of the images; default ``out/cache``.
         progress: bars on stderr.
-        real_reference: (COCO json, folder) of other real images, for the bound of the distances; default: one half
-            of the real images against the other, see :mod:`~detdiffusion.evaluation.real_bound`.
-        cfg_options: ``key=value`` overrides of the detector's config.
 
     Returns:
         The content of ``fidelity.json``; None on all processes but the first.
@@ -80,239 +67,210 @@ def evaluate_fidelity(
     Raises:
         UserError: anything wrong with the input, see the parts.
     """
-    check_names(synthetic, "--synthetic")
+    fid, found, bootstrap = fid or FidOptions(), found or FoundRule(), bootstrap or BootstrapOptions()
+    check_names(synthetic, "`synthetic`")
     ranks = Ranks.join()
-    device = ranks.device(device)
-    finder = load_detector(*detector, device, cfg_options)
-    plans = [_fid_plan(spec, extractor_weights, device) for spec in fid]
-    names = [protocol.name for protocol, _ in plans]
-    if len(set(names)) != len(names):
-        raise UserError(f"--fid: every protocol once, got {', '.join(names)}")
-    bound, sets, notes = fidelity.load_sets(real, real_images, synthetic, finder.classes)
-    classes = {c["name"]: c["id"] for c in bound.prompted["categories"]}
-    for one in (bound, *sets):
-        notes += inspect_images(one.paths.values()).notes(one.name)
-    others = None
-    if real_reference is not None:
-        others = read_reference(*real_reference, max(len(s.layouts) for s in sets), bound.paths.values())
-        notes += inspect_images(others.paths(len(others.images))).notes("real reference")
-    notes += _bound_notes(bound, sets, others)
-    store = FeatureCache(Path(out) / "cache" if cache is None else cache)
-
-    look = partial(detect_images, finder, classes=classes, cache=store, progress=progress)
-    look = partial(look, features=finder.shows_features)
-    predictions, vectors = {}, {}
-    for one in (bound, *sets):
-        found, vectors[one.name] = look(one.prompted["images"], one.img_dir, name=one.name)
-        predictions[one.name] = found.to_coco_results()
-    other_vectors = None
-    if others is not None and finder.shows_features:
-        other_vectors = look(others.images, others.img_dir, name="real reference")[1]
-    measured: dict[str, dict] = {one.name: {} for one in (bound, *sets)}
-    for protocol, extractor in plans:
-        found, more = _distances(protocol, extractor, bound, sets, others, store, progress)
-        notes += more
-        for name, values in found.items():
-            measured[name][protocol.name] = values
+    device = ranks.device(detector.device)
+    model = load_detector(*detector.detector, device, detector.cfg_options)
+    plans = _fid_plans(fid, device)
+    sets = _load(real, synthetic, fid, model)
+    store = FeatureCache(results.cache_folder)
+    seen = _detect(model, sets, detector.batch_size, store, progress)
+    distances = _protocol_distances(plans, sets, store, progress)
     if not ranks.is_main:
         return None
-
-    scores = {one.name: fidelity.score_set(one, predictions[one.name]) for one in (bound, *sets)}
-    label = Path(detector[0]).stem
-    features, found, real_row, more = _detector_distances(label, bound, sets, vectors, others, other_vectors)
-    notes += more
+    label = Path(detector.detector[0]).stem
+    features, frechet, real_row, more = detector_distances(
+        label, sets.bound, sets.generated, seen.features, sets.others, seen.other_features
+    )
+    sets.notes.extend(more)
+    scores = {one.name: fidelity.score_set(one, seen.predictions[one.name]) for one in sets.all}
     for name, row in scores.items():
-        if name in found:
-            row["frechet"] = found[name]
-        row["distances"] = measured[name]
+        if name in frechet:
+            row["frechet"] = frechet[name]
+        row["distances"] = distances[name]
+    layouts = scores["real"]["layouts"]
     protocol = {
-        "name": f"prompted objects, {label}",
+        **_protocol(detector, model, real, synthetic, sets.classes),
+        "frechet_features": features,
+        "frechet_reference": features and f"the {len(sets.bound.layouts)} real images of the same layouts",
+        "frechet_bound": real_row,
+        "fid": {protocol.name: _describe(protocol, extractor) for protocol, extractor in plans},
+        "consistency": dict(
+            score_thr=found.score_thr, iou_thr=found.iou_thr, size_edges=list(consistency.SIZE_EDGES)
+        ),
+    }
+    result = result_file(
+        "fidelity",
+        dataset or f"{real.file}, {layouts} layouts",
+        protocol,
+        [_method(name, row) for name, row in scores.items()],
+        list(dict.fromkeys(sets.notes)),
+        sets=scores,
+        bootstrap=_easy_minus_hard(sets, seen, bootstrap),
+        consistency=_consistency(sets.all, seen.predictions, found, bootstrap),
+        from_cache=len(store.hits),
+    )
+    write_atomic(Path(results.out) / "fidelity.json", (json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+@dataclass(frozen=True)
+class _Sets:
+    """The compared sets.
+
+    Attributes:
+        bound: the real images of the layouts.
+        generated: the synthetic sets.
+        others: other real images, for the bound of the distances, or None.
+        classes: class name -> category id of what is scored.
+        notes: lines for the user; more are added on the way.
+    """
+
+    bound: fidelity.ImageSet
+    generated: list[fidelity.ImageSet]
+    others: Reference | None
+    classes: dict[str, int]
+    notes: list[str]
+
+    @property
+    def all(self) -> list[fidelity.ImageSet]:
+        """The real images first."""
+        return [self.bound, *self.generated]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What the detector saw: by name of a set COCO results, and (N, D) features where it shows any."""
+
+    predictions: dict[str, list[dict]]
+    features: dict[str, np.ndarray | None]
+    other_features: np.ndarray | None
+
+
+def _fid_plans(options: FidOptions, device: str | None) -> list[tuple]:
+    plans = [fid_plan(spec, options.extractor_weights, device) for spec in options.fid]
+    names = [protocol.name for protocol, _ in plans]
+    if len(set(names)) != len(names):
+        raise UserError(f"`fid`: every protocol once, got {', '.join(names)}")
+    return plans
+
+
+def _load(
+    real: AnnotatedImages, synthetic: Mapping[str, str | Path], fid: FidOptions, model: ImageDetector
+) -> _Sets:
+    """Reads and checks all sets."""
+    img_dir = image_folder(real.img_dir, real.file)
+    bound, generated, notes = fidelity.load_sets(real.file, img_dir, synthetic, model.classes)
+    classes = {c["name"]: c["id"] for c in bound.prompted["categories"]}
+    for one in (bound, *generated):
+        notes += inspect_images(one.paths.values()).notes(one.name)
+    others = None
+    if fid.real_reference is not None:
+        most = max(len(one.layouts) for one in generated)
+        others = read_reference(*fid.real_reference, most, bound.paths.values())
+        notes += inspect_images(others.paths(len(others.images))).notes("real reference")
+    notes += bound_notes(bound, generated, others)
+    return _Sets(bound, generated, others, classes, notes)
+
+
+def _detect(
+    model: ImageDetector, sets: _Sets, batch_size: int | None, store: FeatureCache, progress: bool
+) -> _Seen:
+    shows = model.shows_features
+
+    def detect(images: Sequence[dict], img_dir: Path, name: str) -> tuple:
+        return detect_images(
+            model,
+            images,
+            img_dir,
+            sets.classes,
+            features=shows,
+            batch_size=batch_size,
+            cache=store,
+            progress=progress,
+            name=name,
+        )
+
+    predictions, features = {}, {}
+    for one in sets.all:
+        found, features[one.name] = detect(one.prompted["images"], one.img_dir, one.name)
+        predictions[one.name] = found.to_coco_results()
+    others = sets.others
+    if others is None or not shows:
+        return _Seen(predictions, features, None)
+    return _Seen(predictions, features, detect(others.images, others.img_dir, "real reference")[1])
+
+
+def _protocol_distances(
+    plans: Sequence[tuple], sets: _Sets, store: FeatureCache, progress: bool
+) -> dict[str, dict]:
+    """Name of a set -> protocol -> distances; adds to the notes of ``sets``."""
+    measured: dict[str, dict] = {one.name: {} for one in sets.all}
+    for protocol, extractor in plans:
+        found, more = protocol_distances(
+            protocol, extractor, sets.bound, sets.generated, sets.others, store, progress
+        )
+        sets.notes.extend(more)
+        for name, values in found.items():
+            measured[name][protocol.name] = values
+    return measured
+
+
+def _protocol(
+    detector: DetectorOptions,
+    model: ImageDetector,
+    real: AnnotatedImages,
+    synthetic: Mapping[str, str | Path],
+    classes: Mapping[str, int],
+) -> dict:
+    config, checkpoint = detector.detector
+    return {
+        "name": f"prompted objects, {Path(config).stem}",
         "detector": {
-            "config": str(detector[0]),
-            "checkpoint": str(detector[1]),
-            "checkpoint_sha256": finder.describe()["sha256"],
-            "classes": list(finder.classes),
-            **finder.settings(),
+            "config": str(config),
+            "checkpoint": str(checkpoint),
+            "checkpoint_sha256": model.describe()["sha256"],
+            "classes": list(model.classes),
+            **model.settings(),
         },
-        "real": str(real),
+        "real": str(real.file),
         "synthetic": {name: str(folder) for name, folder in synthetic.items()},
         "scored_classes": list(classes),
         "bbox_mAP": "COCO AP of the prompted objects; other objects of a real image are ignored regions",
         "bbox_mAP_full": "COCO AP against every object of the source image, boxes scaled to the image",
-        "frechet_features": features,
-        "frechet_reference": features and f"the {len(bound.layouts)} real images of the same layouts",
-        "frechet_bound": real_row,
-        "fid": {
-            protocol.name: dict(
-                description=protocol.describe(extractor.features),
-                extractor=extractor.identity,
-                distance=extractor.distance,
-                **protocol.to_dict(),
-            )
-            for protocol, extractor in plans
-        },
-        "consistency": dict(score_thr=score_thr, iou_thr=iou_thr, size_edges=list(consistency.SIZE_EDGES)),
     }
-    by_name = {one.name: one for one in sets}
-    bootstrap = {}
-    if {"easy", "hard"} <= by_name.keys():
-        pair = [(by_name[name], predictions[name]) for name in ("easy", "hard")]
-        bootstrap["easy - hard"] = fidelity.compare_sets(
-            *pair[0], *pair[1], resamples=resamples, seed=seed
-        ).to_dict()
-    layouts = scores["real"]["layouts"]
-    result = result_file(
-        "fidelity",
-        dataset or f"{real}, {layouts} layouts",
-        protocol,
-        [_method(name, row) for name, row in scores.items()],
-        list(dict.fromkeys(notes)),
-        sets=scores,
-        bootstrap=bootstrap,
-        consistency=_consistency((bound, *sets), predictions, score_thr, iou_thr, resamples, seed),
-        from_cache=len(store.hits),
+
+
+def _describe(protocol: FidProtocol, extractor: Any) -> dict:
+    return dict(
+        description=protocol.describe(extractor.features),
+        extractor=extractor.identity,
+        distance=extractor.distance,
+        **protocol.to_dict(),
     )
-    write_atomic(Path(out) / "fidelity.json", (json.dumps(result, indent=2) + "\n").encode())
-    return result
 
 
-def _fid_plan(spec: str, weights: str | None, device: str | None) -> tuple[FidProtocol, object]:
-    """Protocol and extractor of a known name or a config file."""
-    if spec in PROTOCOLS:
-        return PROTOCOLS[spec], TorchFidelityExtractor(INCEPTION, weights, device=device)
-    if not spec.endswith(".py"):
-        build_protocol(spec)  # says what is known
-    settings = load_config(spec).get("fid")
-    if settings is None or "protocol" not in settings:
-        raise UserError(
-            f"{spec}: not a FID config: it lacks fid = dict(protocol=..., extractor=dict(type=...))"
-        )
-    settings = settings.to_dict()
-    protocol = build_protocol(settings["protocol"])
-    extractor = dict(settings.get("extractor") or dict(type="TorchFidelityExtractor"))
-    if extractor.get("type", "").endswith("TorchFidelityExtractor") and weights is not None:
-        extractor["weights"] = weights
-    try:
-        return protocol, build_extractor(extractor, device)
-    except (KeyError, TypeError) as error:
-        raise UserError(f"{spec}: its extractor does not build: {error.args[0]}") from error
+def _easy_minus_hard(sets: _Sets, seen: _Seen, options: BootstrapOptions) -> dict:
+    """The paired bootstrap of the two sets, where both are compared."""
+    by_name = {one.name: one for one in sets.generated}
+    if not {"easy", "hard"} <= by_name.keys():
+        return {}
+    easy, hard = ((by_name[name], seen.predictions[name]) for name in ("easy", "hard"))
+    compared = fidelity.compare_sets(*easy, *hard, resamples=options.resamples, seed=options.seed)
+    return {"easy - hard": compared.to_dict()}
 
 
-def _bound_notes(bound, sets, others: Reference | None) -> list[str]:
-    """What has to be known to read the distance of real images from real images."""
-    real, largest = len(bound.layouts), max(len(one.layouts) for one in sets)
-    if others is not None:
-        count = len(others.images)
-        if count < largest:
-            return [
-                f"real: the reference has {count} images, sets have up to {largest}; a Fréchet distance grows as "
-                "sets get smaller, so the row real is above the bound of sets of their size"
-            ]
-        return []
-    if real < SMALLEST:
-        return [f"real: {real} images are too few for two halves: the distances have no bound"]
-    return [
-        f"real: its distances are between halves of {real // 2} images; a Fréchet distance grows as sets get smaller, "
-        "so they are above the bound of sets of more images; take other real images in equal number by "
-        "--real-reference ANN DIR"
-    ]
-
-
-def _detector_distances(
-    detector: str,
-    bound,
-    sets,
-    vectors: Mapping[str, np.ndarray | None],
-    others: Reference | None,
-    other_vectors: np.ndarray | None,
-):
-    """Fréchet distances on the detector's own features: their name, set -> distance, what the row real is, notes."""
-    if vectors["real"] is None:
-        return (
-            None,
-            {},
-            None,
-            ["the detector shows no features: no Fréchet distance beside its AP; use --fid"],
-        )
-    real = SetFeatures(vectors["real"], "real")
-    width = real.vectors.shape[1]
-    features = f"{detector}: last backbone stage, mean over positions, {width} values"
-
-    def between(a: np.ndarray, b: np.ndarray) -> float:
-        return frechet_distance(FeatureStatistics.fit(b, features), FeatureStatistics.fit(a, features))
-
-    found = {one.name: between(vectors[one.name], real.vectors) for one in sets}
-    pair, used, real_row = halves(real, list(bound.layouts)), 0, None
-    if others is not None:
-        pair, used = (SetFeatures(other_vectors, "real"), real), len(others.images)
-    counts = [len(v) for v in vectors.values()]
-    if pair is not None:
-        found["real"] = between(pair[0].vectors, pair[1].vectors)
-        real_row = describe_bound(found["real"], len(real.vectors), width, others, used)
-        counts += [len(one.vectors) for one in pair]
-    notes = []
-    if min(counts) <= width:
-        notes.append(
-            f"Fréchet distance: only {min(counts)} images for {width} features; compare such values only with those "
-            "of equal counts"
-        )
-    return features, found, real_row, notes
-
-
-def _distances(
-    protocol: FidProtocol,
-    extractor,
-    bound,
-    sets,
-    others: Reference | None,
-    store: FeatureCache,
-    progress: bool,
-):
-    """Distances of every set and of real images from the real ones under one protocol, and the notes."""
-    notes, found, real_features = list(extractor.notes), {}, {}
-    ids, most = list(bound.layouts), 0
-    extract = partial(extract_features, extractor, protocol=protocol, cache=store, progress=progress)
-    compare = partial(
-        distances,
-        features=extractor.features,
-        kernel_metrics=protocol.kernel_metrics,
-        name=extractor.distance,
-    )
-    for one in sets:
-        chosen, more = choose_samples(one.layouts, one.samples, protocol, one.name)
-        files, most = one.paths, max(most, len(chosen))
-        paths = [files[i] for i in chosen]
-        facts = inspect_images(paths)
-        notes += more + format_notes(facts, protocol, one.name)
-        size = protocol.size or common_size(facts, f"synthetic set {one.name!r}")
-        if size not in real_features:
-            real_features[size] = extract(list(bound.paths.values()), size=size, name="real")
-        generated = extract(paths, size=size, name=one.name)
-        found[one.name], more = compare(generated, real_features[size])
-        notes += [f"{protocol.name}: {line}" for line in more]
-    size, real = next(iter(real_features.items()))
-    pair, count = halves(real, ids), 0
-    if others is not None:
-        paths = others.paths(most)
-        pair, count = (extract(paths, size=size, name="real"), real), len(paths)
-    if pair is not None:
-        values, more = compare(*pair)
-        width = real.vectors.shape[1]
-        found["real"] = dict(
-            values, bound=describe_bound(values[extractor.distance], len(ids), width, others, count)
-        )
-        notes += [f"{protocol.name}: {line}" for line in more]
-    if len(real_features) > 1:
-        notes.append(
-            f"{protocol.name}: sets have {len(real_features)} sizes; the row real is at {size[1]} x {size[0]} pixels, "
-            f"the size of {sets[0].name}"
-        )
-    return found, notes
-
-
-def _consistency(sets, predictions, score_thr, iou_thr, resamples, seed) -> dict:
+def _consistency(
+    sets: Sequence[fidelity.ImageSet],
+    predictions: Mapping[str, list],
+    found: FoundRule,
+    bootstrap: BootstrapOptions,
+) -> dict:
     matches = {
-        one.name: consistency.match_objects(predictions[one.name], one.prompted, score_thr, iou_thr)
+        one.name: consistency.match_objects(
+            predictions[one.name], one.prompted, found.score_thr, found.iou_thr
+        )
         for one in sets
     }
     report: dict = {
@@ -325,8 +283,8 @@ def _consistency(sets, predictions, score_thr, iou_thr, resamples, seed) -> dict
             by_name["easy"].layouts,
             matches["hard"],
             by_name["hard"].layouts,
-            resamples=resamples,
-            seed=seed,
+            resamples=bootstrap.resamples,
+            seed=bootstrap.seed,
         )
     return report
 

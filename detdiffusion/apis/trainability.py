@@ -29,7 +29,7 @@ _SHORT = dict(zip(METRIC_NAMES, ("mAP", "AP50", "AP75", "APs", "APm", "APl")))
 def compare_trainability(
     work_dirs: Sequence[str],
     out: str | Path,
-    ann: str | Path | None = None,
+    ann: Sequence[str | Path] | None = None,
     rarest: int = 5,
     classes: Sequence[str] | None = None,
 ) -> dict:
@@ -39,7 +39,7 @@ def compare_trainability(
         work_dirs: ``[NAME=]WORK_DIR``; a name given several times for one detector is an arm with several seeds, and
             each detector's first arm its reference.
         out: folder for the files.
-        ann: the training set's COCO json, which tells the rarest classes; default: the first run's.
+        ann: the training set's COCO jsons, which tell the rarest classes; default: the first run's.
         rarest: number of classes in the second table; 0 leaves it out.
         classes: these classes in place of the rarest.
 
@@ -103,7 +103,7 @@ def markdown_tables(
 
 
 def _classes(
-    runs: Sequence[TrainingRun], ann: str | Path | None, rarest: int, classes: Sequence[str] | None
+    runs: Sequence[TrainingRun], ann: Sequence[str | Path] | None, rarest: int, classes: Sequence[str] | None
 ) -> tuple[list[tuple[str, float | None]], list[str]]:
     """(name, share) of the second table's classes, and notes on what is missing."""
     logged = list(dict.fromkeys(name for run in runs for name in run.per_class))
@@ -111,15 +111,15 @@ def _classes(
         unknown = [name for name in classes if name not in logged]
         if unknown:
             raise UserError(
-                f"--classes: no AP of {', '.join(unknown)} in the logs; they have: {', '.join(logged) or 'none'}"
+                f"`classes`: no AP of {', '.join(unknown)} in the logs; they have: {', '.join(logged) or 'none'}"
             )
         return [(name, None) for name in classes], []
     if not rarest:
         return [], []
     if not logged:
         return [], ["no AP of single classes in the logs: val_evaluator.classwise=True writes it"]
-    ann = ann or next((run.train_ann for run in runs if run.train_ann), None)
-    if ann is None:
+    ann = ann or [run.train_ann for run in runs if run.train_ann][:1]
+    if not ann:
         return [], [
             "the training annotations are not where the config says: name them by --ann for rare classes"
         ]

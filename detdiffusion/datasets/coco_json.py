@@ -193,7 +193,7 @@ def merge_checked(files: Sequence[CocoFile]) -> tuple[dict[int, dict], dict[int,
 
 def _looks_like_results(data: Any) -> str:
     if isinstance(data, list) and data and isinstance(data[0], dict) and "score" in data[0]:
-        return "; this looks like a detector's results file, which is given by --predictions"
+        return "; this looks like a detector's results file, which is given by `predictions`"
     return ""
 
 

@@ -18,7 +18,7 @@ def image_folder(img_dir: str | Path | None, ann_file: str | Path) -> Path:
     for folder in tried:
         if folder.is_dir():
             return folder
-    raise UserError(f"{tried[0]}: no such folder; say by --img-dir where the images are")
+    raise UserError(f"{tried[0]}: no such folder; say by `img_dir` where the images are")
 
 
 class NamesUnreadableImages:

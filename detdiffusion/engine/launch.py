@@ -137,9 +137,9 @@ def enable_amp(cfg: Config) -> None:
     if kind == "AmpOptimWrapper":
         return
     if kind != "OptimWrapper":
-        raise UserError(f"--amp works with optim_wrapper type 'OptimWrapper', not with '{kind}'.")
+        raise UserError(f"`amp` works with optim_wrapper type 'OptimWrapper', not with '{kind}'.")
     if not torch.cuda.is_available():
-        raise UserError("--amp needs a GPU, and torch sees none here; leave it out.")
+        raise UserError("`amp` needs a GPU, and torch sees none here; leave it out.")
     bfloat16 = torch.cuda.is_bf16_supported()
     cfg.optim_wrapper.type = "AmpOptimWrapper"
     cfg.optim_wrapper.setdefault("dtype", "bfloat16" if bfloat16 else "float16")
@@ -155,7 +155,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     """
     if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
         raise UserError(
-            f"--auto-scale-lr: config {cfg.filename} has no `auto_scale_lr = dict(base_batch_size=...)`, "
+            f"`auto_scale_lr`: config {cfg.filename} has no `auto_scale_lr = dict(base_batch_size=...)`, "
             "the batch size that its learning rate is for."
         )
     cfg.auto_scale_lr.enable = True

@@ -172,8 +172,8 @@ def find_weights(name: str, given: str | os.PathLike | None, cls: type | None = 
         return None
     if name != INCEPTION:
         raise UserError(
-            f"extractor {name}: name its weights file by --extractor-weights (weights=... in a config), or let "
-            "torch-fidelity download its own by --extractor-weights hub"
+            f"extractor {name}: name its weights file by `extractor_weights` (weights=... in a config), or let "
+            "torch-fidelity download its own by `extractor_weights` hub"
         )
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     for file in INCEPTION_FILES:
@@ -182,7 +182,7 @@ def find_weights(name: str, given: str | os.PathLike | None, cls: type | None = 
     raise UserError(
         f"FID wants the Inception weights {INCEPTION_FILES[1]} (or {INCEPTION_FILES[0]}, the same ones), which are not "
         f"in {folder}. Download {_INCEPTION_URLS[1]} or {_INCEPTION_URLS[0]} and put the file there, or name it by "
-        "--extractor-weights PATH; --extractor-weights hub lets torch-fidelity download it"
+        "`extractor_weights`; `extractor_weights` hub lets torch-fidelity download it"
     )
 
 
@@ -201,7 +201,7 @@ def _create(cls: type, name: str, feature: str, weights: Path | None) -> torch.n
         model = cls(name, [feature], feature_extractor_weights_path=weights and str(weights), verbose=False)
     except NotImplementedError:
         raise UserError(
-            f"extractor {name}: torch-fidelity takes no weights file for it; use --extractor-weights hub"
+            f"extractor {name}: torch-fidelity takes no weights file for it; use `extractor_weights` hub"
         ) from None
     except (RuntimeError, KeyError, AttributeError) as error:
         raise UserError(

@@ -34,7 +34,7 @@ def protocol_pixels(image: Image.Image, protocol: FidProtocol, size: tuple[int, 
     return np.array(image)
 
 
-def check_real_images(images: Sequence[Mapping], folder: Path, option: str = "--real-images") -> None:
+def check_real_images(images: Sequence[Mapping], folder: Path, option: str = "`img_dir`") -> None:
     """The source images are there and have the size that the annotation file says.
 
     Args:

@@ -109,10 +109,10 @@ def _find(place: str) -> tuple[PaperTable, PaperRow]:
     number = number.lower().removeprefix("table")
     tables = {str(table.number): table for table in TABLES}
     if number not in tables:
-        raise UserError(f"--assign {place}: the paper has tables 1 to 7, as in 7/without-dice=FILE")
+        raise UserError(f"`assigned` {place}: the paper has tables 1 to 7, as in 7/without-dice=FILE")
     rows = {row.key: row for row in tables[number].rows}
     if key not in rows:
-        raise UserError(f"--assign {place}: table {number} has the rows {', '.join(rows)}")
+        raise UserError(f"`assigned` {place}: table {number} has the rows {', '.join(rows)}")
     return tables[number], rows[key]
 
 
@@ -122,16 +122,18 @@ def _pick(place: str, table: PaperTable, source: str) -> list[MethodResult]:
     others = [name for name in methods if name != "real"]
     if not method:
         if "easy" not in methods and len(others) != 1:
-            raise UserError(f"--assign {place}={source}: name one of its methods: {path}#{'|'.join(methods)}")
+            raise UserError(
+                f"`assigned` {place}={source}: name one of its methods: {path}#{'|'.join(methods)}"
+            )
         method = "easy" if "easy" in methods else others[0]
     if method not in methods:
         raise UserError(
-            f"--assign {place}={source}: {path} has the methods {', '.join(methods)}, not {method!r}"
+            f"`assigned` {place}={source}: {path} has the methods {', '.join(methods)}, not {method!r}"
         )
     if methods[method][0].kind not in table.kinds:
         raise UserError(
-            f"--assign {place}={source}: table {table.number} takes {' or '.join(table.kinds)} results, this file has "
-            f"{methods[method][0].kind}"
+            f"`assigned` {place}={source}: table {table.number} takes {' or '.join(table.kinds)} results, this file "
+            f"has {methods[method][0].kind}"
         )
     return methods[method]
 

@@ -72,13 +72,13 @@ def read_reference(ann: str | Path, img_dir: str | Path, count: int, real: Itera
     by_id = {image["id"]: image for image in read_coco(ann, require_annotations=False).images}
     images = [by_id[image_id] for image_id in fixed_order(by_id)[:count]]
     if len(images) < 2:
-        raise UserError(f"--real-reference {ann}: {len(images)} images; a distance needs at least 2")
-    check_real_images(images, img_dir, "--real-reference ANN DIR")
+        raise UserError(f"`real_reference` {ann}: {len(images)} images; a distance needs at least 2")
+    check_real_images(images, img_dir, "`real_reference`")
     known = {sha256_of(path) for path in real}
     twice = [image["file_name"] for image in images if sha256_of(img_dir / image["file_name"]) in known]
     if twice:
         raise UserError(
-            f"--real-reference {ann}: {len(twice)} of its {len(images)} images are among the real images that they are "
+            f"`real_reference` {ann}: {len(twice)} of its {len(images)} images are among the real images that they are "
             f"compared with, the first {twice[0]}; name another split"
         )
     return Reference(ann, img_dir, images)

@@ -54,14 +54,14 @@ def choose_ids(
         if missing:
             raise UserError(
                 f"{folder.name}: {folder.path}: {len(missing)} of {len(chosen)} layouts have no image, the first ids "
-                f"{missing[:5]}; make them, or leave out --ids to score what all methods have"
+                f"{missing[:5]}; make them, or leave out `ids` to score what all methods have"
             )
     return sorted(chosen), how
 
 
 def _lama_ids(ann, stuff, real_images) -> tuple[list[int], str]:
     if stuff is None:
-        raise UserError("--ids lama counts things and stuff: give the stuff json by --stuff")
+        raise UserError("`ids` lama counts things and stuff: give the stuff json by `stuff`")
     from detdiffusion.datasets.layout_coco import LayoutCocoDataset
 
     layouts = LayoutCocoDataset([str(ann), str(stuff)], str(real_images))
@@ -84,7 +84,7 @@ def _read_ids(path: str | Path) -> list[int]:
         try:
             ids = read_text(path).split()
         except UserError as error:
-            raise UserError(f"--ids {error}; give a file of image ids, or lama") from None
+            raise UserError(f"`ids` {error}; give a file of image ids, or lama") from None
         wrong = [i for i in ids if not (i.isascii() and i.isdigit())]
     if wrong:
         raise UserError(

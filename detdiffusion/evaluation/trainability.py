@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.evaluation.names import METRIC_NAMES
@@ -122,11 +123,13 @@ def paired_test(runs: Sequence[TrainingRun], reference: Sequence[TrainingRun]) -
     return len(scores), float(ttest_rel(*zip(*scores)).pvalue)
 
 
-def rarest_classes(annotations: str, names: Sequence[str], count: int) -> list[tuple[str, float]]:
+def rarest_classes(
+    annotations: Sequence[str | Path], names: Sequence[str], count: int
+) -> list[tuple[str, float]]:
     """The classes with the fewest objects of a training set.
 
     Args:
-        annotations: its COCO json.
+        annotations: its COCO jsons.
         names: classes to choose from.
         count: how many.
 
@@ -136,9 +139,10 @@ def rarest_classes(annotations: str, names: Sequence[str], count: int) -> list[t
     Raises:
         UserError: a missing or broken file.
     """
-    file = read_coco(annotations)
-    name_of = {category["id"]: category["name"] for category in file.categories}
-    counts = Counter(name_of[a["category_id"]] for a in file.annotations if not a["iscrowd"])
+    counts: Counter = Counter()
+    for file in map(read_coco, annotations):
+        name_of = {category["id"]: category["name"] for category in file.categories}
+        counts.update(name_of[a["category_id"]] for a in file.annotations if not a["iscrowd"])
     total = max(1, sum(counts.values()))
     return sorted(((name, counts[name] / total) for name in names), key=lambda item: item[1])[:count]
 

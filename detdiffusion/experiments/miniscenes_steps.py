@@ -40,7 +40,7 @@ class MiniScenesSteps:
     def draw(self, splits: Mapping[str, int], image_size: int) -> Step:
         """The data set: split name -> number of images."""
         counts = [f"{name}={count}" for name, count in splits.items()]
-        command = ["tools/dataset_converters/miniscenes.py", "--out", self.data, "--split", *counts]
+        command = ["tools/dataset_converters/miniscenes.py", "--out", self.data, "--counts", *counts]
         command += ["--size", image_size, "--seed", self.seed]
         return Step(
             "data",
@@ -109,7 +109,7 @@ class MiniScenesSteps:
     ) -> Step:
         """A detector's attributes of a split, written to ``out``."""
         annotations = self.annotations(split)
-        command = ["tools/extract_attributes.py", detector.config, detector.checkpoint]
+        command = ["tools/extract_attributes.py", "--detector", detector.config, detector.checkpoint]
         for path in annotations:
             command += ["--ann", path]
         command += ["--img-dir", self.data / split / "images", "--out", out, "--score-thr", score_thr]
@@ -191,7 +191,7 @@ class MiniScenesSteps:
         """Fidelity of sets of ``val`` layouts: writes ``out/fidelity.json``."""
         things = self.annotations("val")[0]
         command = ["tools/evaluate_fidelity.py", "--detector", detector.config, detector.checkpoint]
-        command += ["--real", things, "--real-images", self.data / "val" / "images", "--synthetic"]
+        command += ["--ann", things, "--img-dir", self.data / "val" / "images", "--synthetic"]
         command += [f"{strategy}={folder}" for strategy, folder in sets.items()]
         command += ["--out", out, "--resamples", resamples, "--seed", self.seed]
         inputs = (things, detector.checkpoint, *(folder / "manifest.jsonl" for folder in sets.values()))

@@ -1,7 +1,15 @@
-"""`detdiffusion.generation`: strategies and edits of layouts, and the durable writer of synthetic sets."""
+"""`detdiffusion.generation`: strategies and edits of layouts, and the durable writer of synthetic sets.
 
-from .edits import LayoutEdits
-from .strategies import NAMED_STRATEGIES, Strategy, build_strategy
-from .writer import CocoWriter
+Names are imported when they are used, so that the settings of a set are at hand without torch.
+"""
 
-__all__ = ["NAMED_STRATEGIES", "CocoWriter", "LayoutEdits", "Strategy", "build_strategy"]
+from detdiffusion.utils.lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "detdiffusion.generation.edits": ["LayoutEdits"],
+        "detdiffusion.generation.strategies": ["NAMED_STRATEGIES", "Strategy", "build_strategy"],
+        "detdiffusion.generation.writer": ["CocoWriter"],
+    },
+)

@@ -48,8 +48,8 @@ class DiskGuard:
         if needed > free:
             raise UserError(
                 f"{self.folder}: {images} images need about {_size(images * each)} and {_size(self.reserve)} must "
-                f"stay free (--min-free-mb), but only {_size(free)} are free; choose another --out, --format jpeg, "
-                "or fewer images (--limit)"
+                f"stay free (`min_free_mb`), but only {_size(free)} are free; choose another `out`, "
+                "`image_format` jpeg, or fewer images (`limit`)"
             )
 
     def check(self) -> None:
@@ -58,7 +58,7 @@ class DiskGuard:
         if free < self.reserve:
             raise UserError(
                 f"{self.folder}: only {_size(free)} are free, less than the {_size(self.reserve)} that must stay free "
-                "(--min-free-mb); stopped with everything written so far in order: make room and run the same "
+                "(`min_free_mb`); stopped with everything written so far in order: make room and run the same "
                 "command again to continue"
             )
 

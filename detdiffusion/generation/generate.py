@@ -86,7 +86,7 @@ class _Drawer:
             if len(part) == 1:
                 raise UserError(
                     f"out of memory with a single image ({str(error).splitlines()[0] if str(error) else error!r}); "
-                    "choose smaller --height and --width, or a device with more memory"
+                    "choose a smaller `height` and `width`, or a device with more memory"
                 ) from error
         if torch.cuda.is_available():  # here the failed call's tensors are no longer held by its traceback
             torch.cuda.empty_cache()
@@ -109,10 +109,3 @@ def _is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or any(
         text in str(error) for text in ("can't allocate memory", "not enough memory", "out of memory")
     )
-
-
-def check_positive(**values: int | None) -> None:
-    """UserError for a count below 1; None passes."""
-    for name, value in values.items():
-        if value is not None and value < 1:
-            raise UserError(f"--{name.replace('_', '-')} must be at least 1, it is {value}")

@@ -75,6 +75,6 @@ def check_unique(ids: Iterable[int], what: str) -> None:
         if value in seen:
             raise UserError(
                 f"{what} id {value} occurs twice: the source set holds an id twice, or two ids collide by "
-                "chance; remove the doubled source, or choose another --seed"
+                "chance; remove the doubled source, or choose another `seed`"
             )
         seen.add(value)

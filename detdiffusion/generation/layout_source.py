@@ -6,17 +6,21 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.generation.edits import LayoutEdits
+from detdiffusion.generation.options import LayoutOptions
 from detdiffusion.generation.oversampling import repeat_factors, samples_of
 from detdiffusion.generation.strategies import Strategy, build_strategy
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 
 @dataclass
@@ -46,12 +50,9 @@ class LayoutSource:
     @classmethod
     def read(
         cls,
-        cfg: Mapping,
+        cfg: Config,
         config: str,
-        split: str,
-        ann: Sequence[str] | None,
-        img_dir: str | None,
-        attributes: str | None,
+        options: LayoutOptions,
         with_attributes: bool,
         say: Callable[[str], None] = print,
     ) -> LayoutSource:
@@ -63,14 +64,14 @@ class LayoutSource:
         Raises:
             UserError: as there, no attributes file where one is needed, or a data set without what drawing needs.
         """
-        if attributes is not None and not with_attributes:
-            if not Path(attributes).is_file():
-                raise UserError(f"{attributes}: no such attributes file")
-            say(f"note: the model of {config} writes no attributes; {attributes} is not used")
-        dataset, attributes = read_layouts(cfg, config, split, ann, img_dir, attributes)
+        if options.attributes is not None and not with_attributes:
+            if not Path(options.attributes).is_file():
+                raise UserError(f"{options.attributes}: no such attributes file")
+            say(f"note: the model of {config} writes no attributes; {options.attributes} is not used")
+        dataset, attributes = read_layouts(cfg, config, options)
         if with_attributes and attributes is None:
             raise UserError(
-                f"the model of {config} wants attributes, but no file is named: give --attributes FILE "
+                f"the model of {config} wants attributes, but no file is named: give `attributes` "
                 "(tools/extract_attributes.py writes it)"
             )
         lacking = [name for name in ("layouts", "categories", "classes") if not hasattr(dataset, name)]
@@ -150,27 +151,19 @@ def _digest(layouts: Sequence[Layout]) -> str:
     return digest.hexdigest()
 
 
-def read_layouts(
-    cfg: Mapping,
-    config: str,
-    split: str,
-    ann: Sequence[str] | None,
-    img_dir: str | None,
-    attributes: str | None,
-) -> tuple[Any, str | None]:
+def read_layouts(cfg: Config, config: str, options: LayoutOptions) -> tuple[Any, str | Path | None]:
     """The data set of layouts, and the attributes file that goes with it.
 
     Args:
         cfg: the generator's parsed config; ``config`` is its path, for messages.
-        split: entry of its ``layout_datasets`` ('train': else the training data).
-        ann, img_dir: other COCO json files and their images in place of the split's.
-        attributes: the attributes file where the user names one.
+        options: where the layouts and their attributes come from.
 
     Raises:
         UserError: no such split, or anything wrong with the files.
     """
     from detdiffusion.registry import DATASETS
 
+    split, attributes = options.split, options.attributes
     splits = cfg.get("layout_datasets", {})
     spec = splits.get(split)
     if spec is None and split == "train":
@@ -183,17 +176,16 @@ def read_layouts(
         )
     spec = spec.to_dict() if hasattr(spec, "to_dict") else dict(spec)
     steps = spec.pop("pipeline", [])
-    if attributes is None and not ann:
+    if attributes is None and not options.ann:
         # The training data's file serves another split too: easy and hard want only the nameable classes.
         steps = [*steps, *cfg.get("train_dataloader", {}).get("dataset", {}).get("pipeline", [])]
         loaders = [s for s in steps if str(s.get("type", "")).endswith("LoadPerceptionAttributes")]
         attributes = loaders[0]["attributes_file"] if loaders else None
-    if ann:
-        # Drawing reads no source image: without --img-dir any folder that exists will do.
+    if options.ann:
+        # Drawing reads no source image: without its folder any that exists will do.
+        folder = options.img_dir or Path(options.ann[0]).resolve().parent
         spec.pop("data_root", None)
-        spec.update(ann_files=list(ann), img_dir=img_dir or str(Path(ann[0]).resolve().parent))
-    elif img_dir:
-        raise UserError("--img-dir goes with --ann; the config names the images of its own splits")
+        spec.update(ann_files=[str(path) for path in options.ann], img_dir=str(folder))
     return DATASETS.build(spec), attributes
 
 

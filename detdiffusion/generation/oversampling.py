@@ -26,7 +26,7 @@ def repeat_factors(layouts: Sequence[Layout], threshold: float) -> list[float]:
         UserError: the threshold is out of range.
     """
     if not 0 < threshold <= 1:
-        raise UserError(f"--oversample-thr must be in (0, 1], it is {threshold}")
+        raise UserError(f"`oversample_thr` must be in (0, 1], it is {threshold}")
     frequency: Counter = Counter(name for layout in layouts for name in set(layout.names))
     factor = {
         name: max(1.0, math.sqrt(threshold * len(layouts) / count)) for name, count in frequency.items()

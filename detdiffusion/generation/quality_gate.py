@@ -20,16 +20,11 @@ import numpy as np
 
 from detdiffusion.perception.matching import one_to_one
 from detdiffusion.perception.predictions import Predictions
-from detdiffusion.utils.errors import UserError
 
 from .identity import synthetic_annotation_id
+from .options import GateRules
 
 VERDICTS = ("kept", "moved", "missed", "unjudged")
-_CHOICES = {
-    "missed": ("keep", "ignore", "drop"),
-    "moved": ("keep", "ignore", "drop"),
-    "extra": ("keep", "ignore"),
-}
 
 
 @dataclass(frozen=True)
@@ -104,38 +99,6 @@ def judge(
         for i in np.flatnonzero(left)
     ]
     return findings, extras
-
-
-@dataclass(frozen=True)
-class GateRules:
-    """What is done about the findings; by default nothing.
-
-    Attributes:
-        min_found: images are dropped where a smaller share of the judged objects was found (kept, and moved where
-            they are refined), in [0, 1]; images without a judged object stay.
-        missed, moved: 'keep' the annotation, 'ignore' (it becomes an ignored region, ``iscrowd`` 1) or 'drop' it.
-        extra: 'keep' the image as it is, or 'ignore': every extra detection becomes an ignored region.
-        refine: how far the boxes of kept and moved objects go towards their detection, in [0, 1].
-        refine_score: only towards detections above this score.
-
-    Raises:
-        UserError: a value out of range.
-    """
-
-    min_found: float = 0.0
-    missed: str = "keep"
-    moved: str = "keep"
-    extra: str = "keep"
-    refine: float = 0.0
-    refine_score: float = 0.7
-
-    def __post_init__(self) -> None:
-        for name in ("min_found", "refine", "refine_score"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"--{name.replace('_', '-')} must be in [0, 1], it is {getattr(self, name)}")
-        for name, known in _CHOICES.items():
-            if getattr(self, name) not in known:
-                raise UserError(f"--{name} must be {' or '.join(known)}, it is {getattr(self, name)!r}")
 
 
 def apply_rules(

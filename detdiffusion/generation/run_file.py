@@ -27,7 +27,7 @@ def check_run(out_dir: Path, run: Mapping) -> None:
         UserError: the folder is a file, cannot be written, or holds another run or things that are no set.
     """
     if out_dir.exists() and not out_dir.is_dir():
-        raise UserError(f"{out_dir}: --out is a file, but a folder is wanted")
+        raise UserError(f"{out_dir}: `out` is a file, but a folder is wanted")
     if (out_dir / RUN).exists():
         _compare(out_dir, json.loads(json.dumps(run)), set(run))
     elif out_dir.exists():
@@ -70,7 +70,7 @@ def _check_empty(out_dir: Path) -> None:
     if foreign:
         raise UserError(
             f"{out_dir}: holds {foreign[0]!r} ({len(foreign)} entries) but no {RUN}, so it is not a set to continue; "
-            "choose another --out"
+            "choose another `out`"
         )
 
 
@@ -83,7 +83,7 @@ def _compare(out_dir: Path, run: Mapping, keys: set[str] | None = None) -> None:
     except OSError as error:
         raise UserError(f"{out_dir / RUN}: cannot be read: {error.strerror or error}") from error
     if not isinstance(earlier, dict):
-        raise UserError(f"{out_dir / RUN}: broken json; remove the folder or choose another --out")
+        raise UserError(f"{out_dir / RUN}: broken json; remove the folder or choose another `out`")
     differing = [
         f"{key}: {earlier.get(key)!r} there, {run.get(key)!r} now"
         for key in sorted((keys or {*earlier, *run}) - _FOR_THE_READER)
@@ -92,5 +92,5 @@ def _compare(out_dir: Path, run: Mapping, keys: set[str] | None = None) -> None:
     if differing:
         raise UserError(
             f"{out_dir}: holds another run ({'; '.join(differing)}); continue it with the same settings or choose "
-            "another --out"
+            "another `out`"
         )

@@ -99,7 +99,7 @@ class Strategy:
             )
             raise UserError(
                 f"strategy {self.name!r}: the layout of image {layout.image_id} has no attributes, so it is "
-                f"unknown {why}; give the layouts' attributes file (--attributes; tools/extract_attributes.py "
+                f"unknown {why}; give the layouts' attributes file (`attributes`; tools/extract_attributes.py "
                 "writes it)"
             )
 
@@ -230,7 +230,7 @@ class PerClassStrategy(Strategy):
         super().__init__(nameable, levels)
         if not attributes:
             raise UserError(
-                "strategy 'per-class': name the classes, e.g. --strategy-options attributes.person=hard default=easy"
+                "strategy 'per-class': name the classes, e.g. `strategy_options` attributes.person=hard default=easy"
             )
         self.attributes = {name: self.level(a, f"attributes.{name}") for name, a in attributes.items()}
         self.default = default if default == "origin" else self.level(default, "default")

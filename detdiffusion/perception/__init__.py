@@ -1,25 +1,20 @@
-"""`detdiffusion.perception`: what a detector finds in a data set, and the attributes that follow (Eq. 2)."""
+"""`detdiffusion.perception`: what a detector finds in a data set, and the attributes that follow (Eq. 2).
 
-from detdiffusion.datasets.attributes_file import AttributesFile
+Names are imported when they are used, so that the settings of extraction are at hand without torch.
+"""
 
-from .attributes import AttributeResult, perception_attributes
-from .detector_factory import load_detector
-from .image_detector import ImageDetector
-from .levels import Levels
-from .matching import best_matches, one_to_one
-from .prediction_source import PredictionSource
-from .predictions import Predictions, read_results
+from detdiffusion.utils.lazy import lazy_exports
 
-__all__ = [
-    "AttributeResult",
-    "AttributesFile",
-    "ImageDetector",
-    "Levels",
-    "PredictionSource",
-    "Predictions",
-    "best_matches",
-    "load_detector",
-    "one_to_one",
-    "perception_attributes",
-    "read_results",
-]
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "detdiffusion.datasets.attributes_file": ["AttributesFile"],
+        "detdiffusion.perception.attributes": ["AttributeResult", "perception_attributes"],
+        "detdiffusion.perception.detector_factory": ["load_detector"],
+        "detdiffusion.perception.image_detector": ["ImageDetector"],
+        "detdiffusion.perception.levels": ["Levels"],
+        "detdiffusion.perception.matching": ["best_matches", "one_to_one"],
+        "detdiffusion.perception.prediction_source": ["SetPredictions", "predict_set"],
+        "detdiffusion.perception.predictions": ["Predictions", "read_results"],
+    },
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from detdiffusion.datasets.attributes_file import AttributesFile
@@ -12,142 +13,157 @@ from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.datasets.object_digests import object_digests
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
+from detdiffusion.utils.shared_options import AnnotatedImages, PredictionOptions
 
-from .attributes import IOU_THR, SCORE_THR, perception_attributes
+from .attribute_options import AttributeFiles, AttributeRule
+from .attributes import AttributeResult, perception_attributes
 from .levels import Levels
-from .prediction_source import PredictionSource
-from .predictions import Predictions
+from .prediction_source import SetPredictions, predict_set
 from .summary import format_summary, plot_summary, summarise
 
 
+@dataclass(frozen=True)
+class _LabelledSet:
+    """Annotation files of one set, read and merged."""
+
+    files: list[CocoFile]
+    images: dict[int, dict]
+    categories: dict[int, dict]
+    annotations: list[dict]
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Category id -> name."""
+        return {key: category["name"] for key, category in self.categories.items()}
+
+    @property
+    def paths(self) -> str:
+        """The files, for messages."""
+        return ", ".join(str(file.path) for file in self.files)
+
+
 def extract(
-    annotation_files: Sequence[str | Path],
-    out: str | Path,
-    *,
-    config: str | None = None,
-    checkpoint: str | None = None,
-    predictions: str | Path | None = None,
-    img_dir: str | Path | None = None,
-    detector_classes: Sequence[str] | None = None,
-    score_thr: float = SCORE_THR,
-    iou_thr: float = IOU_THR,
-    class_aware: bool = False,
-    levels: Sequence[str] | None = None,
-    with_scores: bool = False,
-    save_predictions: str | Path | None = None,
-    cache: str | Path | bool = True,
-    batch_size: int | None = None,
-    num_workers: int = 0,
-    device: str | None = None,
-    cfg_options: Sequence[str] | None = None,
+    labelled: AnnotatedImages,
+    source: PredictionOptions,
+    files: AttributeFiles,
+    rule: AttributeRule | None = None,
 ) -> AttributesFile:
     """Attributes of a labelled set, by a detector or by its results; writes the file and prints a summary.
 
-    Beside ``out`` goes a picture of the summary, the same name as ``.png``.
+    Beside ``files.out`` goes a picture of the summary, the same name as ``.png``.
 
     Args:
-        annotation_files: COCO jsons of one set (instances, stuff), annotation ids unique over them.
-        out: the attributes file.
-        config, checkpoint: a detector, mmdet's or an ``.onnx`` file (:func:`load_detector`); or
-        predictions: a COCO results json.
-        img_dir: with a detector: folder of the images; default ``images`` beside the first annotation file or beside
-            its folder.
-        detector_classes: with ``predictions``: the names that the detector knows (or one text file with a
-            name a line); default: the categories that occur in the results.
-        score_thr, iou_thr, class_aware: Equation 2, see :func:`perception_attributes`.
-        levels: texts of :meth:`Levels.parse`: levels of difficulty in place of easy and hard.
-        with_scores: write the continuous scores too.
-        save_predictions: with a detector: also write what it found as a COCO results json.
-        cache: with a detector: folder of finished chunks of predictions, so that a killed run continues and other
-            thresholds cost no detecting. True: ``OUT.predictions`` without its suffix; False: none.
-        batch_size, num_workers, device, cfg_options: of the detector.
+        labelled: COCO jsons of one set (instances, stuff), annotation ids unique over them, and the images, which
+            only a detector reads.
+        source: the detector or its results.
+        files: what is written.
+        rule: what makes an object easy or hard.
 
     Raises:
         UserError: anything wrong with the input, by one message.
     """
-    _check_paths(annotation_files, out, checkpoint, predictions, save_predictions)
-    bins = None if levels is None else Levels.parse(levels)
-    files = [read_coco(path) for path in annotation_files]
-    for file in files:
-        print(file.summary())
-    images, categories, annotations = merge_checked(files)
-    if not annotations:
-        raise UserError(f"{_names(files)}: no usable annotation; there is nothing to give attributes to")
-    ids_of_name = {category["name"]: key for key, category in categories.items()}
-
-    source = PredictionSource(
-        config,
-        checkpoint,
-        predictions,
-        detector_classes,
-        cache=Path(out).with_suffix(".predictions") if cache is True else cache or None,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        device=device,
-        cfg_options=cfg_options,
+    rule = rule or AttributeRule()
+    _check_conflicts(labelled, source, files)
+    _check_paths(labelled, source, files)
+    levels = None if rule.levels is None else Levels.parse(rule.levels)
+    data = _read(labelled.files)
+    found = _predict(source, labelled, files, data)
+    thresholds = dict(score_thr=rule.score_thr, iou_thr=rule.iou_thr, class_aware=rule.class_aware)
+    result = perception_attributes(
+        data.annotations, found.predictions, found.nameable, levels=levels, **thresholds
     )
-    folder = image_folder(img_dir, annotation_files[0]) if predictions is None else None
-    answer = source.predict(list(images.values()), ids_of_name, folder, [file.path for file in files])
-    found, nameable = answer.predictions, answer.nameable
-    if save_predictions is not None:
-        write_atomic(save_predictions, json.dumps(found.to_coco_results()).encode())
-
-    rule = dict(score_thr=score_thr, iou_thr=iou_thr, class_aware=class_aware)
-    result = perception_attributes(annotations, found, nameable, levels=bins, **rule)
-    if bins is not None:
-        bins = bins.fitted(list(result.scores.values()))
-        rule = dict(class_aware=class_aware, words=list(result.words), level_thresholds=list(bins.thresholds))
-    names = {key: category["name"] for key, category in categories.items()}
-    groups = summarise(annotations, result.attributes, names, result.words)
-    info = {
-        "detector": answer.detector,
-        **rule,
-        "nameable": [names[key] for key in sorted(nameable)],
-        "annotation_files": [{"path": str(f.path), "sha256": sha256_of(f.path)} for f in files],
-        "counts": {"images": len(images), "predictions": len(found), **result.counts},
-        "skipped": {**result.skipped, **_skips(files)},
-        "summary": groups,
-    }
-    scores = result.scores if with_scores else {}
-    written = AttributesFile(Path(out), result.attributes, info, scores, _digests(annotations, images, names))
+    if levels is not None:
+        levels = levels.fitted(list(result.scores.values()))
+        thresholds = dict(
+            class_aware=rule.class_aware, words=list(result.words), level_thresholds=list(levels.thresholds)
+        )
+    groups = summarise(data.annotations, result.attributes, data.names, result.words)
+    info = _info(data, found, result, thresholds, groups)
+    scores = result.scores if files.with_scores else {}
+    written = AttributesFile(Path(files.out), result.attributes, info, scores, _digests(data))
     written.write()
-    plot = Path(out).with_suffix(".png")
-    plot_summary(groups, plot, result.words)
-    _report(found, images, result.skipped, [names[k] for k in sorted(set(names) - nameable)])
-    if bins is not None:
-        limits = ", ".join(f"{n} above {t:g}" for n, t in zip(bins.names, bins.thresholds))
-        print(f"levels by the highest IoU x score: {limits}, {bins.names[-1]} below\n")
+    plot_summary(groups, _picture(files.out), result.words)
+    _report(found, data, result.skipped, levels)
     print(format_summary(groups, result.words))
-    print(f"written: {out} ({len(result.attributes)} attributes), {plot}")
+    print(f"written: {files.out} ({len(result.attributes)} attributes), {_picture(files.out)}")
     return written
 
 
-def _check_paths(annotation_files, out, checkpoint, predictions, save_predictions) -> None:
+def _picture(out: str | Path) -> Path:
+    return Path(out).with_suffix(".png")
+
+
+def _check_conflicts(labelled: AnnotatedImages, source: PredictionOptions, files: AttributeFiles) -> None:
+    if source.detector is None:
+        for name, value in (("save_predictions", files.save_predictions), ("img_dir", labelled.img_dir)):
+            if value is not None:
+                raise UserError(f"`{name}` is for a detector; leave it out with `predictions`")
+
+
+def _check_paths(labelled: AnnotatedImages, source: PredictionOptions, files: AttributeFiles) -> None:
     """What a run of hours should not end with."""
-    out = Path(out)
+    out = Path(files.out)
     if out.is_dir():
-        raise UserError(f"{out}: --out is a folder, but a file is wanted, e.g. {out / 'attributes.json'}")
+        raise UserError(f"{out}: `out` is a folder, but a file is wanted, e.g. {out / 'attributes.json'}")
     if out.suffix == ".png":
-        raise UserError(f"{out}: --out is a json file; its picture gets the same name with .png")
-    inputs = [p for p in (*annotation_files, checkpoint, predictions) if p is not None]
+        raise UserError(f"{out}: `out` is a json file; its picture gets the same name with .png")
+    checkpoint = None if source.detector is None else source.detector[1]
+    inputs = [p for p in (*labelled.files, checkpoint, source.predictions) if p is not None]
     targets = {
-        "--out": out,
-        "--out's picture": out.with_suffix(".png"),
-        "--save-predictions": save_predictions,
+        "`out`": out,
+        "the picture of `out`": _picture(out),
+        "`save_predictions`": files.save_predictions,
     }
-    for option, target in targets.items():
+    for name, target in targets.items():
         if target is not None and any(Path(target).resolve() == Path(path).resolve() for path in inputs):
-            raise UserError(f"{target}: {option} would overwrite an input file; choose another name")
+            raise UserError(f"{target}: {name} would overwrite an input file; choose another name")
         if target is not None:
-            check_writable(target, option)
+            check_writable(target, name)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint; check the path")
 
 
-def _digests(annotations: Sequence[dict], images: dict[int, dict], names: dict[int, str]) -> dict[int, int]:
-    file_names = {key: image["file_name"] for key, image in images.items()}
-    digests = object_digests(annotations, file_names, names).tolist()
-    return dict(zip((annotation["id"] for annotation in annotations), digests))
+def _read(paths: Sequence[str | Path]) -> _LabelledSet:
+    files = [read_coco(path) for path in paths]
+    for file in files:
+        print(file.summary())
+    data = _LabelledSet(files, *merge_checked(files))
+    if not data.annotations:
+        raise UserError(f"{data.paths}: no usable annotation; there is nothing to give attributes to")
+    return data
+
+
+def _predict(
+    source: PredictionOptions, labelled: AnnotatedImages, files: AttributeFiles, data: _LabelledSet
+) -> SetPredictions:
+    images, ids_of_name = list(data.images.values()), {name: key for key, name in data.names.items()}
+    folder = image_folder(labelled.img_dir, labelled.files[0]) if source.predictions is None else None
+    found = predict_set(source, images, ids_of_name, folder, labelled.files, files.out)
+    if files.save_predictions is not None:
+        results = found.predictions.to_coco_results()
+        write_atomic(files.save_predictions, json.dumps(results).encode())
+    return found
+
+
+def _info(
+    data: _LabelledSet, found: SetPredictions, result: AttributeResult, rule: dict, groups: dict
+) -> dict:
+    """What the attributes file says of its making."""
+    return {
+        "detector": found.detector,
+        **rule,
+        "nameable": [data.names[key] for key in sorted(found.nameable)],
+        "annotation_files": [{"path": str(f.path), "sha256": sha256_of(f.path)} for f in data.files],
+        "counts": {"images": len(data.images), "predictions": len(found.predictions), **result.counts},
+        "skipped": {**result.skipped, **_skips(data.files)},
+        "summary": groups,
+    }
+
+
+def _digests(data: _LabelledSet) -> dict[int, int]:
+    file_names = {key: image["file_name"] for key, image in data.images.items()}
+    digests = object_digests(data.annotations, file_names, data.names).tolist()
+    return dict(zip((annotation["id"] for annotation in data.annotations), digests))
 
 
 def _skips(files: Sequence[CocoFile]) -> dict[str, int]:
@@ -158,17 +174,20 @@ def _skips(files: Sequence[CocoFile]) -> dict[str, int]:
     return total
 
 
-def _report(found: Predictions, images: dict, skipped: dict[str, int], background: list[str]) -> None:
-    print(f"{len(found)} predictions on {len(images)} images")
-    without = len(images) - len(set(found.image_ids.tolist()))
+def _report(
+    found: SetPredictions, data: _LabelledSet, skipped: dict[str, int], levels: Levels | None
+) -> None:
+    predictions = found.predictions
+    print(f"{len(predictions)} predictions on {len(data.images)} images")
+    without = len(data.images) - len(set(predictions.image_ids.tolist()))
     if without:
         print(f"  {without} × images without any prediction: their nameable objects are hard")
-    for reason, count in {**found.report, **skipped}.items():
+    for reason, count in {**predictions.report, **skipped}.items():
         print(f"  {count} × {reason}")
+    background = [data.names[key] for key in sorted(set(data.names) - found.nameable)]
     if background:
         print(f"  background, since the detector cannot name them: {', '.join(background)}")
     print()
-
-
-def _names(files: Sequence[CocoFile]) -> str:
-    return ", ".join(str(file.path) for file in files)
+    if levels is not None:
+        limits = ", ".join(f"{n} above {t:g}" for n, t in zip(levels.names, levels.thresholds))
+        print(f"levels by the highest IoU x score: {limits}, {levels.names[-1]} below\n")

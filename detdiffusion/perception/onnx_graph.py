@@ -109,7 +109,7 @@ def _open(path: str, device: str | None):
     if kind in ("", "cuda") and "CUDAExecutionProvider" in available:
         providers.insert(0, ("CUDAExecutionProvider", {"device_id": int(index or 0)}))
     elif kind not in ("", "cpu"):
-        raise UserError(f"--device {device}: onnxruntime has {', '.join(available)} here; take --device cpu")
+        raise UserError(f"`device` {device}: onnxruntime has {', '.join(available)} here; take `device` cpu")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = thread_count()

@@ -1,4 +1,4 @@
-"""Where the predictions on a labelled set come from: a detector that looks at its images, or a file of its results."""
+"""Predictions on a labelled set: of a detector that looks at its images, or of a file of its results."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from pathlib import Path
 from detdiffusion.datasets.class_names import class_list
 from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import sha256_of
+from detdiffusion.utils.shared_options import PredictionOptions
 
 from .detector_factory import load_detector
 from .predictions import Predictions, read_results
 
 
-@dataclass
+@dataclass(frozen=True)
 class SetPredictions:
     """Predictions on a set, and what is known of the detector that made them.
 
@@ -30,71 +31,51 @@ class SetPredictions:
     detector: dict
 
 
-@dataclass(frozen=True)
-class PredictionSource:
-    """A detector, or the results that one left.
+def predict_set(
+    source: PredictionOptions,
+    images: Sequence[dict],
+    category_ids: Mapping[str, int],
+    img_dir: str | Path | None,
+    ann_files: Iterable[str | Path],
+    out: str | Path,
+) -> SetPredictions:
+    """Predictions on a set's images.
 
-    Attributes:
-        config, checkpoint: a detector, see :func:`.detector_factory.load_detector`; or
-        results: a COCO results json.
-        detector_classes: with ``results``: the names that the detector knows, or one text file with a name a line;
-            None takes the categories that occur in the results.
-        cache, batch_size, num_workers: of a detector, see :meth:`.image_detector.ImageDetector.predict`.
-        device, cfg_options: of a detector.
+    Args:
+        source: the detector, or its results.
+        images: COCO image dicts.
+        category_ids: class name -> category id of the set.
+        img_dir: folder of the images; not needed with results.
+        ann_files: of the set, for messages.
+        out: what the predictions are for: they are kept beside it unless ``source`` says otherwise.
+
+    Raises:
+        UserError: anything wrong with the files, or a detector that names none of the set's categories.
     """
-
-    config: str | Path | None = None
-    checkpoint: str | Path | None = None
-    results: str | Path | None = None
-    detector_classes: Sequence[str] | None = None
-    cache: str | Path | None = None
-    batch_size: int | None = None
-    num_workers: int = 0
-    device: str | None = None
-    cfg_options: Sequence[str] | None = None
-
-    def predict(
-        self,
-        images: Sequence[dict],
-        category_ids: Mapping[str, int],
-        img_dir: str | Path | None,
-        ann_files: Iterable[str | Path],
-    ) -> SetPredictions:
-        """Predictions on a set's images.
-
-        Args:
-            images: COCO image dicts.
-            category_ids: class name -> category id of the set.
-            img_dir: folder of the images; not needed with ``results``.
-            ann_files: of the set, for messages.
-
-        Raises:
-            UserError: anything wrong with the files, or a detector that names none of the set's categories.
-        """
-        if self.results is not None:
-            found = read_results(
-                self.results, {image["id"]: image for image in images}, set(category_ids.values())
-            )
-            nameable = _nameable_ids(found, self.detector_classes, category_ids, self.results)
-            detector = {"predictions": str(self.results), "sha256": sha256_of(self.results)}
-            return SetPredictions(found, nameable, detector)
-        model = load_detector(self.config, self.checkpoint, self.device, self.cfg_options)
-        nameable = {category_ids[name] for name in model.classes if name in category_ids}
-        if not nameable:
-            raise UserError(
-                f"{self.checkpoint}: none of the detector's {len(model.classes)} classes ({some(model.classes, 5)}) "
-                f"is a category of {', '.join(map(str, ann_files))} ({some(category_ids, 5)}): it could not name a "
-                "single object"
-            )
-        found = model.predict(
-            images,
-            img_dir,
-            category_ids,
-            batch_size=self.batch_size,
-            num_workers=self.num_workers,
-            cache=self.cache,
+    if source.predictions is not None:
+        found = read_results(
+            source.predictions, {image["id"]: image for image in images}, set(category_ids.values())
         )
-        return SetPredictions(found, nameable, model.describe())
+        nameable = _nameable_ids(found, source.detector_classes, category_ids, source.predictions)
+        detector = dict(predictions=str(source.predictions), sha256=sha256_of(source.predictions))
+        return SetPredictions(found, nameable, detector)
+    model = load_detector(*source.detector, source.device, source.cfg_options)
+    nameable = {category_ids[name] for name in model.classes if name in category_ids}
+    if not nameable:
+        raise UserError(
+            f"{source.detector[1]}: none of the detector's {len(model.classes)} classes ({some(model.classes, 5)}) "
+            f"is a category of {', '.join(map(str, ann_files))} ({some(category_ids, 5)}): it could not name a single "
+            "object"
+        )
+    found = model.predict(
+        images,
+        img_dir,
+        category_ids,
+        batch_size=source.batch_size,
+        num_workers=source.num_workers,
+        cache=source.cache_beside(Path(out)),
+    )
+    return SetPredictions(found, nameable, model.describe())
 
 
 def _nameable_ids(
@@ -109,23 +90,23 @@ def _nameable_ids(
         if not nameable:
             raise UserError(
                 f"{path}: has no prediction, so the classes that the detector can name are unknown; "
-                "name them by --detector-classes"
+                "name them by `detector_classes`"
             )
         return nameable
-    detector_classes = class_list(detector_classes, "--detector-classes")
+    detector_classes = class_list(detector_classes, "`detector_classes`")
     if len(detector_classes) == 1 and detector_classes[0].endswith(".txt"):
         detector_classes = _read_lines(detector_classes[0])
     for name in detector_classes:
         if name not in category_ids:
             near = difflib.get_close_matches(name, category_ids, n=3)
             hint = f"near matches: {', '.join(near)}" if near else f"it has {some(category_ids, 5)}"
-            raise UserError(f"--detector-classes: no category {name!r} in the annotation files; {hint}")
+            raise UserError(f"`detector_classes`: no category {name!r} in the annotation files; {hint}")
     nameable = {category_ids[name] for name in detector_classes}
     names = {key: name for name, key in category_ids.items()}
     extra = sorted(names[key] for key in set(found.category_ids.tolist()) - nameable)
     if extra:
         raise UserError(
-            f"{path}: has predictions of {some(extra, 5)}, which --detector-classes leaves out; add the name(s)"
+            f"{path}: has predictions of {some(extra, 5)}, which `detector_classes` leaves out; add the name(s)"
         )
     return nameable
 
@@ -134,5 +115,5 @@ def _read_lines(path: str) -> list[str]:
     try:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as err:
-        raise UserError(f"--detector-classes {path}: cannot be read: {err}") from None
+        raise UserError(f"`detector_classes` {path}: cannot be read: {err}") from None
     return [line.strip() for line in lines if line.strip()]

@@ -77,7 +77,7 @@ def read_results(
     entries = load_json(path, "COCO results json")
     if not isinstance(entries, list):
         is_coco = isinstance(entries, dict) and "images" in entries
-        hint = "; this looks like an annotation file, which is given by --ann" if is_coco else ""
+        hint = "; this looks like an annotation file, which is given by `ann`" if is_coco else ""
         raise UserError(
             f"{path}: not a COCO results json: the top level is a {type(entries).__name__}, but a list of "
             f"{{'image_id', 'category_id', 'bbox', 'score'}} is wanted{hint}"
@@ -156,7 +156,7 @@ def _describe_fault(entry: object, category_ids: set[int]) -> str:
         return f"'bbox' must be four finite numbers [x, y, width, height], it is {str(bbox)[:60]}"
     return (
         f"unknown category id {entry['category_id']}; the annotation files have {some(sorted(category_ids), 10)}; "
-        "use the results of a detector on this data set, or name every annotation file by --ann"
+        "use the results of a detector on this data set, or name every annotation file by `ann`"
     )
 
 

@@ -1,20 +1,22 @@
-"""What every tool shares: kinds of arguments, a clean exit on bad input and on Ctrl-C."""
+"""What every tool shares: a clean exit on bad input and on Ctrl-C, errors in words of the command line."""
 
-import argparse
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
 from .compat import after_import
 from .errors import UserError
 from .library_messages import silence
 from .opencv import installed_opencv, mend_opencv, warn_of_two_opencvs
+from .option_groups import with_flags
 from .ranks import is_first_process
 from .threads import choose_threads
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from .tool_parser import ToolParser
 
 # A data loader's worker sends its whole traceback as the message, the user's own at the end.
 _WORKER_TRACEBACK = re.compile(
@@ -22,27 +24,17 @@ _WORKER_TRACEBACK = re.compile(
 )
 
 
-def positive_int(text: str) -> int:
-    """An argument's ``type``: a whole number of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, it is {text}")
-    return value
+def user_message(error: UserError, flags: Mapping[str, str] | None = None) -> str:
+    """The message as it was raised, without the traceback that a data loader's worker puts around it.
 
-
-def share(text: str) -> float:
-    """An argument's ``type``: a number in [0, 1)."""
-    value = float(text)
-    if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 0 and below 1, it is {text}")
-    return value
-
-
-def user_message(error: UserError) -> str:
-    """The message as it was raised, without the traceback that a data loader's worker puts around it."""
+    Args:
+        error: names arguments in backticks, as the library knows them.
+        flags: name of an argument -> its flag, which takes the name's place.
+    """
     message = str(error)
     worker = _WORKER_TRACEBACK.match(message)
-    return (worker.group(1) if worker else message).strip()
+    message = (worker.group(1) if worker else message).strip()
+    return with_flags(message, flags or {})
 
 
 def table_console() -> "Console":
@@ -71,21 +63,25 @@ def _once_imported(name: str, then: Callable) -> None:
         after_import(name, then)
 
 
-def run_main(main: Callable[[], int | None]) -> NoReturn:
+def run_main(
+    main: Callable[..., int | None], build_parser: Callable[[], "ToolParser"] | None = None
+) -> NoReturn:
     """Run a tool's ``main`` and exit with its status.
 
-    Args:
-        main: takes no arguments; returns an exit status (``None`` means 0).
+    A :class:`UserError` becomes ``error: ...`` on stderr and status 2, its arguments named by their flags; Ctrl-C
+    becomes one line and status 130; any other exception is a bug and keeps its traceback.
 
-    A :class:`UserError` becomes ``error: ...`` on stderr and status 2, Ctrl-C one line and status 130;
-    any other exception is a bug and keeps its traceback.
+    Args:
+        main: takes the parsed arguments, or none without a parser; returns an exit status (``None`` means 0).
+        build_parser: makes the parser of the command line.
     """
     prepare_process()
+    parser = build_parser() if build_parser else None
     try:
-        status = main()
+        status = main(parser.parse_args()) if parser else main()
     except UserError as error:
         sys.stdout.flush()
-        print(f"error: {user_message(error)}", file=sys.stderr)
+        print(f"error: {user_message(error, parser.flags() if parser else None)}", file=sys.stderr)
         sys.exit(2)
     except ModuleNotFoundError as error:
         if error.name != "cv2":

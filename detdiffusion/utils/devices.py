@@ -14,7 +14,7 @@ def choose_device(name: str | None) -> torch.device:
     """A device that works.
 
     Args:
-        name: as ``--device`` gives it; None takes CUDA where it is available, else the CPU.
+        name: None takes CUDA where it is available, else the CPU.
 
     Raises:
         UserError: no such device, or one that this machine lacks.
@@ -29,7 +29,7 @@ def choose_device(name: str | None) -> torch.device:
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         here = [f"cuda:{i}" for i in range(torch.cuda.device_count())]
         raise UserError(
-            f"--device {name}: no such device; this machine has {', '.join(['cpu', *here])} "
+            f"`device` {name}: no such device; this machine has {', '.join(['cpu', *here])} "
             f"({str(error).splitlines()[0]})"
         ) from error
     return device

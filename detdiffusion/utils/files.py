@@ -42,12 +42,12 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
                 os.unlink(temporary)
 
 
-def check_writable(path: str | os.PathLike, option: str = "--out") -> None:
+def check_writable(path: str | os.PathLike, name: str = "`out`") -> None:
     """Whether a file or folder can be made at a path: for before the work whose result goes there.
 
     Args:
         path: need not exist.
-        option: of the command line, for the message.
+        name: of the argument, for the message.
 
     Raises:
         UserError: a file stands where a folder is wanted, or the place is read-only.
@@ -57,13 +57,13 @@ def check_writable(path: str | os.PathLike, option: str = "--out") -> None:
         while not place.exists():
             place = place.parent
         if place != wanted and not place.is_dir():
-            raise UserError(f"{path}: {option} cannot be made: {place} is a file, no folder")
+            raise UserError(f"{path}: {name} cannot be made: {place} is a file, no folder")
         if not place.is_dir():  # a new file takes its place
             place = place.parent
         if not os.access(place, os.W_OK):
-            raise UserError(f"{path}: {option} cannot be written: {place} is read-only for this user")
+            raise UserError(f"{path}: {name} cannot be written: {place} is read-only for this user")
     except OSError as err:
-        raise UserError(f"{path}: {option} cannot be made: {err.strerror or err}") from None
+        raise UserError(f"{path}: {name} cannot be made: {err.strerror or err}") from None
 
 
 def sha256_of(path: str | os.PathLike) -> str:

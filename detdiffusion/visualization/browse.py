@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -17,28 +19,21 @@ from detdiffusion.datasets.image_reading import ImageError, read_image
 from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.structures import ATTRIBUTES
 from detdiffusion.utils.colours import class_colour
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.shared_options import AnnotatedImages
 
+from .browse_options import SheetOptions, ShownImages
 from .overlays import DrawnObject, draw_objects
 
 _GREY = (150, 150, 150)
 
 
 def browse_dataset(
-    ann_files: Sequence[str | Path],
+    dataset: AnnotatedImages,
     out: str | Path,
-    img_dir: str | Path | None = None,
-    attributes: str | Path | None = None,
-    count: int = 24,
-    per_sheet: int = 12,
-    columns: int = 4,
-    side: int = 320,
-    masks: bool = True,
-    layouts_only: bool = False,
-    image_ids: Sequence[int] | None = None,
-    classes: Sequence[str] | None = None,
-    seed: int | None = None,
+    shown: ShownImages | None = None,
+    sheets: SheetOptions | None = None,
 ) -> list[Path]:
     """Writes sheets ``sheet_001.png`` ...; prints what was read, shown and left out.
 
@@ -46,63 +41,88 @@ def browse_dataset(
     (a file's, else the annotations' own ``attribute``), else that of their class; masks that of their class.
 
     Args:
-        ann_files: COCO jsons of one set.
+        dataset: COCO jsons of one set, and its images.
         out: folder of the sheets.
-        img_dir: the images; default: see :func:`~detdiffusion.datasets.image_files.image_folder`.
-        attributes: attributes file.
-        count: images at most, in the file's order.
-        per_sheet, columns: images a sheet, and a row.
-        side: longer side of an image on the sheet in pixels.
-        masks: tint the objects' segmentations.
-        layouts_only: boxes on grey; no image is read.
-        image_ids: these images.
-        classes: only images with an object of one of these classes, and only those objects.
-        seed: shuffle the images with this seed.
+        shown: which images and objects.
+        sheets: how many images a sheet has, and how they are drawn.
 
     Raises:
         UserError: a missing or broken file, an unknown class or image id, or no image to show.
     """
-    files = [read_coco(path) for path in ann_files]
+    shown, sheets = shown or ShownImages(), sheets or SheetOptions()
+    files = [read_coco(path) for path in dataset.files]
     for file in files:
         print(file.summary())
     images, categories, annotations = merge_checked(files)
     names = {key: category["name"] for key, category in categories.items()}
-    folder = None if layouts_only else image_folder(img_dir, ann_files[0])
-    words, palette = _attributes(attributes, annotations, ann_files)
-    objects = _objects_of(annotations, names, classes)
-    chosen = _choose(images, objects, image_ids, classes is not None, seed)
-    report: Counter = Counter()
-    colours = {key: class_colour(index) for index, key in enumerate(sorted(names))}
-
-    def tiles() -> Iterator[Image.Image]:
-        shown = 0
-        for image in chosen:
-            if shown == count:
-                return
-            picture = None if layouts_only else _open(folder / image["file_name"], image, report)
-            if picture is None and not layouts_only:
-                continue
-            own = objects.get(image["id"], [])
-            drawn = [
-                _drawn(a, image, names, colours, words.get(a["id"]), palette, masks, report) for a in own
-            ]
-            shown += 1
-            yield _tile(picture, image, drawn, side)
-
-    written, sheet = [], []
-    for tile in tiles():
-        sheet.append(tile)
-        if len(sheet) == per_sheet:
-            written.append(_write(sheet, columns, palette, Path(out), len(written) + 1))
-            sheet = []
-    if sheet:
-        written.append(_write(sheet, columns, palette, Path(out), len(written) + 1))
-    for what, number in report.items():
+    folder = None if sheets.layouts_only else image_folder(dataset.img_dir, dataset.files[0])
+    words, palette = _attributes(shown.attributes, annotations, dataset.files)
+    objects = _objects_of(annotations, names, shown.classes)
+    chosen = _choose(images, objects, shown)
+    drawer = _TileDrawer(names, words, palette, folder, sheets)
+    tiles = itertools.islice(drawer.tiles(chosen, objects), shown.count)
+    written = []
+    while sheet := list(itertools.islice(tiles, sheets.per_sheet)):
+        written.append(_write(sheet, sheets.columns, palette, Path(out), len(written) + 1))
+    for what, number in drawer.report.items():
         print(f"  {number} × {what}")
     if not written:
-        raise UserError(f"{', '.join(map(str, ann_files))}: no image to show")
+        raise UserError(f"{', '.join(map(str, dataset.files))}: no image to show")
     print(f"written: {', '.join(map(str, written))}")
     return written
+
+
+@dataclass
+class _TileDrawer:
+    """Draws images with their objects.
+
+    Attributes:
+        names: category id -> name.
+        words: annotation id -> attribute.
+        palette: attribute -> colour.
+        folder: of the images; None draws on grey.
+        options: how they are drawn.
+        report: counts of what was not shown, and why.
+    """
+
+    names: Mapping[int, str]
+    words: Mapping[int, str]
+    palette: Mapping[str, tuple]
+    folder: Path | None
+    options: SheetOptions
+    report: Counter = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.colours = {key: class_colour(index) for index, key in enumerate(sorted(self.names))}
+        self.masks = not self.options.no_masks and not self.options.layouts_only
+
+    def tiles(self, images: Iterable[dict], objects: Mapping[int, Sequence[dict]]) -> Iterator[Image.Image]:
+        """Tiles of the images that can be read, in their order."""
+        for image in images:
+            picture = None
+            if self.folder is not None:
+                picture = _open(self.folder / image["file_name"], image, self.report)
+                if picture is None:
+                    continue
+            drawn = [self._object(annotation, image) for annotation in objects.get(image["id"], [])]
+            yield _tile(picture, image, drawn, self.options.side)
+
+    def _object(self, annotation: Mapping, image: Mapping) -> DrawnObject:
+        x, y, w, h = annotation["bbox"]
+        key, mask, word = annotation["category_id"], None, self.words.get(annotation["id"])
+        if self.masks and annotation.get("segmentation"):
+            try:
+                mask = decode_segmentation(
+                    annotation["segmentation"],
+                    image["height"],
+                    image["width"],
+                    f"annotation {annotation['id']}",
+                ).astype(bool)
+            except UserError as error:
+                self.report[f"mask not shown: {error}"] += 1
+        text = [self.names[key], *([word] if word else []), *(["crowd"] if annotation["iscrowd"] else [])]
+        colour = self.colours[key]
+        return DrawnObject((x, y, x + w, y + h), " ".join(text), self.palette.get(word, colour), mask, colour)
 
 
 def _attributes(path, annotations: Sequence[dict], ann_files) -> tuple[dict[int, str], dict[str, tuple]]:
@@ -127,7 +147,7 @@ def _objects_of(annotations, names: Mapping[int, str], classes) -> dict[int, lis
     unknown = set(classes or ()) - set(names.values())
     if unknown:
         raise UserError(
-            f"--classes: no category {', '.join(sorted(unknown))}; it has {', '.join(names.values())}"
+            f"`classes`: no category {', '.join(sorted(unknown))}; it has {', '.join(names.values())}"
         )
     objects: dict[int, list[dict]] = {}
     for annotation in sorted(annotations, key=lambda a: -a["bbox"][2] * a["bbox"][3]):
@@ -136,15 +156,15 @@ def _objects_of(annotations, names: Mapping[int, str], classes) -> dict[int, lis
     return objects
 
 
-def _choose(images: Mapping[int, dict], objects, image_ids, with_objects: bool, seed) -> list[dict]:
-    if image_ids is not None:
-        unknown = [i for i in image_ids if i not in images]
+def _choose(images: Mapping[int, dict], objects: Mapping[int, list], shown: ShownImages) -> list[dict]:
+    if shown.image_ids is not None:
+        unknown = [i for i in shown.image_ids if i not in images]
         if unknown:
-            raise UserError(f"--ids: no image {', '.join(map(str, unknown[:5]))} in the annotation files")
-        return [images[i] for i in image_ids]
-    chosen = [image for key, image in images.items() if not with_objects or key in objects]
-    if seed is not None:
-        random.Random(seed).shuffle(chosen)
+            raise UserError(f"`image_ids`: no image {some(unknown, 5)} in the annotation files")
+        return [images[i] for i in shown.image_ids]
+    chosen = [image for key, image in images.items() if shown.classes is None or key in objects]
+    if shown.seed is not None:
+        random.Random(shown.seed).shuffle(chosen)
     return chosen
 
 
@@ -156,20 +176,6 @@ def _open(path: Path, image: Mapping, report: Counter) -> Image.Image | None:
         return None
     report.update(conversions)
     return picture
-
-
-def _drawn(annotation, image, names, colours, word, palette, masks: bool, report: Counter) -> DrawnObject:
-    x, y, w, h = annotation["bbox"]
-    key, mask = annotation["category_id"], None
-    if masks and annotation.get("segmentation"):
-        try:
-            mask = decode_segmentation(
-                annotation["segmentation"], image["height"], image["width"], f"annotation {annotation['id']}"
-            ).astype(bool)
-        except UserError as error:
-            report[f"mask not shown: {error}"] += 1
-    text = " ".join([names[key], *([word] if word else []), *(["crowd"] if annotation["iscrowd"] else [])])
-    return DrawnObject((x, y, x + w, y + h), text, palette.get(word, colours[key]), mask, colours[key])
 
 
 def _tile(

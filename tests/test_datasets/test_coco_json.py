@@ -134,7 +134,7 @@ def test_missing_file_folder_and_binary(tmp_path):
 
 
 def test_a_results_file_in_place_of_annotations_is_recognised(tmp_path):
-    with pytest.raises(UserError, match="--predictions"):
+    with pytest.raises(UserError, match="`predictions`"):
         read_coco(write(tmp_path, [{"image_id": 1, "score": 0.5}]))
 
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from image_kinds import FORMATS, TURN, oriented, packed, pixels, png, saved, with_chunk, with_tag
+from option_values import browse
 from PIL import Image, ImageOps
 
 from detdiffusion.datasets.image_reading import ImageError, image_size, inspect_header, read_image, read_rgb
@@ -23,7 +24,6 @@ from detdiffusion.utils.image_rules import (
     use_image_rules,
     use_rules_of_config,
 )
-from detdiffusion.visualization.browse import browse_dataset
 
 RULES = ("apply", "ignore")
 
@@ -439,9 +439,7 @@ def by_detectors(folder, image):
 
 
 def by_sheets(folder, image):
-    (sheet,) = browse_dataset(
-        [folder / "ann.json"], folder / "out", img_dir=folder, side=64, classes=None, masks=False
-    )
+    (sheet,) = browse([folder / "ann.json"], folder / "out", img_dir=folder, side=64, no_masks=True)
     return np.asarray(Image.open(sheet))[: image["height"], : image["width"]]
 
 

@@ -4,12 +4,12 @@ import json
 
 import pytest
 import torch
+from option_values import extract
 
 import detdiffusion.datasets.transforms.perception_attributes  # noqa: F401
 from detdiffusion.datasets import LayoutCocoDataset
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.perception import AttributesFile
-from detdiffusion.perception.extraction import extract
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError

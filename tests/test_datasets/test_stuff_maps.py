@@ -269,5 +269,5 @@ def test_categories_and_offsets_of_any_size(three_images, tmp_path, category):
     assert (made["category_id"], made["image_id"], made["area"]) == (category, 0, 16)
     assert counts["pixels of no stuff class"] == 32
     for offset in (2**80, -(2**80)):
-        with pytest.raises(UserError, match="check the folder and --offset"):
+        with pytest.raises(UserError, match="check the folder and `offset`"):
             convert_stuff_maps(*paths, offset=offset)

@@ -159,7 +159,7 @@ def test_inception_by_its_file(folders, inception, monkeypatch):
 def test_absent_and_wrong_weights(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(
-        UserError, match="pt_inception-2015-12-05-6726825d.pth.*hub/checkpoints.*--extractor-weights"
+        UserError, match="pt_inception-2015-12-05-6726825d.pth.*hub/checkpoints.*`extractor_weights`"
     ):
         TorchFidelityExtractor()
     with pytest.raises(UserError, match="no weights file nowhere.pth; wanted is pt_inception"):

@@ -9,6 +9,7 @@ import sys
 import cv2
 import pytest
 from fidelity_world import CLASSES, write_random_detector, write_world
+from option_values import fidelity
 from PIL import Image
 
 from detdiffusion.evaluation.fidelity import compare_sets, load_sets, score_set
@@ -129,12 +130,10 @@ def test_tool_cache_and_ranks(data, repo_root):
 
     The same figures to the last bit with one process, with two, and from the cache.
     """
-    from detdiffusion.apis.fidelity import evaluate_fidelity
-
     detector = write_random_detector(data, repo_root)
     (data / "fid.py").write_text(FID.format(*detector))
-    tool = [str(repo_root / "tools" / "evaluate_fidelity.py"), "--real", str(data / "real.json")]
-    tool += ["--detector", *detector, "--real-images", str(data / "real"), "--resamples", "20"]
+    tool = [str(repo_root / "tools" / "evaluate_fidelity.py"), "--ann", str(data / "real.json")]
+    tool += ["--detector", *detector, "--img-dir", str(data / "real"), "--resamples", "20"]
     tool += ["--fid", str(data / "fid.py"), "--device", "cpu", "--score-thr", "0.01"]
     tool += ["--synthetic", f"easy={data / 'easy'}", f"hard={data / 'hard'}"]
     environment = dict(os.environ, PYTHONPATH=str(repo_root), OMP_NUM_THREADS="1")
@@ -148,10 +147,10 @@ def test_tool_cache_and_ranks(data, repo_root):
         for word in ("layouts", "KID", "protocol atss: layouts that every set shows", "covariance"):
             assert word in done.stdout
     found = [json.loads((data / name / "fidelity.json").read_text()) for name in ("one", "two")]
-    arguments = dict(detector=detector, real=data / "real.json", real_images=data / "real", resamples=20)
+    arguments = dict(detector=detector, ann=data / "real.json", img_dir=data / "real", resamples=20)
     sets = dict(easy=data / "easy", hard=data / "hard")
     arguments.update(fid=[str(data / "fid.py")], device="cpu", score_thr=0.01, progress=False)
-    again = evaluate_fidelity(synthetic=sets, out=data / "one", **arguments)
+    again = fidelity(synthetic=sets, out=data / "one", **arguments)
     # hard has easy's pixels: its predictions and its features are at hand already in the first run
     assert (found[0]["from_cache"], again["from_cache"]) == (2, 6)
     for result in (found[1], again):
@@ -171,21 +170,19 @@ def test_tool_cache_and_ranks(data, repo_root):
     # other pixels are another key: nothing stale comes out of the cache
     image = cv2.imread(str(data / "real" / "1.png"))
     cv2.imwrite(str(data / "real" / "1.png"), 255 - image)
-    other = evaluate_fidelity(synthetic=sets, out=data / "one", **arguments)
+    other = fidelity(synthetic=sets, out=data / "one", **arguments)
     assert other["from_cache"] == 4 and other["sets"]["easy"]["frechet"] != easy["frechet"]
     real_bound(data, result, arguments)
     modes(data, arguments)
     with pytest.raises(UserError, match="synthetic set 'hard'"):
-        evaluate_fidelity(synthetic={"hard": "none"}, out=data / "one", **arguments)
+        fidelity(synthetic={"hard": "none"}, out=data / "one", **arguments)
     with pytest.raises(UserError, match="unknown FID protocol 'lama'.*lama_tf"):
-        evaluate_fidelity(synthetic=sets, out=data / "one", **{**arguments, "fid": ["lama"]})
+        fidelity(synthetic=sets, out=data / "one", **{**arguments, "fid": ["lama"]})
     bad_images(data, arguments)
 
 
 def real_bound(data, result, arguments):
     """The row of the real images: its halves, or other real images, by the detector's features and by a protocol."""
-    from detdiffusion.apis.fidelity import evaluate_fidelity
-
     real = result["sets"]["real"]
     values = real["distances"]["atss"]
     assert real["frechet"] > 0 and (values["images"], values["real_images"]) == (6, 6)
@@ -203,31 +200,29 @@ def real_bound(data, result, arguments):
         pixels = cv2.imread(str(data / "real" / image["file_name"]))
         cv2.imwrite(str(data / "others" / image["file_name"]), pixels[::-1])
     run = dict(arguments, synthetic={"easy": data / "easy"}, out=data / "one")
-    found = evaluate_fidelity(**run, real_reference=(data / "real.json", data / "others"))
+    found = fidelity(**run, real_reference=(data / "real.json", data / "others"))
     values = found["sets"]["real"]["distances"]["atss"]
     assert (values["images"], values["real_images"]) == (12, 12)
     assert values["bound"].startswith("12 other real images of ") and values["frechet"] > 0
     assert not any("halves" in note for note in found["notes"])
     # whatever a set is called, the bound is the reference's
-    named = evaluate_fidelity(
+    named = fidelity(
         **{**run, "synthetic": {"others": data / "easy"}},
         real_reference=(data / "real.json", data / "others"),
     )
     assert named["sets"]["real"] == found["sets"]["real"] and named["sets"]["others"] == found["sets"]["easy"]
     assert named["sets"]["real"]["frechet"] != named["sets"]["others"]["frechet"]
-    with pytest.raises(UserError, match="--synthetic: no set may be named 'real'"):
-        evaluate_fidelity(**{**run, "synthetic": {"real": data / "easy"}})
+    with pytest.raises(UserError, match="`synthetic`: no set may be named 'real'"):
+        fidelity(**{**run, "synthetic": {"real": data / "easy"}})
     with pytest.raises(UserError, match="12 of its 12 images are among the real images"):
-        evaluate_fidelity(**run, real_reference=(data / "real.json", data / "real"))
+        fidelity(**run, real_reference=(data / "real.json", data / "real"))
     (data / "others" / "7.png").unlink()
-    with pytest.raises(UserError, match="1 of 12 real images are missing, the first 7.png.*--real-reference"):
-        evaluate_fidelity(**run, real_reference=(data / "real.json", data / "others"))
+    with pytest.raises(UserError, match="1 of 12 real images are missing, the first 7.png.*`real_reference`"):
+        fidelity(**run, real_reference=(data / "real.json", data / "others"))
 
 
 def modes(data, arguments):
     """Gray, CMYK and transparent files are converted and counted as for FID; AP sees what lies on white."""
-    from detdiffusion.apis.fidelity import evaluate_fidelity
-
     folder = data / "easy" / "images"
     kept = {name: (folder / name).read_bytes() for name in ("1001.png", "1002.png", "1003.png")}
     found = []
@@ -243,7 +238,7 @@ def modes(data, arguments):
                 converted = converted.convert("RGB")
             converted.save(folder / name, format="TIFF")
         run = dict(arguments, synthetic={"easy": data / "easy"}, out=data / "modes", fid=[])
-        found.append(evaluate_fidelity(**run))
+        found.append(fidelity(**run))
     assert found[0]["sets"] == found[1]["sets"]
     notes = [[line for line in one["notes"] if line.startswith("easy: 1 ")] for one in found]
     assert notes[0] == [
@@ -258,29 +253,27 @@ def modes(data, arguments):
 
 def bad_images(data, arguments):
     """Missing, resized and unreadable files, and an empty folder."""
-    from detdiffusion.apis.fidelity import evaluate_fidelity
-
     folder = data / "hard" / "images"
     run = dict(arguments, synthetic={"hard": data / "hard"}, out=data / "bad", fid=[])
     pixels = cv2.imread(str(folder / "1003.png"))
     cv2.imwrite(str(folder / "1003.png"), pixels[:, :20])
     with pytest.raises(UserError, match=r"1003.png \(image id 1003\): the file has 20 x 24 pixels"):
-        evaluate_fidelity(**run)
+        fidelity(**run)
     (folder / "1003.png").write_bytes(b"no image")
     with pytest.raises(UserError, match="1003.png: cannot be read as an image"):
-        evaluate_fidelity(**run)
+        fidelity(**run)
     (folder / "1003.png").unlink()
     with pytest.raises(UserError, match="hard: 1 of 12 images of .* are missing in .*, the first 1003.png"):
-        evaluate_fidelity(**run)
+        fidelity(**run)
     for path in folder.iterdir():
         path.unlink()
     with pytest.raises(UserError, match="hard: 12 of 12 images of .* are missing"):
-        evaluate_fidelity(**run)
+        fidelity(**run)
     run["synthetic"] = {"easy": data / "easy"}
-    with pytest.raises(UserError, match="real: .*12 of 12 real images are missing.*--real-images"):
-        evaluate_fidelity(**dict(run, real_images=data))
+    with pytest.raises(UserError, match="real: .*12 of 12 real images are missing.*`img_dir`"):
+        fidelity(**dict(run, img_dir=data))
     cv2.imwrite(str(data / "real" / "2.png"), pixels)
     with pytest.raises(
         UserError, match="real: .*2.png .*the file has 32 x 24 pixels, but the annotation file says 64 x 48"
     ):
-        evaluate_fidelity(**run)
+        fidelity(**run)

@@ -3,10 +3,10 @@
 import json
 
 import pytest
+from option_values import fidelity
 from PIL import Image
 
-from detdiffusion.apis.fidelity import evaluate_fidelity
-from detdiffusion.apis.yolo_score import score_methods
+from detdiffusion import apis
 from detdiffusion.visualization.reports.fidelity import fidelity_table, print_result
 from detdiffusion.visualization.reports.yolo_score import print_report, write_report
 
@@ -49,14 +49,9 @@ def test_both_tools(photographs, shared_dir, repo_root, capsys):
         str(repo_root / "configs/onnx/yolox_nano_coco.py"),
         str(shared_dir / "weights/yolox_nano/yolox_nano.onnx"),
     )
-    result = evaluate_fidelity(
-        detector,
-        root / "real.json",
-        folder,
-        {"easy": root / "set"},
-        root / "out",
-        resamples=5,
-        progress=False,
+    sets = {"easy": root / "set"}
+    result = fidelity(
+        sets, detector=detector, ann=root / "real.json", img_dir=folder, out=root / "out", resamples=5
     )
     real, easy = result["sets"]["real"], result["sets"]["easy"]
     assert real["bbox_mAP"] == pytest.approx(easy["bbox_mAP"]) and 0.1 < real["bbox_mAP"] < 0.9
@@ -64,18 +59,20 @@ def test_both_tools(photographs, shared_dir, repo_root, capsys):
     assert [row[-1] for row in fidelity_table(result)[1]] == ["–", "–"]
     assert result["protocol"]["detector"]["network"] == "yolox_nano.onnx, YOLOXOutput"
     print_result(result)
-    scored = score_methods(
-        detector, root / "real.json", folder, {"easy": root / "set"}, root / "yolo", progress=False
+    run = (
+        apis.DetectorOptions(detector=detector),
+        apis.AnnotatedImages(ann=root / "real.json", img_dir=folder),
+        sets,
+        apis.ResultFolder(out=root / "yolo"),
     )
-    sets = scored["sets"]
+    scored = apis.score_methods(*run, progress=False)
+    rows = scored["sets"]
     assert (
-        sets["real"]["bbox_mAP"] == pytest.approx(sets["easy"]["bbox_mAP"]) and sets["real"]["bbox_mAP"] > 0.1
+        rows["real"]["bbox_mAP"] == pytest.approx(rows["easy"]["bbox_mAP"]) and rows["real"]["bbox_mAP"] > 0.1
     )
     assert any("the detector is ONNX with threshold 0.01 and NMS 0.65" in note for note in scored["notes"])
     write_report(scored, root / "yolo")
     print_report(scored)
     assert "YOLOXOutput" in capsys.readouterr().out
-    again = score_methods(
-        detector, root / "real.json", folder, {"easy": root / "set"}, root / "yolo", progress=False
-    )
-    assert again["from_cache"] == 2 and again["sets"] == sets
+    again = apis.score_methods(*run, progress=False)
+    assert again["from_cache"] == 2 and again["sets"] == rows

@@ -184,14 +184,14 @@ def write_annotations(path, counts):
 
 def test_rarest_classes_of_the_training_set(tmp_path):
     ann = write_annotations(tmp_path / "a.json", {"ball": 6, "pine tree": 1, "tent": 3})
-    assert rarest_classes(ann, ["ball", "tent", "pine tree"], 2) == [("pine tree", 0.1), ("tent", 0.3)]
+    assert rarest_classes([ann], ["ball", "tent", "pine tree"], 2) == [("pine tree", 0.1), ("tent", 0.3)]
 
 
 def test_tables_and_curves_are_written(tmp_path):
     ann = write_annotations(tmp_path / "a.json", {"ball": 3, "pine tree": 1})
     dirs = [f"real={seeded(tmp_path / 'r0', 0.3, 0)}", f"real={seeded(tmp_path / 'r1', 0.32, 1)}"]
     dirs += [f"hard={seeded(tmp_path / 'h0', 0.33, 0)}", f"hard={seeded(tmp_path / 'h1', 0.34, 1)}"]
-    result = compare_trainability(dirs, tmp_path / "out", ann=ann)
+    result = compare_trainability(dirs, tmp_path / "out", ann=[ann])
     text = (tmp_path / "out/comparison.md").read_text()
     assert text == result["markdown"]
     assert "| hard | 2 | 300 | **33.5 ± 0.7** |" in text and "| +2.5 |" in text

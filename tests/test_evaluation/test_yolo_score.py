@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from square_detector import draw, write_detector, write_squares
 
-from detdiffusion.apis.yolo_score import score_methods
+from detdiffusion import apis
 from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation import yolo_score
 from detdiffusion.evaluation.image_folders import note_images, read_folder
@@ -118,7 +118,7 @@ def test_ids(detector, data):
         message = error_of(f"[{ids[0]}, {wrong}]", "ids.json")
         assert f"1 of its 2 entries are not, the first {wrong}" in message
     assert 'the first "139.0"' in error_of(f"{ids[1]} 139.0") and "is an object" in error_of("{}", "ids.json")
-    with pytest.raises(UserError, match="--stuff"):
+    with pytest.raises(UserError, match="`stuff`"):
         evaluate(detector, root, methods, ids="lama")
     with pytest.raises(UserError, match="cannot be read"):
         evaluate(detector, root, methods, ids=root / "none")
@@ -208,8 +208,10 @@ def test_bad_folders(detector, data):
     one = make(root / "one", {list(cells)[0]: []}, lambda i, k: f"{i}.png")
     with pytest.raises(UserError, match="no layout in common"):
         evaluate(detector, root, {"a": other, "b": one})
-    with pytest.raises(UserError, match="--images: no set may be named 'real'"):
-        score_methods(("none", "none"), root / "instances.json", root / "real", {"real": one}, root / "out")
+    real = apis.AnnotatedImages(ann=root / "instances.json", img_dir=root / "real")
+    with pytest.raises(UserError, match="`synthetic`: no set may be named 'real'"):
+        detector = apis.DetectorOptions(detector=("none", "none"))
+        apis.score_methods(detector, real, {"real": one}, apis.ResultFolder(out=root / "out"))
 
 
 def test_two_layouts_with_one_base_name(tmp_path):
@@ -353,14 +355,18 @@ def test_tool(detector, data, repo_root, monkeypatch, capsys):
     command += [
         "--ann",
         str(root / "instances.json"),
-        "--real-images",
+        "--img-dir",
         str(root / "real"),
         "--min-area",
         str(AREA),
     ]
-    command += ["--images", str(root / "m"), f"again={root / 'm'}", "--out", str(root / "out")]
+    command += ["--synthetic", str(root / "m"), f"again={root / 'm'}", "--out", str(root / "out")]
     monkeypatch.setattr(sys, "argv", command)
-    main = runpy.run_path(str(repo_root / "tools" / "evaluate_yolo_score.py"))["main"]
+    tool = runpy.run_path(str(repo_root / "tools" / "evaluate_yolo_score.py"))
+
+    def main():
+        tool["main"](tool["build_parser"]().parse_args())
+
     main()
     printed = capsys.readouterr().out
     assert "real (bound)" in printed
@@ -400,7 +406,7 @@ def test_tool(detector, data, repo_root, monkeypatch, capsys):
     main()
     other = json.loads((root / "out" / "yolo_score.json").read_text())
     assert other["from_cache"] == 2 and other["sets"]["m"]["detections"] == 10
-    for bad in (["--images", "a=x", "a=y"], ["--samples", "0"], ["--min-area", "1"]):
+    for bad in (["--synthetic", "a=x", "a=y"], ["--samples", "0"], ["--min-area", "1"]):
         monkeypatch.setattr(sys, "argv", [*command, *bad])
-        with pytest.raises(SystemExit, match="2"):
+        with pytest.raises(UserError):
             main()

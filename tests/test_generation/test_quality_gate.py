@@ -7,12 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+from option_values import quality_gate
 from pycocotools.coco import COCO
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
-from detdiffusion.apis.quality_gate import run_quality_gate
-from detdiffusion.generation.quality_gate import GateRules, apply_rules, judge
+from detdiffusion.generation.options import GateRules
+from detdiffusion.generation.quality_gate import apply_rules, judge
 from detdiffusion.perception.matching import one_to_one
 from detdiffusion.perception.predictions import Predictions
 from detdiffusion.utils.errors import UserError
@@ -160,9 +161,9 @@ def test_refinement():
 
 
 def test_bad_rules():
-    with pytest.raises(UserError, match=r"--min-found must be in \[0, 1\], it is 2"):
+    with pytest.raises(UserError, match="`min_found` must be at least 0 and at most 1, it is 2"):
         GateRules(min_found=2)
-    with pytest.raises(UserError, match="--missed must be keep or ignore or drop"):
+    with pytest.raises(UserError, match="`missed` must be one of keep, ignore, drop"):
         GateRules(missed="hide")
 
 
@@ -202,7 +203,7 @@ def test_what_was_left_out_is_printed(on_disk, capsys):
     coco = json.loads((on_disk / "set/annotations.json").read_text())
     coco["annotations"][0]["bbox"] = [0, 0, 0, 9]
     (on_disk / "set/annotations.json").write_text(json.dumps(coco))
-    run_quality_gate(on_disk / "set", on_disk / "out.json", predictions=on_disk / "results.json")
+    quality_gate(on_disk / "set", on_disk / "out.json", predictions=on_disk / "results.json")
     said = capsys.readouterr().out
     assert "1 × predictions on images that the annotation files lack: left out" in said
     assert "1 × box of zero or negative size: skipped" in said
@@ -232,7 +233,7 @@ def test_a_detector_reads_the_images(tmp_path, repo_root, monkeypatch, capsys):
     model.init_weights()  # class scores begin near 0.01
     torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "fresh.pth")
     out = folder / "judged.json"
-    report = run_quality_gate(folder, out, config=config, checkpoint=tmp_path / "fresh.pth", device="cpu")
+    report = quality_gate(folder, out, detector=(config, tmp_path / "fresh.pth"), device="cpu")
     crowds = sum(a["iscrowd"] for a in things["annotations"])
     assert report["all"]["unjudged"] == len(stuff["annotations"]) + crowds
     assert report["all"]["missed"] == len(things["annotations"]) - report["all"]["unjudged"] > 0
@@ -242,19 +243,19 @@ def test_a_detector_reads_the_images(tmp_path, repo_root, monkeypatch, capsys):
 def test_bad_input(on_disk):
     folder, results = on_disk / "set", on_disk / "results.json"
     with pytest.raises(UserError, match="would overwrite an input file"):
-        run_quality_gate(folder, folder / "annotations.json", predictions=results)
-    with pytest.raises(UserError, match="--out must be a .json file"):
-        run_quality_gate(folder, folder, predictions=results)
-    with pytest.raises(UserError, match="--moved-iou must be above 0 and at most --iou-thr"):
-        run_quality_gate(folder, on_disk / "x.json", predictions=results, moved_iou=0.6)
+        quality_gate(folder, folder / "annotations.json", predictions=results)
+    with pytest.raises(UserError, match="`out` must be a .json file"):
+        quality_gate(folder, folder, predictions=results)
+    with pytest.raises(UserError, match="`moved_iou` must be above 0 and at most `iou_thr`"):
+        quality_gate(folder, on_disk / "x.json", predictions=results, moved_iou=0.6)
     with pytest.raises(UserError, match="no such COCO json"):
-        run_quality_gate(on_disk / "none", on_disk / "x.json", predictions=results)
+        quality_gate(on_disk / "none", on_disk / "x.json", predictions=results)
     with pytest.raises(UserError, match="images are missing, the first .*run tools/generate.py again"):
-        run_quality_gate(folder, on_disk / "x.json", config="none.py", checkpoint="none.pth")
+        quality_gate(folder, on_disk / "x.json", detector=("none.py", "none.pth"))
     scene_without_sky = scene()
     scene_without_sky["images"] = scene_without_sky["images"][:1]
     scene_without_sky["annotations"] = scene_without_sky["annotations"][:4]
     (folder / "annotations.json").write_text(json.dumps(scene_without_sky))
-    with pytest.raises(UserError, match="no image is left: all 1 are below --min-found 1.0"):
-        run_quality_gate(folder, on_disk / "x.json", predictions=results, rules=GateRules(min_found=1.0))
+    with pytest.raises(UserError, match="no image is left: all 1 are below `min_found` 1.0"):
+        quality_gate(folder, on_disk / "x.json", predictions=results, min_found=1.0)
     assert not (on_disk / "x.json").exists()

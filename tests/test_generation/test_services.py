@@ -155,7 +155,7 @@ def test_batches_are_halved_when_memory_runs_out(fail, capsys):
 
 
 def test_one_image_too_many_is_one_error():
-    with pytest.raises(UserError, match="out of memory with a single image.*smaller --height"):
+    with pytest.raises(UserError, match="out of memory with a single image.*smaller `height`"):
         generate(Draws(0), [drawings(2)], set(), lambda **a: None)
 
 
@@ -217,7 +217,7 @@ def test_what_was_drawn_is_written_after_an_interruption(tmp_path):
 
 def test_too_little_room_is_said_before_the_start(world, tmp_path):
     with pytest.raises(
-        UserError, match=r"6 images need about .* must stay free .--min-free-mb.*--format jpeg"
+        UserError, match=r"6 images need about .* must stay free .`min_free_mb`.*`image_format` jpeg"
     ):
         draw(world, tmp_path / "set", min_free_mb=1e9)
     with pytest.raises(UserError, match="stopped with everything written so far in order"):
@@ -255,7 +255,7 @@ def test_read_only_disk(world, whole, small_disk):
     shutil.copytree(whole, small_disk / "set")
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
     for out in ("set", "another"):
-        with pytest.raises(UserError, match="--out cannot be written: .* is read-only"):
+        with pytest.raises(UserError, match="`out` cannot be written: .* is read-only"):
             draw(world, small_disk / out, min_free_mb=0)
 
 
@@ -278,7 +278,7 @@ def test_jpeg(world, whole, tmp_path):
     assert ids[0] == ids[1]  # the format takes no part in an image's identity
     with pytest.raises(UserError, match="format: 'jpeg 90' there, 'png' now"):
         draw(world, tmp_path / "jpeg")
-    with pytest.raises(UserError, match="--jpeg-quality 1 to 100"):
+    with pytest.raises(UserError, match="`jpeg_quality` must be at least 1 and at most 100, it is 0"):
         draw(world, tmp_path / "x", image_format="jpeg", jpeg_quality=0)
 
 

@@ -88,7 +88,7 @@ def test_names_tell_strategies_apart():
         (("mix",), dict(share=0.3), "unknown option.s. share; it takes ratio, attribute, other, by"),
         (("mix",), dict(attribute="medium"), "option attribute: must be .*, got 'medium'"),
         (("mix",), dict(by="box"), "by must be 'object' or 'image'"),
-        (("per-class",), {}, "name the classes, e.g. --strategy-options"),
+        (("per-class",), {}, "name the classes, e.g. `strategy_options`"),
         (("hrad",), {}, "unknown strategy 'hrad', did you mean hard"),
         (("easy",), dict(ratio=1), "strategy UniformStrategy: unknown option"),
     ],
@@ -225,5 +225,5 @@ def test_repeat_factors_are_those_of_mmdet():
     assert counts == samples_of(layouts, repeat_factors(layouts, 0.4), 2, seed=0)
     drawings = plan(layouts, build_strategy("hard"), 0, counts)
     assert Counter(d.layout.image_id for d in drawings) == dict(enumerate(counts))
-    with pytest.raises(UserError, match="--oversample-thr must be in"):
+    with pytest.raises(UserError, match="`oversample_thr` must be in"):
         repeat_factors(layouts, 0)

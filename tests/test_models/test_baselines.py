@@ -8,8 +8,8 @@ import pytest
 import torch
 from PIL import Image
 from tiny_editor import build_editor, layouts
+from tiny_generation import generate
 
-from detdiffusion.apis.generation import generate_dataset
 from detdiffusion.models.editors.baselines import ControlNetEditor, GLIGENEditor, draw_layout
 from detdiffusion.structures import Layout
 from detdiffusion.utils.colours import class_colour
@@ -160,7 +160,7 @@ def test_the_generation_tool_draws_with_it(folders, tmp_path, kind):
     arguments = dict(
         config=str(tmp_path / "config.py"), checkpoint=None, steps=2, device="cpu", progress=False
     )
-    counts = generate_dataset(out=tmp_path / "set", strategy="origin", **arguments)
+    counts = generate(out=tmp_path / "set", strategy="origin", **arguments)
     assert counts["written"] == 3 and counts["objects_not_prompted"] == 0
     data = json.loads((tmp_path / "set/annotations.json").read_text())
     source = json.loads((tmp_path / "train/instances.json").read_text())
@@ -170,7 +170,7 @@ def test_the_generation_tool_draws_with_it(folders, tmp_path, kind):
     with Image.open(tmp_path / "set/images" / data["images"][0]["file_name"]) as image:
         assert image.size == (32, 32)
     with pytest.raises(UserError, match="writes no attributes; use 'origin'"):
-        generate_dataset(out=tmp_path / "hard", strategy="hard", **arguments)
+        generate(out=tmp_path / "hard", strategy="hard", **arguments)
 
 
 def test_errors(folders, tmp_path):

@@ -6,11 +6,11 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from option_values import extract
 from PIL import Image
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.perception.detector import MMDetDetector
-from detdiffusion.perception.extraction import extract
 from detdiffusion.perception.predictions import UNKNOWN_CATEGORY
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.image_rules import use_image_rules
@@ -121,8 +121,7 @@ def test_extract_with_a_detector(detector_files, tmp_path, capsys):
     written = extract(
         [detector_files / "ann.json"],
         tmp_path / "a.json",
-        config=str(detector_files / "config.py"),
-        checkpoint=str(detector_files / "det.pth"),
+        detector=(str(detector_files / "config.py"), str(detector_files / "det.pth")),
         device="cpu",
         score_thr=0.99,
     )
@@ -246,8 +245,7 @@ def test_a_detector_of_other_classes_is_an_error(detector_files, tmp_path):
         extract(
             [tmp_path / "cells.json"],
             tmp_path / "a.json",
-            config=str(detector_files / "config.py"),
-            checkpoint=str(detector_files / "det.pth"),
+            detector=(str(detector_files / "config.py"), str(detector_files / "det.pth")),
             img_dir=detector_files / "images",
             device="cpu",
         )

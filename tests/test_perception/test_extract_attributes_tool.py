@@ -191,11 +191,24 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
 @pytest.mark.parametrize(
     ("args", "part"),
     [
-        (("--ann", "things.json", "--out", "a.json"), "CONFIG CHECKPOINT"),
-        ((*BASE, "--img-dir", "x"), "--img-dir is for a detector"),
-        (("config.py", "det.pth", *BASE), "not both"),
         (
-            ("c.py", "d.pth", "--ann", "things.json", "--out", "a.json", "--detector-classes", "x"),
+            ("--ann", "things.json", "--out", "a.json"),
+            "by --detector, or give its results by --predictions",
+        ),
+        ((*BASE, "--img-dir", "x"), "--img-dir is for a detector"),
+        (("--detector", "config.py", "det.pth", *BASE), "not both"),
+        (
+            (
+                "--detector",
+                "c.py",
+                "d.pth",
+                "--ann",
+                "things.json",
+                "--out",
+                "a.json",
+                "--detector-classes",
+                "x",
+            ),
             "its own class",
         ),
         ((*BASE, "--score-thr", "1.5"), "below 1"),
@@ -209,11 +222,11 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
         ((*BASE, "--levels", "easy=0.3", "medium=0.6", "hard"), "each below the one before"),
         ((*BASE, "--levels", "easy"), "at least two"),
         ((*BASE[:-1], "a.png"), "--out is a json file"),
-        (("c.py", "no.onnx", "--ann", "things.json", "--out", "a.json"), "no.onnx"),
+        (("--detector", "c.py", "no.onnx", "--ann", "things.json", "--out", "a.json"), "no.onnx"),
         ((*BASE[:-1], "."), "--out is a folder"),
         ((*BASE[:-1], "results.json"), "overwrite an input"),
         ((*BASE[:-1], "stuff.json/a.json"), "stuff.json is a file, no folder"),
-        (("c.py", "no.pth", "--ann", "things.json", "--out", "a.json"), "no.pth"),
+        (("--detector", "c.py", "no.pth", "--ann", "things.json", "--out", "a.json"), "no.pth"),
     ],
 )
 def test_bad_options_are_one_clear_message(args, part, files, tool):

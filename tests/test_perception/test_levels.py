@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
+from option_values import extract
 from test_attributes import make_set
 
 from detdiffusion.perception import AttributesFile, Levels, perception_attributes
-from detdiffusion.perception.extraction import extract
 from detdiffusion.structures import ATTRIBUTES, Layout
 from detdiffusion.utils.errors import UserError
 

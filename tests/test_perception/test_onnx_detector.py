@@ -7,13 +7,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from option_values import extract
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from detdiffusion.evaluation.detection import METRIC_NAMES, evaluate_detection
 from detdiffusion.perception import load_detector
-from detdiffusion.perception.extraction import extract
 from detdiffusion.perception.onnx_detector import InputSpec, OnnxDetector
 from detdiffusion.perception.onnx_outputs import (
     CentreSizeOutput,
@@ -123,8 +123,7 @@ def attributes_of(weights, ann, out, world, **options):
     return extract(
         [ann],
         out,
-        config=str(CONFIGS / f"{weights.split('/')[0]}_coco.py"),
-        checkpoint=str(world / "weights" / weights),
+        detector=(str(CONFIGS / f"{weights.split('/')[0]}_coco.py"), str(world / "weights" / weights)),
         img_dir=world / "data/coco_cc/images",
         class_aware=True,
         device="cpu",
@@ -247,7 +246,7 @@ def test_faults_are_one_message(yolox, world, tmp_path):
         OnnxDetector(config, weights, cfg_options=["onnx_detector.output.type=YoloOutput"])
     with pytest.raises(UserError, match="unexpected keyword argument 'pad'"):
         OnnxDetector(config, weights, cfg_options=["onnx_detector.input.pad=3"])
-    with pytest.raises(UserError, match="--device tpu: onnxruntime has"):
+    with pytest.raises(UserError, match="`device` tpu: onnxruntime has"):
         OnnxDetector(config, weights, device="tpu")
     (tmp_path / "empty.py").write_text("model = 3")
     with pytest.raises(UserError, match="lacks 'onnx_detector'"):

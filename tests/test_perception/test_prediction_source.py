@@ -5,8 +5,9 @@ import json
 
 import pytest
 
-from detdiffusion.perception import PredictionSource
+from detdiffusion.perception import predict_set
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.shared_options import PredictionOptions
 
 IMAGES = [
     dict(id=1, file_name="1.png", width=20, height=20),
@@ -24,7 +25,8 @@ def results(tmp_path):
 
 
 def read(results, **settings):
-    return PredictionSource(results=results, **settings).predict(IMAGES, IDS, None, ["ann.json"])
+    source = PredictionOptions(predictions=results, **settings)
+    return predict_set(source, IMAGES, IDS, None, ["ann.json"], "out.json")
 
 
 def test_results_and_what_their_detector_names(results, tmp_path):

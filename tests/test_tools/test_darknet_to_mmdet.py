@@ -6,10 +6,10 @@ import sys
 
 import pytest
 import torch
+from option_values import extract
 from square_detector import write_detector, write_squares
 
 from detdiffusion.models.detectors.yolov4.darknet import from_darknet, to_darknet
-from detdiffusion.perception.extraction import extract
 from detdiffusion.utils.errors import UserError
 
 
@@ -22,7 +22,8 @@ def files(tmp_path):
 
 def run_tool(repo_root, monkeypatch, *arguments):
     monkeypatch.setattr(sys, "argv", ["darknet_to_mmdet.py", *map(str, arguments)])
-    runpy.run_path(str(repo_root / "tools" / "model_converters" / "darknet_to_mmdet.py"))["main"]()
+    tool = runpy.run_path(str(repo_root / "tools" / "model_converters" / "darknet_to_mmdet.py"))
+    tool["main"](tool["build_parser"]().parse_args())
 
 
 def test_there_and_back(files, repo_root, monkeypatch, capsys):
@@ -37,7 +38,7 @@ def test_there_and_back(files, repo_root, monkeypatch, capsys):
     a, b = (torch.load(folder / f"{name}.pth", weights_only=True) for name in "ab")
     assert a["meta"]["dataset_meta"] == {"classes": ["red", "green"]}
     assert all(torch.equal(value, b["state_dict"][name]) for name, value in a["state_dict"].items())
-    with pytest.raises(SystemExit, match="2"):
+    with pytest.raises(UserError, match="--names is for the way to mmdet"):
         run_tool(repo_root, monkeypatch, "--reverse", cfg, "a.pth", "x.weights", "--names", "n")
 
 
@@ -68,8 +69,7 @@ def test_as_attribute_detector(files):
     written = extract(
         [folder / "data" / "instances.json"],
         folder / "attributes.json",
-        config=str(config),
-        checkpoint=str(folder / "a.pth"),
+        detector=(str(config), str(folder / "a.pth")),
         img_dir=folder / "data" / "real",
         device="cpu",
         score_thr=0.25,

@@ -6,10 +6,10 @@ import sys
 
 import numpy as np
 import pytest
+from option_values import browse
 from PIL import Image
 
 from detdiffusion.utils.errors import UserError
-from detdiffusion.visualization.browse import browse_dataset
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def pixels(path):
 
 
 def test_boxes_masks_and_legend(coco):
-    (path,) = browse_dataset([coco / "ann.json"], coco / "out", columns=2, side=80)
+    (path,) = browse([coco / "ann.json"], coco / "out", columns=2, side=80)
     sheet = pixels(path)
     assert sheet.shape == (18 + 2 * (94 + 6) - 6, 2 * 86 - 6, 3)
     first = sheet[18 + 20 : 18 + 60, :80]  # 80 x 40, twice the size, in the middle of its tile
@@ -57,32 +57,32 @@ def test_an_attributes_file_gives_the_colours(coco):
         info=dict(words=["low", "mid", "high", "background"]), attributes={"1": "mid", "2": "background"}
     )
     (coco / "attributes.json").write_text(json.dumps(words))
-    (path,) = browse_dataset([coco / "ann.json"], coco / "out", attributes=coco / "attributes.json", side=80)
+    (path,) = browse([coco / "ann.json"], coco / "out", attributes=coco / "attributes.json", side=80)
     sheet = pixels(path)
     assert (abs(sheet - (255, 220, 40)).sum(axis=2) < 5).sum() > 50
     assert not (abs(sheet - (255, 0, 40)).sum(axis=2) < 5)[18:].any()
 
 
 def test_sheets_counts_and_selections(coco, capsys):
-    out = browse_dataset([coco / "ann.json"], coco / "out", per_sheet=2)
+    out = browse([coco / "ann.json"], coco / "out", per_sheet=2)
     assert [p.name for p in out] == ["sheet_001.png", "sheet_002.png"]
-    assert len(browse_dataset([coco / "ann.json"], coco / "out", count=1, per_sheet=1)) == 1
-    (path,) = browse_dataset([coco / "ann.json"], coco / "cat", classes=["cat"], side=80)
+    assert len(browse([coco / "ann.json"], coco / "out", count=1, per_sheet=1)) == 1
+    (path,) = browse([coco / "ann.json"], coco / "cat", classes=["cat"], side=80)
     assert pixels(path).shape[1] == 80
     with pytest.raises(UserError, match="no category dog"):
-        browse_dataset([coco / "ann.json"], coco / "out", classes=["dog"])
+        browse([coco / "ann.json"], coco / "out", classes=["dog"])
     with pytest.raises(UserError, match="no image 9"):
-        browse_dataset([coco / "ann.json"], coco / "out", image_ids=[9])
+        browse([coco / "ann.json"], coco / "out", image_ids=[9])
 
 
 def test_layouts_only_reads_no_image(coco):
     for path in (coco / "images").iterdir():
         path.unlink()
     (coco / "images").rmdir()
-    (path,) = browse_dataset([coco / "ann.json"], coco / "out", layouts_only=True, side=80)
+    (path,) = browse([coco / "ann.json"], coco / "out", layouts_only=True, side=80)
     assert (pixels(path)[18 + 40, 70] == 235).all()
-    with pytest.raises(UserError, match="say by --img-dir"):
-        browse_dataset([coco / "ann.json"], coco / "out")
+    with pytest.raises(UserError, match="say by `img_dir`"):
+        browse([coco / "ann.json"], coco / "out")
 
 
 def test_bad_images_and_masks_are_counted_and_the_rest_is_shown(coco, capsys):
@@ -91,7 +91,7 @@ def test_bad_images_and_masks_are_counted_and_the_rest_is_shown(coco, capsys):
     data = json.loads((coco / "ann.json").read_text())
     data["annotations"][0]["segmentation"] = [[1, 2]]
     (coco / "ann.json").write_text(json.dumps(data))
-    (path,) = browse_dataset([coco / "ann.json"], coco / "out", side=80)
+    (path,) = browse([coco / "ann.json"], coco / "out", side=80)
     out = capsys.readouterr().out
     assert (
         "1 × image that cannot be read as an image: not shown" in out
@@ -104,13 +104,15 @@ def test_bad_images_and_masks_are_counted_and_the_rest_is_shown(coco, capsys):
     assert pixels(path).shape[1] == 80
     (coco / "images/1.png").unlink()
     with pytest.raises(UserError, match="no image to show"):
-        browse_dataset([coco / "ann.json"], coco / "out")
+        browse([coco / "ann.json"], coco / "out")
 
 
 def test_tool_on_real_photographs(shared_dir, repo_root, tmp_path, monkeypatch, capsys):
     tool = str(repo_root / "tools/analysis_tools/browse_dataset.py")
     ann = str(shared_dir / "data/coco_cc/instances.json")
-    monkeypatch.setattr(sys, "argv", [tool, ann, "--out", str(tmp_path), "--count", "4", "--side", "128"])
+    monkeypatch.setattr(
+        sys, "argv", [tool, "--ann", ann, "--out", str(tmp_path), "--count", "4", "--side", "128"]
+    )
     with pytest.raises(SystemExit) as end:
         runpy.run_path(tool, run_name="__main__")
     assert not end.value.code and "written:" in capsys.readouterr().out

@@ -1,6 +1,5 @@
 """Count the paper's trainability subset (COCO images with 3 to 8 objects) in the six ways it can be read."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,18 +13,16 @@ The first line of the table is what tools/generate.py --split trainability draws
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("instances", metavar="INSTANCES.json", help="COCO annotations of the things")
     parser.add_argument("--stuff", metavar="STUFF.json", help="COCO annotations of the stuff")
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
-
+def main(args) -> None:
     from detdiffusion.datasets.trainability_subset import count_readings, format_readings
 
     readings, files = count_readings(args.instances, args.stuff)
@@ -39,4 +36,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -16,13 +15,13 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("maps", help="folder of PNG files with the images' names")
     parser.add_argument("--instances", required=True, help="COCO json of the same images")
-    parser.add_argument("--out", required=True, help="the stuff json to write")
+    parser.add_argument("--out", required=True, metavar="FILE", help="the stuff json to write")
     parser.add_argument(
         "--categories", help="json with the stuff categories (default: COCO-Stuff's 91, ids 92-182)"
     )
@@ -33,11 +32,10 @@ def parse_args() -> argparse.Namespace:
         help="category id minus pixel value: 0 for COCO's stuff_*_pixelmaps (default), 1 for stuffthingmaps",
     )
     parser.add_argument("--workers", type=int, default=1, help="processes (default 1)")
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from detdiffusion.datasets.formats.stuff_maps import convert_stuff_maps
     from detdiffusion.utils.progress import Progress
 
@@ -57,4 +55,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

@@ -5,7 +5,6 @@ Boxes without area or outside their image, broken XML, images that are missing, 
 left out, counted and named; every file of VOC_FOLDER is in the output or in a count.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -18,14 +17,16 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    from detdiffusion.apis.conversion import add_output_arguments
+def build_parser():
+    from detdiffusion.apis import OutputOptions
+    from detdiffusion.utils.image_rules import add_image_options
+    from detdiffusion.utils.option_groups import add_options
+    from detdiffusion.utils.tool_parser import ToolParser
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("root", metavar="VOC_FOLDER", help="holds Annotations, JPEGImages and ImageSets")
-    add_output_arguments(parser)
+    add_options(parser, OutputOptions)
+    add_image_options(parser)
     parser.add_argument(
         "--annotations", default="Annotations", help="folder of the XML files, default: %(default)s"
     )
@@ -50,14 +51,13 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--one-based", action="store_true", help="coordinates count from 1, both ends included"
     )
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
-
-    from detdiffusion.apis.conversion import write_and_report
+def main(args) -> None:
+    from detdiffusion.apis import OutputOptions, write_and_report
     from detdiffusion.datasets.formats.voc import read_voc
+    from detdiffusion.utils.option_groups import build_options
 
     converted = read_voc(
         args.root,
@@ -70,10 +70,10 @@ def main() -> None:
         decode=not args.no_decode,
         without=args.out,
     )
-    write_and_report(converted, args)
+    write_and_report(converted, build_options(OutputOptions, args))
 
 
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

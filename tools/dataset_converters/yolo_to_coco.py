@@ -6,7 +6,6 @@ every file of the set is in the output or in a count. A class number without a n
 another (see --task), are errors.
 """
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -19,12 +18,13 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    from detdiffusion.apis.conversion import add_output_arguments
+def build_parser():
+    from detdiffusion.apis import OutputOptions
+    from detdiffusion.utils.image_rules import add_image_options
+    from detdiffusion.utils.option_groups import add_options
+    from detdiffusion.utils.tool_parser import ToolParser
 
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("data", nargs="?", metavar="DATA.yaml", help="Ultralytics' description of the set")
     parser.add_argument("--image-folder", help="in place of DATA.yaml: the images; one split, 'all'")
     parser.add_argument("--label-folder", help="with --image-folder: the label files")
@@ -36,19 +36,20 @@ def parse_args() -> argparse.Namespace:
         help="what lines of more than five columns are: boxes with more behind them, polygons (oriented boxes too), "
         "boxes with key points; default: by kpt_shape of DATA.yaml, else polygons where nothing speaks against it",
     )
-    add_output_arguments(parser)
-    args = parser.parse_args()
+    add_options(parser, OutputOptions)
+    add_image_options(parser)
+    return parser
+
+
+def main(args) -> None:
+    from detdiffusion.apis import OutputOptions, write_and_report
+    from detdiffusion.datasets.formats.yolo import read_yolo
+    from detdiffusion.utils.errors import UserError
+    from detdiffusion.utils.option_groups import build_options
+
     folders = (args.image_folder, args.label_folder, args.names)
     if bool(args.data) == any(folders) or (any(folders) and not all(folders)):
-        parser.error("give DATA.yaml, or --image-folder, --label-folder and --names together")
-    return args
-
-
-def main() -> None:
-    args = parse_args()
-
-    from detdiffusion.apis.conversion import write_and_report
-    from detdiffusion.datasets.formats.yolo import read_yolo
+        raise UserError("give DATA.yaml, or --image-folder, --label-folder and --names together")
 
     converted = read_yolo(
         args.data,
@@ -59,10 +60,10 @@ def main() -> None:
         decode=not args.no_decode,
         without=args.out,
     )
-    write_and_report(converted, args)
+    write_and_report(converted, build_options(OutputOptions, args))
 
 
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

@@ -1,6 +1,5 @@
 """Convert darknet's YOLOv4 weights to a checkpoint for mmdet, or a checkpoint to darknet's files."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -17,10 +16,10 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument(
         "network", help="darknet .cfg, an mmdet config with a YOLOv4, or yolov4, yolov4-tiny (built in)"
     )
@@ -33,16 +32,15 @@ def parse_args() -> argparse.Namespace:
         "darknet's coco.names does not)",
     )
     parser.add_argument("--reverse", action="store_true", help="from a checkpoint to darknet's files")
-    args = parser.parse_args()
-    if args.reverse and args.names:
-        parser.error("--names is for the way to mmdet; darknet keeps names in a file of its own")
-    return args
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from detdiffusion.models.detectors.yolov4.darknet import from_darknet, to_darknet
+    from detdiffusion.utils.errors import UserError
 
+    if args.reverse and args.names:
+        raise UserError("--names is for the way to mmdet; darknet keeps names in a file of its own")
     if args.reverse:
         done = to_darknet(args.network, args.weights, args.out)
         print(
@@ -61,4 +59,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

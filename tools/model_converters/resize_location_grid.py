@@ -1,6 +1,5 @@
 """Write a layout checkpoint with a finer or coarser grid of location tokens, to train on from there."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -12,18 +11,17 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("source", help="folder that to_diffusers.py wrote, or zoo://NAME")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--bins", type=int, nargs=2, required=True, metavar=("ROWS", "COLUMNS"))
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from detdiffusion.models.editors.converters.location_grid import resize_location_grid
 
     print(f"{args.out}: {resize_location_grid(args.source, args.out, tuple(args.bins))} location tokens")
@@ -32,4 +30,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

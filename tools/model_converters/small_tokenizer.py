@@ -1,6 +1,5 @@
 """Write a CLIPTokenizer over a few words, for models too small to carry CLIP's 49,408 token embeddings."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -14,20 +13,19 @@ EXAMPLES = """examples:
 PROMPT_WORDS = ("an", "image", "with", "easy", "hard", "background")
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--out", required=True, help="folder to write")
+def build_parser():
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder to write")
     parser.add_argument(
         "--classes-of", nargs="+", default=[], metavar="JSON", help="COCO files with the classes"
     )
     parser.add_argument("--words", nargs="+", default=[], help=f"words beside {', '.join(PROMPT_WORDS)}")
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from detdiffusion.datasets.coco_json import read_coco
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
 
@@ -40,4 +38,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

@@ -1,6 +1,5 @@
 """Write TAESD (a tiny VAE of Stable Diffusion's latent space) as a diffusers folder for the editor's `vae`."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -12,18 +11,17 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("encoder", help="taesd_encoder.safetensors")
     parser.add_argument("decoder", help="taesd_decoder.safetensors")
     parser.add_argument("out", help="folder to write")
-    return parser.parse_args()
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from detdiffusion.models.editors.converters.taesd import convert_taesd
 
     print(f"{args.out}: AutoencoderTiny, {convert_taesd(args.encoder, args.decoder, args.out):,} parameters")
@@ -32,4 +30,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

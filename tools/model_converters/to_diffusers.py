@@ -1,6 +1,5 @@
 """Write a trained generator, or autoencoder, as a folder that plain diffusers loads."""
 
-import argparse
 import sys
 from pathlib import Path
 
@@ -12,20 +11,21 @@ EXAMPLES = """examples:
 """
 
 
-def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def build_parser():
+    from detdiffusion.utils.option_groups import add_options
+    from detdiffusion.utils.shared_options import ConfigOptions
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("config", help="the config that it was trained with")
     parser.add_argument("checkpoint", help="mmengine checkpoint; EMA weights are taken where it has them")
     parser.add_argument("out", help="folder to write")
     parser.add_argument("--dtype", choices=["fp32", "fp16", "bf16"], default="fp32", help="weights on disk")
-    parser.add_argument("--cfg-options", nargs="+", metavar="KEY=VALUE", help="overrides, e.g. a.b=1 c=[x,y]")
-    return parser.parse_args()
+    add_options(parser, ConfigOptions)
+    return parser
 
 
-def main() -> None:
-    args = parse_args()
+def main(args) -> None:
     from detdiffusion.models.editors.converters.diffusers_folder import export_diffusers
 
     written = export_diffusers(args.config, args.checkpoint, args.out, args.dtype, args.cfg_options)
@@ -35,4 +35,4 @@ def main() -> None:
 if __name__ == "__main__":
     from detdiffusion.utils.cli import run_main
 
-    run_main(main)
+    run_main(main, build_parser)

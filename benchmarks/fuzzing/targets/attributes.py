@@ -219,8 +219,9 @@ class OnnxAttributes(Target):
     def arguments(self, case: Case) -> list[str]:
         files = [str(case.source / name) for name in ("model.py", "model.onnx")]
         return [
-            *files, "--ann", str(case.source / "instances.json"), "--img-dir", str(case.source / "images"),
-            "--out", str(case.out / "attributes.json"), "--no-cache", "--device", "cpu",
+            "--detector", *files, "--ann", str(case.source / "instances.json"),
+            "--img-dir", str(case.source / "images"), "--out", str(case.out / "attributes.json"),
+            "--no-cache", "--device", "cpu",
         ]  # fmt: skip
 
     def judge(self, case: Case, run: Run) -> Account:

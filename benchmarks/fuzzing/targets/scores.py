@@ -56,8 +56,8 @@ class Fidelity(Target):
     def arguments(self, case: Case) -> list[str]:
         s = case.source
         return [
-            "--detector", str(s / "model.py"), str(s / "model.onnx"), "--real", str(s / "instances.json"),
-            "--real-images", str(s / "images"), "--synthetic", f"set={s / 'set'}", "--out", str(case.out),
+            "--detector", str(s / "model.py"), str(s / "model.onnx"), "--ann", str(s / "instances.json"),
+            "--img-dir", str(s / "images"), "--synthetic", f"set={s / 'set'}", "--out", str(case.out),
             "--resamples", "2", "--device", "cpu",
         ]  # fmt: skip
 
@@ -114,7 +114,7 @@ class YoloScore(Target):
         s = case.source
         return [
             "--detector", str(s / "model.py"), str(s / "model.onnx"), "--ann", str(s / "instances.json"),
-            "--real-images", str(s / "images"), "--images", f"ours={s / 'ours'}", "--out", str(case.out),
+            "--img-dir", str(s / "images"), "--synthetic", f"ours={s / 'ours'}", "--out", str(case.out),
             "--size", "64", "--device", "cpu", *(["--ids", str(s / "ids.txt")] if self._with_ids(case) else []),
         ]  # fmt: skip
 

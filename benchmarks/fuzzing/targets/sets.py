@@ -105,7 +105,7 @@ class BrowseDataset(Target):
     def arguments(self, case: Case) -> list[str]:
         source = case.source
         return [
-            str(source / "instances.json"), "--img-dir", str(source / "images"), "--out", str(case.out),
+            "--ann", str(source / "instances.json"), "--img-dir", str(source / "images"), "--out", str(case.out),
             "--attributes", str(source / "attributes.json"), "--columns", "1", "--side", "32",
         ]  # fmt: skip
 

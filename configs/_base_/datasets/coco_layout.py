@@ -3,7 +3,7 @@
 `data_root` holds train2017/, val2017/ and annotations/ with {instances,stuff}_{train,val}2017.json (from
 cocodataset.org: images, "2017 Train/Val annotations", "2017 Stuff Train/Val annotations"). The classes are all of
 the two json files but `other`: 80 things and 91 stuff. `attributes_file` is written by
-`tools/extract_attributes.py DETECTOR_CONFIG CHECKPOINT --ann instances_train2017.json --ann stuff_train2017.json`.
+`tools/extract_attributes.py --detector CONFIG WEIGHTS --ann instances_train2017.json --ann stuff_train2017.json`.
 Elsewhere: --cfg-options data_root=/data/coco attributes_file=/data/attributes.json
 """
 

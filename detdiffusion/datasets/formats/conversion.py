@@ -179,7 +179,7 @@ def _place(source: Path, target: Path, copy: bool) -> None:
     if target.exists() and not target.is_symlink():
         if target.is_file() and filecmp.cmp(source, target, shallow=False):
             return
-        raise UserError(f"{target}: is there already and is not {source}; take another --out, or remove it")
+        raise UserError(f"{target}: is there already and is not {source}; take another `out`, or remove it")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
@@ -187,7 +187,7 @@ def _place(source: Path, target: Path, copy: bool) -> None:
             os.symlink(source.resolve(), target)
     except OSError as error:
         raise UserError(
-            f"{target}: cannot make a link: {error.strerror or error}; take --images copy or another --out"
+            f"{target}: cannot make a link: {error.strerror or error}; take `images` copy or another `out`"
         ) from None
     if copy:
         write_atomic(target, source.read_bytes())

@@ -234,7 +234,7 @@ def convert_stuff_maps(
     if not annotations:
         raise UserError(
             f"{maps}: no stuff for the images of {instances} ({counts['images without a map']} of {len(source.images)} "
-            "have no map of their name); check the folder and --offset"
+            "have no map of their name); check the folder and `offset`"
         )
     if number > MAX_ID:
         raise UserError(

@@ -127,10 +127,10 @@ def _classes(set_of: Conversion, trees: Iterable[Element], asked: Sequence[str] 
     if not asked:
         return known
     if len(set(asked)) < len(asked):
-        raise UserError(f"--classes: has a name twice: {' '.join(asked)}")
+        raise UserError(f"`classes`: has a name twice: {' '.join(asked)}")
     wrong = [f"{name!r} ({similar(name, known)})" for name in asked if name not in counts]
     if wrong:
-        raise UserError(f"--classes: no object of the XML files is called {', '.join(wrong)}")
+        raise UserError(f"`classes`: no object of the XML files is called {', '.join(wrong)}")
     return list(asked)
 
 

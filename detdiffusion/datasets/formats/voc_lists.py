@@ -38,7 +38,7 @@ def read_lists(
             return {"all": list(names)}
     index, wanted = _Names(names, bases), {}
     for split in splits:
-        path = lists.get(check_file_name(split, "--splits"))
+        path = lists.get(check_file_name(split, "`splits`"))
         if path is None:
             raise UserError(
                 f"{root / 'ImageSets' / 'Main' / split}.txt: cannot read this list of names: no such file; "

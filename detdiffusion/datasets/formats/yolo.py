@@ -49,7 +49,7 @@ def read_yolo(
             one or the other, or mostly rows that cannot be read.
     """
     if task not in TASKS:
-        raise UserError(f"--task must be one of {', '.join(TASKS)}, it is {task!r}")
+        raise UserError(f"`task` must be one of {', '.join(TASKS)}, it is {task!r}")
     set_of = Conversion([], InputFiles(without))
     if data is not None:
         found = read_yaml(Path(data), set_of)

@@ -143,7 +143,7 @@ class Survey:
         raise UserError(
             f"{self.first}: {count} columns, as all {total} lines of more than five, are a polygon of {count // 2} "
             f"points or a box with {count - _BOX} more (key points, confidence and track id); say which by "
-            "--task segment, --task pose or --task detect, or by kpt_shape in DATA.yaml"
+            "`task` segment, pose or detect, or by kpt_shape in DATA.yaml"
         )
 
     def advice(self) -> str:
@@ -153,7 +153,7 @@ class Survey:
         columns = ", ".join(map(str, sorted(self.others)))
         return (
             f"; lines of {columns} columns do not fit: if they are boxes with more behind them (confidence, track id, "
-            "key points), --task detect reads the boxes"
+            "key points), `task` detect reads the boxes"
         )
 
 

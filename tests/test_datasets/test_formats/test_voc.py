@@ -234,7 +234,7 @@ def test_a_class_that_no_object_has_is_an_error_with_near_matches(voc):
         (["zebra"], r"'zebra' \(names that are there: cat, dog\)"),
         (["cat", "cat"], "a name twice"),
     ):
-        with pytest.raises(UserError, match=f"--classes: .*{part}"):
+        with pytest.raises(UserError, match=f"`classes`: .*{part}"):
             read_voc(root, classes=asked, progress=False)
 
 

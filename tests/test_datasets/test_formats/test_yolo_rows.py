@@ -67,9 +67,7 @@ AMBIGUOUS = {
 @pytest.mark.parametrize("case", AMBIGUOUS)
 def test_rows_that_may_be_either_are_refused_and_the_option_decides(case, make_set):
     rows = AMBIGUOUS[case]
-    with pytest.raises(
-        UserError, match=r"0.txt, line \d: \d+ columns, .*--task segment, --task pose or --task detect"
-    ):
+    with pytest.raises(UserError, match=r"0.txt, line \d: \d+ columns, .*`task` segment, pose or detect"):
         read(make_set, rows)
     boxes = read(make_set, rows, task="detect")
     assert len(boxes.annotations) == len(rows) and boxes.annotations[0]["bbox"] == IN_PIXELS
@@ -147,7 +145,7 @@ def test_sets_of_rows_that_fit_nothing_are_errors(case, make_set):
     for word in ("commas", "pixels"):
         assert (word in case) <= (word in message)
     if "confidence" in case:
-        assert "--task detect reads the boxes" in message
+        assert "`task` detect reads the boxes" in message
         assert len(read(make_set, REFUSED[case][:1], task="detect").annotations) == 1
 
 
@@ -163,5 +161,5 @@ def test_no_rows_at_all_and_key_points_without_shape():
 
 
 def test_an_unknown_task(make_set):
-    with pytest.raises(UserError, match="--task must be one of auto, detect, segment, pose, it is 'boxes'"):
+    with pytest.raises(UserError, match="`task` must be one of auto, detect, segment, pose, it is 'boxes'"):
         read(make_set, [BOX], task="boxes")
