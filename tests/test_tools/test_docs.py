@@ -123,6 +123,23 @@ def test_files_that_are_named_exist(page):
 
 
 @pytest.fixture(scope="module")
+def known_flags():
+    tools = [name_of(path) for path in (ROOT / "tools").rglob("*.py")]
+    parsers = [parser_of(tool) for tool in tools]
+    flags = {flag for parser in parsers for action in parser._actions for flag in action.option_strings}
+    benchmarks = ("benchmarks/paper_in_miniature.py", "benchmarks/fuzz_inputs.py")
+    flags.update(flag for path in benchmarks for flag in re.findall(r"--[a-z][\w-]*", help_of(path)))
+    return flags | {"--nproc_per_node"}  # torchrun's
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_flags_that_are_named_exist(page, known_flags):
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL))
+    named = {flag for span in spans for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", span)}
+    assert named <= known_flags
+
+
+@pytest.fixture(scope="module")
 def registered():
     """Whether some registry of ours or of the libraries below has a type."""
     import mmdet.datasets.samplers  # noqa: F401
