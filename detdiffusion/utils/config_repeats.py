@@ -1,4 +1,4 @@
-"""Keys that one config file sets twice: the first value has no effect, and nothing says which one was meant."""
+"""Keys that one config file sets twice, so that one of the values has no effect."""
 
 from __future__ import annotations
 
@@ -11,25 +11,35 @@ from .findings import Finding
 
 
 def repeated_keys(path: str, text: str, tree: ast.Module | None) -> list[Finding]:
-    """Errors for the keys that a file sets twice.
+    """Find the keys that a file sets twice.
 
-    In a Python file that is a name of the top level which is assigned again before anything has used its first value,
-    outside of ``if``, ``for``, ``while``, ``try`` and ``with`` blocks, and a key that a ``{...}`` has twice. In a json
-    or yaml file it is a key that any object has twice.
+    A warning: a name at the top level of a Python file that is assigned again before anything has used its first value,
+    outside of ``if``, ``for``, ``while``, ``try`` and ``with`` blocks. The last value counts, as in Python. An error:
+    ``_base_`` assigned twice (mmengine takes the first), a key that a ``{...}`` has twice, and a key that any object of
+    a json or yaml file has twice.
 
     Args:
-        path: of the file.
+        path: path of the file, for the messages.
         text: its content.
         tree: its syntax tree, None for json and yaml.
     """
-    if tree is not None:
-        found = [*_assigned_twice(tree), *_twice_in_a_dict(tree)]
-    elif Path(path).suffix == ".json":
-        found = _twice_in_json(text)
-    else:
-        found = _twice_in_yaml(text)
-    remedy = "the first one has no effect: remove one of the two"
-    return [Finding(path, str(key), f"it is set twice{where}", None, remedy) for key, where in found]
+    if tree is None:
+        found = _twice_in_json(text) if Path(path).suffix == ".json" else _twice_in_yaml(text)
+        return [_error(path, key, where) for key, where in found]
+    findings = []
+    for key, where in _assigned_twice(tree):
+        if key == "_base_":
+            findings.append(_error(path, key, where))
+        else:
+            remedy = "the last one counts: remove the other"
+            findings.append(Finding(path, key, f"it is set twice{where}", None, remedy, "warning"))
+    return findings + [_error(path, key, where) for key, where in _twice_in_a_dict(tree)]
+
+
+def _error(path: str, key: object, where: str) -> Finding:
+    return Finding(
+        path, str(key), f"it is set twice{where}", None, "one has no effect: remove one of the two"
+    )
 
 
 def _assigned_twice(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,7 @@ like the old value stays.
   variable that the file uses is its own, as mmengine has it.)
 
 Which names are variables is read from the files' syntax trees (:mod:`.config_files`). Configs that inherit by ``with
-read_base():`` are out of reach: an option for a variable of theirs is an error. docs/configs.md says all this to users.
+read_base():`` are out of reach: an option for a variable of theirs is an error. docs/guides/configs.md tells users.
 
 Parts of a run (``model``, ``train_dataloader``, ...: :data:`.config_keys.READ`) are no variables; mmengine merges them.
 """
