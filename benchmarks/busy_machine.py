@@ -25,7 +25,7 @@ CONFIG = ROOT / "configs" / "detdiffusion_miniscenes.py"
 BUSY = """
 import os
 parent = os.getppid()
-while os.getppid() == parent:  # none is left behind
+while os.getppid() == parent:  # exit with the parent
     sum(range(10**6))
 """
 GOAL = 2.0  # times the fair share
@@ -36,7 +36,7 @@ def train_in_turns(work: Path, batch_size: int) -> None:
     import torch
 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what mmengine prints is no answer
+    os.dup2(2, 1)  # keep mmengine's output out of the answers
     from mmengine.hooks import Hook
 
     from detdiffusion.datasets.miniscenes import write_miniscenes
@@ -45,7 +45,7 @@ def train_in_turns(work: Path, batch_size: int) -> None:
 
     class Turns(Hook):
         times: list[float] = []
-        limits = (1, 0.0)  # the first step makes what later ones reuse
+        limits = (1, 0.0)  # warm-up
 
         def before_train_iter(self, runner, batch_idx, data_batch=None) -> None:
             steps, seconds = self.limits
@@ -126,7 +126,7 @@ def measure(trainings: dict[str, Training], args) -> dict[int, dict[str, list[fl
                 time.sleep(0.5)
                 order = (
                     list(trainings) if number % 2 == 0 else list(reversed(trainings))
-                )  # who goes first gains nothing
+                )  # alternate the order
                 for name in order:
                     found[busy][name] += trainings[name].turn(args.steps, args.seconds)
             finally:

@@ -60,7 +60,7 @@ class Killer:
         self.log: list[dict] = []
         self.orphans: list[int] = []
         self.start_seconds: list[float] = [3.0]  # from launch to the first new image
-        self.rate: list[float] = [2.0]  # images a second after it
+        self.rate: list[float] = [2.0]  # images per second after that
 
     # one round
 

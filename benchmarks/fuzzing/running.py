@@ -20,7 +20,7 @@ from .case import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 LIMIT_SECONDS = 60.0
-LIMIT_BYTES = 24 << 30  # of addresses: an image of 10^12 pixels is a MemoryError, not the end of the machine
+LIMIT_BYTES = 24 << 30  # address space: an image of 10^12 pixels gives a MemoryError
 _ENVIRONMENT = {"OMP_NUM_THREADS": "1", "COLUMNS": "200", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
 
 

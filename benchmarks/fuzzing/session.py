@@ -122,7 +122,7 @@ class Session:
 def _judged(case: Case, run: Run, target: Target) -> Verdict:
     try:
         return sort_out(case, run, target.judge)
-    except Exception as error:  # what was written cannot be read as what it should be
+    except Exception as error:  # the output cannot be read
         return Verdict("wrong result", f"the output cannot be compared: {type(error).__name__}: {error}")
 
 

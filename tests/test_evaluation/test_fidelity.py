@@ -73,7 +73,7 @@ def test_only_common_layouts_count(data):
 
 
 def test_errors(data):
-    with pytest.raises(UserError, match="names none"):
+    with pytest.raises(UserError, match="knows none"):
         load(data, classes=("zebra",))
     with pytest.raises(UserError, match="annotations.json is missing"):
         load(data, synthetic={"easy": data / "none"})

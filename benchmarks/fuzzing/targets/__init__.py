@@ -1,4 +1,4 @@
-"""One target a tool; :data:`TARGETS` has them all by name."""
+"""One target per tool; :data:`TARGETS` lists them by name."""
 
 from .attributes import OnnxAttributes, PredictionAttributes
 from .checkpoints import ToDiffusers

@@ -85,7 +85,7 @@ def _is_sound(entry) -> bool:
 
 
 def judge_attributes(case: Case, source, detections_of, nameable) -> Account:
-    """The attributes file beside Equation 2 on what the annotations still hold."""
+    """Compare the attributes file with Equation 2, computed from the remaining annotations."""
     account = Account()
     written = read_json(case.out / "attributes.json")
     attributes = dict(written["attributes"])
@@ -114,13 +114,13 @@ _NMS = "dict(iou_threshold=0.65, score_thr=0.01, max_per_image=100)"
 
 
 def write_onnx_detector(folder: Path, dets: np.ndarray, labels: np.ndarray, **options) -> None:
-    """A detector that says the same of every image, in mmdeploy's form: ``model.py`` and ``model.onnx``.
+    """Write a detector with the same result for every image, in mmdeploy's form: ``model.py`` and ``model.onnx``.
 
     Args:
-        folder: of both files.
+        folder: folder of both files.
         dets: (1, N, 5) x1, y1, x2, y2, score in input pixels.
         labels: (1, N).
-        options: of :func:`write_constant_model`.
+        options: options of :func:`write_constant_model`.
     """
     classes = ", ".join(map(repr, CLASSES.values()))
     text = ONNX_CONFIG.format(
@@ -131,7 +131,7 @@ def write_onnx_detector(folder: Path, dets: np.ndarray, labels: np.ndarray, **op
 
 
 def sound_outputs(objects=OBJECTS, score: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
-    """``(dets, labels)`` that find the objects of :mod:`.worlds`; images of 64 x 48 lie top left in 64 x 64."""
+    """Return ``(dets, labels)`` of the objects of :mod:`.worlds`; images of 64 x 48 are at the top left of 64 x 64."""
     order = list(CLASSES)
     dets = [[x, y, x + w, y + h, score] for _, x, y, w, h in objects]
     labels = [order.index(category) for category, *_ in objects]
@@ -139,7 +139,7 @@ def sound_outputs(objects=OBJECTS, score: float = 0.9) -> tuple[np.ndarray, np.n
 
 
 class OnnxAttributes(Target):
-    """Annotations, images and an ONNX file whose outputs are damaged numbers."""
+    """Annotations, images and an ONNX file with damaged outputs."""
 
     name, tool, imports = "extract_onnx", "extract_attributes.py", _IMPORTS
 
@@ -156,7 +156,7 @@ class OnnxAttributes(Target):
             )
 
     def _damage_outputs(self, case: Case) -> None:
-        """Another model in the place of the sound one, and in ``meaning.json`` what its rows mean."""
+        """Replace the model, and write the meaning of its rows to ``meaning.json``."""
         rng = case.rng
         dets, labels = sound_outputs(OBJECTS[:2])
         ways = {
@@ -243,7 +243,7 @@ class OnnxAttributes(Target):
 
 
 def _model_classes(case: Case) -> list[str]:
-    """Of the config, which may be damaged but is Python still."""
+    """Read the classes from the config, which may be damaged but is valid Python."""
     scope: dict = {}
     try:
         exec((case.source / "model.py").read_text(), scope)  # noqa: S102  our own file

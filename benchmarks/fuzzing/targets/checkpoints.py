@@ -11,7 +11,7 @@ from .target import Target, damage_some
 
 
 def damage_checkpoint(path: Path, rng) -> str:
-    """Changes one thing in a checkpoint of tensors; returns what, in words."""
+    """Change one thing in a checkpoint of tensors; return a description."""
     import torch
 
     stored = torch.load(path, weights_only=True)
@@ -82,7 +82,7 @@ class ToDiffusers(Target):
         return [str(case.base / "config.py"), str(case.source / "weights.pth"), str(case.out)]
 
     def judge(self, case: Case, run: Run) -> Account:
-        """Every tensor of the checkpoint's UNet is in the folder, and all of them are numbers."""
+        """Check that the folder contains every tensor of the checkpoint's UNet, and that all values are finite."""
         import torch
         from safetensors.torch import load_file
 

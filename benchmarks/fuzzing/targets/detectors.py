@@ -1,4 +1,4 @@
-"""``tools/train.py`` and ``tools/test.py`` with a detector that writes down what reaches it."""
+"""``tools/train.py`` and ``tools/test.py`` with a detector that records its input."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _write_config(case: Case, rest: str, filter_cfg: str = "") -> str:
 
 
 class TrainDetector(Target):
-    """One epoch over a data set; what is compared are the boxes that the detector was trained on."""
+    """One epoch over a data set; compares the boxes that the detector was trained on."""
 
     name, tool, imports = "train", "train.py", _IMPORTS
 
@@ -114,9 +114,9 @@ class TrainDetector(Target):
 
 
 class TestDetector(Target):
-    """AP of a detector that always says the same."""
+    """AP of a detector with constant results."""
 
-    __test__ = False  # no test of pytest's
+    __test__ = False  # not a pytest class
     name, tool, imports = "test", "test.py", _IMPORTS
 
     def prepare(self, base: Path) -> None:
@@ -156,7 +156,7 @@ class TestDetector(Target):
 
 
 def _left_out(output: str) -> int:
-    """What the data set's lines say was left out."""
+    """Return what the data set's messages report as left out."""
     total = printed_counts(output)
     for line in re.findall(r"objects left out: (.*)", output):
         total += sum(int(number) for number in re.findall(r": (\d+)", line))

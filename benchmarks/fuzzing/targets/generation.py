@@ -1,4 +1,4 @@
-"""``tools/generate.py``: a new set out of damaged layouts, and a damaged set that is continued."""
+"""``tools/generate.py``: a new set from damaged layouts, and continuing a damaged set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..verdict import Account
 from .target import Target, damage_some
 from .worlds import CLASSES, coco, write_json
 
-_TINY_LAYOUTS = 0.02  # share of the image, as the config's filter
+_TINY_LAYOUTS = 0.02  # fraction of the image, as in the config's filter
 _IMPORTS = (
     "detdiffusion.apis.generation", "detdiffusion.models", "detdiffusion.datasets", "diffusers", "transformers",
     "mmengine.runner", "mmdet.registry",
@@ -26,7 +26,7 @@ _IMPORTS = (
 
 
 def write_generator(base: Path) -> None:
-    """A tiny editor: ``config.py``, its tokenizer and ``weights.pth``."""
+    """Write a tiny editor: ``config.py``, its tokenizer and ``weights.pth``."""
     import torch
 
     sys.path.insert(0, str(ROOT / "tests"))
@@ -42,7 +42,7 @@ def write_generator(base: Path) -> None:
 
 
 def write_layouts(base: Path, images: int = 4) -> None:
-    """Instances, stuff and the attributes of both."""
+    """Write instances, stuff and the attributes of both."""
     things = coco(images)
     stuff = dict(
         images=things["images"],
@@ -64,7 +64,7 @@ def write_layouts(base: Path, images: int = 4) -> None:
 
 
 class Generate(Target):
-    """Layouts, attributes and a checkpoint; one step a picture."""
+    """Layouts, attributes and a checkpoint; one denoising step per image."""
 
     name, tool, imports = "generate", "generate.py", _IMPORTS
 
@@ -122,7 +122,7 @@ class Generate(Target):
 
 
 def generate_arguments(world: Path, source: Path, out: Path) -> list[str]:
-    """A command that draws every layout of ``source``."""
+    """Return a command that generates images of every layout of ``source``."""
     return [
         str(world / "config.py"), str(source / "weights.pth"), "--ann", str(source / "instances.json"),
         "--ann", str(source / "stuff.json"), "--attributes", str(source / "attributes.json"), "--out", str(out),
@@ -131,7 +131,7 @@ def generate_arguments(world: Path, source: Path, out: Path) -> list[str]:
 
 
 def prompted(source: Coco, image_id) -> list[dict]:
-    """Annotations of an image that its layout shows, by the config's filter."""
+    """Return the annotations of an image that pass the config's filter."""
     image = source.images[image_id]
     kept = []
     for one, (x1, y1, x2, y2) in source.objects_of(image_id):
@@ -147,7 +147,7 @@ def prompted(source: Coco, image_id) -> list[dict]:
 
 
 def _layout_losses(output: str) -> int:
-    """What the line of the layouts and the lines of the files say was left out."""
+    """Return what the messages on layouts and files report as left out."""
     line = re.search(r"layouts of .*?: ([^\n]*images: \d+[^\n]*)", output)
     pairs = re.findall(r"([^,:]+): (\d+)", line[1]) if line else []
     kept = ("images", "images kept", "objects kept")
@@ -164,7 +164,7 @@ def _is_flat(path: Path) -> bool:
 
 
 class ContinueSet(Target):
-    """A finished set whose manifest, run.json, images or annotations were damaged, drawn on with ``--verify``."""
+    """A finished set with damaged manifest, run.json, images or annotations, continued with ``--verify``."""
 
     name, tool, imports = "generate_continue", "generate.py", _IMPORTS
 
@@ -203,7 +203,7 @@ class ContinueSet(Target):
         return [*generate_arguments(case.base, case.base, case.source / "set"), "--verify"]
 
     def judge(self, case: Case, run: Run) -> Account:
-        """The set is whole again: every layout once, each file as its line says, lines and annotations alike."""
+        """Check that the set is complete: every layout once, and files, manifest and annotations agree."""
         account, folder = Account(), case.source / "set"
         whole = read_coco(case.base / "set/annotations.json")
         coco = read_coco(folder / "annotations.json")
@@ -243,7 +243,7 @@ def _difference(one: dict, other: dict) -> str:
 
 
 def damage_entry(path: Path, rng) -> str:
-    """Changes one thing in one line of a manifest."""
+    """Change one thing in one line of a manifest."""
     lines = path.read_text().split("\n")
     k = rng.choice([k for k, line in enumerate(lines) if line.strip()])
     entry = json.loads(lines[k])
@@ -254,7 +254,7 @@ def damage_entry(path: Path, rng) -> str:
 
 
 def damage_run(path: Path, rng) -> str:
-    """Changes one thing in run.json."""
+    """Change one thing in run.json."""
     data = json.loads(path.read_text())
     said = damage_value(data, rng)
     path.write_text(json.dumps(data))
@@ -262,7 +262,7 @@ def damage_run(path: Path, rng) -> str:
 
 
 def _part(path: Path, rng) -> str:
-    """A rank's part with a line of the manifest, damaged or not, or torn."""
+    """Write a rank's part with a line of the manifest, intact, damaged or torn."""
     lines = (path.parent / "manifest.jsonl").read_text().splitlines(keepends=True)
     line = rng.choice(lines)
     path.write_text(rng.choice([line, line[: len(line) // 2], line + line, "", "{}\n"]))

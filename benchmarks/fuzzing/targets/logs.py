@@ -14,7 +14,7 @@ from .target import KINDS, Target, damage_some
 
 
 def damage_log(path: Path, rng) -> str:
-    """Changes one thing in one line of a log of json lines."""
+    """Change one thing in one line of a log of json lines."""
     lines = path.read_text().split("\n")
     k = rng.choice([k for k, line in enumerate(lines) if line.strip()])
     entry = json.loads(lines[k])
@@ -67,7 +67,7 @@ class CompareTrainability(Target):
         return [f"{name}={case.source / name}" for name in ("real", "hard")] + ["--out", str(case.out)]
 
     def judge(self, case: Case, run: Run) -> Account:
-        """Each row's AP is that of the log's last line with one; lines that cannot be read are said."""
+        """Check that each row has the last AP of its log, and that unreadable lines are reported."""
         account = Account(counted=sum(map(int, re.findall(r"(\d+) × line", run.output))))
         rows = {row["name"]: row for row in json.loads((case.out / "comparison.json").read_text())["rows"]}
         for name in ("real", "hard"):
@@ -87,7 +87,7 @@ class CompareTrainability(Target):
 
 
 def read_log(path: Path) -> tuple[list[dict], list[int]]:
-    """Entries of a log, and the numbers of the lines before the last that are no json objects."""
+    """Return the entries of a log, and the numbers of lines before the last that are not json objects."""
     entries, torn = [], []
     lines = path.read_text(encoding="utf-8-sig", errors="replace").split("\n") if path.is_file() else []
     for number, line in enumerate(lines, 1):

@@ -75,7 +75,7 @@ class StuffMaps(Target):
 
 
 def _areas(path: Path) -> dict[int, int] | None:
-    """Pixels of each stuff class; None where the map is no image of numbers."""
+    """Count the pixels of each stuff class; None if the map is not an image of class numbers."""
     import numpy as np
     from PIL import Image
 

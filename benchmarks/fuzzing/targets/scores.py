@@ -1,4 +1,4 @@
-"""``tools/evaluate_fidelity.py`` and ``tools/evaluate_yolo_score.py`` with a detector that always says the same."""
+"""``tools/evaluate_fidelity.py`` and ``tools/evaluate_yolo_score.py`` with a detector with constant results."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ _IMPORTS = (
     "detdiffusion.apis.fidelity", "detdiffusion.visualization.reports.fidelity", "detdiffusion.apis.yolo_score",
     "detdiffusion.visualization.reports.yolo_score", "faster_coco_eval", "onnxruntime", "cv2", "matplotlib.pyplot",
 )  # fmt: skip
-FOUND = OBJECTS[:2]  # what the detector says of every image; nobody finds the third object
+FOUND = OBJECTS[:2]  # detections on every image; the third object is never found
 
 
 def found_on(image_ids) -> list[tuple]:
-    """What the detector says, for :func:`average_precision`."""
+    """Return the detections, for :func:`average_precision`."""
     return [(i, CLASSES[c], corners(box), 0.9) for i in image_ids for c, *box in FOUND]
 
 
 def compare_ap(account: Account, where: str, came: float, right: float | None) -> None:
-    """Adds a wrong result where a printed AP is not the right one."""
+    """Add a wrong result if a printed AP is not correct."""
     if right is not None and not abs(came - right) < 2e-3:
         account.wrong.append(f"{where}: AP {came:.3f}, pycocotools has {right:.3f}")
 
 
 class Fidelity(Target):
-    """Real images, and a set that shows the same."""
+    """Real images and a synthetic set with the same content."""
 
     name, tool, imports = "evaluate_fidelity", "evaluate_fidelity.py", _IMPORTS
 
@@ -164,7 +164,7 @@ def _row(result: dict, name: str) -> dict:
 
 
 def _noted(output: str) -> int:
-    """Numbers of the notes: what was left out, belongs to nothing, or is not scored."""
+    """Return the counts of the notes: left out, without a layout, or not scored."""
     found = re.findall(r"(\d+)[^.\n]*?(?:left out|belong|not in every|of other|lack)", output)
     scored = re.search(r"(\d+) of the annotation file's (\d+) images are scored", output)
     return sum(map(int, found)) + (int(scored[2]) - int(scored[1]) if scored else 0)

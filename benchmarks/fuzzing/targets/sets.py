@@ -14,7 +14,7 @@ from .worlds import coco, write_json, write_set
 
 
 class QualityGate(Target):
-    """A set's annotations and what a detector found in it."""
+    """A set's annotations and a detector's results on it."""
 
     name, tool = "quality_gate", "quality_gate.py"
     imports = ("detdiffusion.apis.quality_gate", "detdiffusion.generation.quality_gate")
@@ -81,7 +81,7 @@ class QualityGate(Target):
 
 
 def _best_overlap(annotation: dict, box: tuple, found: list[dict]) -> float:
-    """The highest IoU of an object with a confident detection of its class on its image."""
+    """Return the highest IoU of an object with a confident detection of its class on its image."""
     same = [p for p in found if all(p[key] == annotation[key] for key in ("image_id", "category_id"))]
     return max((iou(box, corners(p["bbox"])) for p in same if p["score"] > 0.3), default=0.0)
 

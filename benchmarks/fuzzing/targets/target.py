@@ -1,4 +1,4 @@
-"""What a target is: one tool, its sound input, the damage, and what must come out."""
+"""Base class of targets: one tool, its intact input, the damage, and the expected result."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Target:
     """One tool under test.
 
     Attributes:
-        name: of the target, in tables and in ``--tool``.
-        tool: file below ``tools/``.
-        imports: modules that the tool imports late; the process that forks imports them once.
+        name: name of the target in tables and ``--tool``.
+        tool: file in ``tools/``.
+        imports: modules that the tool imports late; imported once by the process that forks.
     """
 
     name: str
@@ -28,23 +28,23 @@ class Target:
     imports: Sequence[str] = ()
 
     def load(self) -> Callable[[], None]:
-        """The tool's ``main``."""
+        """Return the tool's ``main``."""
         return load_main(self.tool)
 
     def prepare(self, base: Path) -> None:
-        """Writes the sound input, once a session."""
+        """Write the intact input, once per session."""
         raise NotImplementedError
 
     def damage(self, case: Case) -> None:
-        """Damages ``case.source``; says in ``case.damages`` what was done."""
+        """Damage ``case.source`` and describe it in ``case.damages``."""
         raise NotImplementedError
 
     def arguments(self, case: Case) -> list[str]:
-        """The tool's command line."""
+        """Return the tool's command line."""
         raise NotImplementedError
 
     def judge(self, case: Case, run: Run) -> Account:
-        """What came out of a run with exit status 0 beside what the damaged input holds."""
+        """Compare the output of a run with exit status 0 with the content of the damaged input."""
         raise NotImplementedError
 
 
@@ -57,11 +57,11 @@ KINDS = {
 
 
 def damage_some(case: Case, kinds: dict[str, Sequence[str]], most: int = 3) -> None:
-    """One to ``most`` damages of files of the input, mostly one: each more makes a refusal likelier.
+    """Damage files of the input one to ``most`` times, usually once, as more make a refusal likelier.
 
     Args:
-        kinds: of :data:`KINDS` -> glob patterns below ``case.source``.
-        most: damages.
+        kinds: glob patterns below ``case.source``, by kind of :data:`KINDS`.
+        most: maximum number of damages.
     """
     rng: random.Random = case.rng
     for _ in range(min(most, rng.choice([1, 1, 1, 2, 3]))):

@@ -30,7 +30,7 @@ _ODD_TEXTS = (
 
 
 def damage_xml(path: Path, rng) -> str:
-    """Changes one element of an XML file."""
+    """Change one element of an XML file."""
     tree = ElementTree.parse(path)
     parents = [(parent, child) for parent in tree.iter() for child in parent]
     parent, child = rng.choice(parents)
@@ -117,7 +117,7 @@ class VocToCoco(Target):
 
 
 def read_objects(path: Path) -> tuple[list[tuple[str, tuple | None]], str]:
-    """(class, corners or None) of each object of an XML file, and the stem of the image that it names."""
+    """Return (class, corners or None) of each object of an XML file, and the stem of its image."""
     try:
         root = ElementTree.parse(path).getroot()
     except (OSError, SyntaxError, ValueError, LookupError):
@@ -138,14 +138,14 @@ def _corners(node) -> tuple | None:
 
 @dataclass
 class Converted:
-    """An image that a converter wrote: its size in pixels, and (class, corners) of its objects."""
+    """An image written by a converter: its size in pixels, and (class, corners) of its objects."""
 
     size: tuple[int, int]
     objects: list[tuple[str, tuple]]
 
 
 def converted(out: Path) -> dict[str, Converted]:
-    """File name -> image, of all splits that a converter wrote; an image of several splits counts once."""
+    """Return the images of all splits that a converter wrote, by file name; duplicates count once."""
     images: dict[str, Converted] = {}
     for path in sorted((out / "annotations").glob("*.json")):
         coco = read_coco(path)
@@ -156,11 +156,11 @@ def converted(out: Path) -> dict[str, Converted]:
 
 
 def compare_objects(account: Account, where: str, held: Iterable, images: Sequence[Converted]) -> None:
-    """Objects of one label file beside those that came out: none invented, each missing one said.
+    """Check the output for one label file: no additional objects, and each missing one is reported.
 
     Args:
-        held: (class, corners in pixels or None) in the file.
-        images: that it belongs to.
+        held: (class, corners in pixels or None) of the file.
+        images: images that the file belongs to.
     """
     left = [one for image in images for one in image.objects]
     width, height = images[0].size
@@ -176,6 +176,6 @@ def compare_objects(account: Account, where: str, held: Iterable, images: Sequen
 
 
 def nothing_left(account: Account, written: dict, held: int) -> None:
-    """Exit status 0 with no object at all, though the input has some, is a loss whatever was counted."""
+    """Report a loss if the exit status is 0 without any objects, although the input has some."""
     if held and not any(image.objects for image in written.values()):
         account.wrong.append(f"exit status 0 with 0 objects, the input has {held}")

@@ -1,4 +1,4 @@
-"""Sound inputs: small sets in COCO form whose every image shows the same three objects."""
+"""Intact inputs: small COCO sets in which every image shows the same three objects."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ OBJECTS = ((1, 4, 4, 20, 16), (2, 30, 8, 24, 30), (5, 2, 26, 20, 18))
 
 
 def write_image(path: Path, seed: int, size: tuple[int, int] = SIZE) -> None:
-    """An image of noise blocks, in the format of its suffix."""
+    """Write an image of noise blocks in the format of its suffix."""
     from PIL import Image
 
     rng = random.Random(seed)
@@ -24,7 +24,7 @@ def write_image(path: Path, seed: int, size: tuple[int, int] = SIZE) -> None:
 
 
 def coco(images: int = 6, first: int = 1, suffix: str = ".png", segmentation: bool = True) -> dict:
-    """A COCO dict; image ``k`` has the objects of :data:`OBJECTS`."""
+    """Return a COCO dict; image ``k`` has the objects of :data:`OBJECTS`."""
     data = dict(
         info=dict(year=2026),
         images=[
@@ -52,13 +52,13 @@ def coco(images: int = 6, first: int = 1, suffix: str = ".png", segmentation: bo
 
 
 def write_json(path: Path, data) -> None:
-    """Writes a json, with an indent so that lines can be lost."""
+    """Write a json with indentation, so that lines can be lost."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data, indent=1))
 
 
 def write_set(folder: Path, images: int = 6, ann: str = "instances.json", image_dir: str = "images") -> dict:
-    """A COCO json and its images."""
+    """Write a COCO json and its images."""
     data = coco(images)
     write_json(folder / ann, data)
     for image in data["images"]:

@@ -83,7 +83,7 @@ class YoloToCoco(Target):
 
 
 def read_rows(path: Path, names: dict[int, str]) -> list[tuple[str, tuple | None]]:
-    """(class, corners in shares or None) of every row with text in it; a row that is there twice counts once."""
+    """Return (class, relative corners or None) of every non-empty row; duplicates count once."""
     try:
         text = read_text(path)
     except (OSError, UnicodeDecodeError):
