@@ -123,7 +123,7 @@ def test_fid_and_kernel_metrics_equal_torch_fidelitys_own(folders):
     root = scipy.linalg.sqrtm(np.cov(a, rowvar=False) @ np.cov(b, rowvar=False)).real
     trace = np.trace(np.cov(a, rowvar=False) + np.cov(b, rowvar=False) - 2 * root)
     assert metrics["fid"] == pytest.approx(((a.mean(0) - b.mean(0)) ** 2).sum() + trace, rel=1e-6)
-    assert notes == ["fake: KID with subsets of 12 images, all that there are"]
+    assert notes == ["fake: KID with subsets of only 12 images, all that are available"]
 
 
 def test_inception_by_its_file(folders, inception, monkeypatch):

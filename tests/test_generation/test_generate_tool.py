@@ -179,7 +179,7 @@ def test_attributes_of_another_split_name_the_classes(world, tmp_path, capsys):
     other.write_text(json.dumps(dict(data, attributes={"999999999": "easy"})))
     draw(world, tmp_path / "a", attributes=str(other))
     draw(world, tmp_path / "b")
-    assert "only the 8 nameable classes" in capsys.readouterr().out
+    assert "only its list of 8 nameable" in capsys.readouterr().out
     a, b = (json.loads((tmp_path / x / "annotations.json").read_text())["annotations"] for x in "ab")
     assert a == b
     with pytest.raises(UserError, match="no attribute for"):
@@ -396,7 +396,7 @@ def test_attributes_that_no_model_wants(world, tmp_path, capsys):
     write_config(world, "plain.py", attributes=False)
     plain = dict(config=str(world / "plain.py"), checkpoint=None, strategy="origin", limit=1)
     draw(world, tmp_path / "set", **plain)
-    assert "attributes.json is not used" in capsys.readouterr().out
+    assert "attributes.json is ignored" in capsys.readouterr().out
     with pytest.raises(UserError, match="nowhere.json: no such attributes file"):
         draw(world, tmp_path / "set", attributes="nowhere.json", **plain)
 

@@ -310,7 +310,7 @@ def test_edited_layouts_reach_the_annotations(world, tmp_path):
     assert not any((i["id"], key) in shown for i in images for key in i["dropped"])
     words = [a["attribute"] for a in coco.dataset["annotations"] if a["category_id"] <= 8]
     assert set(words) == {"easy", "hard"}
-    with pytest.raises(UserError, match="layouts were edited .drop0.3-flip1.*no bound"):
+    with pytest.raises(UserError, match="layouts were edited .drop0.3-flip1.*cannot be the bound"):
         load_sets(
             world / "train/instances.json", world / "train/images", dict(a=tmp_path / "set"), ["ball", "tent"]
         )

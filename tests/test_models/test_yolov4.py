@@ -168,7 +168,7 @@ def test_built_in_networks_are_darknets(name, parameters, shared_dir):
         (("classes=3", "classes=4"), "has filters=16; 2 anchors and 4 classes take 18"),
         (("mask=2", "mask=3"), "mask=3 does not fit its 3 anchors"),
         (("activation=logistic", "activation=linear"), "new_coords=1 has activation=linear"),
-        (("stride=2\npad=1\nactivation=mish", "stride=x"), "'stride' must be a whole number, it is 'x'"),
+        (("stride=2\npad=1\nactivation=mish", "stride=x"), "'stride' must be a whole number, got 'x'"),
         (("filters=8\nsize=3", "antialiasing=1\nfilters=8\nsize=3"), "antialiasing=1 is not supported"),
         (("[net]", "[network.json]"), "not a darknet network file"),
         (("[net]", "hello"), "neither .section. nor key=value"),

@@ -48,7 +48,7 @@ def test_yolox_cells_of_all_strides_in_turn():
                 np.testing.assert_allclose(scores[row], objectness * np.array(classes))
                 row += 1
     assert row == len(boxes)
-    with pytest.raises(UserError, match="160 rows, but strides .* make 40 cells"):
+    with pytest.raises(UserError, match="160 rows, but strides .* give 40 cells"):
         YOLOXOutput(strides=(16, 32))([raw], (128, 64))
 
 

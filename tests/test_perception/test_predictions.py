@@ -55,9 +55,9 @@ def test_an_empty_list_is_valid(tmp_path):
     ("entry", "part"),
     [
         (7, "must be an object"),
-        ({**ENTRY, "image_id": "1"}, "'image_id' must be a whole number, it is '1'"),
+        ({**ENTRY, "image_id": "1"}, "'image_id' must be a whole number, got '1'"),
         ({k: v for k, v in ENTRY.items() if k != "score"}, "lacks 'score'"),
-        ({**ENTRY, "score": 50}, "'score' must be a number from 0 to 1, it is 50"),
+        ({**ENTRY, "score": 50}, "'score' must be a number from 0 to 1, got 50"),
         ({**ENTRY, "score": float("nan")}, "'score'"),
         ({**ENTRY, "score": None}, "'score'"),
         ({**ENTRY, "bbox": [1, 2, float("inf"), 4]}, "'bbox'"),
