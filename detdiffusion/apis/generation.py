@@ -130,11 +130,11 @@ def _plan(
 ) -> _Plan:
     config = load_config(generator.config, generator.cfg_options)
     wants_attributes = editor_class(config).needs_attributes(config.model)
-    source = LayoutSource.read(config, generator.config, layouts, wants_attributes, ranks.say)
-    strategy = source.strategy(content.strategy, content.strategy_options, ranks.say)
+    source = LayoutSource.read(config, generator.config, layouts, wants_attributes, ranks.print)
+    strategy = source.strategy(content.strategy, content.strategy_options, ranks.print)
     editor = source.editor(content.edits)
     samples = source.samples(
-        content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.say
+        content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.print
     )
     chosen = source.layouts[: content.limit]
     drawings = plan(chosen, strategy, content.seed, samples, editor, SUFFIXES[files.image_format])
@@ -175,7 +175,7 @@ def _sides(inferencer: DetDiffusionInferencer, sampling: SamplingOptions, ranks:
     side = check_sides(inferencer.model, sampling.height, sampling.width)
     own = inferencer.model.image_size
     if side != own:
-        ranks.say(
+        ranks.print(
             f"note: drawing {side[0]} x {side[1]} (height x width), the model's own size is {own[0]} x {own[1]}; "
             "a size that it was not trained at costs quality, and another shape stretches the objects"
         )

@@ -1,4 +1,4 @@
-"""Keys that one config file sets twice: the first value has no effect, and nothing says which one was meant."""
+"""Detect keys that one config file sets twice: the first value has no effect, and it is unclear which was meant."""
 
 from __future__ import annotations
 
@@ -11,16 +11,19 @@ from .findings import Finding
 
 
 def repeated_keys(path: str, text: str, tree: ast.Module | None) -> list[Finding]:
-    """Errors for the keys that a file sets twice.
+    """Find the keys that a file sets twice.
 
-    In a Python file that is a name of the top level which is assigned again before anything has used its first value,
-    outside of ``if``, ``for``, ``while``, ``try`` and ``with`` blocks, and a key that a ``{...}`` has twice. In a json
-    or yaml file it is a key that any object has twice.
+    In a Python file, these are top-level names that are assigned again before their first value is used (outside of
+    ``if``, ``for``, ``while``, ``try`` and ``with`` blocks), and keys that appear twice in a dict literal ``{...}``. In
+    a json or yaml file, they are keys that appear twice in any object.
 
     Args:
-        path: of the file.
+        path: path of the file.
         text: its content.
         tree: its syntax tree, None for json and yaml.
+
+    Returns:
+        One error per key.
     """
     if tree is not None:
         found = [*_assigned_twice(tree), *_twice_in_a_dict(tree)]
@@ -37,7 +40,7 @@ def _assigned_twice(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for statement in tree.body:
         stored = _plain_targets(statement)
         for node in ast.walk(statement):
-            # `_base_.x` does not use the list of bases, of which mmengine takes the first
+            # `_base_.x` does not count as a use of `_base_`: mmengine reads the first assignment of `_base_` only
             if isinstance(node, ast.Name) and node not in stored and node.id != "_base_":
                 unused.pop(node.id, None)
         for name in dict.fromkeys(node.id for node in stored):
@@ -47,7 +50,7 @@ def _assigned_twice(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _plain_targets(statement: ast.stmt) -> list[ast.Name]:
-    """The names that an assignment sets without using their values."""
+    """Return the names that an assignment sets without reading their old values."""
     if isinstance(statement, ast.Assign):
         targets = statement.targets
     elif isinstance(statement, ast.AnnAssign) and statement.value is not None:
