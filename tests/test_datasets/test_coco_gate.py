@@ -324,13 +324,13 @@ def test_useless_parts_are_dropped_and_the_good_ones_kept(read):
 
 @pytest.mark.parametrize("name", ["a.png", "./a.png", ".//a.png"])
 def test_one_file_under_two_ids_is_refused(read, name):
-    with pytest.raises(UserError, match=r"images\[1\] \(id 2\): the file name is that of image id 1 too"):
+    with pytest.raises(UserError, match=r"images\[1\] \(id 2\): image id 1 has the same file name"):
         read(lambda d: d["images"][1].update(file_name=name))
 
 
 def test_either_slash_is_one_file(read):
     names = iter(["x/a.png", "x\\a.png"])
-    with pytest.raises(UserError, match="that of image id 1 too"):
+    with pytest.raises(UserError, match="image id 1 has the same file name"):
         read(lambda d: [image.update(file_name=next(names)) for image in d["images"]])
 
 
@@ -347,7 +347,7 @@ def test_one_file_under_two_ids_in_two_jsons(tmp_path):
             annotation["id"] += 100 * key
         (tmp_path / f"{name}.json").write_text(json.dumps(data))
     with pytest.raises(
-        UserError, match="two.json: image id 9 has the file name 'a.png', which is that of image id 1"
+        UserError, match="two.json: image id 9 has the file name 'a.png', which image id 1 has"
     ):
         merge_checked([read_coco(tmp_path / "one.json"), read_coco(tmp_path / "two.json")])
 

@@ -140,7 +140,7 @@ def test_every_file_is_counted_by_its_reason(make_set, check_account):
         "file of another kind: left out": 1,
     }
     assert found.report == counts
-    assert "<annotations>, that of a VOC file <annotation>" in found.summary()
+    assert "<annotations>, but that of a VOC file is <annotation>" in found.summary()
 
 
 LISTS = {
@@ -176,7 +176,7 @@ def test_lines_that_fit_nothing_or_too_much(make_set):
     for line, part in (("a", "s1/a, s2/a"), ("b 1", "b 1, b")):
         root = make_set(files | {"ImageSets/Main/train.txt": f"s1/a\n{line}\n"})
         with pytest.raises(
-            UserError, match=f"train.txt, line 2: '{line}' fits several annotation files: {part};"
+            UserError, match=f"train.txt, line 2: '{line}' matches several annotation files: {part};"
         ):
             read(root)
     found = read(make_set(files | {"ImageSets/Main/train.txt": "s1/a\ns3/b\nC:\\s4\\a\n"}))
@@ -188,7 +188,7 @@ def test_lines_that_fit_nothing_or_too_much(make_set):
 def test_a_list_that_is_not_there_names_those_that_are(make_set):
     root = make_set({"Annotations/a.xml": xml(), "JPEGImages/a.png": SIZE, "ImageSets/Main/day.txt": "a"})
     with pytest.raises(
-        UserError, match=r"night.txt: cannot read this list of names: .* lists that are there: day"
+        UserError, match=r"night.txt: cannot read this list of names: .* available lists: day"
     ):
         read(root, splits=["night"])
 

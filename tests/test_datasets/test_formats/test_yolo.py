@@ -149,7 +149,7 @@ def test_bad_images_and_label_files_are_counted(yolo):
     [
         ("names: [cat", "broken yaml"),
         ("train: images/train", "lacks 'names'"),
-        ("names: [cat, dog]", "names no images"),
+        ("names: [cat, dog]", "no images are given"),
         ("names: {0: cat, 2: dog}\ntrain: images/train", "must be numbered 0 to 1"),
         ("names: {0: cat, a: dog}\ntrain: images/train", "must be numbered 0 to 1"),
         ("names: [cat, cat]\ntrain: images/train", "the same name twice"),

@@ -183,7 +183,7 @@ def test_images_of_a_list_that_are_not_there(make_set):
     )
     for lines in ("none/0.jpg\nnone/1.jpg", ""):
         with pytest.raises(
-            UserError, match=r"t.txt: none of the \d images of this list is there \((none/0|it is empty)"
+            UserError, match=r"t.txt: none of the \d images of this list exists \((none/0|it is empty)"
         ):
             read_yolo(make_set(files | {"t.txt": lines}) / "data.yaml", progress=False)
 
@@ -193,7 +193,7 @@ def test_no_objects_say_where_labels_were_looked_for(make_set, tmp_path):
         {"data.yaml": NAMES + "train: train/img\n", "train/img/a.jpg": SIZE, "train/txt/a.txt": row(1)}
     )
     found = read_yolo(root / "data.yaml", progress=False)
-    with pytest.raises(UserError, match="no object in 1 images; label files were looked for as") as caught:
+    with pytest.raises(UserError, match="no objects in 1 images; label files were searched for as") as caught:
         found.write(tmp_path / "out")
     assert f"{root}/train/img/*.txt, {root}/train/labels/*.txt" in str(caught.value)
     assert "train/txt/a.txt" in str(caught.value) and not (tmp_path / "out").exists()
