@@ -232,6 +232,6 @@ def test_an_image_above_the_limit_names_the_option_that_reads_it(make_set, monke
 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] // 3)
     root = make_set({"Annotations/a.xml": xml("a.png", 1), "JPEGImages/a.png": SIZE})
-    assert "JPEGImages/a.png: is too large; read it by --huge-images" in read(root).summary()
+    assert "JPEGImages/a.png: is too large; read it with --huge-images" in read(root).summary()
     use_image_rules(huge_images=True)
     assert lefts(read(root)) == {"a.png": 1}
