@@ -80,7 +80,9 @@ class LayoutCocoDataset(Dataset):
             )
         unknown = set(filter_cfg or ()) - set(LAMA_FILTER)
         if unknown:
-            raise UserError(f"filter_cfg: unknown keys {sorted(unknown)}; valid keys are {sorted(LAMA_FILTER)}")
+            raise UserError(
+                f"filter_cfg: unknown keys {sorted(unknown)}; valid keys are {sorted(LAMA_FILTER)}"
+            )
         self.filter_cfg = {**LAMA_FILTER, **(filter_cfg or {})}
         classes = None if classes is None else class_list(classes, "classes")
         self.layouts = self._load_layouts(classes, cache_index)
