@@ -12,7 +12,7 @@ NOT_FINITE = "box with a value that is not finite"
 ZERO_SIZE = "box of zero or negative size"
 OUTSIDE = "box outside its image"
 CLIPPED = "box reaches over its image's border"
-RELATIVE = "box with values from 0 to 1 alone, as if relative to the image's size"
+RELATIVE = "box with values from 0 to 1 only, as if relative to the image's size"
 _DEFECTS = (None, NOT_FINITE, ZERO_SIZE, OUTSIDE, CLIPPED)
 
 SKIPPED, CUT, KEPT = "skipped", "clipped", "kept as pixels"
@@ -119,7 +119,7 @@ def check_unit(boxes: np.ndarray, sizes: np.ndarray, ids: Sequence[int], log: Fi
         remedy = (
             "COCO boxes are pixels: multiply x and width by the image's width, y and height by its height"
         )
-        log.add("every box has values from 0 to 1 alone: they look normalised", remedy=remedy, **first)
+        log.add("every box has values from 0 to 1 only: they look normalised", remedy=remedy, **first)
         return
     if relative.any():
         keys = [ids[row] for row in rows[relative][:5]]

@@ -17,7 +17,7 @@ from .segmentation_check import SegmentationCheck
 
 NO_AREA = "no area is given"
 BAD_AREA = "area that cannot be this object's"
-BOX_AREA, MASK_AREA = "the box's is taken", "the mask's is taken"
+BOX_AREA, MASK_AREA = "the box's area is used", "the mask's area is used"
 
 _BOX_TYPES = {int, float}
 

@@ -20,7 +20,7 @@ class Finding:
         item: the entry concerned: ``"annotation id 17"``, ``"images[3] (id 4)"``; empty for the entire file.
         problem: what is wrong, as a clause without a full stop.
         value: the offending value, or None if the problem needs none.
-        remedy: what to do, or what was done (``"skipped"``, ``"the box's area is taken"``).
+        remedy: what to do, or what was done (``"skipped"``, ``"the box's area is used"``).
         severity: ``error``: the meaning of the data is in doubt and the tool stops; ``warning``: an object or image is
             dropped or changed; ``note``: for information only.
         count: the number of items that it applies to; if more than 1, ``item`` names the first few.

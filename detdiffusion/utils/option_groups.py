@@ -104,8 +104,8 @@ def add_options(parser: argparse._ActionsContainer, group: type[OptionGroup]) ->
     """Add the flags of a group to a parser or to one of its argument groups; inherited fields come last."""
     hints = get_type_hints(group)
     flags = {field.name: _flag(field, spec) for field, spec in _options(group)}
-    own = group.__dict__.get("__annotations__", {})
-    for field, spec in sorted(_options(group), key=lambda pair: pair[0].name not in own):
+    declared_here = group.__dict__.get("__annotations__", {})
+    for field, spec in sorted(_options(group), key=lambda pair: pair[0].name not in declared_here):
         default = None if field.default is dataclasses.MISSING else field.default
         settings: dict[str, Any] = dict(help=with_flags(spec.help, flags), default=default)
         if hints[field.name] is bool:

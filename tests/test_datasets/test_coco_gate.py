@@ -78,7 +78,7 @@ def test_an_area_that_cannot_be_is_the_boxs(read, area):
     file = read(first(area=area))
     assert file.annotations[0]["area"] == 1200
     assert found(file) == {(NO_AREA if area is None else BAD_AREA): 1}
-    assert "the box's is taken (annotation id 0)" in file.summary()
+    assert "the box's area is used (annotation id 0)" in file.summary()
 
 
 @pytest.mark.parametrize("area", [1200, 1, 2.5, 1199.9, 31 * 41])
@@ -108,7 +108,7 @@ def test_an_area_that_cannot_be_is_the_masks(read, kind, area):
     assert annotation.get("area") == (
         None if "span" in annotation else coco.annToMask(dict(image_id=1, segmentation=good)).sum()
     )
-    assert "the mask's is taken (annotation id 0)" in file.summary()
+    assert "the mask's area is used (annotation id 0)" in file.summary()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_mask_that_is_not_in_the_box_gives_no_area(tmp_path, mask):
     data["annotations"][0].update(area=0, segmentation=mask)
     (tmp_path / "ann.json").write_text(json.dumps(data))
     file = read_coco(tmp_path / "ann.json")
-    assert file.annotations[0]["area"] == 1200 and "the box's is taken" in file.summary()
+    assert file.annotations[0]["area"] == 1200 and "the box's area is used" in file.summary()
 
 
 IDS = {

@@ -77,7 +77,7 @@ def test_missing_can_be_filled_in(path):
         ('{"attributes": {"1_0": "easy"}}', "'1_0' is not an annotation id"),
         (
             '{"attributes": {"7": "easy", "7": "hard"}}',
-            "the key '7' occurs twice in one object, with easy and hard",
+            "the key '7' occurs twice in one object, with the values easy and hard",
         ),
         (
             '{"attributes": {"1": "easy"}, "info": {"nameable": ["a", {}]}}',
