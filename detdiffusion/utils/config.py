@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 _CONFIGS = (".py", ".json", ".yaml", ".yml")
+_OUR_SCOPES = ("detdiffusion", "mmdet")  # that configs of this package set
 _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".onnx", ".weights")
 
 
@@ -122,9 +123,27 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     except (KeyError, TypeError, AssertionError, IndexError) as error:
         raise UserError(f"--cfg-options {' '.join(options or ())}: {error}") from error
     check_rules_of_config(cfg, path)
+    if cfg.get("default_scope") in _OUR_SCOPES:
+        _drop_scope(cfg._cfg_dict)
     if renamed:  # a run that was started under the old name resumes in its folder
         object.__setattr__(cfg, "_old_name", Path(asked.rpartition("::")[2]).stem)
     return cfg
+
+
+def _drop_scope(value: object) -> None:
+    """Remove the scope that mmengine adds to everything inherited by ``detdiffusion::``, in place.
+
+    Our detection configs use mmdet's names, as their ``default_scope`` says. These cannot be found in the package's
+    scope, which is a sibling of mmdet's.
+    """
+    if isinstance(value, dict):
+        if value.get("_scope_") == "detdiffusion":
+            del value["_scope_"]
+        for entry in value.values():
+            _drop_scope(entry)
+    elif isinstance(value, (list, tuple)):
+        for entry in value:
+            _drop_scope(entry)
 
 
 def _find(path: str) -> str:

@@ -1,4 +1,4 @@
-"""Detect keys that one config file sets twice: the first value has no effect, and it is unclear which was meant."""
+"""Detect keys that one config file sets twice, so that one of the values has no effect."""
 
 from __future__ import annotations
 
@@ -13,26 +13,36 @@ from .findings import Finding
 def repeated_keys(path: str, text: str, tree: ast.Module | None) -> list[Finding]:
     """Find the keys that a file sets twice.
 
-    In a Python file, these are top-level names that are assigned again before their first value is used (outside of
-    ``if``, ``for``, ``while``, ``try`` and ``with`` blocks), and keys that appear twice in a dict literal ``{...}``. In
-    a json or yaml file, they are keys that appear twice in any object.
+    A warning is given for a top-level name of a Python file that is assigned again before its first value is used
+    (outside of ``if``, ``for``, ``while``, ``try`` and ``with`` blocks); as in Python, the last value counts. Errors
+    are ``_base_`` assigned twice (mmengine reads only the first), a key that appears twice in a dict literal ``{...}``,
+    and a key that appears twice in any object of a json or yaml file.
 
     Args:
-        path: path of the file.
+        path: path of the file, used in messages.
         text: its content.
         tree: its syntax tree, None for json and yaml.
 
     Returns:
-        One error per key.
+        One finding per key.
     """
-    if tree is not None:
-        found = [*_assigned_twice(tree), *_twice_in_a_dict(tree)]
-    elif Path(path).suffix == ".json":
-        found = _twice_in_json(text)
-    else:
-        found = _twice_in_yaml(text)
-    remedy = "the first one has no effect: remove one of the two"
-    return [Finding(path, str(key), f"it is set twice{where}", None, remedy) for key, where in found]
+    if tree is None:
+        found = _twice_in_json(text) if Path(path).suffix == ".json" else _twice_in_yaml(text)
+        return [_error(path, key, where) for key, where in found]
+    findings = []
+    for key, where in _assigned_twice(tree):
+        if key == "_base_":
+            findings.append(_error(path, key, where))
+        else:
+            remedy = "the last one counts: remove the other"
+            findings.append(Finding(path, key, f"it is set twice{where}", None, remedy, "warning"))
+    return findings + [_error(path, key, where) for key, where in _twice_in_a_dict(tree)]
+
+
+def _error(path: str, key: object, where: str) -> Finding:
+    return Finding(
+        path, str(key), f"it is set twice{where}", None, "one has no effect: remove one of the two"
+    )
 
 
 def _assigned_twice(tree: ast.Module) -> Iterator[tuple[str, str]]:

@@ -14,7 +14,8 @@ does not change.
   the file uses is local to it, as in mmengine.)
 
 The names of variables are read from the files' syntax trees (:mod:`.config_files`). Configs that inherit by ``with
-read_base():`` are not supported: an option for one of their variables is an error. docs/configs.md is the user's guide.
+read_base():`` are not supported: an option for one of their variables is an error. See docs/guides/configs.md for the
+user's guide.
 
 Components of a run (``model``, ``train_dataloader``, ...: :data:`.config_keys.READ`) are not variables; mmengine merges
 them.

@@ -204,3 +204,17 @@ def test_every_arm_logs_the_classes():
     for path in arms:
         config = Config.fromfile(path, import_custom_modules=False)
         assert config.val_evaluator.classwise, path.name
+
+
+@pytest.mark.parametrize("base", ["detectors/atss_miniscenes.py", "trainability/fcos_mixed_miniscenes.py"])
+def test_an_heir_in_another_folder_builds_all_parts_by_mmdets_names(tmp_path, base):
+    from mmdet.registry import MODELS, TRANSFORMS, VISUALIZERS
+
+    if not (CONFIGS.parent / "detdiffusion/.mim").exists():
+        pytest.skip("the package is not installed (pip install -e .)")
+    (tmp_path / "mine.py").write_text(f"_base_ = 'detdiffusion::{base}'\ntrain_cfg = dict(max_iters=5)\n")
+    config = load(tmp_path / "mine.py")
+    assert "_scope_" not in str(config.to_dict())
+    assert MODELS.build(config.model) and VISUALIZERS.build({**config.visualizer, "name": str(tmp_path)})
+    assert [TRANSFORMS.build(step) for step in config.train_pipeline]
+    assert config.train_cfg.max_iters == 5

@@ -47,7 +47,9 @@ def test_the_policy_shards_every_unet_block_and_text_layer():
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     if torch.__version__.startswith("2.6."):
-        pytest.skip("torch 2.6 crashes where FSDP gathers shards on a CPU: a segmentation fault in its state_dict hook")
+        pytest.skip(
+            "torch 2.6 crashes where FSDP gathers shards on a CPU: a segmentation fault in its state_dict hook"
+        )
     root = tmp_path_factory.mktemp("sharded")
     env = dict(os.environ, OMP_NUM_THREADS="1", CUDA_VISIBLE_DEVICES="")
     command = [sys.executable, TESTS / "forked_runs.py", root, "sharded"]

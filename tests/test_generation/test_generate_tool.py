@@ -340,8 +340,8 @@ def test_averaged_weights_are_the_ones_used(world, tmp_path):
 
 
 def test_a_strategy_of_the_users_own(world, tmp_path, repo_root):
-    """The one that docs/generation.md shows."""
-    text = (repo_root / "docs/generation.md").read_text()
+    """The one that docs/guides/extending.md shows."""
+    text = (repo_root / "docs/guides/extending.md").read_text()
     names: dict = {}
     exec(next(part for part in text.split("```python\n") if "SmallIsHard" in part).split("```")[0], names)
     draw(world, tmp_path / "set", "SmallIsHard", limit=2)

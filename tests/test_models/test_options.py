@@ -4,6 +4,7 @@ import pytest
 from mmengine.config import Config
 from tiny_editor import build_editor, editor_config
 
+from detdiffusion.models.editors.detdiffusion import options
 from detdiffusion.models.editors.detdiffusion.options import FLAT_KEYS, group_of, read_options
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
@@ -16,19 +17,31 @@ def read(flat=None, **groups):
 
 
 def test_a_flat_key_beats_its_group():
-    options = read(
+    settings = read(
         dict(null_text_prob=0.3, dtype="bf16"), conditioning=dict(null_text_prob=0.2, noise_offset=0.1)
     )
-    assert options["conditioning"].null_text_prob == 0.3 and options["conditioning"].noise_offset == 0.1
-    assert options["memory"].dtype == "bf16" and not options["memory"].cache_latents
+    assert settings["conditioning"].null_text_prob == 0.3 and settings["conditioning"].noise_offset == 0.1
+    assert settings["memory"].dtype == "bf16" and not settings["memory"].cache_latents
 
 
 def test_a_flat_dict_is_merged_over_the_groups():
-    """README: model = dict(perception_loss=dict(loss_weight=0.02))."""
+    """docs/guides/configs.md: model = dict(perception_loss=dict(loss_weight=0.02))."""
     group = dict(mask_head=dict(type="MaskHead"), loss=dict(type="PerceptionAwareLoss", loss_weight=0.01))
-    options = read(dict(perception_loss=dict(loss_weight=0.02)), perception=group)
-    assert options["perception"].loss == dict(type="PerceptionAwareLoss", loss_weight=0.02)
+    settings = read(dict(perception_loss=dict(loss_weight=0.02)), perception=group)
+    assert settings["perception"].loss == dict(type="PerceptionAwareLoss", loss_weight=0.02)
     assert group["loss"]["loss_weight"] == 0.01
+
+
+def test_what_a_flat_key_overrides_is_named(monkeypatch):
+    notes = []
+    monkeypatch.setattr(options, "print_log", lambda text, logger: notes.append(text))
+    group = dict(mask_head=dict(type="MaskHead"), loss=dict(type="PerceptionAwareLoss", loss_weight=0.5))
+    flat = dict(perception_loss=dict(loss_weight=0.02), dtype="bf16", null_text_prob=0.3)
+    read(flat, perception=group, memory=dict(dtype="fp16"), conditioning=dict(null_text_prob=0.3))
+    assert [note.split(":")[1].strip() for note in notes] == [
+        "model.perception.loss.loss_weight=0.5 has no effect",
+        "model.memory.dtype='fp16' has no effect",
+    ]
 
 
 @pytest.mark.parametrize(

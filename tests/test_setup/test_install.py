@@ -138,7 +138,7 @@ def imported_packages(folder):
 
 
 def test_every_imported_package_is_required():
-    from importlib.metadata import packages_distributions
+    from importlib.metadata import distributions
 
     from packaging.requirements import Requirement
     from packaging.utils import canonicalize_name
@@ -151,7 +151,12 @@ def test_every_imported_package_is_required():
                 listed.add(canonicalize_name(Requirement(line).name))
     imported = set().union(*(imported_packages(ROOT / name) for name in ("detdiffusion", "tools", "configs")))
     assert len(imported) > 15  # the search works
-    owners = packages_distributions()
+    owners: dict[
+        str, list[str]
+    ] = {}  # packages_distributions() of Python 3.10 misses those without a top_level.txt
+    for distribution in distributions():
+        for name in {file.parts[0].removesuffix(".py") for file in distribution.files or ()}:
+            owners.setdefault(name, []).append(distribution.metadata["Name"])
     missing = [
         name
         for name in sorted(imported)

@@ -1,28 +1,86 @@
-"""What the documentation says can be typed: tools, options, configs and their variables exist."""
+"""What the documentation says is right: commands, options, configs, links, files and Python blocks of every page."""
 
+import ast
+import importlib.util
 import re
+import runpy
 import shlex
-from pathlib import Path
+from functools import lru_cache
 
 import pytest
-from test_readme import ROOT, help_of
+from pages import DOCS, PAGES, ROOT, blocks, commands, help_of, name_of, table
 
-DOCS = sorted((ROOT / "docs").glob("*.md"))
-
-
-def commands(path):
-    """Lines of the shell blocks, also indented ones, continuations joined."""
-    for block in re.findall(r"```bash\n(.*?)```", path.read_text(), re.DOTALL):
-        for line in block.replace("\\\n", " ").splitlines():
-            if words := shlex.split(line, comments=True):
-                yield words
+COMMANDS = [(name_of(page), words) for page in PAGES for words in commands(page.read_text())]
+FREE = {"pip", "source", ".venv/bin/ruff"}  # programs that are not ours
+BLOCKS = [(name_of(page), code) for page in PAGES for code in blocks(page.read_text(), "python")]
+SHELL = {"tools/dist_train.sh": (1, "tools/train.py"), "tools/dist_generate.sh": (2, "tools/generate.py")}
 
 
-COMMANDS = [(path.name, words) for path in DOCS for words in commands(path) if words[0] == "python"]
+def split_command(words):
+    """The Python file that a command runs, and its arguments."""
+    program, *arguments = words
+    if program == "make":
+        (target, *settings) = arguments
+        assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        options = shlex.split(dict(setting.split("=", 1) for setting in settings).get("ARGS", ""))
+        if target.startswith("test"):
+            assert all((ROOT / path).exists() for path in options)
+            return None, []
+        return "tools/quickstart.py", options
+    assert program in ("python", "bash")
+    tool, *arguments = arguments
+    assert (ROOT / tool).is_file()
+    if tool in SHELL:
+        place, tool = SHELL[tool]
+        assert arguments.pop(place).isdigit()
+    return tool, arguments
+
+
+@lru_cache
+def config_with(path, options):
+    """A config with the options of a command, checked as the tools check it."""
+    from detdiffusion.utils.config import load_config
+
+    return load_config(str(ROOT / path), list(options))
+
+
+@lru_cache
+def parser_of(tool):
+    """The parser of a tool or benchmark, or None where it has no function that builds it."""
+    build = runpy.run_path(str(ROOT / tool)).get("build_parser")
+    return build and build()
+
+
+def parse(tool, arguments):
+    """Every option is one of the tool; tools parse the whole command."""
+    if parser_of(tool) is not None:
+        parser_of(tool).parse_args(arguments)
+        return
+    text = help_of(tool)
+    flags = [word for word in arguments if word.startswith("--")]
+    assert [flag for flag in flags if not re.search(rf"{flag}\b(?!-)", text)] == []
+
+
+@pytest.mark.parametrize(
+    ("page", "words"), COMMANDS, ids=lambda value: value if isinstance(value, str) else " ".join(value[:3])
+)
+def test_command_exists_with_its_options(page, words, capsys):
+    if words[0] in FREE:
+        return
+    tool, arguments = split_command(words)
+    if tool is None:
+        return
+    if "..." not in arguments:
+        parse(tool, arguments)
+    assert capsys.readouterr().err == ""  # no note: no form that is about to go
+    configs = [word for word in arguments if word.startswith("configs/")]
+    assert all((ROOT / config).is_file() for config in configs)
+    if "--cfg-options" in arguments:
+        config_with(configs[0], tuple(arguments[arguments.index("--cfg-options") + 1 :]))
 
 
 def test_the_whole_way_is_shown():
-    shown = {words[1] for name, words in COMMANDS if name == "own_data.md"}
+    shown = {words[1] for page, words in COMMANDS if page == "docs/own_data.md"}
     assert {
         "tools/dataset_converters/voc_to_coco.py",
         "tools/extract_attributes.py",
@@ -32,38 +90,97 @@ def test_the_whole_way_is_shown():
     } <= shown
 
 
-@pytest.mark.parametrize(
-    ("name", "words"), COMMANDS, ids=lambda value: value if isinstance(value, str) else value[1]
-)
-def test_command_exists_with_its_options(name, words):
-    tool, arguments = words[1], words[2:]
-    text = help_of(tool)
-    assert [w for w in arguments if w.startswith("--") and not re.search(rf"{w}\b(?!-)", text)] == []
-    configs = [w for w in arguments if w.startswith("configs/")]
-    assert all((ROOT / config).is_file() for config in configs)
-    if "--cfg-options" in arguments:
-        from mmengine.config import Config
-
-        import detdiffusion  # noqa: F401  lets mmengine find our package
-
-        config = Config.fromfile(ROOT / configs[0], import_custom_modules=False)
-        for pair in arguments[arguments.index("--cfg-options") + 1 :]:
-            assert config.get(pair.split("=")[0].split(".")[0]) is not None, pair
+@pytest.mark.parametrize("page", PAGES[1:], ids=name_of)
+def test_it_opens_with_what_the_reader_can_do(page):
+    assert re.match(r"# .+\n\nAfter this page you ", page.read_text())
 
 
-@pytest.mark.parametrize("path", DOCS, ids=lambda path: path.name)
-def test_links_and_named_folders_exist(path):
-    text = path.read_text()
-    links = [link for link in re.findall(r"\]\(((?!http)[^)#]+)\)", text)]
-    named = re.findall(r"`((?:configs|detdiffusion|tools)(?:/[\w.-]+)*/?)`", text)
-    assert [p for p in links if not (Path(path.parent) / p).exists()] == []
-    assert [p for p in named if not (ROOT / p).exists()] == []
+def anchors(page):
+    """Anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=name_of)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(((?!http)[^)]+)\)", page.read_text()):
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_that_are_named_exist(page):
+    text = page.read_text()
+    folders = r"`((?:configs|detdiffusion|tools|tests|benchmarks|requirements)(?:/[\w.-]+)*/?)(?:::(\w+))?`"
+    for path, test in re.findall(folders, text):
+        assert (ROOT / path).exists(), path
+        assert not test or f"\ndef {test}(" in (ROOT / path).read_text(), test
+    files = {name_of(path) for path in ROOT.rglob("*.py") if not path.is_relative_to(ROOT / ".venv")}
+    for path in re.findall(r"`([a-z][\w/.-]*\.py)`", text):
+        assert any(f"/{file}".endswith(f"/{path}") for file in files), path
+
+
+@pytest.fixture(scope="module")
+def known_flags():
+    tools = [name_of(path) for path in (ROOT / "tools").rglob("*.py")]
+    parsers = [parser_of(tool) for tool in tools]
+    flags = {flag for parser in parsers for action in parser._actions for flag in action.option_strings}
+    benchmarks = ("benchmarks/paper_in_miniature.py", "benchmarks/fuzz_inputs.py")
+    flags.update(flag for path in benchmarks for flag in re.findall(r"--[a-z][\w-]*", help_of(path)))
+    return flags | {"--nproc_per_node"}  # torchrun's
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_flags_that_are_named_exist(page, known_flags):
+    spans = re.findall(r"`([^`\n]+)`", re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL))
+    named = {flag for span in spans for flag in re.findall(r"(?<![\w-])--[a-z][\w-]*", span)}
+    assert named <= known_flags
+
+
+@pytest.fixture(scope="module")
+def registered():
+    """Whether some registry of ours or of the libraries below has a type."""
+    import mmdet.datasets.samplers  # noqa: F401
+
+    import detdiffusion.engine
+    import detdiffusion.evaluation.generation_metrics  # noqa: F401
+    from detdiffusion import registry
+
+    registries = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
+    return lambda name: any(one.get(name) or one.get(f"mmdet.{name}") for one in registries)
+
+
+@pytest.mark.parametrize(("page", "code"), BLOCKS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(BLOCKS)])
+def test_python_block_names_what_exists(page, code, registered):
+    for node in ast.walk(ast.parse(code)):
+        if isinstance(node, ast.ImportFrom):
+            module = importlib.import_module(node.module)
+            names = [name.name for name in node.names]
+            assert [n for n in names if not hasattr(module, n) and not is_module(f"{node.module}.{n}")] == []
+        if isinstance(node, ast.Call):
+            for keyword in node.keywords:
+                if keyword.arg == "type":
+                    assert registered(keyword.value.value), keyword.value.value
+                if keyword.arg == "imports":
+                    names = [item.value for item in keyword.value.elts]
+                    assert all(name == "mine" or importlib.util.find_spec(name) for name in names)
+
+
+def is_module(name):
+    return importlib.util.find_spec(name) is not None
+
+
+def block_of(page, part):
+    """The Python block of a page that has this text."""
+    (code,) = [code for code in blocks(DOCS[page].read_text(), "python") if part in code]
+    return code
 
 
 def test_the_example_in_python_draws():
-    """With the zoo's model in place of Stable Diffusion's."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/generator.md").read_text(), re.DOTALL)
-    (code,) = [block for block in blocks if "Inferencer(" in block]
+    """With the pretrained small model in place of Stable Diffusion's."""
+    code = block_of("generator", "Inferencer(")
     config = ROOT / "configs/detdiffusion_miniscenes.py"
     for theirs, ours in {
         '"configs/detdiffusion_coco.py", "epoch_60.pth"': f'{str(config)!r}, None, device="cpu"',
@@ -75,3 +192,121 @@ def test_the_example_in_python_draws():
     names = {}
     exec(code, names)
     assert names["images"].shape == (1, 3, 64, 64) and 0 <= names["images"].min() < names["images"].max() <= 1
+
+
+def test_a_set_made_in_python(tmp_path, monkeypatch):
+    from tiny_generation import write_world
+
+    world = write_world(tmp_path / "world", images=3)
+    code = block_of("synthetic_sets", "generate_dataset(")
+    for theirs, ours in {
+        "configs/detdiffusion_coco.py": str(world / "config.py"),
+        "epoch_60.pth": str(world / "weights.pth"),
+        'split="val"': f"attributes={str(world / 'attributes.json')!r}",
+        "steps=30": "steps=1, batch_size=3",
+    }.items():
+        assert theirs in code
+        code = code.replace(theirs, ours)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert names["counts"]["written"] == len(list((tmp_path / "work_dirs/val/mix/images").iterdir())) > 0
+
+
+def test_the_config_of_ones_own_takes_effect(tmp_path):
+    from detdiffusion.utils.config import load_config
+
+    path = tmp_path / "mine.py"
+    path.write_text(block_of("configs", "_base_"))
+    config = load_config(str(path))
+    assert config.model.perception_loss.loss_weight == 0.02 and config.model.perception_loss.use_dice
+    assert config.train_dataloader.batch_size == 8 and config.train_dataloader.dataset.ann_files
+
+
+def test_the_options_of_a_config_in_python(monkeypatch):
+    monkeypatch.chdir(ROOT)
+    names = {}
+    exec(block_of("configs", "load_config("), names)
+    config = names["config"]
+    assert config.train_dataloader.dataset.ann_files == ["data/mine/instances.json"]
+    assert config.model.lora.r == 16
+
+
+def test_the_overflow_policy_of_ones_own(tmp_path):
+    from tiny_editor import WORDS
+    from transformers import CLIPTokenizer
+
+    from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
+    from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
+    from detdiffusion.registry import OVERFLOW_POLICIES
+    from detdiffusion.structures import Layout
+
+    exec(block_of("extending", "OVERFLOW_POLICIES"), {})
+    try:
+        write_small_tokenizer(tmp_path, WORDS)
+        tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
+        tokenizer = LayoutTokenizer(tokenizer, bins=(4, 4), max_length=13, overflow="smallest")
+        boxes = [[0, 0, 0.1, 0.1], [0, 0, 1, 1], [0, 0, 0.5, 0.5]]
+        layout = Layout(boxes, ["ball", "sky", "ball"], ["easy", "background", "hard"])
+        assert tokenizer.encode([layout]).kept == [[0, 2]] and tokenizer.dropped == {"sky": 1}
+    finally:
+        OVERFLOW_POLICIES.module_dict.pop("smallest")
+
+
+def test_the_loss_of_ones_own_trains(tmp_path):
+    import torch
+    from tiny_editor import build_editor, layouts
+    from torch.nn.functional import smooth_l1_loss
+
+    from detdiffusion.registry import MODELS
+
+    exec(block_of("extending", "SmoothNoiseLoss"), {})
+    try:
+        loss = build_editor(tmp_path, noise_loss=dict(type="SmoothNoiseLoss")).noise_loss
+    finally:
+        MODELS.module_dict.pop("SmoothNoiseLoss")
+    pred, target = torch.randn(2, 1, 4, 8, 8)
+    boxes = [layout.boxes for layout in layouts()]
+    assert torch.equal(loss(pred, target, boxes), smooth_l1_loss(pred, target))
+
+
+MODULES = [
+    row
+    for section in re.split(r"^## ", DOCS["reference"].read_text(), flags=re.MULTILINE)[1:]
+    for row in table(section, "| module |")[1]
+]
+
+
+@pytest.mark.parametrize("row", MODULES, ids=lambda row: row[1])
+def test_names_of_the_reference_exist(row):
+    module = importlib.import_module(row[0].strip("`"))
+    listed = [part.split(":")[0] for part in row[1].split(";")]  # NAME, NAME: what they are; NAME
+    names = re.findall(r"`(\w+)`", " ".join(listed))
+    assert names and [name for name in names if not hasattr(module, name)] == []
+
+
+def test_names_that_are_given_as_stable_are_registered():
+    import detdiffusion.datasets.synthetic_coco
+    import detdiffusion.models  # noqa: F401
+    from detdiffusion.registry import DATASETS, MODELS, TRANSFORMS
+
+    text = DOCS["extending"].read_text()
+    line = re.search(r"Names to build on in configs are (.*?), scope", text, re.DOTALL)[1]
+    names = re.findall(r"`(\w+)`", line)
+    assert len(names) == 5
+    for name in names:
+        assert any(registry.get(name) for registry in (DATASETS, MODELS, TRANSFORMS)), name
+
+
+def test_changes_of_the_contributing_table():
+    """Every row names a place, and tests that exist (checked with the other files)."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    _, rows = table(text, "| change |")
+    assert [row[0] for row in rows] == [
+        *("backbone", "condition", "strategy", "overflow policy", "FID protocol", "detector backend"),
+        *("annotation format", "loss term", "report page", "resume logic"),
+    ]
+    for _, place, _, test in rows:
+        paths = [path for path in re.findall(r"`([\w/.]+)`", place) if "/" in path]
+        assert paths and all((ROOT / "detdiffusion" / p).exists() or (ROOT / p).exists() for p in paths)
+        assert re.fullmatch(r"`tests/[\w/]+\.py(::\w+)?`", test)

@@ -4,7 +4,8 @@ import json
 import re
 
 import pytest
-from test_readme import README, ROOT
+from pages import DOCS as PAGES
+from pages import README, ROOT, table
 
 from detdiffusion.experiments.paper.claims import quantities
 from detdiffusion.experiments.paper.jobs import ARMS
@@ -12,24 +13,13 @@ from detdiffusion.experiments.paper.scales import SCALES
 from detdiffusion.experiments.paper.verdicts import MIN_SEEDS
 
 RESULTS = ROOT / "benchmarks/results"
-DOCS = {path.stem: path.read_text() for path in (ROOT / "docs").glob("*.md")}
-DEMO = ROOT / re.search(r"\[all figures\]\(([^)]+)\)", README)[1]
+DOCS = {name: path.read_text() for name, path in PAGES.items()}
+START = DOCS["start"]
+DEMO = (ROOT / "docs" / re.search(r"\[all figures\]\(([^)]+)\)", START)[1]).resolve()
 
 
 def read(path):
     return json.loads(path.read_text())
-
-
-def table(text, start_of_header):
-    """Cells of the Markdown table whose header starts so: header, rows."""
-    lines = text.splitlines()
-    (start,) = [i for i, line in enumerate(lines) if line.startswith(start_of_header)]
-    rows = []
-    for line in lines[start:]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return rows[0], rows[2:]
 
 
 def ap(value):
@@ -41,7 +31,7 @@ def numbers(text):
 
 
 def test_the_demos_images():
-    record, (header, rows) = read(DEMO), table(README, "| images of ")
+    record, (header, rows) = read(DEMO), table(START, "| images of ")
     assert numbers(header[0]) == [record["settings"]["fidelity_layouts"]]
     expected = [
         [
@@ -55,7 +45,7 @@ def test_the_demos_images():
 
 
 def test_the_demos_detectors():
-    record, (header, rows) = read(DEMO), table(README, "| detector trained on")
+    record, (header, rows) = read(DEMO), table(START, "| detector trained on")
     assert numbers(header[0]) == [record["settings"]["trainability_iters"]]
     found = record["trainability"]
     assert rows == [
@@ -63,7 +53,7 @@ def test_the_demos_detectors():
         ["real + hard", ap(found["real_plus_hard"]["bbox_mAP"])],
     ]
     gain = found["real_plus_hard"]["bbox_mAP"] - found["real_only"]["bbox_mAP"]
-    assert f"The {ap(gain)} AP between the two detectors" in README
+    assert f"The {ap(gain)} AP between the two detectors" in START
 
 
 def test_the_demos_interval_length_and_settings():
@@ -72,13 +62,15 @@ def test_the_demos_interval_length_and_settings():
     low, high = (f"{100 * found[end]:+.1f}" for end in ("low", "high"))
     text = f"easy − hard: **{100 * found['difference']:+.1f} AP**, "
     text += f"{100 * found['level']:.0f} % interval [{low}, {high}]"
-    assert text in README
-    assert f"The demo takes {record['seconds']['total'] / 60:.0f} minutes" in README
+    assert text in START
+    assert f"It takes {record['seconds']['total'] / 60:.0f} minutes on two cores" in START
+    assert f"{record['seconds']['total'] / 60:.0f} minutes on two cores" in README
+    assert f"is {text.split(': ')[1]}, on {found['layouts']} held-out layouts" in README.replace("\n", " ")
     settings = f"seed {record['seeds']['training']}, {record['settings']['generator_iters']} fine-tuning"
     assert (
-        settings in README.replace("\n", " ")
+        settings in START.replace("\n", " ")
         and DEMO.stem.endswith("2026-11-24")
-        and "(2026-11-24, [" in README
+        and "(2026-11-24, [" in START.replace("\n", " ")
     )
 
 
@@ -89,7 +81,7 @@ def miniature(seed):
 
 
 def test_the_miniatures_seeds():
-    header, rows = table(DOCS["paper_in_miniature"], "| seed |")
+    header, rows = table(DOCS["claims"], "| seed |")
     columns = {"real": "real images"}
     columns |= {name: name for name in ("easy", "origin", "hard", "GeoDiffusion")}
     columns |= {f"Fréchet: {name}": f"{name}'s distance" for name in ("origin", "GeoDiffusion")}
@@ -104,12 +96,12 @@ def test_the_miniatures_seeds():
 
 
 def test_the_miniatures_scoreboard():
-    """The scoreboard's values are the result files', and the README's verdicts are the scoreboard's."""
+    """The scoreboard's values are the result files', and the verdicts of the page are the scoreboard's."""
     board = read(RESULTS / "miniature/scoreboard.json")
     assert {int(seed): values for seed, values in board["values"].items()} == {
         seed: pytest.approx(miniature(seed)) for seed in board["seeds"]
     }
-    _, rows = table(README, "| claim |")
+    _, rows = table(DOCS["claims"], "| claim |")
     expected = [
         [row["claim"], str(row["n"]), "–" if row["p"] is None else f"{row['p']:.3f}", row["verdict"]]
         for row in board["claims"]
@@ -120,19 +112,53 @@ def test_the_miniatures_scoreboard():
     ]
 
 
+def spread(side):
+    return f"{ap(side['mean'])} ± {ap(side['std'])}"
+
+
+def test_equal_iterations():
+    """The README's first table: each detector with hard images beside real images for as many iterations."""
+    claims = read(RESULTS / "miniature/scoreboard.json")["claims"]
+    pairs = {
+        (one["higher"]["quantity"], one["lower"]["quantity"]): one
+        for claim in claims
+        for one in claim["comparisons"]
+    }
+    _, rows = table(README, "| detector | real only")
+    expected = []
+    for detector in ("Faster R-CNN", "FCOS", "ATSS"):
+        hard = f"{detector}, real + hard"
+        alone, equal = (pairs[hard, f"{detector}, {arm}"] for arm in ("real only", "real, equal iterations"))
+        sides = [spread(side) for side in (alone["lower"], equal["lower"], equal["higher"])]
+        gain = f"{100 * equal['difference']['mean']:+.1f} (p = {equal['p']:.3f})"
+        expected.append([detector, *sides, gain])
+    assert rows == expected
+
+
+def test_numbers_of_verdicts():
+    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    claims = read(RESULTS / "miniature/scoreboard.json")["claims"]
+    verdicts = [claim["verdict"] for claim in claims if claim["claim"].startswith("C")]
+    holds, undecided, fails = (
+        words[verdicts.count(kind)] for kind in ("holds", "undecided", "does not hold")
+    )
+    text = f"Of the paper's {words[len(verdicts)]} claims {holds} hold on MiniScenes, {undecided} are undecided and "
+    assert f"{text}{fails} do not hold" in README.replace("\n", " ")
+
+
 SIZES = {
     "images: detector, train, val": ("detector_images", "train_images", "val_images"),
     "attribute detector": ("detector_iters",),
     "generator": ("generator_iters", "generator_batch", "generator_lr"),
     "held-out layouts, sampling steps, CFG": ("fidelity_layouts", "sampling_steps", "guidance_scale"),
-    "synthetic training images a set": ("synthetic_images",),
+    "synthetic training images per set": ("synthetic_images",),
     "compared detectors": ("trainability_iters",),
     "score thresholds of easy: ATSS, FCOS": ("score_thr", "other_score_thr"),
 }
 
 
 def test_the_miniatures_sizes():
-    header, rows = table(DOCS["paper_in_miniature"], "| | `cpu`")
+    header, rows = table(DOCS["claims"], "| | `cpu`")
     scales = [SCALES[name.strip("`")] for name in header[1:]]
     assert [row[0] for row in rows] == list(SIZES)
     for label, *cells in rows:
@@ -141,14 +167,14 @@ def test_the_miniatures_sizes():
 
 
 def test_the_miniatures_arms():
-    _, rows = table(DOCS["paper_in_miniature"], "| job |")
+    _, rows = table(DOCS["claims"], "| job |")
     assert [row[0].strip("`") for row in rows] == list(ARMS)
     for (name, _, sets), arm in zip(rows, ARMS.values()):
         assert sets.split(" (")[0].split(", ") == list(arm.strategies), name
 
 
 def test_speed_beside_stock_code():
-    _, rows = table(DOCS["data_and_scale"], "| what | beside")
+    _, rows = table(DOCS["large_data"], "| what | beside")
     training, sampling = (read(RESULTS / f"{kind}_throughput_cpu.json") for kind in ("train", "generate"))
     seconds = [
         {arm: v["cpu_seconds"] for arm, v in one["runs"][0]["arms"].items()} for one in (training, sampling)
@@ -162,18 +188,28 @@ def test_speed_beside_stock_code():
     assert all(f"batch {training['runs'][0]['batch']}" in row[0] for row in rows[:2])
 
 
+def test_a_step_on_a_busy_machine():
+    record = read(RESULTS / "busy_machine.json")
+    _, rows = table(DOCS["large_data"], "| busy processes")
+    assert rows == [
+        [str(row["busy"]), *(f"{row['times_fair'][side]:.2f} x" for side in ("before", "after"))]
+        for row in record["rows"]
+    ]
+    assert record["machine"]["cores"] == 2 and f"two cores ({record['date']}, [" in DOCS["large_data"]
+
+
 def test_time_and_memory_of_large_files():
     cold = read(RESULTS / "coco_parsing.json")["results"]["cold"]
     text = f"takes about {cold['cpu_seconds']:.0f} processor seconds and {cold['peak_gb']:.1f} GB"
-    assert text in DOCS["data_and_scale"]
-    record = ROOT / "docs" / re.search(r"\[record\]\((\S*full_size_step[^)]*)\)", DOCS["generator"])[1]
+    assert text in DOCS["large_data"]
+    record = ROOT / "docs/guides" / re.search(r"\[record\]\((\S*full_size_step[^)]*)\)", DOCS["generator"])[1]
     assert f"{read(record)['peak_memory_gb']:.1f} GB at the peak" in DOCS["generator"]
 
 
 def test_time_of_a_prompt():
-    record = ROOT / "docs" / re.search(r"\[record\]\(([^)]*tokenizer[^)]*)\)", DOCS["generator"])[1]
+    record = ROOT / "docs/guides" / re.search(r"\[record\]\(([^)]*tokenizer[^)]*)\)", DOCS["generator"])[1]
     ours, slow, fast = read(record)["ms_a_prompt"]["compact"].values()
-    text = f"{ours:.3f} ms a prompt, `CLIPTokenizer` {slow:.2f}, `CLIPTokenizerFast` {fast:.2f}"
+    text = f"{ours:.3f} ms per prompt, `CLIPTokenizer` {slow:.2f}, `CLIPTokenizerFast` {fast:.2f}"
     assert text in DOCS["generator"]
 
 
@@ -192,7 +228,7 @@ def test_parity_of_yolov4():
         ]
         for one in read(path)["results"]
     ]
-    _, rows = table(DOCS["evaluation"], "| network |")
+    _, rows = table(DOCS["detectors"], "| network |")
     assert sorted(rows) == sorted(expected)
 
 

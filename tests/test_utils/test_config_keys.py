@@ -96,11 +96,6 @@ def test_weights_in_the_place_of_a_config_are_said(tmp_path):
     "text, message",
     [
         (
-            "train_cfg = dict(max_iters=1)\nmodel = dict()\ntrain_cfg = dict(max_iters=2)\n",
-            "train_cfg.*lines 1 and 3",
-        ),
-        ("a, b = 1, 2\nb: int = 3\nmodel = dict(x=a, y=b)\n", "b: it is set twice, in lines 1 and 2"),
-        (
             "_base_ = 'own.py'\nextra = _base_.train_cfg\n_base_ = 'other.py'\n_e = extra\n",
             "_base_.*lines 1 and 3",
         ),
@@ -117,6 +112,22 @@ def test_a_key_that_is_set_twice_is_an_error(tmp_path, config, text, message):
 
 
 @pytest.mark.parametrize(
+    "text, message",
+    [
+        (
+            "train_cfg = dict(max_iters=1)\nmodel = dict()\ntrain_cfg = dict(max_iters=2)\n",
+            "train_cfg: it is set twice, in lines 1 and 3",
+        ),
+        ("a, b = 1, 2\nb: int = 3\nmodel = dict(x=a, y=b)\n", "b: it is set twice, in lines 1 and 2"),
+    ],
+)
+def test_a_name_that_is_set_twice_is_a_warning(tmp_path, capsys, text, message):
+    (tmp_path / "twice.py").write_text(text)
+    load_config(str(tmp_path / "twice.py"))
+    assert f"warning: config {tmp_path / 'twice.py'}: {message}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
     "text",
     [
         "n = 1\nn = n + 1\nmodel = dict(n=n)\n",
@@ -128,9 +139,10 @@ def test_a_key_that_is_set_twice_is_an_error(tmp_path, config, text, message):
         "n = 1\n\ndef twice():\n    return 2 * n\n\nn = 2\nmodel = dict(n=twice())\n",
     ],
 )
-def test_a_key_that_is_used_in_between_may_be_set_anew(tmp_path, text):
+def test_a_key_that_is_used_in_between_may_be_set_anew(tmp_path, capsys, text):
     (tmp_path / "fine.py").write_text(text)
     assert load_config(str(tmp_path / "fine.py")).model.n >= 2
+    assert "set twice" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -185,7 +197,7 @@ def test_configs_with_read_base_get_the_same_checks(lazy, capsys):
     assert "lazy.py: remark" in capsys.readouterr().err
     for line, message in (
         ("optim_wraper = dict()", "did you mean optim_wrapper"),
-        ("a = 1\na = 2", "set twice"),
+        ("a = {'b': 1, 'b': 2}", "set twice"),
     ):
         (lazy / "lazy.py").write_text(f"{LAZY}{line}\n")
         with pytest.raises(UserError, match=f"lazy.py: .*{message}"):

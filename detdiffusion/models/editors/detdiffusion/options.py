@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import torch
+from mmengine.logging import print_log
 
 from detdiffusion.utils.errors import UserError
 
@@ -121,8 +122,15 @@ def read_options(groups: Mapping[str, Mapping | None], flat: Mapping) -> dict[st
         if isinstance(value, Mapping):
             value = dict(value)
             old = None if value.pop("_delete_", False) else old
-        merged = isinstance(value, Mapping) and isinstance(old, Mapping)
-        values[group][name] = {**old, **value} if merged else value
+        if isinstance(value, Mapping) and isinstance(old, Mapping):
+            overridden = {f"{name}.{k}": v for k, v in old.items() if v != value.get(k, v)}
+            value = {**old, **value}
+        else:
+            overridden = {} if old in (None, value) else {name: old}
+        for field, lost in overridden.items():
+            note = f"note: model.{group}.{field}={lost!r} has no effect: the config sets model.{key}, which beats it"
+            print_log(note, logger="current")
+        values[group][name] = value
     options = {}
     for group, given in values.items():
         unknown = given.keys() - {field.name for field in fields(GROUPS[group])}

@@ -1,0 +1,50 @@
+"""Pages of the documentation, with their shell commands, Python blocks and tables."""
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import lru_cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+README = (ROOT / "README.md").read_text()
+DOCS = {path.stem: path for path in sorted((ROOT / "docs").rglob("*.md"))}
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.values()]
+
+
+def name_of(page):
+    return page.relative_to(ROOT).as_posix()
+
+
+def blocks(text, language):
+    """The fenced blocks of a language."""
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+
+
+def commands(text):
+    """Lines of the shell blocks as words, continuations joined and comments cut off."""
+    for block in blocks(text, "bash"):
+        for line in block.replace("\\\n", " ").splitlines():
+            if words := shlex.split(line, comments=True):
+                yield words
+
+
+def table(text, start_of_header):
+    """Cells of the Markdown table whose header starts so: header, rows."""
+    lines = text.splitlines()
+    (start,) = [i for i, line in enumerate(lines) if line.startswith(start_of_header)]
+    rows = []
+    for line in lines[start:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows[0], rows[2:]
+
+
+@lru_cache
+def help_of(tool):
+    """What ``--help`` of a tool prints."""
+    result = subprocess.run([sys.executable, tool, "--help"], capture_output=True, text=True, cwd=ROOT)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
