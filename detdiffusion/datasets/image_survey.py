@@ -52,7 +52,7 @@ class ImageFacts:
         ]
         notes = dict(sorted(self.conversions.items()))
         if self.not_read:
-            notes["image that is there, whose header was not read for want of time"] = self.not_read
+            notes["image that exists, but whose header was not read for lack of time"] = self.not_read
         return found + [
             Finding(str(folder), "", name, severity="note", count=count) for name, count in notes.items()
         ]

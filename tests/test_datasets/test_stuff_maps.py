@@ -184,7 +184,7 @@ def test_every_image_has_its_own_map(case, three_images, tmp_path):
     assert {a["image_id"]: a["category_id"] for a in made} == {0: 92, 1: 93, 2: 94}
     rest = {name: count for name, count in counts.items() if "left out" in name}
     others = {
-        "maps of no image: left out": 1,
+        "maps without an image: left out": 1,
         "hidden file: left out": 1,
         "file of another kind: left out": 1,
     }

@@ -14,9 +14,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 IMAGES, LABELS, COMPANIONS = "images", "label files", "companions that were read"
 HIDDEN = "hidden file: left out"
-NO_FILE = "link to nothing, or no ordinary file: left out"
-LOOP = "link to a folder around it: not followed"
-NO_ACCESS = "folder that cannot be looked into: left out"
+NO_FILE = "broken link, or not a regular file: left out"
+LOOP = "link to a parent folder: not followed"
+NO_ACCESS = "folder that cannot be read: left out"
 NO_UTF8 = "file name that is not UTF-8: left out"
 COMPANION = "companion that holds no objects (README, classes.txt, …): not read"
 OTHER_KIND = "file of another kind: left out"

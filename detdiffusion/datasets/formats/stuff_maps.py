@@ -20,7 +20,7 @@ from detdiffusion.utils.files import write_atomic
 
 from .input_files import LABELS, InputFiles, fold, stem_of, suffix_of
 
-_NO_IMAGE = "maps of no image: left out"
+_NO_IMAGE = "maps without an image: left out"
 FIRST_STUFF_ID = 92
 _LARGEST_VALUE = 2**16 - 1  # largest pixel value
 # The labels of COCO-Stuff (https://github.com/nightrome/cocostuff), ids from 92 to 182.

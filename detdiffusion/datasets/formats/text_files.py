@@ -11,7 +11,7 @@ from detdiffusion.utils.errors import UserError
 
 from .input_files import fold
 
-BY_END = "path in a list that is not here: found by its end"
+BY_END = "path in a list that does not exist here: matched by its end"
 
 # Order matters: UTF-32's mark begins with UTF-16's.
 _MARKS = (

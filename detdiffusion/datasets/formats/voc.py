@@ -59,7 +59,7 @@ def read_voc(
         if suffix_of(path) == ".xml" and path.is_relative_to(xml_dir):
             name = stem_of(path.relative_to(xml_dir).as_posix())
             if xml_files.setdefault(name, path) != path:
-                set_of.leave_out(path, "annotation file of a name that is there already: left out")
+                set_of.leave_out(path, "annotation file with a duplicate name: left out")
     if not xml_files:
         raise UserError(f"{xml_dir}: no .xml file in this folder or its sub-folders")
     wanted = read_lists(set_of, root, splits, list(xml_files), (xml_dir.name, image_dir.name))
@@ -138,7 +138,9 @@ def _classes(set_of: Conversion, trees: Iterable[Element], asked: Sequence[str] 
 def _image_of(set_of: Conversion, name: str, xml: Path, tree: Element, pictures: VocImages) -> Path | None:
     found, remark = pictures.of(name, tree)
     if len(found) != 1:
-        reason = "annotation file that fits several images" if found else "annotation file without an image"
+        reason = (
+            "annotation file that matches several images" if found else "annotation file without an image"
+        )
         set_of.leave_out(xml, f"{reason}: left out", some(map(set_of.files.name, found)))
         return None
     if remark:
@@ -175,11 +177,11 @@ def _add_objects(
 ) -> None:
     labels = {name: k for k, name in enumerate(set_of.classes)}
     if tree.find(".//object") is None:
-        set_of.count("annotation file without <object>: taken as an image without objects", xml)
+        set_of.count("annotation file without <object>: used as an image without objects", xml)
     for index, node in enumerate(tree.iter("object"), 1):
         where, name = f"{xml}, object {index}", text_of(node, "name")
         if name not in labels:
-            reason = "object of a class that is not asked for" if name else "object without a name"
+            reason = "object of a class that was not requested" if name else "object without a name"
             set_of.count(f"{reason}: left out", f"{where}, {name}" if name else where)
             continue
         corners = corners_of(node)
@@ -214,5 +216,5 @@ def _reason(path: Path, xml_dir: Path, image_dir: Path, lost: set[str]) -> str |
             return "image whose annotation file is left out: left out"
         return "image without an annotation file: left out"
     if suffix == ".txt" and any(fold(part) == "imagesets" for part in path.parts):
-        return "list of names that is not asked for: not read"
+        return "list of names that was not requested: not read"
     return None

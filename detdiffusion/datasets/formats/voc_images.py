@@ -10,8 +10,8 @@ from .input_files import IMAGE_SUFFIXES, InputFiles, fold, stem_of
 from .text_files import tails
 from .voc_xml import text_of
 
-BY_END = "path in an XML that is not here: found by its end"
-OWN_NAME = "no image of the name in the XML: the XML's own name is used"
+BY_END = "path in an XML that does not exist here: matched by its end"
+OWN_NAME = "no image with the name in the XML: the XML's own name is used"
 
 
 class VocImages:

@@ -79,7 +79,7 @@ def _read_list(set_of: Conversion, path: Path, index: _Names) -> list[str]:
         if by_end:
             set_of.count(BY_END, where)
         if fitting[0] in found:
-            set_of.count("name twice in a list: taken once", where)
+            set_of.count("duplicate name in a list: used once", where)
         found[fitting[0]] = None
     return list(found)
 

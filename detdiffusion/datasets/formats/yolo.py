@@ -15,8 +15,8 @@ from .text_files import read_lines
 from .yolo_data import YoloData, label_places, read_folder, read_yaml
 from .yolo_rows import FOUR_POINTS, TASKS, Survey, numbers, read_row
 
-_NO_LABELS = "image without a label file: taken as an image without objects"
-_SHARED = "label file that fits several images: left out, its images too"
+_NO_LABELS = "image without a label file: used as an image without objects"
+_SHARED = "label file that matches several images: left out, with its images"
 
 
 def read_yolo(
@@ -165,7 +165,7 @@ class _Rows:
         except UserError as error:
             for path in (label, image):
                 self._set_of.leave_out(
-                    path, "label file that is no text: left out, its image too", str(error)
+                    path, "label file that is not text: left out, with its image", str(error)
                 )
             return None
 
@@ -189,7 +189,7 @@ class _Rows:
                 continue
             self._read += 1
             if tuple(values) in seen:
-                set_of.count("line that is there twice: taken once", where)
+                set_of.count("duplicate line: used once", where)
                 continue
             seen.add(tuple(values))
             shares, remark = row

@@ -14,8 +14,8 @@ from .text_files import BY_END, read_lines, read_text, tails
 from .yolo_rows import key_point_columns
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
-_MISSING = "listed image that is not there: left out"
-_NO_PATH = "'path' that is no folder here: that of the yaml file is taken"
+_MISSING = "listed image that does not exist: left out"
+_NO_PATH = "'path' that is not a folder here: the yaml file's folder is used"
 
 
 @dataclass
@@ -79,7 +79,7 @@ def read_yaml(path: Path, set_of: Conversion) -> YoloData:
                 raise UserError(f"{path}: split {split!r}: no images found in {place}; correct its entry")
             for image in pictures:
                 if image in images:
-                    set_of.count("image listed twice: taken once", files.name(image))
+                    set_of.count("image listed twice: used once", files.name(image))
                 elif splits_of.setdefault(image, split) != split:
                     set_of.count("image in two splits", f"{files.name(image)}: {splits_of[image]}, {split}")
                 images.setdefault(image, f"{split}/{_name_in(place, image)}")

@@ -103,7 +103,7 @@ def test_difficult_objects_and_one_based_coordinates(voc):
 def test_chosen_classes_keep_their_order_and_the_others_are_counted(voc):
     found = read_voc(voc({"a": GOOD}), classes=["dog"], progress=False)
     assert [a["category_id"] for a in found.annotations] == [1]
-    assert found.report["object of a class that is not asked for: left out"] == 1
+    assert found.report["object of a class that was not requested: left out"] == 1
 
 
 def truncate(path):
@@ -191,7 +191,7 @@ def test_an_image_is_read_as_what_it_is_whatever_its_suffix(voc):
     (root / "JPEGImages/a.png").rename(root / "JPEGImages/a.jpg")
     found = read_voc(root, progress=False)
     assert found.images[0]["file_name"] == "a.jpg" and len(found.annotations) == 2
-    assert found.report["no image of the name in the XML: the XML's own name is used"] == 1
+    assert found.report["no image with the name in the XML: the XML's own name is used"] == 1
 
 
 def test_lists_of_names(voc):
@@ -200,7 +200,7 @@ def test_lists_of_names(voc):
     assert found.splits == {"train": [1], "val": []}
     assert {
         "name in a list without an annotation file: left out": 1,
-        "name twice in a list: taken once": 1,
+        "duplicate name in a list: used once": 1,
     }.items() <= (dict(found.report).items())
     assert found.report["annotation file in none of the splits: left out"] == 1
 

@@ -124,18 +124,18 @@ def test_every_file_is_counted_by_its_reason(make_set, check_account):
     assert lefts(found) == {"a.png": 2}
     counts = {reason: len(paths) for reason, paths in found.files.left_out().items()}
     assert counts == {
-        "annotation file of a name that is there already: left out": 1,
+        "annotation file with a duplicate name: left out": 1,
         "annotation file in none of the splits: left out": 1,
         "broken XML, or no VOC annotation: left out": 2,
         "annotation file without an image: left out": 1,
-        "annotation file that fits several images: left out": 1,
+        "annotation file that matches several images: left out": 1,
         "annotation file of an image that is left out: left out": 1,
         "image that cannot be read: left out": 1,
         "image whose annotation file is left out: left out": 4,
         "image without an annotation file: left out": 1,
         "image outside the folder JPEGImages: left out": 1,
         "XML outside the folder Annotations: left out": 1,
-        "list of names that is not asked for: not read": 1,
+        "list of names that was not requested: not read": 1,
         "companion that holds no objects (README, classes.txt, …): not read": 1,
         "file of another kind: left out": 1,
     }
@@ -166,7 +166,7 @@ def test_lines_of_lists(case, encoding, make_set, check_account):
     files["ImageSets/Main/train.txt"] = LISTS[case].encode(encoding)
     found = read(make_set(files))
     assert lefts(found) == {"s1/a.png": 1, "b.png": 2, "IMG 1.png": 3}, found.summary()
-    assert set(found.report) <= {"path in a list that is not here: found by its end"}
+    assert set(found.report) <= {"path in a list that does not exist here: matched by its end"}
     check_account(found)
 
 
