@@ -1,9 +1,10 @@
 """Child registries of mmengine's, scope ``detdiffusion``.
 
-Configs name our parts as ``type='DetDiffusion'`` under ``default_scope='detdiffusion'`` or as
-``type='detdiffusion.DetDiffusion'`` from any other scope; parts of mmdet are named ``mmdet.X``.
+Configs refer to our components as ``type='DetDiffusion'`` under ``default_scope='detdiffusion'``, or as
+``type='detdiffusion.DetDiffusion'`` from any other scope; components of mmdet are named ``mmdet.X``.
 
-The last few are ours alone: what is named in them is found whichever default scope a detector left behind.
+The last few registries have no parent, so lookups in them do not depend on the default scope, which building a
+detector may have changed.
 """
 
 from collections.abc import Iterator
@@ -20,11 +21,11 @@ def _child(name: str, parent: Registry, *locations: str) -> Registry:
 
 
 class OwnRegistry(Registry):
-    """A registry without a parent that builds in our scope, whatever the default scope is."""
+    """A registry without a parent that always builds in our scope, regardless of the default scope."""
 
     @contextmanager
     def switch_scope_and_registry(self, scope: str | None) -> Iterator[Registry]:
-        """As mmengine's; the scope does not matter."""
+        """Override of mmengine's method that ignores ``scope``."""
         yield self
 
 

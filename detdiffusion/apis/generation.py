@@ -131,11 +131,11 @@ def _plan(
 ) -> _Plan:
     config = load_config(generator.config, generator.cfg_options)
     needs_attributes = editor_class(config).needs_attributes(config.model)
-    source = LayoutSource.read(config, generator.config, layouts, needs_attributes, ranks.say)
-    strategy = source.strategy(content.strategy, content.strategy_options, ranks.say)
+    source = LayoutSource.read(config, generator.config, layouts, needs_attributes, ranks.print)
+    strategy = source.strategy(content.strategy, content.strategy_options, ranks.print)
     editor = source.editor(content.edits)
     samples = source.samples(
-        content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.say
+        content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.print
     )
     chosen = source.layouts[: content.limit]
     drawings = plan(chosen, strategy, content.seed, samples, editor, SUFFIXES[files.image_format])
@@ -176,7 +176,7 @@ def _sides(inferencer: DetDiffusionInferencer, sampling: SamplingOptions, ranks:
     side = check_sides(inferencer.model, sampling.height, sampling.width)
     default = inferencer.model.image_size
     if side != default:
-        ranks.say(
+        ranks.print(
             f"note: generating {side[0]} x {side[1]} images (height x width), but the model's default is {default[0]} "
             f"x {default[1]}; other sizes reduce the quality, and another aspect ratio stretches the objects"
         )

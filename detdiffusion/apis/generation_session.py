@@ -55,7 +55,7 @@ class Session:
         """
         report = self.writer.report
         found = {reason: count for reason, count in report.items() if count}
-        self.ranks.say(
+        self.ranks.print(
             f"{Path(self.files.out)}: {len(self.drawings)} images of {layouts} layouts, strategy {strategy}, "
             f"seed {seed}"
             + (f", {self.ranks.size} ranks" if self.ranks.size > 1 else "")
@@ -63,7 +63,7 @@ class Session:
         )
         if self.files.verify:
             bad = report["missing_files"] + report["damaged_files"]
-            self.ranks.say(
+            self.ranks.print(
                 f"verified {report['resumed'] + bad} files: {report['damaged_files']} damaged, "
                 f"{report['missing_files']} missing, {report['stray_files']} stray"
             )

@@ -1,7 +1,7 @@
-"""The file of attributes: ``{"info": {...}, "attributes": {"<annotation id>": "easy|hard|background"}}``.
+"""The attributes file: ``{"info": {...}, "attributes": {"<annotation id>": "easy|hard|background"}}``.
 
-``info.words`` names the attributes where they are others than the paper's, the easiest first. ``objects`` holds a
-digest of each object, by which an object of another file with the same id is recognised.
+``info.words`` lists the attributes, the easiest first, if they differ from the paper's. ``objects`` holds a digest of
+each object, which tells whether an annotation with the same id in another file is the same object.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ class AttributesFile:
     Attributes:
         path: the file.
         attributes: annotation id -> attribute.
-        info: how they were made: detector or predictions, thresholds, annotation files, counts.
-        scores: annotation id -> continuous score (highest IoU * score); empty where the file has none.
-        digests: annotation id -> :func:`~detdiffusion.datasets.object_digests.object_digests`; empty where the file
-            has none, as older ones.
+        info: how they were computed: detector or predictions, thresholds, annotation files, counts.
+        scores: annotation id -> continuous score (highest IoU * score); empty if the file has none.
+        digests: annotation id -> :func:`~detdiffusion.datasets.object_digests.object_digests`; empty if the file has
+            none, as files of earlier versions.
     """
 
     path: Path
@@ -44,7 +44,7 @@ class AttributesFile:
         """Reads and validates the file.
 
         Raises:
-            UserError: no such file, broken json, or not an attributes file.
+            UserError: if the file does not exist, is broken json, or is not an attributes file.
         """
         path = Path(path)
         if not path.exists():
@@ -53,7 +53,7 @@ class AttributesFile:
         if not isinstance(data, dict) or not isinstance(data.get("attributes"), dict):
             raise UserError(
                 f"{path}: not an attributes file: it lacks the object 'attributes'; "
-                "make one by tools/extract_attributes.py"
+                "create one with tools/extract_attributes.py"
             )
         info = data.get("info") if isinstance(data.get("info"), dict) else {}
         vocabulary = ATTRIBUTES
@@ -63,37 +63,36 @@ class AttributesFile:
         nameable = info.get("nameable") or []
         if not isinstance(nameable, list) or not all(isinstance(name, str) for name in nameable):
             raise UserError(
-                f"{path}: info.nameable must be a list of class names, it is {str(nameable)[:60]}; correct it, or make "
-                "the file anew by tools/extract_attributes.py"
+                f"{path}: info.nameable must be a list of class names, it is {str(nameable)[:60]}; correct it, or "
+                "create the file again with tools/extract_attributes.py"
             )
-        words = {
-            word: word for word in vocabulary
-        }  # one string object for each word, however many annotations
+        words = {word: word for word in vocabulary}  # annotations share one string object per word
         attributes = {}
         for key, value in data["attributes"].items():
             if not isinstance(value, str) or value not in words:
                 raise UserError(
-                    f"{path}: annotation id {key} has the attribute {value!r}; known are {', '.join(words)}"
+                    f"{path}: annotation id {key} has the unknown attribute {value!r}; known are {', '.join(words)}"
                 )
             attributes[_annotation_id(key, path)] = words[value]
         scores = data.get("scores") if isinstance(data.get("scores"), dict) else {}
         digests = data.get("objects", {})
         if not isinstance(digests, dict) or not all(type(value) is int for value in digests.values()):
             raise UserError(
-                f"{path}: 'objects' must be a whole number for each annotation id; make the file anew"
+                f"{path}: 'objects' must map each annotation id to a whole number; create the file again with "
+                "tools/extract_attributes.py"
             )
         return cls(path, attributes, info, _by_id(scores, path), _by_id(digests, path))
 
     @property
     def words(self) -> tuple[str, ...]:
-        """The attributes that the file may hold, the easiest first, 'background' last."""
+        """The file's vocabulary of attributes, the easiest first, 'background' last."""
         return tuple(self.info.get("words", ATTRIBUTES))
 
     def write(self) -> None:
         """Writes the file atomically.
 
         Raises:
-            UserError: the place cannot be written.
+            UserError: if the file cannot be written.
         """
         data = {"info": self.info, "attributes": self.attributes}
         if self.scores:
@@ -103,15 +102,15 @@ class AttributesFile:
         write_atomic(self.path, json.dumps(data, indent=1).encode())
 
     def lookup(self, ids: Sequence[int], where: str, missing: str = "error") -> list[str]:
-        """Attributes of annotations, in order.
+        """Return the attributes of annotations, in order.
 
         Args:
             ids: annotation ids.
-            where: what they belong to, for the error ('image 17', 'data/instances.json').
-            missing: 'error', or the attribute that an id gets which the file lacks.
+            where: what they belong to, used in the error message ('image 17', 'data/instances.json').
+            missing: 'error', or the attribute for ids that the file lacks.
 
         Raises:
-            UserError: ids that the file lacks, with their number.
+            UserError: if ``missing`` is 'error' and the file lacks ids; gives their number.
         """
         if missing == "error":
             self.check(ids, where)
@@ -120,32 +119,32 @@ class AttributesFile:
     def misfit(
         self, ids: Sequence[int], ann_files: Sequence[str | Path], digests: Sequence[int] | None = None
     ) -> str:
-        """Why objects are not those that the attributes were made for; empty where they are.
+        """Explain why objects are not those that the attributes were computed for; empty if they are.
 
-        Equal ids do not tell: two data sets may both count from 1, and a set that is exported anew may count otherwise.
-        Objects without an attribute are no misfit. An older file, which records no objects, is compared by the
-        checksum of each annotation file, or by its own annotation files where those are still in place.
+        Equal ids are not enough: two data sets may both count from 1, and a set that is exported again may be numbered
+        differently. Objects without an attribute are ignored. Files of earlier versions, which record no objects, are
+        compared by the checksum of each annotation file, or with their own annotation files if those still exist.
 
         Args:
             ids: annotation ids.
-            ann_files: the COCO jsons that they are from.
-            digests: of the objects; None: they are read from ``ann_files``.
+            ann_files: the COCO jsons that they come from.
+            digests: digests of the objects; None computes them from ``ann_files``.
         """
         recorded = self.digests
         if not recorded:
-            strangers = self._strangers(ann_files)
-            if not strangers:
+            unknown = self._unknown_files(ann_files)
+            if not unknown:
                 print_log(
                     f"{self.path}: records no objects; it was compared with the annotation files by their checksums "
-                    "alone (tools/extract_attributes.py writes a file that tells objects apart)",
+                    "only (tools/extract_attributes.py now writes files that record each object)",
                     logger="current",
                 )
                 return ""
             recorded = self._digests_of_sources()
             if not recorded:
                 return (
-                    f"{self._origin()}, whose content is not that of {', '.join(map(str, strangers))}, so equal "
-                    "annotation ids may be other things"
+                    f"{self._origin()}, whose content differs from {', '.join(map(str, unknown))}, so equal annotation "
+                    "ids may be different objects"
                 )
         if digests is None:
             if not ann_files:
@@ -158,25 +157,26 @@ class AttributesFile:
             return ""
         return (
             f"{self._origin()}; {len(others)} of the {len(ids)} annotations of {', '.join(map(str, ann_files))} are "
-            f"other objects than those of the same ids there: image, class or box differ (ids {some(others, 5)})"
+            f"other objects than those with the same ids there: image, class or box differ (ids {some(others, 5)})"
         )
 
     def check_objects(
         self, ids: Sequence[int], ann_files: Sequence[str | Path], digests: Sequence[int] | None = None
     ) -> None:
-        """Raises UserError where objects are not those that the attributes were made for, see :meth:`misfit`."""
+        """Raise a UserError if objects are not those that the attributes were computed for, see :meth:`misfit`."""
         if reason := self.misfit(ids, ann_files, digests):
             raise UserError(
-                f"{self.path}: {reason}; make it anew by tools/extract_attributes.py from the files in use"
+                f"{self.path}: {reason}; create it again with tools/extract_attributes.py from the files in use"
             )
 
-    def _strangers(self, ann_files: Sequence[str | Path]) -> list[str | Path]:
-        """Annotation files that are none of those that the attributes were made from, byte for byte."""
+    def _unknown_files(self, ann_files: Sequence[str | Path]) -> list[str | Path]:
+        """Return the annotation files whose bytes differ from all those that the attributes were computed from."""
         known = {entry.get("sha256") for entry in self._sources()} - {None}
         return [path for path in ann_files if sha256_of(path) not in known] if known else []
 
     def _digests_of_sources(self) -> dict[int, int]:
-        """Of the objects in the files that the attributes were made from; none where one was moved or changed."""
+        """Return digests of the objects in the files that the attributes were computed from; empty if any of these
+        files was moved or changed."""
         paths = []
         for source in self._sources():
             path = Path(str(source.get("path")))
@@ -187,16 +187,15 @@ class AttributesFile:
         return digests_of_files(paths) if paths else {}
 
     def _origin(self) -> str:
-        return (
-            f"made from {', '.join(str(entry.get('path')) for entry in self._sources()) or 'unknown files'}"
-        )
+        paths = ", ".join(str(entry.get("path")) for entry in self._sources())
+        return f"made from {paths or 'unknown files'}"
 
     def _sources(self) -> list[dict]:
         entries = self.info.get("annotation_files")
         return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
     def check(self, ids: Iterable[int], where: str) -> None:
-        """Raises UserError, with their number, if there are ids without an attribute."""
+        """Raise a UserError that gives the number of ids without an attribute, if there are any."""
         ids = list(ids)
         absent = [i for i in ids if i not in self.attributes]
         if not absent:
@@ -206,7 +205,7 @@ class AttributesFile:
         raise UserError(
             f"{self.path}: no attribute for {len(absent)} of the {len(ids)} annotations of {where} "
             f"(ids {some(absent, 5)}); the file has {len(self.attributes)} attributes{made_from}. It belongs to "
-            "another data set or version: make it anew by tools/extract_attributes.py from the files in use"
+            "another data set or version: create it again with tools/extract_attributes.py from the files in use"
         )
 
 
@@ -215,11 +214,11 @@ def _by_id(values: dict, path: Path) -> dict:
 
 
 def _annotation_id(key: str, path: Path) -> int:
-    """The number of a key in the one way to write it, so that no two keys are one number."""
+    """Parse a key as an annotation id; only the canonical spelling is accepted, so that no two keys are equal."""
     try:
         number = int(key)
     except ValueError:
         number = None
     if number is None or str(number) != key:
-        raise UserError(f"{path}: {key!r} is no annotation id; keys must be whole numbers")
+        raise UserError(f"{path}: {key!r} is not an annotation id; keys must be whole numbers")
     return number

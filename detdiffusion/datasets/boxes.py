@@ -1,4 +1,4 @@
-"""Boxes of a COCO json against their images: single ones that are of no use, and whole files in another unit."""
+"""Checks of a COCO json's boxes against their images: single invalid boxes, and files in the wrong unit."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ NOT_FINITE = "box with a value that is not finite"
 ZERO_SIZE = "box of zero or negative size"
 OUTSIDE = "box outside its image"
 CLIPPED = "box reaches over its image's border"
-RELATIVE = "box with values from 0 to 1 alone, as if relative to the image's size"
+RELATIVE = "box with values from 0 to 1 only, as if relative to the image's size"
 _DEFECTS = (None, NOT_FINITE, ZERO_SIZE, OUTSIDE, CLIPPED)
 
 SKIPPED, CUT, KEPT = "skipped", "clipped", "kept as pixels"
 
-# COCO's own files reach over the border by rounding (two decimals); that is clipped without a word.
+# Boxes in COCO's own files exceed the border by rounding (to two decimals); these are clipped silently.
 BORDER_TOLERANCE = 0.5
-_FAR = 0.1  # of the image's side: what no rounding explains
-# A normalised box has its centre in the image and is no larger than it, so its numbers, corners or sides, leave [0, 1]
-# by half a side at most. In pixels such numbers are a box of one pixel in the upper left corner.
+_FAR = 0.1  # share of the image's side; more than rounding can explain
+# A normalised box has its centre in the image and is no larger than it, so its numbers, corners or sides, exceed [0, 1]
+# by at most half a side. In pixels such numbers would be a box of one pixel in the upper left corner.
 NORMALISED = (-0.5, 1.5)
-_SMALLEST_IMAGE = 8  # pixels: such a box may be right in a smaller one
+_SMALLEST_IMAGE = 8  # pixels; in a smaller image such a box may be correct
 
 
 def looks_normalised(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """Which boxes have numbers too small for pixels: shares of an image's sides, or nearly so.
+    """Return which boxes have values too small for pixels, so that they are probably normalised by the image's size.
 
     Args:
         boxes: (N, 4) float64, finite; xyxy, or x, y, width, height.
@@ -41,21 +41,21 @@ def looks_normalised(boxes: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def all_look_normalised(boxes: np.ndarray, sizes: np.ndarray) -> bool:
-    """Whether :func:`looks_normalised` holds for all of some boxes; rows of zeros are padding and tell nothing."""
+    """Return whether all boxes look normalised, see :func:`looks_normalised`; rows of zeros are ignored as padding."""
     rows = boxes.any(1)
     return bool(rows.any() and (looks_normalised(boxes, sizes) | ~rows).all())
 
 
 def clean_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes inside their images.
+    """Clip boxes to their images and classify their defects.
 
     Args:
         boxes: (N, 4) float64, x, y, width, height in pixels.
         sizes: (N, 2) width and height of the images.
 
     Returns:
-        ``(clean, defects)``: (N, 4) float64, and (N,) uint8: 0 for none, 1 not finite, 2 of no size, 3 outside, 4
-        clipped by more than rounding. Rows with defects 1 to 3 are of no use.
+        ``(clean, defects)``: (N, 4) float64 clipped boxes, and (N,) uint8: 0 for none, 1 not finite, 2 zero or
+        negative size, 3 outside the image, 4 clipped by more than rounding. Rows with defects 1 to 3 are unusable.
     """
     with np.errstate(invalid="ignore", over="ignore"):
         near, far = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
@@ -71,10 +71,14 @@ def clean_boxes(boxes: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def clean_box(bbox: Sequence[float], size: tuple[float, float]) -> tuple[list[float] | None, str | None]:
-    """:func:`clean_boxes` of one.
+    """Apply :func:`clean_boxes` to one box.
+
+    Args:
+        bbox: x, y, width, height in pixels.
+        size: width and height of the image.
 
     Returns:
-        (the box, clipped where it reaches out, or None if nothing is left; what is wrong with it, or None).
+        ``(box, defect)``: the clipped box, or None if it is unusable; the defect's description, or None.
     """
     clean, defects = clean_boxes(np.array([bbox], np.float64), np.array([size], np.float64))
     defect = _DEFECTS[defects[0]]
@@ -82,7 +86,7 @@ def clean_box(bbox: Sequence[float], size: tuple[float, float]) -> tuple[list[fl
 
 
 def log_defects(defects: np.ndarray, ids: Sequence[int], log: FindingLog) -> None:
-    """Counts what :func:`clean_boxes` found."""
+    """Log the defects that :func:`clean_boxes` found."""
     for code in range(1, len(_DEFECTS)):
         rows = np.flatnonzero(defects == code)
         if len(rows):
@@ -97,13 +101,13 @@ def log_defects(defects: np.ndarray, ids: Sequence[int], log: FindingLog) -> Non
 
 
 def check_unit(boxes: np.ndarray, sizes: np.ndarray, ids: Sequence[int], log: FindingLog) -> None:
-    """Finds files whose boxes as a whole are in another unit, order or for images of another size.
+    """Detect files whose boxes are normalised, are given as two corners, or belong to images of another size.
 
     Args:
-        boxes: (N, 4) float64 as the file has them.
-        sizes: (N, 2) of the images.
-        ids: of the annotations.
-        log: gets the findings.
+        boxes: (N, 4) float64 as in the file.
+        sizes: (N, 2) width and height of the images.
+        ids: annotation ids.
+        log: receives the findings.
     """
     rows = np.flatnonzero(np.isfinite(boxes).all(1) & (boxes[:, 2:] > 0).all(1))
     if not len(rows):
@@ -115,11 +119,10 @@ def check_unit(boxes: np.ndarray, sizes: np.ndarray, ids: Sequence[int], log: Fi
         remedy = (
             "COCO boxes are pixels: multiply x and width by the image's width, y and height by its height"
         )
-        log.add("every box has values from 0 to 1 alone: they look normalised", remedy=remedy, **first)
+        log.add("every box has values from 0 to 1 only: they look normalised", remedy=remedy, **first)
         return
     if relative.any():
-        some = rows[relative]
-        keys = [ids[row] for row in some[:5]]
+        keys = [ids[row] for row in rows[relative][:5]]
         log.add(
             RELATIVE, keys, kind="annotation id", remedy=KEPT, severity="warning", count=int(relative.sum())
         )

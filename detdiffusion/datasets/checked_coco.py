@@ -1,4 +1,4 @@
-"""mmdet's ``CocoDataset`` with one clear error where mmdet has a traceback, hangs or drops data in silence.
+"""mmdet's ``CocoDataset`` with clear errors where mmdet fails with a traceback, hangs or silently drops data.
 
 Import it by ``custom_imports=dict(imports=['detdiffusion.datasets.checked_coco'])`` (it imports mmdet).
 """
@@ -28,19 +28,19 @@ from detdiffusion.utils.errors import UserError
 
 @DATASETS.register_module()
 class CheckedCocoDataset(NamesUnreadableImages, CocoDataset):
-    """As mmdet's, for local files. What is left out is counted in :attr:`report` and printed.
+    """mmdet's ``CocoDataset`` for local files, with checks. Dropped items are counted in :attr:`report` and printed.
 
     Args:
-        min_kept: smallest share of the objects that ``filter_cfg`` may leave for training.
+        min_kept: smallest share of the objects that ``filter_cfg`` may keep for training.
         *args, **kwargs: as for ``CocoDataset``.
 
     Attributes:
-        report: reason -> number of objects or images left out.
+        report: reason -> number of objects or images dropped.
 
     Raises:
-        UserError: no annotation file, no image folder, broken json, a class that the json lacks or has in
-            another order, no image or less than ``min_kept`` of the objects left by ``filter_cfg``; on access, an
-            image that cannot be read.
+        UserError: if the annotation file or image folder is missing or the json is broken; if the json lacks a class
+            or has another order of classes; if ``filter_cfg`` keeps no image or less than ``min_kept`` of the objects;
+            on access, if an image cannot be read.
     """
 
     def __init__(self, *args, min_kept: float = LEAST, **kwargs) -> None:
@@ -48,7 +48,7 @@ class CheckedCocoDataset(NamesUnreadableImages, CocoDataset):
         super().__init__(*args, **kwargs)
 
     def load_data_list(self) -> list[dict]:
-        """mmdet's loading after the checks."""
+        """Run the checks, then load the data as mmdet does."""
         folder = self.data_prefix.get("img") or ""
         hint = f"set data_root (now {self.data_root!r}) to the folder of your data set"
         if not os.path.isfile(self.ann_file):
@@ -62,27 +62,27 @@ class CheckedCocoDataset(NamesUnreadableImages, CocoDataset):
         finally:
             del self.COCOAPI
         if not data_list:
-            raise UserError(f"{self.ann_file} holds no image")
+            raise UserError(f"{self.ann_file} contains no images")
         if self.report:
             counts = ", ".join(f"{reason}: {count}" for reason, count in self.report.items())
             print_log(f"{self.ann_file}: objects left out: {counts}", logger="current")
         return data_list
 
     def _open_json(self, path: str) -> COCO:
-        """Stands where mmdet reads the file."""
+        """Replace mmdet's reading of the file."""
         masks = loads_masks(self.pipeline)
         coco = open_checked(path, self.report, require_annotations=not self.test_mode, masks=masks)
         check_classes(path, coco, self.metainfo["classes"])
         return coco
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """mmdet's parsing, with a count of the objects that mmdet drops."""
+        """Parse as mmdet does, and count the objects that mmdet drops."""
         info = super().parse_data_info(raw_data_info)
         count_drops(raw_data_info["raw_ann_info"], info, self.cat_ids, self.report)
         return info
 
     def filter_data(self) -> list[dict]:
-        """mmdet's filter, counted; endless samplers would wait forever for an empty set."""
+        """Filter as mmdet does, count the dropped images, and raise if none is left (infinite samplers would hang)."""
         kept = super().filter_data()
         dropped = len(self.data_list) - len(kept)
         if not kept:

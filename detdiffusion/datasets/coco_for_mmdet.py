@@ -1,4 +1,4 @@
-"""A checked COCO json where mmdet's data sets and metrics read one, and counts of what they drop (imports mmdet)."""
+"""Validated COCO jsons for mmdet's data sets and metrics, and counts of what they drop (imports mmdet)."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ TINY = "smaller than a pixel"
 
 
 def open_checked(path: str, drops: Counter, require_annotations: bool = True, masks: bool = False) -> COCO:
-    """The object that mmdet makes of a json, of a checked file.
+    """Validate a json and open it as mmdet's ``COCO`` object.
 
-    Annotations are numbered from 1: COCO's evaluation takes a match with id 0 for none, and keeps ids as floats. Ids of
-    images and categories are the file's.
+    Annotations are renumbered from 1, because COCO's evaluation treats a match with id 0 as none and stores ids as
+    floats. Ids of images and categories are unchanged.
 
     Args:
         path: the json.
-        drops: gets the reader's counts of left-out objects.
-        require_annotations: False takes ``image_info_*.json``.
-        masks: segmentations are going to be read: bad ones are errors, and where there is none the box serves as mask.
+        drops: receives the reader's counts of skipped objects.
+        require_annotations: False accepts ``image_info_*.json``.
+        masks: whether segmentations will be read; then invalid ones are errors, and a missing one is replaced by the
+            box.
 
     Raises:
         UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`.
@@ -56,16 +57,16 @@ def open_checked(path: str, drops: Counter, require_annotations: bool = True, ma
 
 
 def check_classes(path: str, coco: COCO, classes: Sequence[str], same_order: bool = True) -> None:
-    """Whether mmdet's labels mean what they should.
+    """Check that mmdet's labels correspond to the json's categories.
 
     Args:
-        path: of the json, for messages.
-        coco: what :func:`open_checked` made of it.
-        classes: of ``metainfo``; each must be among the json's categories.
-        same_order: the classes must have the order of the json's categories.
+        path: path of the json, used in error messages.
+        coco: result of :func:`open_checked`.
+        classes: classes of ``metainfo``; each must be among the json's categories.
+        same_order: whether the classes must be in the order of the json's categories.
 
     Raises:
-        UserError: a class that the json lacks or has at another place, or classes that are no list of names.
+        UserError: if the json lacks a class or has another order, or the classes are not a list of names.
     """
     classes = class_list(classes, CLASSES)
     names = [category["name"] for category in coco.dataset["categories"]]
@@ -79,13 +80,13 @@ def check_classes(path: str, coco: COCO, classes: Sequence[str], same_order: boo
 
 
 def count_drops(annotations: Sequence[dict], info: dict, cat_ids: Sequence[int], drops: Counter) -> None:
-    """Counts the objects of one image that mmdet's parsing left out.
+    """Count the objects of one image that mmdet's parsing dropped.
 
     Args:
-        annotations: the image's.
-        info: what mmdet made of them.
+        annotations: the image's annotations.
+        info: mmdet's result for them.
         cat_ids: category ids of the classes.
-        drops: reason -> count, added to.
+        drops: reason -> count, updated in place.
     """
     if len(info["instances"]) == len(annotations):
         return
@@ -101,35 +102,37 @@ def count_drops(annotations: Sequence[dict], info: dict, cat_ids: Sequence[int],
 def check_share(
     before: Sequence[dict], kept: Sequence[dict], tiny: int, filter_cfg: Mapping, least: float, where: str
 ) -> None:
-    """Whether a filter left enough of the objects; prints a warning where that is little.
+    """Check that a filter kept enough of the objects; prints a warning if it kept few.
 
     Args:
         before, kept: mmdet's images before and after ``filter_cfg``.
         tiny: number of objects that mmdet dropped because they are smaller than a pixel.
-        filter_cfg: mmdet's; ``min_size`` takes images with their objects.
+        filter_cfg: mmdet's filter; its ``min_size`` removes images together with their objects.
         least: smallest share that is allowed.
-        where: whose objects they are, for messages.
+        where: the data set's name, used in messages.
 
     Raises:
-        UserError: less than ``least`` is left.
+        UserError: if it kept less than ``least``.
     """
-    left, total = (
-        sum(not one["ignore_flag"] for i in infos for one in i["instances"]) for infos in (kept, before)
-    )
+    left, total = _count_objects(kept), _count_objects(before)
     sizes = f"min_size={filter_cfg.get('min_size', 0)}"
     taken = {sizes: total - left, "a side of at least one pixel": tiny}
     spreads = {
         sizes: f"shorter side of the images: {quantiles([min(i['width'], i['height']) for i in before], '.0f')}"
     }
-    said = little_left(left, taken, "min_size is in filter_cfg", spreads)
-    if said is None:
+    warning = little_left(left, taken, "min_size is in filter_cfg", spreads)
+    if warning is None:
         return
-    refuse_least(left, taken, least, f"{where}: {said}", "set min_kept=0 beside filter_cfg")
-    print_log(f"warning: {where}: {said}", logger="current", level=logging.WARNING)
+    refuse_least(left, taken, least, f"{where}: {warning}", "set min_kept=0 beside filter_cfg")
+    print_log(f"warning: {where}: {warning}", logger="current", level=logging.WARNING)
+
+
+def _count_objects(infos: Sequence[dict]) -> int:
+    return sum(not instance["ignore_flag"] for info in infos for instance in info["instances"])
 
 
 def loads_masks(pipeline: Sequence) -> bool:
-    """Whether a step of an mmdet pipeline reads segmentations.
+    """Return whether a step of an mmdet pipeline reads segmentations.
 
     Args:
         pipeline: mmengine's ``Compose``.

@@ -1,10 +1,10 @@
-"""The one gate for COCO jsons: whoever reads one sees the same checked objects.
+"""Reading and validating COCO jsons; every part of the library reads them through this module.
 
-Two kinds of faults are told apart. A *structural* fault (no file, broken json, a missing key, an id that occurs twice,
-an annotation of an image or category that is not there, boxes in another unit) makes the file's meaning doubtful and
-raises :class:`~detdiffusion.utils.errors.UserError`. A *defect of one object* (a box of zero size, not finite, outside
-its image, a segmentation that is none, no area) concerns that object alone: it is skipped or put right, and counted.
-Readers of masks refuse a file with segmentations that are none. All are kept as
+Two kinds of problems are distinguished. A *structural* error (a missing file, broken json, a missing key, a duplicate
+id, an annotation that refers to an unknown image or category, boxes in the wrong unit) makes the meaning of the file
+doubtful and raises :class:`~detdiffusion.utils.errors.UserError`. A *defect of one object* (a box of zero size, not
+finite or outside its image, an invalid segmentation, a missing area) affects only that object: it is skipped or
+corrected, and counted. Code that needs masks treats invalid segmentations as errors. All problems are recorded as
 :class:`~detdiffusion.utils.findings.Finding`.
 """
 
@@ -33,14 +33,14 @@ class CocoFile:
     """One COCO json after validation.
 
     Attributes:
-        path: where it was read from.
+        path: the file.
         images: image dicts; ``id`` int, ``file_name`` str, ``width`` and ``height`` int > 0.
-        annotations: annotation dicts that survived; ``bbox`` is ``[x, y, w, h]`` float pixels inside the image with
-            w, h > 0, ``area`` a float above 0 (the mask's, or w * h, where the file's own cannot be the object's),
-            ``iscrowd`` 0 or 1, ``segmentation`` sound or absent, other fields as read.
+        annotations: the usable annotation dicts; ``bbox`` is ``[x, y, w, h]`` in float pixels inside the image with
+            w, h > 0, ``area`` a float above 0 (replaced by the mask's, or by w * h, if the file's value is
+            implausible), ``iscrowd`` 0 or 1, ``segmentation`` valid or absent, other fields as read.
         categories: category dicts; ``id`` int, ``name`` str.
-        findings: what was skipped, put right or is worth knowing.
-        mask_errors: what who reads masks has to refuse; it is among the findings as a warning.
+        findings: what was skipped or corrected, and notes.
+        mask_errors: errors for code that needs masks; among the findings they are warnings.
         info: the file's ``info`` entry.
     """
 
@@ -54,16 +54,16 @@ class CocoFile:
 
     @property
     def report(self) -> dict[str, int]:
-        """Number of annotations by what was wrong with them: those that were skipped or changed."""
+        """Problem -> number of annotations that were skipped or changed because of it."""
         return {f.problem: f.count for f in self.findings if f.severity == "warning"}
 
     @property
     def skipped(self) -> dict[str, int]:
-        """Number of annotations that were left out, by the reason."""
+        """Problem -> number of annotations that were skipped because of it."""
         return {f.problem: f.count for f in self.findings if f.remedy == SKIPPED}
 
     def summary(self) -> str:
-        """What was read, and one line for each finding."""
+        """Return a line that describes the contents, and one line per finding."""
         crowds = sum(a["iscrowd"] for a in self.annotations)
         first = (
             f"{self.path}: {len(self.images)} images, {len(self.annotations)} annotations ({crowds} crowds), "
@@ -73,25 +73,25 @@ class CocoFile:
 
 
 def finding_lines(findings: Iterable[Finding]) -> list[str]:
-    """One line a finding, as tools print them under the name of a file."""
+    """Format findings, one line each, to print them under the name of a file."""
     return [f"  {f.count} × {f.problem}: {f.remedy} ({f.item})" for f in findings]
 
 
 def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool = False) -> CocoFile:
-    """Reads and validates a COCO json (instances, stuff, or both in one).
+    """Read and validate a COCO json (instances, stuff, or both in one file).
 
     Args:
         path: the json file.
-        require_annotations: False takes a file without the key ``annotations`` (as ``image_info_*.json``).
-        spans: annotations come without ``segmentation`` and other extras, without ``area`` where it would have to be
-            the mask's, but with ``span``, the (start, end) of their own text in the file's bytes. It halves the time
-            and takes a tenth of the memory. What is checked is the same.
+        require_annotations: False accepts a file without the key ``annotations`` (such as ``image_info_*.json``).
+        spans: return annotations without ``segmentation`` and other extra fields, and without ``area`` if it would have
+            to be computed from the mask, but with ``span``, the (start, end) of their text in the file's bytes. This
+            halves the time and needs a tenth of the memory; the checks are the same.
 
     Returns:
         The cleaned file; print its :meth:`~CocoFile.summary`.
 
     Raises:
-        UserError: structural faults; names the file, the entries, the first value and what to do.
+        UserError: on structural errors; gives the file, the entries, the first value and what to do.
     """
     path = Path(path)
     segmentations = SegmentationCheck()
@@ -130,7 +130,7 @@ def _check_top_level(path: Path, data: Any, require_annotations: bool) -> None:
     missing = [key for key in wanted if key not in data]
     if missing:
         raise UserError(
-            f"{path}: lacks the key(s) {_quoted(missing)} of a COCO json; it has {_quoted(data) or 'none'}"
+            f"{path}: lacks the key(s) {_quoted(missing)} of a COCO json; its keys are {_quoted(data) or 'none'}"
         )
     for key in (*wanted, "annotations"):
         if not isinstance(data.get(key, []), list) or not all(isinstance(e, dict) for e in data.get(key, [])):
@@ -138,14 +138,14 @@ def _check_top_level(path: Path, data: Any, require_annotations: bool) -> None:
 
 
 def merge_checked(files: Sequence[CocoFile]) -> tuple[dict[int, dict], dict[int, dict], list[dict]]:
-    """Several files of one set (instances and stuff) as one.
+    """Merge several files of one data set (e.g. instances and stuff).
 
     Returns:
         ``(images by id, categories by id, all annotations)``.
 
     Raises:
-        UserError: an annotation id occurs in two files, or two files disagree about an image or a category, or
-            have one category name or one image file under two ids.
+        UserError: if an annotation id occurs in two files, two files disagree about an image or a category, or they
+            have the same category name or image file under different ids.
     """
     images: dict[int, dict] = {}
     categories: dict[int, dict] = {}
@@ -160,32 +160,32 @@ def merge_checked(files: Sequence[CocoFile]) -> tuple[dict[int, dict], dict[int,
                 if same(known[key]) != same(image[key]):
                     raise UserError(
                         f"{coco.path}: image id {image['id']} has {key} {image[key]!r}, but {known[key]!r} "
-                        "in an annotation file named before it; the files belong to different data sets"
+                        "in an earlier annotation file; the files belong to different data sets"
                     )
             first = id_of_file.setdefault(file_key(image["file_name"]), image["id"])
             if first != image["id"]:
                 raise UserError(
-                    f"{coco.path}: image id {image['id']} has the file name {image['file_name']!r}, which is that of "
-                    f"image id {first} in an annotation file named before it; one file is one image: number them alike"
+                    f"{coco.path}: image id {image['id']} has the file name {image['file_name']!r}, which image id "
+                    f"{first} has in an earlier annotation file; give the same file the same id in both"
                 )
         for category in coco.categories:
             known = categories.setdefault(category["id"], category)
             if known["name"] != category["name"]:
                 raise UserError(
                     f"{coco.path}: category id {category['id']} is {category['name']!r}, but "
-                    f"{known['name']!r} in an annotation file named before it; renumber one of them"
+                    f"{known['name']!r} in an earlier annotation file; renumber one of them"
                 )
             other = id_of.setdefault(category["name"], category["id"])
             if other != category["id"]:
                 raise UserError(
                     f"{coco.path}: category {category['name']!r} has id {category['id']}, but id {other} in an "
-                    "annotation file named before it; merge or rename one of them"
+                    "earlier annotation file; merge or rename one of them"
                 )
         for annotation in coco.annotations:
             if annotation["id"] in owner:
                 raise UserError(
                     f"{coco.path}: annotation id {annotation['id']} occurs in {owner[annotation['id']]} too; "
-                    "ids must be unique over all annotation files: renumber the annotations of one of them"
+                    "ids must be unique across all annotation files: renumber the annotations of one of them"
                 )
             owner[annotation["id"]] = coco.path
     return images, categories, [a for coco in files for a in coco.annotations]
@@ -193,7 +193,7 @@ def merge_checked(files: Sequence[CocoFile]) -> tuple[dict[int, dict], dict[int,
 
 def _looks_like_results(data: Any) -> str:
     if isinstance(data, list) and data and isinstance(data[0], dict) and "score" in data[0]:
-        return "; this looks like a detector's results file, which is given by `predictions`"
+        return "; this looks like a detector's results file: pass it as `predictions`"
     return ""
 
 

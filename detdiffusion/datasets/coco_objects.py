@@ -1,4 +1,4 @@
-"""Checks of a COCO json's annotations: what is in doubt is an error, what concerns one object alone is counted."""
+"""Checks of a COCO json's annotations: structural problems are errors, defects of single objects are counted."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .segmentation_check import SegmentationCheck
 
 NO_AREA = "no area is given"
 BAD_AREA = "area that cannot be this object's"
-BOX_AREA, MASK_AREA = "the box's is taken", "the mask's is taken"
+BOX_AREA, MASK_AREA = "the box's area is used", "the mask's area is used"
 
 _BOX_TYPES = {int, float}
 
@@ -30,15 +30,15 @@ def clean_annotations(
     segmentations: SegmentationCheck,
     in_memory: bool,
 ) -> list[dict]:
-    """The annotations that can be used, with ``bbox``, ``area``, ``iscrowd`` and ``segmentation`` put right.
+    """Return the usable annotations, with ``bbox``, ``area``, ``iscrowd`` and ``segmentation`` corrected.
 
     Args:
-        annotations: as read, changed in place.
-        sizes: width and height of each image id.
-        categories: ids of the categories.
-        log: gets what is found.
-        segmentations: the check of the segmentations, which has seen them already unless they are
-        in_memory: in the annotations.
+        annotations: annotations as read, changed in place.
+        sizes: image id -> (width, height).
+        categories: category ids.
+        log: receives the findings.
+        segmentations: the check of the segmentations. If not ``in_memory``, it must have processed all of them already.
+        in_memory: whether the annotations contain their segmentations.
 
     Raises:
         UserError: see :func:`~detdiffusion.datasets.coco_json.read_coco`.
@@ -77,10 +77,10 @@ def clean_annotations(
 
 
 def plausible_area(area: object, width: float, height: float) -> bool:
-    """Whether an area in square pixels can be that of an object in a box of this size.
+    """Return whether an area in square pixels is plausible for an object in a box of this size.
 
-    Not one that is no number, not above 0, larger than the box (rounding and boxes that count their last pixel are
-    allowed for), or a share of the image instead of pixels.
+    It is not if it is not a number, is not above 0, exceeds the box (with a margin for rounding and for boxes that
+    include their last pixel), or seems to be a share of the image instead of pixels.
     """
     if type(area) not in _BOX_TYPES or not 0 < area <= 1.1 * (width + 1) * (height + 1):
         return False
@@ -88,7 +88,7 @@ def plausible_area(area: object, width: float, height: float) -> bool:
 
 
 def _mask_area(annotation: Mapping, size: tuple[int, int]) -> float | None:
-    """None where there is no mask that fits the box."""
+    """Return the area of the mask; None if there is no mask or its area does not fit the box."""
     segmentation, (_, _, width, height) = annotation.get("segmentation"), annotation["bbox"]
     if segmentation:
         with contextlib.suppress(UserError):
@@ -98,9 +98,9 @@ def _mask_area(annotation: Mapping, size: tuple[int, int]) -> float | None:
 
 
 def _mend_area(annotation: dict, size: tuple[int, int], has_mask: bool, log: FindingLog) -> None:
-    """Logs an area that is not the object's and takes its mask's, else its box's.
+    """Log a missing or implausible area and replace it by that of the mask, or else that of the box.
 
-    A mask that is not in memory is not read for that: such annotations are left without an area.
+    A mask that is not in memory is not read for this purpose: such annotations are left without an area.
     """
     given, remedy = annotation.pop("area", None), MASK_AREA
     if "segmentation" in annotation or not has_mask:
@@ -120,7 +120,7 @@ def _mend_area(annotation: dict, size: tuple[int, int], has_mask: bool, log: Fin
 def _check_fields(annotations: list[dict], sizes: Mapping, categories: Set[int], log: FindingLog) -> None:
     seen: set[int] = set()
     for index, annotation in enumerate(annotations):
-        try:  # one expression for the sound ones: files have millions
+        try:  # a single expression for valid annotations, for speed: files have millions
             key, image, category = annotation["id"], annotation["image_id"], annotation["category_id"]
             box = annotation["bbox"]
             sound = (
@@ -172,7 +172,7 @@ def _log_faults(
 def _as_array(boxes: list[list[float]]) -> np.ndarray:
     try:
         return np.array(boxes, np.float64).reshape(-1, 4)
-    except OverflowError:  # whole numbers beyond a double's range
+    except OverflowError:  # integers beyond the range of a float
 
         def number(value: float) -> float:
             try:

@@ -1,4 +1,4 @@
-"""Checks of a COCO json's images and categories, and of ids."""
+"""Checks of a COCO json's images, categories and ids."""
 
 from __future__ import annotations
 
@@ -12,21 +12,23 @@ from detdiffusion.utils.file_names import check_file_name
 from .finding_log import FindingLog
 
 MAX_ID = 2**63 - 1
-"""Of images, annotations and categories: COCO's own tools and numpy keep ids in 64 bits."""
+"""Largest id of images, annotations and categories: COCO's tools and numpy store ids in 64 bits."""
 
 MAX_SIDE = 2**31 - 1
 
 MAX_COORDINATE = 10**6
-"""Of polygons, in pixels: pycocotools takes memory by the length of an outline, and crashes at a long one."""
+"""Largest coordinate of polygons in pixels: pycocotools' memory grows with an outline's length until it crashes."""
 
 
 def shown(entry: dict, key: str) -> Any:
-    """The value as a finding prints it: also one that is missing or null."""
-    return "missing" if key not in entry else "null" if entry[key] is None else entry[key]
+    """Return the value of a key for a finding, as "missing" or "null" if it has none."""
+    if key not in entry:
+        return "missing"
+    return "null" if entry[key] is None else entry[key]
 
 
 def check_id(entry: dict, key: str, place: str, log: FindingLog) -> int | None:
-    """The id, or None where it is none, which is logged."""
+    """Return the id of an entry; logs an error and returns None if it is invalid."""
     value = entry.get(key)
     if type(value) is int and 0 <= value <= MAX_ID:
         return value
@@ -34,15 +36,15 @@ def check_id(entry: dict, key: str, place: str, log: FindingLog) -> int | None:
         log.error(f"lacks '{key}'", place)
     elif type(value) is not int:
         numeric = isinstance(value, str) and value.strip().isdecimal()
-        remedy = "write it without quotation marks, here and where it is referred to" if numeric else ""
+        remedy = "write it without quotation marks, here and wherever it is referenced" if numeric else ""
         log.error(f"'{key}' must be a whole number", place, shown(entry, key), remedy)
     else:
-        log.error(f"'{key}' must be from 0 to 2^63 - 1", place, value, "number them anew")
+        log.error(f"'{key}' must be from 0 to 2^63 - 1", place, value, "renumber the entries")
     return None
 
 
 def check_categories(categories: list[dict], log: FindingLog) -> set[int]:
-    """The categories' ids; what is wrong is logged."""
+    """Return the ids of the categories; logs errors."""
     seen: dict[int, str] = {}
     names: set[str] = set()
     for index, category in enumerate(categories):
@@ -50,10 +52,10 @@ def check_categories(categories: list[dict], log: FindingLog) -> set[int]:
         key, name = check_id(category, "id", place, log), category.get("name")
         place = place if key is None else f"{place} (id {key})"
         if not isinstance(name, str) or not name.strip():
-            log.error("'name' must be a non-empty text", place, shown(category, "name"))
+            log.error("'name' must be a non-empty string", place, shown(category, "name"))
             continue
         if key in seen:
-            log.error(f"category id {key} is taken by {seen[key]!r} already", place, name)
+            log.error(f"category id {key} is already used by {seen[key]!r}", place, name)
         if name in names:
             log.error(f"the category name {name!r} occurs twice", place, remedy="merge the two categories")
         names.add(name)
@@ -63,9 +65,9 @@ def check_categories(categories: list[dict], log: FindingLog) -> set[int]:
 
 
 def check_images(images: list[dict], log: FindingLog) -> dict[int, tuple[int, int]]:
-    """Width and height of each image id; what is wrong is logged.
+    """Return image id -> (width, height); logs errors.
 
-    One file under two ids would have the objects of either as two half-labelled images.
+    A file under two ids is an error, because it would become two images with half of the objects each.
     """
     sizes: dict[int, tuple[int, int]] = {}
     owner: dict[str, int] = {}
@@ -87,14 +89,14 @@ def check_images(images: list[dict], log: FindingLog) -> dict[int, tuple[int, in
 
 
 def file_key(file_name: str) -> str:
-    """What two names of one file have in common: ``./a.png`` and ``a.png``, either kind of slash."""
+    """Normalise a file name, so that ``./a.png`` and ``a.png`` and both kinds of slashes compare equal."""
     if "\\" in file_name or "./" in file_name or "//" in file_name:
         return str(PurePosixPath(file_name.replace("\\", "/")))
     return file_name
 
 
 def _whole_side(image: dict, side: str) -> bool:
-    """Whether the side is a number of pixels; a whole number with a decimal point becomes one."""
+    """Return whether the side is a valid number of pixels; converts an integral float to int in place."""
     value = image.get(side)
     if isinstance(value, float) and value.is_integer():
         value = image[side] = int(value)
@@ -104,7 +106,7 @@ def _whole_side(image: dict, side: str) -> bool:
 def _check_name(image: dict, key: int | None, place: str, owner: dict[str, int], log: FindingLog) -> None:
     name = image.get("file_name")
     if not isinstance(name, str) or not name:
-        log.error("'file_name' must be a text", place, shown(image, "file_name"))
+        log.error("'file_name' must be a string", place, shown(image, "file_name"))
         return
     try:
         check_file_name(name, place)
@@ -114,10 +116,10 @@ def _check_name(image: dict, key: int | None, place: str, owner: dict[str, int],
     first = owner.setdefault(file_key(name), key)
     if first != key:
         log.error(
-            f"the file name is that of image id {first} too",
+            f"image id {first} has the same file name",
             place,
             name,
-            "one file is one image: merge the two entries and their objects, or give two files different names",
+            "merge the two entries and their objects, or give the two files different names",
         )
 
 
@@ -126,16 +128,16 @@ def _note_cases(owner: dict[str, int], log: FindingLog) -> None:
     alike = [(first, name) for name in owner if (first := folded.setdefault(name.casefold(), name)) != name]
     if alike:
         log.add(
-            "two file names that differ in upper and lower case alone",
+            "two file names that differ only in upper and lower case",
             [f"{first} and {name}" for first, name in alike[:5]],
-            remedy="they are one file on Windows and macOS",
+            remedy="they are the same file on Windows and macOS",
             severity="note",
             count=len(alike),
         )
 
 
 def check_regions(images: list[dict], log: FindingLog) -> None:
-    """``not_prompted`` of the images, the objects that a prompt left out, as ``tools/generate.py`` records them."""
+    """Check ``not_prompted`` of the images: the objects left out of a prompt, as recorded by ``tools/generate.py``."""
     for index, image in enumerate(images):
         if "not_prompted" in image and not _are_regions(image["not_prompted"]):
             log.error(
@@ -149,8 +151,10 @@ def check_regions(images: list[dict], log: FindingLog) -> None:
 def _are_regions(regions: Any) -> bool:
     try:
         return type(regions) is list and all(
-            type(one["category_id"]) is int and len(one["bbox"]) == 4 and math.isfinite(sum(one["bbox"]))
-            for one in regions
+            type(region["category_id"]) is int
+            and len(region["bbox"]) == 4
+            and math.isfinite(sum(region["bbox"]))
+            for region in regions
         )
     except (KeyError, TypeError, OverflowError):
         return False

@@ -1,6 +1,6 @@
-"""Image files of 16 bits a channel: which bits they use, and the upper eight of those.
+"""Conversion of image files with 16 bits per channel to the upper eight of the bits that they use.
 
-Cameras write 10, 12 or 14 bits into 16 and leave the upper ones 0; cut to the upper byte such images would be dark.
+Cameras store 10, 12 or 14 bits in 16 and leave the upper bits 0; such images would be dark if cut to the upper byte.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE, _ORIENTATION, _EXTRA_SAMPLES = 281, 258, 27
 
 
 def is_deep(file: Image.Image) -> bool:
-    """Whether an opened file, not decoded yet, has 16 bits a channel."""
+    """Return whether an opened file, not decoded yet, has 16 bits per channel."""
     if file.mode.startswith("I"):
         return True
     if file.format not in ("PNG", "TIFF") or not getattr(file, "tile", None):
@@ -31,19 +31,19 @@ def is_deep(file: Image.Image) -> bool:
 
 
 def cut_to_8_bits(file: Image.Image, stream: BinaryIO) -> tuple[Image.Image, int, bool]:
-    """An image of 16 bits as one of 8.
+    """Convert an image from 16 to 8 bits per channel.
 
     Args:
-        file: decoded.
-        stream: of the file; of colour images Pillow keeps the upper bytes only, OpenCV reads the whole values.
+        file: the decoded file.
+        stream: the file's stream; colour images are read from it by OpenCV, because Pillow keeps only the upper bytes.
 
     Returns:
-        ``(image, bits that it uses, whether it is turned as file is)``: grey or RGB, with alpha where the file has
-        it. The bits are those that the file declares (PNG's sBIT, TIFF's MaxSampleValue), else the least of 8, 10, 12,
-        14 and 16 that hold its largest value that is to be seen.
+        ``(image, bits, rotated)``: a grey or RGB image, with alpha if the file has it; the number of bits in use,
+        as declared by the file (PNG's sBIT, TIFF's MaxSampleValue), else the least of 8, 10, 12, 14 and 16 that holds
+        its largest visible value; and whether the image has the orientation of ``file``, which Pillow may have changed.
 
     Raises:
-        ValueError: colours that OpenCV does not read.
+        ValueError: if OpenCV cannot read the colours.
     """
     grey = file.mode.startswith("I")
     values = np.asarray(file).astype(np.uint16)[..., None] if grey else _colours(file, stream)
@@ -58,7 +58,7 @@ def cut_to_8_bits(file: Image.Image, stream: BinaryIO) -> tuple[Image.Image, int
 
 
 def _depth(values: np.ndarray, least: int) -> int:
-    """How many bits hold all values: at least ``least``."""
+    """Return the number of bits that holds all values, at least ``least``."""
     largest = int(values.max(initial=0))
     return next(bits for bits in sorted({*_DEPTHS, least}) if bits >= least and largest < 1 << bits)
 
@@ -68,7 +68,7 @@ def _upper_8_bits(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def _alpha(file: Image.Image, values: np.ndarray) -> np.ndarray | None:
-    """(H, W, 1) uint16, None where everything is opaque; a fourth channel may be something else."""
+    """Return alpha as (H, W, 1) uint16, or None if the image is opaque (a fourth channel may be something else)."""
     if not is_transparent(file):
         return None
     if values.shape[2] == 4:
@@ -78,7 +78,7 @@ def _alpha(file: Image.Image, values: np.ndarray) -> np.ndarray | None:
 
 
 def _colours(file: Image.Image, stream: BinaryIO) -> np.ndarray:
-    """(H, W, 3 or 4) uint16 RGB(A), as stored, not multiplied by alpha."""
+    """Return (H, W, 3 or 4) uint16 RGB(A), with the stored orientation and straight alpha."""
     import cv2
 
     stream.seek(0)
@@ -87,36 +87,33 @@ def _colours(file: Image.Image, stream: BinaryIO) -> np.ndarray:
         _forget_orientation(data)
     values = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if values is None or values.dtype != np.uint16:
-        raise ValueError("16 bits a channel in a form that is not known; save it as 8-bit RGB")
+        raise ValueError("16 bits per channel in an unknown format; save it as 8-bit RGB")
     if values.ndim == 2:
         values = values[..., None].repeat(3, axis=2)
     values = values[..., [2, 1, 0, 3][: values.shape[2]]]
-    if (
-        values.shape[2] == 4
-        and file.format == "TIFF"
-        and 1 in np.atleast_1d(file.tag_v2.get(_EXTRA_SAMPLES, 0))
-    ):
+    is_rgba_tiff = values.shape[2] == 4 and file.format == "TIFF"
+    if is_rgba_tiff and 1 in np.atleast_1d(file.tag_v2.get(_EXTRA_SAMPLES, 0)):
         straight = values[..., :3] * (65535 / np.maximum(values[..., 3:], 1))
         values[..., :3] = np.minimum(straight, 65535).round()
     return values
 
 
 def _forget_orientation(tiff: bytearray) -> None:
-    """OpenCV turns a TIFF by its tag whatever it is told, and fails at a quarter turn."""
+    """Reset the orientation tag, because OpenCV always applies that of a TIFF and fails at a quarter turn."""
     for tag, _, _, place, order in tiff_entries(io.BytesIO(tiff)):
         if tag == _ORIENTATION:
             struct.pack_into(order + "H", tiff, place, 1)
 
 
 def _declared_bits(file: Image.Image, stream: BinaryIO) -> int:
-    """What a file says of the bits that it uses; 8 where it says nothing."""
-    if file.format == "PPM":  # Pillow spreads its values over all 16
+    """Return the number of bits that a file declares to use; 8 if it does not declare any."""
+    if file.format == "PPM":  # Pillow scales its values to the full 16 bits
         return 16
     bits = 0
     if file.format == "TIFF":
         largest, width = (file.tag_v2.get(tag) or (0,) for tag in (_MAX_SAMPLE_VALUE, _BITS_PER_SAMPLE))
         bits = max(largest if isinstance(largest, tuple) else (largest,)).bit_length()
-        bits = bits or max(width) % 16  # packed 12 bits, say
+        bits = bits or max(width) % 16  # e.g. packed 12 bits
     elif file.format == "PNG":
         for name, length, start in png_chunks(stream):
             if name == b"sBIT":

@@ -1,4 +1,4 @@
-"""Epochs of real images that are as long as those of real + synthetic images: training at equal cost.
+"""A sampler of real images with epochs as long as those of real and synthetic images, for training at equal cost.
 
 Import it by ``custom_imports=dict(imports=['detdiffusion.datasets.equal_length_sampler'])``.
 """
@@ -20,22 +20,25 @@ from detdiffusion.utils.errors import UserError
 
 @DATA_SAMPLERS.register_module()
 class EqualLengthSampler(Sampler):
-    """Shuffled passes over a data set, cut into epochs of ``len(dataset) + synthetic images``.
+    """Yields shuffled passes over a data set, cut into epochs of ``len(dataset) + synthetic images``.
 
-    A pass goes on where the last epoch ended, so every image is seen equally often (to one). The schedule of the
-    arm with synthetic images, in epochs or iterations, stays as it is.
+    An epoch continues the pass where the last one ended, so the numbers of times that images are seen differ by at most
+    one. The schedule of the run with synthetic images, in epochs or iterations, can be used unchanged.
 
     Args:
         dataset: the real images.
-        synthetic_root: folder(s) of ``tools/generate.py`` of the arm to compare with; or
-        num_synthetic: the number of its images. To be given where that arm does not use all images of
-            ``annotations.json``: a gated json, ``fraction`` below 1, a ``filter_cfg``. Its log says the number:
+        synthetic_root: folder(s) of ``tools/generate.py`` used in the run to compare with; give this or
+            ``num_synthetic``.
+        num_synthetic: the number of synthetic images in that run. Needed if it does not use all images of
+            ``annotations.json``: a gated json, ``fraction`` below 1, a ``filter_cfg``. Its log gives the number as
             "synthetic images used".
-        seed: of the shuffling; None: mmengine's, the same on all ranks.
-        round_up: repeat a few images so that all ranks have as many.
+        seed: seed of the shuffling; None uses mmengine's, the same on all ranks.
+        round_up: repeat a few images so that all ranks have the same number.
+        shuffle: must be True.
 
     Raises:
-        UserError: neither or both of the two are given, or no ``annotations.json`` in a folder.
+        UserError: if neither or both of ``synthetic_root`` and ``num_synthetic`` are given, or a folder has no
+            ``annotations.json``.
     """
 
     def __init__(
@@ -48,7 +51,7 @@ class EqualLengthSampler(Sampler):
         shuffle: bool = True,
     ) -> None:
         if (synthetic_root is None) == (num_synthetic is None):
-            raise UserError("EqualLengthSampler: give synthetic_root or num_synthetic, one of them")
+            raise UserError("EqualLengthSampler: give either synthetic_root or num_synthetic")
         if not shuffle:
             raise UserError("EqualLengthSampler: it always shuffles; leave shuffle out")
         if num_synthetic is None:
@@ -59,11 +62,8 @@ class EqualLengthSampler(Sampler):
         self.seed = sync_random_seed() if seed is None else seed
         self.epoch = 0
         self.total = len(dataset) + num_synthetic
-        self.num_samples = (
-            math.ceil(self.total / self.world_size)
-            if round_up
-            else math.ceil((self.total - self.rank) / self.world_size)
-        )
+        share = self.total if round_up else self.total - self.rank
+        self.num_samples = math.ceil(share / self.world_size)
 
     def __iter__(self) -> Iterator[int]:
         count, size = self.num_samples * self.world_size, len(self.dataset)
@@ -73,7 +73,7 @@ class EqualLengthSampler(Sampler):
         return iter(indices[self.rank :: self.world_size][: self.num_samples].tolist())
 
     def _pass(self, number: int) -> torch.Tensor:
-        """The order of one pass over the data set; a function of the seed and its number alone."""
+        """Return the order of one pass over the data set; it depends only on the seed and the pass's number."""
         generator = torch.Generator().manual_seed(self.seed + number)
         return torch.randperm(len(self.dataset), generator=generator)
 
@@ -81,14 +81,14 @@ class EqualLengthSampler(Sampler):
         return self.num_samples
 
     def set_epoch(self, epoch: int) -> None:
-        """mmengine's ``DistSamplerSeedHook`` calls it before every epoch."""
+        """Set the epoch; mmengine's ``DistSamplerSeedHook`` calls this before every epoch."""
         self.epoch = epoch
 
 
 def _count_images(path: Path) -> int:
     if not path.is_file():
         raise UserError(
-            f"EqualLengthSampler: no {path}: set synthetic_root to the synthetic set of the arm to compare with, or "
+            f"EqualLengthSampler: no {path}: set synthetic_root to the synthetic set of the run to compare with, or "
             "train_dataloader.sampler.num_synthetic to its number of images"
         )
     return len(read_coco(path, spans=True).images)

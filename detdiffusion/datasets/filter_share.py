@@ -1,4 +1,4 @@
-"""How much of its objects a filter leaves, and what to loosen where that is little: every reader that filters asks."""
+"""Warnings and errors for filters that keep few of the objects; used by every reader that filters."""
 
 from __future__ import annotations
 
@@ -9,45 +9,45 @@ import numpy as np
 from detdiffusion.utils.errors import UserError
 
 LITTLE = 0.5
-"""Below this share a warning is given."""
+"""A filter that keeps less than this share causes a warning."""
 LEAST = 0.05
-"""Below this share a filter is taken for a mistake, unless the caller allows it."""
+"""A filter that keeps less than this share is an error, unless the caller allows it."""
 
 
 def little_left(
     kept: int, taken: Mapping[str, int], options: str, spreads: Mapping[str, str] | None = None
 ) -> str | None:
-    """What a filter left; None where it left half or more.
+    """Describe what a filter kept; None if it kept half or more.
 
     Args:
-        kept: number of objects.
-        taken: rule, a text, -> number of objects that it took.
-        options: where the rules are chosen.
-        spreads: rule -> how the data is spread over what it looks at.
+        kept: number of kept objects.
+        taken: description of a rule -> number of objects that it removed.
+        options: where the rules can be changed, e.g. ``'min_size is in filter_cfg'``.
+        spreads: rule -> distribution of the quantity that it tests.
     """
     total = kept + sum(taken.values())
     if kept >= LITTLE * total:
         return None
     spreads = spreads or {}
     rules = "; ".join(
-        f"{rule} takes {count}" + (f" ({spreads[rule]})" if rule in spreads else "")
+        f"{rule} removes {count}" + (f" ({spreads[rule]})" if rule in spreads else "")
         for rule, count in taken.items()
         if count
     )
-    return f"the filter leaves only {kept} of {total} objects ({kept / total:.1%}): {rules}; {options}"
+    return f"the filter keeps only {kept} of {total} objects ({kept / total:.1%}): {rules}; {options}"
 
 
 def refuse_least(kept: int, taken: Mapping[str, int], least: float, said: str, option: str) -> None:
-    """Stops where a filter left less than somebody can want.
+    """Raise if a filter kept less than the allowed share.
 
     Args:
         kept, taken: see :func:`little_left`.
         least: smallest share that is allowed.
-        said: whose filter left what.
-        option: how to allow it.
+        said: result of :func:`little_left` with the name of the data set.
+        option: how to allow it, e.g. ``'set min_kept=0 beside filter_cfg'``.
 
     Raises:
-        UserError: less is left.
+        UserError: if it kept less than ``least``.
     """
     share = kept / max(1, kept + sum(taken.values()))
     if share < least:
@@ -55,8 +55,8 @@ def refuse_least(kept: int, taken: Mapping[str, int], least: float, said: str, o
 
 
 def layouts_taken(report: Mapping[str, int]) -> dict[str, int]:
-    """What the sizes and the number of objects an image took, by the counts of a layout data set: crowds, ignored
-    objects and classes that are not wanted do not count."""
+    """Select the counts of objects removed by size and by number of objects per image from a layout data set's report;
+    crowds, ignored objects and unused classes are excluded."""
     return {
         reason: count
         for reason, count in report.items()
@@ -67,13 +67,14 @@ def layouts_taken(report: Mapping[str, int]) -> dict[str, int]:
 def describe(
     report: Mapping[str, int], filter_cfg: Mapping, ratios: Sequence[float], counts: Sequence[int]
 ) -> str | None:
-    """What the filter left, which rule took how much, and the data's quantiles; None where it left half or more.
+    """Describe how many objects a filter kept, what each rule removed, and quantiles of the data; None if it kept half
+    or more.
 
     Args:
         report: the filter's counts.
         filter_cfg: its settings.
-        ratios: share of its image of each object that the filter decided on.
-        counts: of each image, its objects that are large enough.
+        ratios: area of each tested object as a share of its image.
+        counts: number of sufficiently large objects of each image.
     """
     taken, spreads = {}, {}
     for reason, count in layouts_taken(report).items():
@@ -81,19 +82,19 @@ def describe(
             option, spread = "min_area_ratio", f"share of the image: {quantiles(ratios, '.2g')}"
         else:
             option = "min_objects" if reason.endswith("few") else "max_objects"
-            spread = f"objects an image: {quantiles(counts, '.0f')}"
+            spread = f"objects per image: {quantiles(counts, '.0f')}"
         rule = f"{option}={filter_cfg[option]:g}"
         taken[rule], spreads[rule] = count, spread
-    said = little_left(report.get("objects kept", 0), taken, "these options are in filter_cfg", spreads)
-    return said and f"warning: {said}"
+    warning = little_left(report.get("objects kept", 0), taken, "these options are in filter_cfg", spreads)
+    return None if warning is None else f"warning: {warning}"
 
 
 def quantiles(values: Sequence[float], form: str) -> str:
-    """Three quantiles in words.
+    """Describe the 10 %, 50 % and 90 % quantiles.
 
     Args:
-        values: any number of them.
-        form: how a number is formatted.
+        values: any number of values.
+        form: format specification of a number.
     """
     low, middle, high = np.quantile(np.asarray(values, float), [0.1, 0.5, 0.9]) if len(values) else (0, 0, 0)
     return f"10 % up to {low:{form}}, half up to {middle:{form}}, 90 % up to {high:{form}}"

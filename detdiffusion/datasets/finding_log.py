@@ -1,4 +1,4 @@
-"""Findings of one file as they come: what is found many times becomes one line with a count."""
+"""Collecting the findings of one file; equal problems are merged to one finding with a count."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class _Group:
 
 
 class FindingLog:
-    """Collects what a check finds in a file.
+    """Collects the findings of a check of one file.
 
     Args:
-        file: its path.
+        file: path of the file.
     """
 
     def __init__(self, file: str | Path) -> None:
@@ -42,33 +42,33 @@ class FindingLog:
         severity: Severity = "error",
         count: int | None = None,
     ) -> None:
-        """Adds items with a problem; the first few of each problem are named.
+        """Add items with a problem; the finding lists the first few items of each problem.
 
         Args:
             problem, remedy, severity: see :class:`~detdiffusion.utils.findings.Finding`.
-            keys: the items, ids or places.
-            kind: what ``keys`` are ids of, ``"annotation id"``; empty where they are places.
-            value: of the first item.
-            count: of the items, where ``keys`` are only the first.
+            keys: the items, as ids or places.
+            kind: what ``keys`` are, e.g. ``"annotation id"``; empty if they are places.
+            value: value of the first item.
+            count: number of items, if ``keys`` contains only the first few.
         """
         group = self._groups.setdefault((severity, problem, remedy), _Group(kind, [], value))
         group.count += len(keys) if count is None else count
         group.keys += list(keys[: _EXAMPLES - len(group.keys)])
 
     def error(self, problem: str, place: str, value: Any = None, remedy: str = "") -> None:
-        """Adds one item that makes the file's meaning doubtful."""
+        """Add one item with a problem of severity ``error``."""
         self.add(problem, [place], value=value, remedy=remedy)
 
     @property
     def findings(self) -> list[Finding]:
-        """One a problem, in the order in which they first came."""
+        """One finding per problem, in the order of their first occurrence."""
         return [
             Finding(self.file, _item(group), problem, group.value, remedy, severity, group.count)
             for (severity, problem, remedy), group in self._groups.items()
         ]
 
     def raise_errors(self) -> None:
-        """Raises one UserError for all errors so far."""
+        """Raise one UserError for all errors so far, if there are any."""
         raise_errors(self.findings)
 
 

@@ -1,4 +1,4 @@
-"""Where an image file should end, by its header alone: cheap enough to look at every file before a long run."""
+"""Detect truncated image files from their headers, which is cheap enough to check all files before a long run."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from PIL import Image
 
 _TAIL = 64
 _STRIPS, _TILES = (273, 279), (324, 325)
-_TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of a TIFF's types, else 1
+_TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of TIFF types; others have 1
 
 
 def seems_cut_off(file: Image.Image, stream: BinaryIO) -> bool:
-    """Whether a file lacks its end or is shorter than its header says; only decoding tells whether pixels are missing.
+    """Return whether a file lacks its end marker or is shorter than its header says.
+
+    Only decoding shows whether pixels are really missing.
 
     Args:
-        file: opened by Pillow, not decoded.
-        stream: of the file; its place is changed.
+        file: the file, opened by Pillow, not decoded.
+        stream: stream of the file; its position is changed.
     """
     length = stream.seek(0, os.SEEK_END)
     if file.format == "PNG":
@@ -36,23 +38,23 @@ def seems_cut_off(file: Image.Image, stream: BinaryIO) -> bool:
         return struct.unpack_from("<I", head, 4)[0] + 8 > length
     if file.format == "BMP":
         return max(struct.unpack_from("<I", head, 2)[0], _end_of_tiles(file)) > length
-    return True  # a format without a rule here
+    return True  # unknown format: must be decoded
 
 
 def tells_late(file: Image.Image, stream: BinaryIO) -> bool:
-    """Whether a PNG has chunks of text or EXIF data behind its pixels, where opening it does not look."""
+    """Return whether a PNG has text or EXIF chunks after its pixels, which Pillow does not read on opening."""
     if file.format != "PNG":
         return False
-    behind = False
+    after_pixels = False
     for name, *_ in png_chunks(stream):
-        behind = behind or name == b"IDAT"
-        if behind and name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
+        after_pixels = after_pixels or name == b"IDAT"
+        if after_pixels and name in (b"eXIf", b"tEXt", b"zTXt", b"iTXt"):
             return True
     return False
 
 
 def png_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Name, length and start of the content of each chunk that is whole."""
+    """Yield ``(name, length, start of the content)`` of each complete chunk."""
     length, place = stream.seek(0, os.SEEK_END), 8
     while place + 12 <= length:
         stream.seek(place)
@@ -64,10 +66,13 @@ def png_chunks(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
 
 
 def tiff_entries(stream: BinaryIO) -> Iterator[tuple[int, int, int, int, str]]:
-    """The first directory of a TIFF: tag, type, number of values, place of the value or of its own place, byte order.
+    """Yield the entries of a TIFF's first directory.
+
+    Yields:
+        ``(tag, type, count, position, byte order)``; the position is that of the value, or of the offset to it.
 
     Raises:
-        struct.error: the file ends within it.
+        struct.error: if the file ends within the directory.
     """
     stream.seek(0)
     order = {b"II": "<", b"MM": ">"}[stream.read(2)]
@@ -82,7 +87,7 @@ def tiff_entries(stream: BinaryIO) -> Iterator[tuple[int, int, int, int, str]]:
 
 
 def _end_of_tiff(file: Image.Image, stream: BinaryIO) -> int:
-    """Of its pixels, and of the values of its tags."""
+    """Return the end of a TIFF's pixels and tag values."""
     ends = [0]
     for starts, sizes in (_STRIPS, _TILES):
         places, lengths = file.tag_v2.get(starts, ()), file.tag_v2.get(sizes, ())
@@ -95,7 +100,7 @@ def _end_of_tiff(file: Image.Image, stream: BinaryIO) -> int:
 
 
 def _end_of_tiles(file: Image.Image) -> int:
-    """Of an uncompressed BMP: its pixels' start and their rows of whole words."""
+    """Return the end of an uncompressed BMP's pixels."""
     ends = [0]
     for tile in getattr(file, "tile", ()):
         if tile[0] == "raw":

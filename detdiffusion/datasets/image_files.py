@@ -1,4 +1,4 @@
-"""Where a data set's images lie, and mmdet's data sets with the library's one reader of image files."""
+"""The image folder of a data set, and a mixin that makes mmdet's data sets use the library's image reader."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from detdiffusion.utils.errors import UserError
 
 
 def image_folder(img_dir: str | Path | None, ann_file: str | Path) -> Path:
-    """The images' folder: ``img_dir``, or ``images`` beside the annotation file or beside its folder.
+    """Return the image folder: ``img_dir``, or ``images`` next to the annotation file or next to its folder.
 
     Raises:
-        UserError: no such folder.
+        UserError: if there is no such folder.
     """
     parent = Path(ann_file).absolute().parent
     tried = [Path(img_dir)] if img_dir is not None else [parent / "images", parent.parent / "images"]
     for folder in tried:
         if folder.is_dir():
             return folder
-    raise UserError(f"{tried[0]}: no such folder; say by `img_dir` where the images are")
+    raise UserError(f"{tried[0]}: no such folder; specify the folder of the images by `img_dir`")
 
 
 class NamesUnreadableImages:
-    """Put before an mmdet data set: its images are read by :mod:`~detdiffusion.datasets.image_reading`, whatever
-    loading step of mmdet's its pipeline names. One that cannot be used is a UserError.
+    """Mixin for mmdet data sets that replaces the loading step of the pipeline, so that images are read by
+    :mod:`~detdiffusion.datasets.image_reading`. An image that cannot be used raises a UserError.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -33,12 +33,11 @@ class NamesUnreadableImages:
         use_one_reader(self.pipeline)
 
     def images_to_read(self) -> tuple[list[Path], list[dict]]:
-        """Local files of all samples and what the json says of them; none where the pipeline loads no images."""
+        """Return the local files of all samples and their COCO dicts; empty if the pipeline loads no images."""
         from .mmdet_images import LoadRuledImage
 
-        if not any(
-            isinstance(step, LoadRuledImage) and not step.is_remote() for step in self.pipeline.transforms
-        ):
+        loading = [step for step in self.pipeline.transforms if isinstance(step, LoadRuledImage)]
+        if all(step.is_remote() for step in loading):
             return [], []
         infos = [self.get_data_info(index) for index in range(len(self))]
         images = [dict(id=info["img_id"], width=info["width"], height=info["height"]) for info in infos]

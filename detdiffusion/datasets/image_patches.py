@@ -1,4 +1,4 @@
-"""Images without annotations, whole or as patches: what an autoencoder is trained on."""
+"""Images or image patches without annotations, to train an autoencoder on."""
 
 from __future__ import annotations
 
@@ -22,22 +22,21 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
 @DATASETS.register_module()
 class ImagePatches(Dataset):
-    """Square images from one or more folders, mirrored at random.
+    """Square images from one or more folders, flipped at random.
 
-    A sample is ``inputs``, (3, size, size) uint8 RGB. Patch and mirroring are drawn from the seed that
-    :class:`~detdiffusion.datasets.samplers.SeededInfiniteSampler` gives each reading, else at random.
-    Images are kept in memory.
+    A sample is ``inputs``, (3, size, size) uint8 RGB. Patch and flip are sampled with the seed in the index of
+    :class:`~detdiffusion.datasets.samplers.SeededInfiniteSampler`, else from a random seed. Images are kept in memory.
 
     Args:
-        sources: one dict a folder: ``img_dir``; ``repeat``, how often each image comes in one pass (default 1);
-            ``patch``, the range of a patch's side as shares of the image's shorter side, e.g. ``(0.2, 1.0)``, drawn
-            evenly on a logarithmic scale (default: the whole image).
+        sources: one dict per folder: ``img_dir``; ``repeat``, the number of times each image is used per pass
+            (default 1); ``patch``, the range of a patch's side relative to the image's shorter side, e.g.
+            ``(0.2, 1.0)``, sampled log-uniformly (default: the entire image).
         size: side of the samples in pixels.
         data_root: prefix of relative folders.
 
     Raises:
-        UserError: a folder that is missing or has no image, a patch range outside (0, 1], an unknown setting; on
-            access, an image that cannot be read.
+        UserError: if a folder is missing or has no images, a patch range is outside (0, 1], or a setting is unknown;
+            on access, if an image cannot be read.
     """
 
     def __init__(self, sources: Sequence[dict], size: int, data_root: str = "") -> None:
@@ -87,14 +86,14 @@ def _checked(source: dict) -> dict:
         raise UserError(f"ImagePatches: a source has img_dir, repeat and patch, got {dict(source)}")
     low, high = source.get("patch") or (1, 1)
     if not 0 < low <= high <= 1:
-        raise UserError(f"ImagePatches: patch is a range within (0, 1], got {source['patch']}")
+        raise UserError(f"ImagePatches: patch must be a range within (0, 1], got {source['patch']}")
     if source.get("repeat", 1) < 1:
-        raise UserError(f"ImagePatches: repeat is 1 or more, got {source['repeat']}")
+        raise UserError(f"ImagePatches: repeat must be 1 or more, got {source['repeat']}")
     return dict(source)
 
 
 def _cut(image: np.ndarray, patch: tuple[float, float], draw: random.Random) -> np.ndarray:
-    """A square patch at a random place, its side a share within ``patch`` of the shorter side."""
+    """Cut a square patch at a random position; ``patch`` is the range of its side relative to the shorter side."""
     height, width = image.shape[:2]
     share = patch[0] * (patch[1] / patch[0]) ** draw.random()
     side = max(1, round(share * min(height, width)))

@@ -1,9 +1,9 @@
-"""An image file as 8-bit RGB: the one reader of layouts, detectors, evaluation and pictures.
+"""Reading image files as 8-bit RGB; layouts, detectors, evaluation and visualisation all use this reader.
 
-Pillow decodes, once; it finds files of every format that end too early. Grey, palette, CMYK and one-bit files are
-converted, transparent pixels are put on white, 16-bit values are cut to the upper eight of the bits that the file uses,
-and an EXIF orientation follows :mod:`~detdiffusion.utils.image_rules`. Each conversion has a name, so that readers can
-count it.
+Files are decoded by Pillow, which detects truncated files of every format. Grey, palette, CMYK and one-bit files are
+converted, transparent images are composited on white, 16-bit values are cut to the upper eight of the bits that the
+file uses, and EXIF orientation is treated as :mod:`~detdiffusion.utils.image_rules` specifies. Each conversion has a
+name, so that callers can count it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from .jpeg_ends import mended_jpeg
 from .transparency import is_transparent, on_white, stretch_transparent_grey
 
 VERSION = 2
-"""Raise it when a file becomes other pixels: caches of what was made of them are then made anew."""
+"""Increment it when the pixels read from a file change; this invalidates caches computed from them."""
 _TURN, _TIFF_SIDES, _FLIP = 274, (256, 257), Image.Transpose
 _AS_SHOWN = {
     2: _FLIP.FLIP_LEFT_RIGHT,
@@ -41,22 +41,22 @@ _MODES = {"L": "grayscale", "1": "grayscale", "CMYK": "CMYK", "P": "palette"}
 _JPEG = ("JPEG", "MPO")
 _XMP = ("xmp", "XML:com.adobe.xmp")
 _CHOOSE = (
-    "say by --exif-orientation (in a config: exif_orientation): 'apply' if on the image as viewers show it, as most "
+    "specify --exif-orientation (in a config: exif_orientation): 'apply' if on the image as viewers show it, as most "
     "labelling tools do, 'ignore' if on the stored pixels"
 )
-_HUGE = "read it by --huge-images (in a config: huge_images = True), or make it smaller"
+_HUGE = "read it with --huge-images (in a config: huge_images = True), or make it smaller"
 _MAX_PIXELS = 178_956_970  # Pillow's own limit
 _APPLIED = "images turned or mirrored as their EXIF orientation says"
 _IGNORED = "images whose EXIF orientation is ignored"
 
 
 class ImageError(UserError):
-    """An image file that cannot be used.
+    """Raised for an image file that cannot be used.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         where: path and image id.
-        reason: what is wrong with it, a clause of which the image is the subject.
+        reason: what is wrong, a clause whose subject is the image.
         remedy: what to do.
     """
 
@@ -66,7 +66,8 @@ class ImageError(UserError):
     def of(
         cls, path: str | Path, image: Mapping | None, reason: str, remedy: str, detail: str = ""
     ) -> ImageError:
-        """The error about a file, of a COCO image dict where there is one. A worker process hands on the text alone."""
+        """Create the error for a file and, optionally, its COCO image dict. (An error from a worker process has only
+        the text, not the attributes.)"""
         where = f"{path} (image id {image['id']})" if image else str(path)
         error = cls(f"{where}: {reason}{f' ({detail})' if detail else ''}; {remedy}")
         error.path, error.where, error.reason, error.remedy = str(path), where, reason, remedy
@@ -76,24 +77,25 @@ class ImageError(UserError):
 def read_image(
     path: str | Path, image: Mapping | None = None, exif_orientation: str | None = None
 ) -> tuple[Image.Image, list[str]]:
-    """An image file as 8-bit RGB, and what was done to it.
+    """Read an image file as 8-bit RGB, and list the conversions that were applied.
 
     Args:
-        path: of a local file.
-        image: its COCO dict: ``id`` for messages; ``width`` and ``height``, if there, must be those of the pixels.
-        exif_orientation: a rule of its own in place of the run's.
+        path: path of a local file.
+        image: its COCO dict: ``id`` is used in messages; ``width`` and ``height``, if present, must match the pixels.
+        exif_orientation: overrides the run's rule, see :class:`~detdiffusion.utils.image_rules.ImageRules`.
 
     Returns:
-        ``(image, names of conversions)``; the names are plural, to be counted.
+        ``(image, names of conversions)``; the names are plural, for use with a count.
 
     Raises:
-        ImageError: no such file, no image, one that is cut off, of another size, turned by its EXIF tag without a rule
-            for that, too large, or of floating-point or 32-bit values.
+        ImageError: if the file does not exist, is not an image, is truncated, has another size than stated, is rotated
+            or flipped by its EXIF tag and there is no rule for this, is too large, or has floating-point or 32-bit
+            values.
     """
     with _clear_errors(path, image), open(path, "rb") as stream:
         file, orientation = _opened(stream), 1
         stretch_transparent_grey(file, stream)
-        if file.format == "TIFF":  # Pillow turns these itself and forgets the tag
+        if file.format == "TIFF":  # Pillow rotates these on decoding and removes the tag
             orientation = _orientation(file)
         names = _conversions(file, path, image)
         deep, turned = is_deep(file), file.format == "TIFF"
@@ -116,12 +118,12 @@ def read_image(
     try:
         return on_white(picture), names
     except ValueError as error:
-        reason = "has colours that do not become RGB"
+        reason = "has colours that cannot be converted to RGB"
         raise ImageError.of(path, image, reason, "save it as RGB", str(error)) from None
 
 
 def read_rgb(path: str | Path, image: Mapping | None = None) -> Image.Image:
-    """The image of :func:`read_image`."""
+    """Read an image file as 8-bit RGB, see :func:`read_image`."""
     return read_image(path, image)[0]
 
 
@@ -131,11 +133,11 @@ def read_bgr(
     size: int | None = None,
     exif_orientation: str | None = None,
 ) -> np.ndarray:
-    """:func:`read_rgb` as OpenCV and mmdet have it.
+    """Read an image file as a BGR array, as used by OpenCV and mmdet.
 
     Args:
         path, image, exif_orientation: see :func:`read_image`.
-        size: side of the square that Pillow's bicubic ``resize`` stretches it to; None keeps the file's size.
+        size: side of the square to resize the image to (Pillow, bicubic); None keeps the file's size.
 
     Returns:
         (H, W, 3) uint8, BGR.
@@ -149,9 +151,9 @@ def read_bgr(
 
 
 def inspect_header(path: str | Path, image: Mapping | None = None) -> tuple[tuple[int, int], str, list[str]]:
-    """What :func:`read_image` would find, by the file's header where that tells.
+    """Check an image file as :func:`read_image` does, but only by its header if that suffices.
 
-    A file that seems to end too early, or whose values decide on its conversion, is read.
+    The file is decoded if it seems truncated or if its conversion depends on the pixel values.
 
     Returns:
         ``((width, height), Pillow's name of the format, names of conversions)``.
@@ -176,11 +178,11 @@ def inspect_header(path: str | Path, image: Mapping | None = None) -> tuple[tupl
 
 
 def image_size(path: str | Path, decode: bool = True) -> tuple[int, int]:
-    """Width and height in pixels, as every reader of the library will see the image.
+    """Return width and height in pixels of an image as the library reads it.
 
     Args:
-        path: of a local file.
-        decode: read all of it; else its header.
+        path: path of a local file.
+        decode: decode the entire file instead of reading only its header.
 
     Raises:
         ImageError: as :func:`read_image`.
@@ -189,7 +191,7 @@ def image_size(path: str | Path, decode: bool = True) -> tuple[int, int]:
 
 
 def reading_identity() -> dict[str, Any]:
-    """What decides an image's pixels beside its file, for the keys of caches."""
+    """Return what determines an image's pixels besides its file, for cache keys."""
     return dict(version=VERSION, exif_orientation=image_rules().exif_orientation)
 
 
@@ -204,7 +206,7 @@ def _clear_errors(path: str | Path, image: Mapping | None) -> Iterator[None]:
         raise ImageError.of(path, image, "is missing", remedy, "no such file") from None
     except Image.DecompressionBombError as error:
         raise ImageError.of(path, image, "is too large", _HUGE, str(error)) from None
-    except Exception as error:  # of a damaged file Pillow's plugins raise anything
+    except Exception as error:  # Pillow's plugins can raise anything for a damaged file
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         if "truncated" in detail.lower():
             reason = "is cut off, a part of the image is missing"
@@ -220,13 +222,13 @@ def _opened(stream: BinaryIO) -> Image.Image:
     if huge:
         Image.MAX_IMAGE_PIXELS = None
     file = Image.open(stream)
-    if not huge and file.width * file.height > _MAX_PIXELS:  # where somebody lifted Pillow's limit
-        raise Image.DecompressionBombError(f"{file.width * file.height} pixels, {_MAX_PIXELS} are read")
+    if not huge and file.width * file.height > _MAX_PIXELS:  # Pillow's limit may have been lifted elsewhere
+        raise Image.DecompressionBombError(f"{file.width * file.height} pixels, the limit is {_MAX_PIXELS}")
     return file
 
 
 def _decoded(file: Image.Image, stream: BinaryIO, path: str | Path, image: Mapping | None) -> Image.Image:
-    """The file with its pixels; of a JPEG that lacks its end marker alone too."""
+    """Decode a file; also accepts a JPEG that lacks only its end marker."""
     try:
         file.load()
         if file.format not in _JPEG or not (data := mended_jpeg(stream, path)):
@@ -240,7 +242,7 @@ def _decoded(file: Image.Image, stream: BinaryIO, path: str | Path, image: Mappi
 
 
 def _orientation(file: Image.Image) -> int:
-    """By the EXIF data alone, as viewers and OpenCV; newer versions of Pillow fall back on XMP."""
+    """Return the orientation in the EXIF data only, as viewers and OpenCV do; new versions of Pillow also use XMP."""
     for key in _XMP:
         file.info.pop(key, None)
     try:
@@ -249,27 +251,29 @@ def _orientation(file: Image.Image) -> int:
         elif "exif" in file.info:
             tags = Image.Exif()
             tags.load(file.info["exif"])
-        else:  # in a text of a PNG, perhaps; PNG's own getexif would decode the file
+        else:  # may be in a PNG's text chunk; PngImageFile.getexif would decode the file
             tags = Image.Image.getexif(file)
         value = tags.get(_TURN)
-    except Exception:  # damaged EXIF data says nothing
+    except Exception:  # damaged EXIF data is ignored
         return 1
     return value if value in _AS_SHOWN else 1
 
 
 def _stored_size(file: Image.Image) -> tuple[int, int]:
-    """Width and height of an opened file, not decoded; of a TIFF newer versions of Pillow give those as shown."""
+    """Return the stored width and height of an opened file; for TIFF, new versions of Pillow give the rotated size."""
     return tuple(file.tag_v2[tag] for tag in _TIFF_SIDES) if file.format == "TIFF" else file.size
 
 
-def _rule(orientation: int, path: str | Path, image: Mapping | None, own: str | None = None) -> str | None:
-    """'apply' or 'ignore'; of an image that is not turned None."""
+def _rule(
+    orientation: int, path: str | Path, image: Mapping | None, override: str | None = None
+) -> str | None:
+    """Return 'apply' or 'ignore', or None for an image that is not rotated or flipped."""
     if orientation == 1:
         return None
-    rule = own or image_rules().exif_orientation
+    rule = override or image_rules().exif_orientation
     if rule is not None:
         return rule
-    reason = "is turned or mirrored by its EXIF orientation, and nothing tells which way its boxes were drawn"
+    reason = "is turned or mirrored by its EXIF orientation, and it is unknown which way its boxes were drawn"
     raise ImageError.of(path, image, reason, _CHOOSE, f"orientation {orientation}")
 
 
@@ -288,16 +292,16 @@ def _check_size(size: tuple[int, int], orientation: int, path: str | Path, image
 
 
 def _conversions(file: Image.Image, path: str | Path, image: Mapping | None) -> list[str]:
-    """How an opened file becomes RGB, in words, without what its pixels decide."""
+    """Return the names of the conversions of an opened file to RGB, except those that depend on its pixels."""
     if file.mode == "F":
-        reason, remedy = "holds floating-point values, whose range nobody knows", "save it as 8-bit RGB"
+        reason, remedy = "holds floating-point values, whose range is unknown", "save it as 8-bit RGB"
         raise ImageError.of(path, image, reason, remedy)
     if file.mode == "I" and file.format not in ("PNG", "PPM"):
         raise ImageError.of(
-            path, image, "holds 32-bit values, whose range nobody knows", "save it as 8-bit RGB"
+            path, image, "holds 32-bit values, whose range is unknown", "save it as 8-bit RGB"
         )
     names = []
-    if getattr(file, "is_animated", False) and file.format not in _JPEG:  # cameras put previews behind a JPEG
+    if getattr(file, "is_animated", False) and file.format not in _JPEG:  # cameras append previews to a JPEG
         names.append("images of several frames or pages, the first is taken")
     if is_transparent(file):
         names.append("images with transparency put on white")

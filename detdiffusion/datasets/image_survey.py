@@ -1,4 +1,4 @@
-"""Many image files, looked at before a long run: what is wrong with them, and what reading does to them."""
+"""Checks of many image files before a long run: problems, and the conversions that reading applies."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from detdiffusion.utils.findings import Finding, raise_errors
 
 from .image_reading import ImageError, inspect_header
 
-_THREADS = 8  # a header waits for the disk, not for the processor
+_THREADS = 8  # reading headers is bound by the disk, not by the CPU
 
 
 @dataclass
 class ImageFacts:
-    """What the headers of image files say.
+    """The results of reading the headers of image files.
 
     Attributes:
-        conversions: what :func:`~detdiffusion.datasets.image_reading.read_image` does to a file -> number of files.
+        conversions: name of a conversion of :func:`~detdiffusion.datasets.image_reading.read_image` -> number of files.
         formats: Pillow's name of a format -> number of files.
-        sizes: (width, height) -> the files.
-        unusable: of each file that cannot be used, why.
-        not_read: files that are there, and no more is known of them: the time was over.
+        sizes: (width, height) -> files.
+        unusable: the errors of files that cannot be used.
+        not_read: number of files that exist, but were not read because of the time limit.
     """
 
     conversions: Counter = field(default_factory=Counter)
@@ -38,11 +38,11 @@ class ImageFacts:
     not_read: int = 0
 
     def notes(self, what: str) -> list[str]:
-        """A line for the user for every kind of conversion."""
+        """Return a line for every kind of conversion, prefixed by ``what``."""
         return [f"{what}: {count} {name}" for name, count in sorted(self.conversions.items())]
 
     def findings(self, folder: str | Path) -> list[Finding]:
-        """What cannot be used, one finding a reason, and what is converted."""
+        """Return an error for every reason why files cannot be used, and a note for every kind of conversion."""
         groups: dict[tuple[str, str], list[str]] = {}
         for error in self.unusable:
             groups.setdefault((error.reason, error.remedy), []).append(error.where)
@@ -52,7 +52,7 @@ class ImageFacts:
         ]
         notes = dict(sorted(self.conversions.items()))
         if self.not_read:
-            notes["image that is there, whose header was not read for want of time"] = self.not_read
+            notes["image that exists, but whose header was not read for lack of time"] = self.not_read
         return found + [
             Finding(str(folder), "", name, severity="note", count=count) for name, count in notes.items()
         ]
@@ -63,12 +63,13 @@ def survey_images(
     images: Iterable[Mapping | None] | None = None,
     seconds: float | None = None,
 ) -> ImageFacts:
-    """Looks at every file's header; reads a file where that does not tell (see ``inspect_header``).
+    """Check the headers of image files; decodes a file if its header does not suffice (see ``inspect_header``).
 
     Args:
-        paths: of local files.
-        images: their COCO dicts, whose sizes the files must have; default: any size is right.
-        seconds: for reading headers, in a random order; whether files are there is looked at for all. None: no limit.
+        paths: paths of local files.
+        images: their COCO dicts, whose sizes the files must have; by default any size is accepted.
+        seconds: time limit for reading headers, in random order; after it only the existence of the other files is
+            checked. None: no limit.
     """
     paths, facts = list(map(Path, paths)), ImageFacts()
     pairs = list(zip(paths, images if images is not None else [None] * len(paths)))
@@ -77,7 +78,7 @@ def survey_images(
         end = time.monotonic() + seconds
         random.Random(0).shuffle(pairs)
 
-    def look(pair: tuple[Path, Mapping | None]):
+    def inspect(pair: tuple[Path, Mapping | None]):
         path, image = pair
         if time.monotonic() > end and path.is_file():
             return None
@@ -87,7 +88,7 @@ def survey_images(
             return error
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        for (path, _), found in zip(pairs, pool.map(look, pairs)):
+        for (path, _), found in zip(pairs, pool.map(inspect, pairs)):
             if found is None:
                 facts.not_read += 1
                 continue
@@ -102,10 +103,10 @@ def survey_images(
 
 
 def inspect_images(paths: Iterable[str | Path], images: Iterable[Mapping | None] | None = None) -> ImageFacts:
-    """:func:`survey_images` where every file has to be right.
+    """Check image files as :func:`survey_images` does, and raise if any cannot be used.
 
     Raises:
-        UserError: files that cannot be used; of one the reason, of several how many for which reason.
+        UserError: if files cannot be used; gives the reason for a single file, else the number of files by reason.
     """
     facts = survey_images(paths, images)
     if len(facts.unusable) == 1:
@@ -115,14 +116,14 @@ def inspect_images(paths: Iterable[str | Path], images: Iterable[Mapping | None]
 
 
 def check_images(images: Sequence[Mapping], folder: str | Path) -> ImageFacts:
-    """:func:`inspect_images` of the images of a COCO file.
+    """Check the images of a COCO file, see :func:`inspect_images`.
 
     Args:
         images: COCO image dicts.
-        folder: that ``file_name`` is relative to.
+        folder: folder that ``file_name`` is relative to.
 
     Raises:
-        UserError: no such folder, or files that are missing or cannot be used.
+        UserError: if the folder does not exist, or files are missing or cannot be used.
     """
     check_present(images, folder)
     folder = Path(folder)
@@ -130,7 +131,7 @@ def check_images(images: Sequence[Mapping], folder: str | Path) -> ImageFacts:
 
 
 def check_present(images: Sequence[Mapping], folder: str | Path) -> None:
-    """Raises UserError where the folder or images of a COCO file are missing."""
+    """Raise a UserError if the folder or images of a COCO file are missing."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"{folder}: no such image folder; correct the path")
@@ -138,5 +139,5 @@ def check_present(images: Sequence[Mapping], folder: str | Path) -> None:
     if missing:
         raise UserError(
             f"{folder}: {len(missing)} of {len(images)} images are missing ({some(missing)}); correct the image folder "
-            "or put them there"
+            "or add the images"
         )

@@ -1,4 +1,4 @@
-"""JPEG files without their end marker: those that lack nothing else are read, those that lack pixels are not."""
+"""JPEG files without an end marker: distinguish those that lack only the marker from those that lack pixels."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from typing import BinaryIO
 from PIL import Image
 
 _END, _TAIL, _ZEROS = b"\xff\xd9", 64, bytes(16)
-_FILLER = b"\xaa\x55" * 2048  # for any bits that a decoder still waits for
+_FILLER = b"\xaa\x55" * 2048  # stands in for any data that the decoder still expects
 
 
 def mended_jpeg(stream: BinaryIO, path: str | Path) -> io.BytesIO | None:
-    """A JPEG file with an end marker behind its pixels, or None where it has one already.
+    """Return a JPEG file with an end marker appended to its pixels, or None if it does not need one.
 
     Args:
-        stream: of the file; its place is changed.
-        path: of the file, which is judged once a process for every state of it: cameras write other things behind the
-            image, and such files are decoded three times.
+        stream: stream of the file; its position is changed.
+        path: path of the file. Results are cached per process, path, size and modification time, because files with
+            other data after the image, as some cameras write them, are decoded up to three times.
 
     Raises:
-        OSError: pixels are missing: the file is truncated.
+        OSError: if pixels are missing, i.e. the file is truncated.
     """
     length = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, length - _TAIL))
@@ -31,7 +31,7 @@ def mended_jpeg(stream: BinaryIO, path: str | Path) -> io.BytesIO | None:
         return None
     stat = os.fstat(stream.fileno())
     verdict = _verdict(str(path), stat.st_size, stat.st_mtime_ns)
-    if verdict == "whole":
+    if verdict == "complete":
         return None
     if verdict == "truncated":
         raise OSError("image file is truncated")
@@ -40,23 +40,23 @@ def mended_jpeg(stream: BinaryIO, path: str | Path) -> io.BytesIO | None:
 
 @functools.lru_cache(maxsize=1 << 16)
 def _verdict(path: str, size: int, mtime_ns: int) -> str:
-    """'whole' with other things behind it, 'unmarked' without its end marker alone, or 'truncated'."""
+    """Return 'complete' (with other data after the image), 'unmarked' (lacks only the end marker) or 'truncated'."""
     data = Path(path).read_bytes()
     if not data.endswith(_ZEROS) and _pixels(data) is not None:
-        return "whole"
-    # In the place of pixels that are missing a decoder takes what comes; behind a whole image it skips it.
+        return "complete"
+    # A decoder uses appended data in place of missing pixels, but skips it after a complete image.
     body = _body(data)
     ends = [_pixels(body + filler + _END) for filler in (b"", _FILLER)]
     return "truncated" if ends[0] is None or ends[0] != ends[1] else "unmarked"
 
 
 def _body(data: bytes) -> bytes:
-    """Without half an end marker, and without the zeros of a download that was laid out and not filled."""
+    """Remove a partial end marker, and trailing zeros of a download whose file was allocated but not filled."""
     return (data.rstrip(b"\0") if data.endswith(_ZEROS) else data).rstrip(b"\xff")
 
 
 def _pixels(data: bytes) -> bytes | None:
-    """By Pillow, or None where it refuses the file."""
+    """Return the pixels that Pillow decodes, or None if it rejects the file."""
     try:
         with Image.open(io.BytesIO(data)) as image:
             return image.tobytes()

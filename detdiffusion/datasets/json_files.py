@@ -1,4 +1,4 @@
-"""Reading json: one clear error for a bad file, and large COCO files without their segmentations in memory."""
+"""Reading json files with clear errors, and large COCO files without keeping their segmentations in memory."""
 
 from __future__ import annotations
 
@@ -18,30 +18,31 @@ _skip_space = re.compile(r"[ \t\n\r]*").match
 
 
 def load_json(path: str | Path, what: str = "COCO json file") -> Any:
-    """Parses a json file.
+    """Parse a json file.
 
     Args:
         path: the file.
-        what: how an error names it.
+        what: the kind of file, used in error messages.
 
     Raises:
-        UserError: the file is missing, unreadable, not UTF-8 text or not valid json, or has a key twice with different
-            values.
+        UserError: if the file is missing, unreadable, not UTF-8 text or not valid json, or has a key twice with
+            different values.
     """
     return _parse(Path(path), what, _loads)
 
 
 def load_with_spans(path: str | Path, lighten: Callable[[dict], dict]) -> Any:
-    """Parses a COCO json; of each annotation it keeps a part, and ``span``: where it lies in the file.
+    """Parse a COCO json and reduce each annotation to a part and its ``span``, its position in the file.
 
-    Segmentations are most of a COCO file: parsed one at a time and let go, they take no memory.
+    Segmentations make up most of a COCO file; since annotations are parsed and reduced one at a time, they take no
+    memory.
 
     Args:
         path: the file.
-        lighten: of each annotation, in the file's order, the part that is kept.
+        lighten: returns the part of an annotation to keep; called in the file's order.
 
     Returns:
-        As :func:`load_json`; ``span`` is (start, end) in the file's bytes, json text of one object.
+        As :func:`load_json`; the ``span`` of an annotation is the (start, end) of its json text in the file's bytes.
 
     Raises:
         UserError: as :func:`load_json`.
@@ -51,9 +52,11 @@ def load_with_spans(path: str | Path, lighten: Callable[[dict], dict]) -> Any:
 
 def _parse(path: Path, what: str, loads: Callable[[str], Any]) -> Any:
     if path.is_dir():
-        raise UserError(f"{path}: is a folder, but a {what} is wanted; name the file inside it")
+        raise UserError(f"{path}: is a folder, not a {what}; give the path of the file inside it")
     try:
-        text = path.read_bytes().decode()  # as it is: offsets must be those of the file
+        text = (
+            path.read_bytes().decode()
+        )  # without newline translation, because offsets must be those of the file
     except FileNotFoundError:
         raise UserError(f"{path}: no such {what}; check the path") from None
     except UnicodeDecodeError as err:
@@ -64,7 +67,7 @@ def _parse(path: Path, what: str, loads: Callable[[str], Any]) -> Any:
         with collector_off():
             return loads(text)
     except UserError as err:
-        raise UserError(f"{path}: {err}; a {what} has each key once") from None
+        raise UserError(f"{path}: {err}; keys of a {what} must be unique") from None
     except json.JSONDecodeError as err:
         raise UserError(
             f"{path}: broken json at line {err.lineno}, column {err.colno}: {err.msg}; "
@@ -76,7 +79,7 @@ def _parse(path: Path, what: str, loads: Callable[[str], Any]) -> Any:
 
 @contextmanager
 def collector_off() -> Iterator[None]:
-    """For code that makes millions of lists and no garbage: the collector would walk them again and again."""
+    """Context manager that disables garbage collection, for code that creates millions of objects but no garbage."""
     collecting = gc.isenabled()
     gc.disable()
     try:
@@ -91,19 +94,19 @@ def _loads(text: str) -> Any:
 
 
 def _with_each_key_once(pairs: list[tuple[str, Any]]) -> dict:
-    """An object; of two different values under one key json's own reader would drop the first in silence."""
+    """Build a dict, and raise if a key has two different values (the json module would silently drop the first)."""
     entries = dict(pairs)
     if len(entries) < len(pairs):
         for key, value in pairs:
             if entries[key] != value:
-                shown = " and ".join(str(one)[:40] for one in (value, entries[key]))
-                raise UserError(f"the key {key!r} occurs twice in one object, with {shown}")
+                shown = " and ".join(str(shown_value)[:40] for shown_value in (value, entries[key]))
+                raise UserError(f"the key {key!r} occurs twice in one object, with the values {shown}")
     return entries
 
 
 def _load_spans(text: str, lighten: Callable[[dict], dict]) -> Any:
-    """Walks the top level and the list of annotations itself; anything unexpected is left to ``json.loads``, for
-    its error message.
+    """Parse the top level and the list of annotations step by step; on anything unexpected, fall back to
+    ``json.loads`` for its error message.
     """
     scan = json.JSONDecoder(object_pairs_hook=_with_each_key_once).scan_once
     ascii_only, counted, shift = text.isascii(), 0, 0  # shift: bytes minus characters up to `counted`
@@ -128,7 +131,7 @@ def _load_spans(text: str, lighten: Callable[[dict], dict]) -> Any:
             light = lighten(entry)
             light["span"] = (at, end) if ascii_only else (offset(at), offset(end))
             found.append(light)
-            if text.startswith(", {", end):  # as json.dump writes it: no search for spaces
+            if text.startswith(", {", end):  # json.dump's format: no need to skip spaces
                 at = end + 2
                 continue
             at = after_space(end)

@@ -1,4 +1,4 @@
-"""COCO-Thing-Stuff json files as layouts, every drop counted."""
+"""A data set of layouts from COCO-Thing-Stuff json files, which counts every dropped object."""
 
 from __future__ import annotations
 
@@ -34,24 +34,28 @@ LAMA_FILTER = dict(min_area_ratio=0.02, min_objects=3, max_objects=8, drop_class
 class LayoutCocoDataset(Dataset):
     """Images with layouts from one or more COCO json files of the same images (instances, stuff).
 
-    The filter is LAMA's: no crowds and nothing marked ``ignore``, boxes above a share of the image's area (strict),
-    images with a minimum to a maximum number of objects. Every drop is counted in :attr:`report` and printed.
+    The filter is LAMA's: no crowds and no objects marked ``ignore``, boxes above a share of the image's area
+    (exclusive), images with a minimum to a maximum number of objects. Everything dropped is counted in :attr:`report`
+    and printed.
 
     Args:
-        ann_files: COCO json paths; annotation ids must be unique over them.
+        ann_files: COCO json paths; annotation ids must be unique across them.
         img_dir: folder of the images.
         data_root: prefix of relative ``ann_files`` and ``img_dir``.
-        pipeline: transform configs; each gets ``img_path``, ``layout`` and ``segmentations``.
+        pipeline: transform configs; each receives ``img_path``, ``layout`` and ``segmentations``.
         classes: class names to keep, default all; a name that no json has is an error.
         filter_cfg: overrides of :data:`LAMA_FILTER`.
-        test_mode: unused by the data set itself, kept for mmengine.
-        min_kept: smallest share of the objects that the filter may leave; less is taken for a mistake.
-        cache_index: keep the filter's result in ``.layout_index`` beside large annotation files (from 32 MB on), or in
-            the user's cache folder where that one cannot be written.
+        test_mode: not used by the data set itself; required by mmengine.
+        cache_index: cache the filter's result in ``.layout_index`` next to large annotation files (32 MB or more), or
+            in the user's cache folder if that is not writable.
+        min_kept: smallest share of the objects that the filter may keep; less is an error.
+
+    Attributes:
+        report: reason -> number of images or objects, kept and dropped.
 
     Raises:
-        UserError: a missing or broken json, an unknown class, ids that occur twice, segmentations that are none where
-            the pipeline loads masks, no image left, or less than ``min_kept`` of the objects.
+        UserError: if a json is missing or broken, a class is unknown, ids are not unique, segmentations are invalid
+            while the pipeline loads masks, no image is left, or less than ``min_kept`` of the objects are.
     """
 
     def __init__(
@@ -76,37 +80,39 @@ class LayoutCocoDataset(Dataset):
             )
         unknown = set(filter_cfg or ()) - set(LAMA_FILTER)
         if unknown:
-            raise UserError(f"filter_cfg: unknown {sorted(unknown)}; it takes {sorted(LAMA_FILTER)}")
+            raise UserError(
+                f"filter_cfg: unknown keys {sorted(unknown)}; valid keys are {sorted(LAMA_FILTER)}"
+            )
         self.filter_cfg = {**LAMA_FILTER, **(filter_cfg or {})}
         classes = None if classes is None else class_list(classes, "classes")
         self.layouts = self._load_layouts(classes, cache_index)
         self.report, self.categories = self.layouts.report, self.layouts.categories
-        said = next((note for note in self.layouts.notes if note.startswith("warning: the filter")), "")
+        warning = next((note for note in self.layouts.notes if note.startswith("warning: the filter")), "")
         refuse_least(
             self.report.get("objects kept", 0),
             layouts_taken(self.report),
             min_kept,
-            f"{', '.join(self.ann_files)}: {said.removeprefix('warning: ') or self.summary()}",
+            f"{', '.join(self.ann_files)}: {warning.removeprefix('warning: ') or self.summary()}",
             "set min_kept=0 beside filter_cfg (train_dataloader.dataset.min_kept, layout_datasets.SPLIT.min_kept)",
         )
         self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
         self.metainfo = dict(classes=tuple(self.classes))
         self._segmentations = Segmentations(self.ann_files)
-        with DefaultScope.overwrite_default_scope("detdiffusion"):  # a detector may have left mmdet's
+        with DefaultScope.overwrite_default_scope("detdiffusion"):  # building a detector may have set mmdet's
             self.pipeline = [TRANSFORMS.build(step) if isinstance(step, dict) else step for step in pipeline]
         self._loading = [s for s in self.pipeline if isinstance(s, _LOADING)]
         self._later = [s for s in self.pipeline if not isinstance(s, _LOADING)]
         if self.layouts.mask_errors and any(isinstance(s, transforms.LoadLayoutMasks) for s in self.pipeline):
             raise UserError("\n".join(self.layouts.mask_errors))
         self._cache: SampleCache | None = None
-        for step in self.pipeline:  # a file that belongs to another data set is found before the first epoch
+        for step in self.pipeline:  # detect files of another data set before the first epoch
             if hasattr(step, "check"):
                 step.check(self.layouts.ids, ", ".join(self.ann_files), self.ann_files, self.layouts.digests)
         for line in (*self.layouts.notes, self.summary()):
             print_log(line, logger="current")
 
     def _load_layouts(self, classes: Sequence[str] | None, cache: bool) -> LayoutIndex:
-        """From the index beside the annotation files, or from the files."""
+        """Load the cached index, or build it from the annotation files."""
         sizes = [os.path.getsize(path) for path in self.ann_files if os.path.isfile(path)]
         if not cache or len(sizes) < len(self.ann_files) or sum(sizes) < MIN_BYTES:
             return self._build(classes)
@@ -158,23 +164,23 @@ class LayoutCocoDataset(Dataset):
         low, high = self.filter_cfg["min_objects"], self.filter_cfg["max_objects"]
         kept_images, kept = [], []
         for image_id, image in images.items():
-            own = objects.pop(image_id, [])
-            counts.append(len(own))
-            if low <= len(own) <= high:
+            image_objects = objects.pop(image_id, [])
+            counts.append(len(image_objects))
+            if low <= len(image_objects) <= high:
                 kept_images.append(image)
-                kept.append(own)
+                kept.append(image_objects)
                 continue
-            kind = "few" if len(own) < low else "many"
+            kind = "few" if len(image_objects) < low else "many"
             report[f"images with too {kind} objects"] += 1
-            report[f"objects of images with too {kind}"] += len(own)
+            report[f"objects of images with too {kind}"] += len(image_objects)
         report.update({"images": len(images), "images kept": len(kept)})
         report["objects kept"] = sum(map(len, kept))
         self.report = report
-        said = describe(report, self.filter_cfg, ratios, counts)
-        notes += [said] if said else []
+        warning = describe(report, self.filter_cfg, ratios, counts)
+        notes += [warning] if warning else []
         if not kept:
             raise UserError(
-                f"no image is left after the filter: {self.summary()}; {said or ''}; loosen filter_cfg or check "
+                f"no image is left after the filter: {self.summary()}; {warning or ''}; relax filter_cfg or check "
                 "the paths"
             )
         rest = dict(names=names, report=dict(report), categories=self.categories)
@@ -194,7 +200,7 @@ class LayoutCocoDataset(Dataset):
         return None
 
     def summary(self) -> str:
-        """One line of counts: what was kept and what was dropped, with the reasons."""
+        """Return a line with the numbers of kept and dropped images and objects, by reason."""
         counts = ", ".join(f"{reason}: {count}" for reason, count in self.report.items())
         return f"layouts of {', '.join(map(str, self.ann_files))}: {counts}"
 
@@ -202,7 +208,7 @@ class LayoutCocoDataset(Dataset):
         return len(self.layouts)
 
     def load(self, index: int) -> dict:
-        """Image and masks of a sample, as the pipeline loads them, before anything is drawn at random."""
+        """Load image and masks of a sample by the pipeline's loading steps, before any random augmentation."""
         return self._run(self._sample(index), self._loading)
 
     def __getitem__(self, index: int) -> dict:
@@ -230,7 +236,7 @@ class LayoutCocoDataset(Dataset):
         return results
 
     def images_to_read(self) -> tuple[list[Path], list[dict]]:
-        """Files of all samples and what the json says of them; none where the pipeline loads no images."""
+        """Return the files of all samples and their COCO dicts; empty if the pipeline loads no images."""
         if not any(isinstance(step, transforms.LoadLayoutImage) for step in self.pipeline):
             return [], []
         rows = zip(self.layouts.image_ids.tolist(), self.layouts.sizes.tolist())
@@ -238,15 +244,15 @@ class LayoutCocoDataset(Dataset):
         return [self.img_dir / name for name in self.layouts.file_names], images
 
     def sample_cache(self, folder: Path, vae: nn.Module) -> SampleCache:
-        """The cache of this set's latents and masks for a VAE; what it holds already is in ``missing()``.
+        """Return the cache of this data set's latents and masks for a VAE; it may be incomplete, see ``missing()``.
 
         Args:
-            folder: caches of several sets and sizes lie in it side by side.
+            folder: parent folder of all caches (for different data sets and sizes).
             vae: the frozen autoencoder.
 
         Raises:
-            UserError: the pipeline has other steps than those of
-                :mod:`~detdiffusion.datasets.transforms`, so what it makes may not be cacheable.
+            UserError: if the pipeline has steps other than those of :mod:`~detdiffusion.datasets.transforms`, whose
+                results may not be cacheable.
         """
         kinds = [type(step).__name__ for step in self.pipeline]
         foreign = [kind for kind in kinds if kind not in transforms.__all__]
@@ -263,15 +269,18 @@ class LayoutCocoDataset(Dataset):
         return SampleCache(Path(folder) / key, len(self), size, with_masks, flips)
 
     def use_sample_cache(self, cache: SampleCache) -> None:
-        """From now on images are not read and polygons not decoded; call it before workers are started."""
+        """Use cached latents and masks instead of reading images and decoding polygons.
+
+        Call it before data loader workers are started.
+        """
         self._cache = cache
 
 
 def _columns(images: list[dict], objects: list[list[dict]], labels: list[int | None], **rest) -> LayoutIndex:
     label_of = dict(zip(rest["names"], labels))
-    flat = [annotation for own in objects for annotation in own]
+    flat = [annotation for image_objects in objects for annotation in image_objects]
     sizes = np.array([(image["width"], image["height"]) for image in images], np.int32)
-    counts = np.array([len(own) for own in objects])
+    counts = np.array([len(image_objects) for image_objects in objects])
     boxes = np.array([a["bbox"] for a in flat])
     boxes[:, 2:] += boxes[:, :2]
     boxes /= np.tile(sizes.repeat(counts, axis=0), 2)

@@ -1,7 +1,7 @@
-"""The filtered objects of COCO json files as columns, kept in a small file beside them.
+"""A columnar index of the filtered objects of COCO json files, cached in a file next to them.
 
-The filter of a file of train2017's size takes most of a minute; its result is a few dozen megabytes. Segmentations
-stay where they are: the index knows their place in the json, which is memory-mapped, so workers share them.
+Filtering a file of train2017's size takes most of a minute; the result has a few dozen megabytes. Segmentations are not
+copied: the index stores their positions in the json, which is memory-mapped, so workers share them.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from detdiffusion.utils.errors import UserError
 
 from .segmentation_check import usable_parts
 
-FORMAT = 3  # raise it when the columns, the filter or what is found change
-MIN_BYTES = 32 << 20  # smaller files are read in a second or two: no index
+FORMAT = 3  # increment it when the columns, the filter or the checks change
+MIN_BYTES = 32 << 20  # smaller files are read in a second or two and need no index
 _SAMPLE = 1 << 16
 _COLUMNS = (
     "image_ids",
@@ -44,7 +44,7 @@ _COLUMNS = (
 
 @dataclass
 class LayoutIndex(Sequence):
-    """Layouts of I images with N objects in all; a sequence of :class:`~detdiffusion.structures.Layout`.
+    """The layouts of I images with N objects in total; a sequence of :class:`~detdiffusion.structures.Layout`.
 
     Attributes:
         image_ids: (I,) int64.
@@ -52,14 +52,14 @@ class LayoutIndex(Sequence):
         first: (I + 1,) int64: image i has the objects ``first[i]`` to ``first[i + 1] - 1``.
         boxes: (N, 4) float32, xyxy in [0, 1].
         labels, ids, category_ids: (N,) int64.
-        owner: (N,) uint8, which annotation file an object is from.
+        owner: (N,) uint8, index of the annotation file that contains an object.
         spans: (N, 2) int64, start and end of its json text there, in bytes.
         digests: (N,) uint32, see :func:`~detdiffusion.datasets.object_digests.object_digests`.
-        file_names: I texts.
-        names: class name of each category id.
-        report: reason -> number of images or objects, as the filter counted them.
-        notes: what reading the files had to say.
-        mask_errors: a line each on segmentations that are none.
+        file_names: I strings.
+        names: category id -> class name.
+        report: reason -> number of images or objects, as counted by the filter.
+        notes: findings from reading the files, and the filter's warning.
+        mask_errors: errors about invalid segmentations, one line each.
         categories: category dicts of all files.
     """
 
@@ -86,15 +86,15 @@ class LayoutIndex(Sequence):
     def __getitem__(self, index):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
-        index = range(len(self))[index]  # negative ones, and IndexError
-        own = slice(self.first[index], self.first[index + 1])
-        categories = self.category_ids[own].tolist()
+        index = range(len(self))[index]  # handles negative indices and raises IndexError
+        rows = slice(self.first[index], self.first[index + 1])
+        categories = self.category_ids[rows].tolist()
         width, height = self.sizes[index].tolist()
         return Layout(
-            boxes=torch.from_numpy(self.boxes[own].copy()),
+            boxes=torch.from_numpy(self.boxes[rows].copy()),
             names=[self.names[i] for i in categories],
-            labels=torch.from_numpy(self.labels[own].copy()),
-            ids=self.ids[own].tolist(),
+            labels=torch.from_numpy(self.labels[rows].copy()),
+            ids=self.ids[rows].tolist(),
             category_ids=categories,
             image_id=int(self.image_ids[index]),
             file_name=self.file_names[index],
@@ -103,18 +103,19 @@ class LayoutIndex(Sequence):
         )
 
     def places(self, index: int) -> list[tuple[int, int, int]]:
-        """(annotation file, start, end) of each object of an image."""
-        own = slice(self.first[index], self.first[index + 1])
-        return [(o, a, b) for o, (a, b) in zip(self.owner[own].tolist(), self.spans[own].tolist())]
+        """Return ``(index of the annotation file, start, end)`` for each object of an image."""
+        rows = slice(self.first[index], self.first[index + 1])
+        spans = self.spans[rows].tolist()
+        return [(owner, start, end) for owner, (start, end) in zip(self.owner[rows].tolist(), spans)]
 
     def store(self, place: Path) -> None:
-        """Stores the index.
+        """Write the index to a file.
 
         Args:
-            place: of :func:`index_places`.
+            place: path of the file, see :func:`index_places`.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: if the folder cannot be written.
         """
         rest = dict(
             file_names=self.file_names,
@@ -130,7 +131,7 @@ class LayoutIndex(Sequence):
 
     @classmethod
     def load(cls, place: Path) -> LayoutIndex | None:
-        """What :meth:`store` wrote, or None where it is not there or damaged."""
+        """Load the index that :meth:`store` wrote; None if it is missing or damaged."""
         stored = ArrayCache(place.parent).load(place.stem)
         if stored is None:
             return None
@@ -139,13 +140,13 @@ class LayoutIndex(Sequence):
 
 
 class Segmentations:
-    """Segmentations straight from the memory-mapped annotation files.
+    """Reads segmentations from the memory-mapped annotation files.
 
     Args:
-        paths: the json files, as the index counts them.
+        paths: the json files, in the order that ``LayoutIndex.owner`` refers to.
 
     Raises:
-        UserError: a file is gone or has another size than at the start.
+        UserError: if a file was removed, or its size has changed.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -160,9 +161,9 @@ class Segmentations:
                 with open(path, "rb") as file:
                     data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             except (OSError, ValueError) as error:
-                raise UserError(f"{path}: cannot be read any more ({error})") from None
+                raise UserError(f"{path}: can no longer be read ({error})") from None
             if len(data) != size:
-                raise UserError(f"{path}: was changed while it is in use; start again")
+                raise UserError(f"{path}: was changed while in use; start again")
             self._maps.append(data)
 
     def __getitem__(self, place: tuple[int, int, int]):
@@ -178,9 +179,10 @@ class Segmentations:
 
 
 def index_key(ann_files: Sequence[str], settings: dict) -> str:
-    """Digest of all that an index depends on: files (name, size, time of change, both ends), settings, format.
+    """Return a digest of everything that an index depends on: files (name, size, modification time, first and last
+    bytes), settings and format.
 
-    The folder is not part of it, so a data set may be moved.
+    The folder is not included, so a data set may be moved.
     """
     files = []
     for path in map(Path, ann_files):
@@ -194,14 +196,14 @@ def index_key(ann_files: Sequence[str], settings: dict) -> str:
 
 
 def index_places(ann_file: str, key: str) -> list[Path]:
-    """Where an index may lie, best first: beside the annotations, else in the user's cache folder."""
+    """Return the possible locations of an index: next to the annotations, else in the user's cache folder."""
     name = f"{Path(ann_file).stem}-{key}.npz"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return [Path(ann_file).parent / ".layout_index" / name, cache / "detdiffusion" / "layout_index" / name]
 
 
 def store(index: LayoutIndex, places: Sequence[Path]) -> str:
-    """Writes the index to the first place that can be written; says where, or why nowhere."""
+    """Write the index to the first location that is writable; return a message that says where, or why it failed."""
     reasons = []
     for place in places:
         try:
@@ -209,12 +211,12 @@ def store(index: LayoutIndex, places: Sequence[Path]) -> str:
             return f"index written to {place}"
         except UserError as error:
             reasons.append(str(error))
-    return f"no index is kept, every start reads the json anew: {'; '.join(reasons)}"
+    return f"the index cannot be written, so every start will read the json again: {'; '.join(reasons)}"
 
 
 @contextlib.contextmanager
 def only_one(places: Sequence[Path]) -> Iterator[None]:
-    """Of the processes of one machine that want the same index, one at a time; the others then find it made."""
+    """Hold a lock on an index, so that only one process of a machine builds it and the others load the result."""
     for place in places:
         try:
             place.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""COCO segmentations as pixel masks."""
+"""Conversion of COCO segmentations to pixel masks."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from .rle import compressed_total
 
 
 def decode_segmentation(segmentation: Any, height: int, width: int, where: str) -> np.ndarray:
-    """A mask of polygons, compressed or uncompressed RLE.
+    """Decode polygons, compressed or uncompressed RLE to a mask.
 
     Args:
-        segmentation: as COCO json files hold it.
-        height, width: of the image in pixels.
-        where: the image or annotation, for messages.
+        segmentation: a segmentation as in COCO json files.
+        height, width: size of the image in pixels.
+        where: the image or annotation, used in error messages.
 
     Returns:
         (height, width) uint8, 1 inside.
 
     Raises:
-        UserError: neither of the three forms, numbers that are no outline, or a mask of another size.
+        UserError: if the segmentation has none of the three forms, its numbers are not an outline, or the mask differs
+            in size from the image.
     """
     return mask_utils.decode(_run_lengths(segmentation, height, width, where))
 
 
 def segmentation_area(segmentation: Any, height: int, width: int, where: str) -> float:
-    """Area of the mask of :func:`decode_segmentation` in pixels, as pycocotools counts it.
+    """Return the area in pixels of the mask of :func:`decode_segmentation`, as computed by pycocotools.
 
     Raises:
         UserError: as :func:`decode_segmentation`.
@@ -43,19 +44,18 @@ def _run_lengths(segmentation: Any, height: int, width: int, where: str) -> dict
     try:
         if isinstance(segmentation, list):
             if not segmentation or any(len(p) < 6 or len(p) % 2 for p in segmentation):
-                raise ValueError("a polygon wants three points or more, x and y in turn")
+                raise ValueError("a polygon needs at least three points, as x1, y1, x2, y2, ...")
             values = np.concatenate([np.asarray(p, np.float64) for p in segmentation])
             if not np.isfinite(values).all() or np.abs(values).max() > MAX_COORDINATE:
                 raise ValueError("a polygon with a value that is not finite, or beyond a million pixels")
             return mask_utils.merge(mask_utils.frPyObjects(segmentation, height, width))
         counts, size = segmentation["counts"], tuple(int(side) for side in segmentation["size"])
-        total = (
-            _uncompressed_total(counts)
-            if isinstance(counts, list)
-            else compressed_total(counts.encode() if isinstance(counts, str) else bytes(counts))
-        )
-        if total != size[0] * size[1]:  # pycocotools leaves the rest of the mask as the memory was
-            raise ValueError(f"its runs are {total} pixels long in all, {size[0]} x {size[1]} are wanted")
+        if isinstance(counts, list):
+            total = _uncompressed_total(counts)
+        else:
+            total = compressed_total(counts.encode() if isinstance(counts, str) else bytes(counts))
+        if total != size[0] * size[1]:  # pycocotools would leave the rest of the mask uninitialised
+            raise ValueError(f"its runs add up to {total} pixels instead of {size[0]} x {size[1]}")
         if size == (height, width):
             return mask_utils.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
     except Exception as error:  # pycocotools raises bare Exceptions of several types

@@ -1,4 +1,4 @@
-"""mmdet's step that loads an image, on the library's one reader (imports mmcv)."""
+"""mmdet's image loading transform, based on the library's image reader (imports mmcv)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _COLOUR, _STORED, _GREY = "color", "color_ignore_orientation", "grayscale"
 
 @TRANSFORMS.register_module()
 class LoadRuledImage(LoadImageFromFile):
-    """As mmcv's ``LoadImageFromFile`` with its arguments; local colour and grey images are read by
+    """mmcv's ``LoadImageFromFile``, except that local colour and grey images are read by
     :func:`~detdiffusion.datasets.image_reading.read_bgr`.
 
-    ``img_id``, ``height`` and ``width`` of the sample, where it has them, are those that the file must have.
-    ``color_type='color_ignore_orientation'`` is the rule ``exif_orientation='ignore'`` for this step. Remote files and
-    ``color_type='unchanged'`` are mmcv's.
+    If the sample has ``img_id``, ``height`` and ``width``, the file must have this size.
+    ``color_type='color_ignore_orientation'`` means ``exif_orientation='ignore'`` for this step. Remote files and
+    ``color_type='unchanged'`` are left to mmcv.
 
     Raises:
-        UserError: an image that cannot be used.
+        UserError: if an image cannot be used.
     """
 
     def transform(self, results: dict) -> dict | None:
-        """Reads ``img_path``; adds ``img``, ``img_shape`` and ``ori_shape``."""
+        """Read ``img_path`` and add ``img``, ``img_shape`` and ``ori_shape``."""
         if self.is_remote() or self.color_type not in (_COLOUR, _STORED, _GREY):
             return super().transform(results)
         image = None
@@ -49,7 +49,7 @@ class LoadRuledImage(LoadImageFromFile):
         return results
 
     def is_remote(self) -> bool:
-        """Whether its files lie on another machine."""
+        """Return whether the files are on another machine."""
         settings = self.file_client_args or self.backend_args
         return bool(settings) and settings.get("backend") not in ("local", "disk")
 
@@ -65,9 +65,9 @@ class LoadRuledImage(LoadImageFromFile):
 
 
 def use_one_reader(pipeline: Compose) -> None:
-    """Puts :class:`LoadRuledImage` in the place of mmcv's own step, with that step's settings."""
+    """Replace mmcv's ``LoadImageFromFile`` in a pipeline by :class:`LoadRuledImage` with the same settings."""
     for place, step in enumerate(pipeline.transforms):
         if type(step) is LoadImageFromFile:
-            own = LoadRuledImage.__new__(LoadRuledImage)
-            own.__dict__.update(step.__dict__)
-            pipeline.transforms[place] = own
+            replacement = LoadRuledImage.__new__(LoadRuledImage)
+            replacement.__dict__.update(step.__dict__)
+            pipeline.transforms[place] = replacement

@@ -1,4 +1,4 @@
-"""What tells an object of one annotation file from one of another: its id, image, class and box, as 32 bits."""
+"""32-bit digests of objects (id, image, class and box), to compare the objects of different annotation files."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ import numpy as np
 from .coco_json import merge_checked, read_coco
 from .coco_tables import file_key
 
-_STEP = 1000  # a pixel: json writers round at two decimals or more
+_STEP = 1000  # steps per pixel; json writers keep two decimals or more
 
 
 def object_digests(
     annotations: Sequence[Mapping], file_names: Mapping[int, str], class_names: Mapping[int, str]
 ) -> np.ndarray:
-    """Digests of checked annotations (:func:`~detdiffusion.datasets.coco_json.read_coco`).
+    """Compute digests of checked annotations (see :func:`~detdiffusion.datasets.coco_json.read_coco`).
 
-    Images and classes go in by name, so a file whose images or categories are numbered anew has the same objects.
+    Images and classes enter by name, so renumbering images or categories does not change the digests.
 
     Args:
         annotations: N dicts with ``id``, ``image_id``, ``category_id`` and ``bbox``.
-        file_names: of each image id.
-        class_names: of each category id.
+        file_names: image id -> file name.
+        class_names: category id -> name.
 
     Returns:
         (N,) uint32.
@@ -49,10 +49,10 @@ def object_digests(
 
 
 def digests_of_files(ann_files: Sequence[str | Path]) -> dict[int, int]:
-    """Digest of each annotation id of one set's COCO jsons.
+    """Return annotation id -> digest for the COCO jsons of one data set.
 
     Raises:
-        UserError: a missing or broken file, or files that do not belong together.
+        UserError: if a file is missing or broken, or the files contradict each other.
     """
     images, categories, annotations = merge_checked([read_coco(path, spans=True) for path in ann_files])
     file_names = {key: image["file_name"] for key, image in images.items()}

@@ -1,7 +1,8 @@
-"""COCO's compressed run lengths: how many pixels they fill, without decoding the mask.
+"""Computing the number of pixels that COCO's compressed run lengths cover, without decoding the mask.
 
-A number takes groups of five bits, lowest first, as characters from 48 on; bit 5 says that more follow, bit 4 of the
-last is the sign. From the fourth number on it is the difference to the one two before (pycocotools, ``maskApi.c``).
+A number is stored in groups of five bits, lowest first, as characters from 48; bit 5 means that more groups follow, and
+bit 4 of the last group is the sign. From the fourth number on, the difference to the number two before is stored
+(pycocotools, ``maskApi.c``).
 """
 
 from __future__ import annotations
@@ -10,25 +11,25 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_LONGEST = 8  # groups of a number: 40 bits
+_LONGEST = 8  # maximum number of groups per number, i.e. 40 bits
 
 
 def compressed_totals(texts: Sequence[bytes]) -> np.ndarray:
-    """Sums of the runs of many compressed RLEs.
+    """Compute the sums of the runs of many compressed RLEs.
 
-    Negative runs that cancel out are not found; :func:`compressed_total` finds them.
+    Unlike :func:`compressed_total`, this does not detect negative runs.
 
     Returns:
-        (N,) int64; -1 where a text is cut off or has characters that do not belong there.
+        (N,) int64; -1 for texts that are truncated or contain invalid characters.
     """
-    groups = np.frombuffer(b"".join(texts), np.uint8) - np.uint8(48)  # wraps round below '0'
+    groups = np.frombuffer(b"".join(texts), np.uint8) - np.uint8(48)  # characters below '0' wrap around
     lengths = np.fromiter(map(len, texts), np.int64, len(texts))
     stops = lengths.cumsum()
     ends = np.flatnonzero(groups < 32)  # last group of each number
     if not len(groups) or groups.max() > 63 or not lengths.all() or (groups[stops - 1] > 31).any():
         return np.array([_total_or_minus_one(text) for text in texts], np.int64)
-    counts = np.diff(np.searchsorted(ends, stops), prepend=0)  # numbers of each text
-    more = np.diff(ends, prepend=-1) - 1  # groups of a number before its last
+    counts = np.diff(np.searchsorted(ends, stops), prepend=0)  # how many numbers each text has
+    more = np.diff(ends, prepend=-1) - 1  # number of groups before the last group of each number
     if more.max() >= _LONGEST:
         return np.array([_total_or_minus_one(text) for text in texts], np.int64)
     numbers = groups[ends].astype(np.int64)
@@ -36,7 +37,7 @@ def compressed_totals(texts: Sequence[bytes]) -> np.ndarray:
     for k in range(1, int(more.max()) + 1):
         longer = np.flatnonzero(more >= k)
         numbers[longer] = (numbers[longer] << 5) | (groups[ends[longer] - k] & 31)
-    # The number at i adds to itself and to every second run behind it; the very first to itself alone.
+    # The number at i contributes to run i and every second run after it; the first number only to its own run.
     first = counts.cumsum() - counts
     behind = np.repeat(counts + first, counts) - np.arange(len(numbers))
     weights = (behind + 1) >> 1
@@ -52,17 +53,17 @@ def _total_or_minus_one(text: bytes) -> int:
 
 
 def compressed_total(text: bytes) -> int:
-    """Sum of the runs of one compressed RLE.
+    """Compute the sum of the runs of one compressed RLE.
 
     Raises:
-        ValueError: it is cut off, has characters that do not belong there, or a run of negative or absurd length.
+        ValueError: if the text is truncated, contains invalid characters, or has a run of negative or excessive length.
     """
     groups = np.frombuffer(text, np.uint8).astype(np.int64) - 48
     if not len(groups):
         return 0
     last = (groups & 0x20) == 0
     if not last[-1] or groups.min() < 0 or groups.max() > 0x3F:
-        raise ValueError("cut off, or characters that do not belong there")
+        raise ValueError("cut off, or invalid characters")
     ends = np.flatnonzero(last)
     starts = np.r_[0, ends[:-1] + 1]
     shifts = 5 * (np.arange(len(groups)) - np.repeat(starts, ends - starts + 1))

@@ -1,7 +1,7 @@
-"""mmengine's samplers, whose indices also say what to draw the sample's augmentation from.
+"""mmengine's samplers with indices that also carry a seed for the sample's random augmentation.
 
-The order is mmengine's own. A flip that is drawn from a worker's random state depends on the number of workers
-and is lost when a training stops; one drawn from the sample's place in the stream is the same in every run.
+The order of samples is mmengine's. Augmentation that uses a worker's random state depends on the number of workers and
+cannot be resumed exactly; augmentation seeded by the sample's position in the stream is the same in every run.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from detdiffusion.registry import DATA_SAMPLERS
 
 
 class SeededIndex(int):
-    """An index with ``seed``, an integer for the augmentation of this reading of the sample."""
+    """An index with ``seed``, an integer that seeds the augmentation of the sample at this position."""
 
     seed: int
 
@@ -24,7 +24,7 @@ class SeededIndex(int):
         value.seed = seed
         return value
 
-    def __reduce__(self):  # indices travel to the data loader's workers
+    def __reduce__(self):  # indices are sent to the data loader's workers
         return SeededIndex, (int(self), self.seed)
 
 
@@ -34,7 +34,7 @@ def _seed(seed: int, position: int) -> int:
 
 @DATA_SAMPLERS.register_module()
 class SeededInfiniteSampler(InfiniteSampler):
-    """mmengine's ``InfiniteSampler`` with :class:`SeededIndex`; resuming skips to its place in the stream."""
+    """mmengine's ``InfiniteSampler`` that yields :class:`SeededIndex`; resuming skips to the position in the stream."""
 
     def _indices_of_rank(self) -> Iterator[int]:
         stream = itertools.islice(enumerate(self._infinite_indices()), self.rank, None, self.world_size)
@@ -44,12 +44,12 @@ class SeededInfiniteSampler(InfiniteSampler):
 
 @DATA_SAMPLERS.register_module()
 class SeededSampler(DefaultSampler):
-    """mmengine's ``DefaultSampler`` with :class:`SeededIndex`, and :meth:`skip`."""
+    """mmengine's ``DefaultSampler`` that yields :class:`SeededIndex` and can :meth:`skip` samples."""
 
     _skipped = 0
 
     def skip(self, num_samples: int) -> None:
-        """Leaves out the first samples of the next epoch that is iterated, and of that one alone."""
+        """Skip the first samples of the next epoch that is iterated, but not of later epochs."""
         self._skipped = num_samples
 
     def __iter__(self) -> Iterator[int]:

@@ -1,4 +1,4 @@
-"""Checks of a file's segmentations, one after another, so that they need not stay in memory."""
+"""Checks of a COCO json's segmentations one at a time, so that they need not be kept in memory."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .rle import compressed_totals
 FEW_POINTS = "polygon part of fewer than three points"
 LEFT_OUT = "the segmentation is left out"
 NO_PART = "segmentation without a part of three points or more"
-_BATCH = 64  # texts whose numbers fit into a processor's cache
+_BATCH = 64  # texts per batch, so that their numbers fit into the CPU's cache
 _NUMBERS = {int, float}
 
 
 class SegmentationCheck:
-    """Call it with each annotation in the file's order; then :meth:`log_findings`.
+    """Checks segmentations; call it with each annotation in the file's order, then call :meth:`log_findings`.
 
-    The parts of polygons that have fewer than three points are dropped. Everything else that is no segmentation is left
-    out for readers of boxes, and an error for those of masks. Run lengths are compared with their images at the end,
-    when those are known.
+    Parts of polygons with fewer than three points are dropped. Any other invalid segmentation is removed with a
+    warning, but is an error for code that needs masks. Run lengths are compared with the sizes of their images at the
+    end, when these are known.
 
     Attributes:
-        errors: what readers of masks refuse, after :meth:`log_findings`.
-        usable: for each annotation, whether its segmentation is of use; right after :meth:`log_findings`.
+        errors: errors for code that needs masks; set by :meth:`log_findings`.
+        usable: for each annotation, whether its segmentation is usable; final after :meth:`log_findings`.
     """
 
     def __init__(self) -> None:
@@ -45,7 +45,7 @@ class SegmentationCheck:
         self._texts: list[bytes] = []
 
     def __call__(self, annotation: dict) -> Any:
-        """The segmentation without useless parts; None where nothing is left or there is none."""
+        """Check a segmentation and return its usable parts; None if there are none."""
         segmentation = self._checked(annotation)
         self.usable.append(segmentation is not None)
         return segmentation
@@ -78,7 +78,7 @@ class SegmentationCheck:
             self._parts[FEW_POINTS if kept else NO_PART].append(self._row)
         if kept and _is_relative(kept, box):
             self._fault(
-                "a polygon with values from 0 to 1 alone beside a box in pixels",
+                "a polygon with values from 0 to 1 only, but a box in pixels",
                 kept,
                 "multiply x by the image's width and y by its height",
             )
@@ -86,9 +86,9 @@ class SegmentationCheck:
 
     def _run_lengths(self, rle: dict) -> None:
         counts, size = rle.get("counts"), rle.get("size")
-        whole = type(size) is list and len(size) == 2 and type(size[0]) is type(size[1]) is int
-        whole = whole and 0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE
-        if not whole:
+        valid = type(size) is list and len(size) == 2 and type(size[0]) is type(size[1]) is int
+        valid = valid and 0 < size[0] <= MAX_SIDE and 0 < size[1] <= MAX_SIDE
+        if not valid:
             self._fault(
                 "'size' of run lengths must be [height, width]", size if size is not None else "missing"
             )
@@ -103,7 +103,7 @@ class SegmentationCheck:
             self._texts.append(counts.encode("utf-8", "replace"))
         else:
             self._fault(
-                "'counts' of run lengths must be a text or a list",
+                "'counts' of run lengths must be a string or a list",
                 counts if counts is not None else "missing",
             )
             return
@@ -118,15 +118,15 @@ class SegmentationCheck:
             self._texts = []
 
     def log_findings(self, ids: Sequence[int], sizes: np.ndarray, log: FindingLog) -> list[int]:
-        """Logs what was found.
+        """Log the findings.
 
         Args:
-            ids: of the annotations.
+            ids: ids of the annotations.
             sizes: (N, 2) width and height of their images.
-            log: gets the findings.
+            log: receives the findings.
 
         Returns:
-            Rows of the annotations whose segmentation is left out.
+            Indices of the annotations whose segmentation is removed.
         """
         self._flush()
         faults = sorted([*self._faults, *self._rle_faults(sizes)], key=lambda fault: fault[0])
@@ -151,23 +151,23 @@ class SegmentationCheck:
     def _rle_faults(self, sizes: np.ndarray) -> Iterator[tuple[int, str, str, Any]]:
         if not self._rle_rows:
             return
-        rows, own = np.array(self._rle_rows), np.array(self._rle_sizes)
-        wanted, totals = sizes[rows][:, ::-1].astype(np.int64), np.concatenate(self._totals)
-        fits = (own == wanted).all(1)
+        rows, mask_sizes = np.array(self._rle_rows), np.array(self._rle_sizes)
+        image_sizes, totals = sizes[rows][:, ::-1].astype(np.int64), np.concatenate(self._totals)
+        fits = (mask_sizes == image_sizes).all(1)
         for k in np.flatnonzero(~fits).tolist():
-            (height, width), (h, w) = own[k], wanted[k]
+            (height, width), (h, w) = mask_sizes[k], image_sizes[k]
             value = f"{height} x {width}, image {h} x {w} (height x width)"
             yield int(rows[k]), "a mask has another size than its image", "correct one of them", value
-        for k in np.flatnonzero(fits & (totals != wanted.prod(1))).tolist():
+        for k in np.flatnonzero(fits & (totals != image_sizes.prod(1))).tolist():
             total = f"{totals[k]} pixels" if totals[k] >= 0 else "broken text"
-            value = f"{total}, {wanted[k].prod()} wanted"
+            value = f"{total}, {image_sizes[k].prod()} expected"
             yield int(rows[k]), "run lengths do not fill their mask", "write the mask again", value
 
 
 def polygon_fault(parts: list) -> tuple[str, str]:
-    """Why a list is not one of polygons, and what to do; empty texts where it is one.
+    """Return why a list does not consist of polygons, and what to do; empty strings if it does.
 
-    Parts of fewer than three points are none of its faults.
+    Parts of fewer than three points are accepted.
     """
     pairs = len(parts) >= 3
     for part in parts:
@@ -182,20 +182,20 @@ def polygon_fault(parts: list) -> tuple[str, str]:
         except (TypeError, OverflowError):
             if any(type(value) in (list, dict) for value in part):
                 return "a polygon is made of pairs", "write the numbers in turn: [x1, y1, x2, y2, ...]"
-            return "a polygon with a value that is no number", "correct or remove it"
+            return "a polygon with a value that is not a number", "correct or remove it"
         if not finite:
             return "a polygon with a value that is not finite", "correct or remove it"
         if count and (max(part) > MAX_COORDINATE or min(part) < -MAX_COORDINATE):
             return "a polygon with a value beyond a million pixels", "correct or remove it"
         if count % 2 and count > 5:
-            return "a polygon of an odd number of values", "x and y in turn are wanted"
+            return "a polygon of an odd number of values", "write x1, y1, x2, y2, ..."
     if pairs:
         return "a polygon is made of pairs", "write the numbers in turn: [x1, y1, x2, y2, ...]"
     return "", ""
 
 
 def usable_parts(segmentation: Any) -> Any:
-    """A segmentation of a checked file without what :class:`SegmentationCheck` leaves out."""
+    """Return the parts of a segmentation that :class:`SegmentationCheck` keeps, for a file that was checked."""
     if not isinstance(segmentation, list):
         return segmentation or None
     fault, _ = polygon_fault(segmentation)
@@ -203,10 +203,10 @@ def usable_parts(segmentation: Any) -> Any:
 
 
 def _encloses(part: list[float]) -> bool:
-    """Whether the points x1, y1, x2, y2, ... of a part are three or more that do not all lie on an upright line."""
+    """Return whether a part x1, y1, x2, y2, ... has three or more points not all on one horizontal or vertical line."""
     if len(part) < 6:
         return False
-    if part[0] != part[2] and part[1] != part[3]:  # nearly always
+    if part[0] != part[2] and part[1] != part[3]:  # fast path, nearly always true
         return True
     return len(set(part[::2])) > 1 and len(set(part[1::2])) > 1
 

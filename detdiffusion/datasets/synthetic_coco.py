@@ -1,7 +1,7 @@
-"""Real COCO data with synthetic images added: what detectors train on.
+"""A data set of real COCO images and synthetic images, to train detectors on.
 
-A runnable pairing with mmdet's own samplers; import it by
-``custom_imports=dict(imports=['detdiffusion.datasets.synthetic_coco'])`` (it imports mmdet)::
+Import it by ``custom_imports=dict(imports=['detdiffusion.datasets.synthetic_coco'])`` (it imports mmdet). An example
+with mmdet's samplers::
 
     train_dataloader = dict(
         dataset=dict(
@@ -9,7 +9,7 @@ A runnable pairing with mmdet's own samplers; import it by
             data_root='data/coco/', ann_file='annotations/instances_train2017.json',
             data_prefix=dict(img='train2017/'), filter_cfg=dict(filter_empty_gt=True),
             pipeline=train_pipeline, synthetic=[dict(data_root='work_dirs/hard')]),
-        # a fixed share in every batch instead of a share of the whole (optional):
+        # optional: a fixed share in every batch instead of over the entire data set
         sampler=dict(type='MultiSourceSampler', batch_size=16, source_ratio=[3, 1]), batch_sampler=None)
 """
 
@@ -45,33 +45,34 @@ MODES = ("concat", "only_synthetic")
 
 @DATASETS.register_module()
 class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
-    """An mmdet ``CocoDataset`` with one or more synthetic COCO sets behind the real images.
+    """An mmdet ``CocoDataset`` of real images followed by one or more synthetic COCO data sets.
 
-    Every data sample knows where it comes from: ``synthetic`` (bool), ``strategy`` ('' for real images) and
-    ``source_image_id`` (None for real images); ``PackDetInputs(meta_keys=(..., 'synthetic', 'strategy'))``
-    lets them through. Labels follow ``metainfo['classes']`` by name in every file. Whatever is left out is
-    counted in :attr:`report` and printed with the realised real:synthetic counts.
+    Every data sample has its provenance: ``synthetic`` (bool), ``strategy`` ('' for real images) and
+    ``source_image_id`` (None for real images); pass them on by
+    ``PackDetInputs(meta_keys=(..., 'synthetic', 'strategy'))``. Labels follow ``metainfo['classes']`` by name in every
+    file. Everything left out is counted in :attr:`report` and printed with the resulting real:synthetic counts.
 
     Args:
-        synthetic: one dict a synthetic set: ``data_root`` (a folder of tools/generate.py), or ``ann_file``
-            with ``data_prefix=dict(img=...)``; the real set's ``data_root`` is not put before these paths.
+        synthetic: one dict per synthetic data set: ``data_root`` (a folder of tools/generate.py), or ``ann_file``
+            with ``data_prefix=dict(img=...)``; these paths are not relative to the real data set's ``data_root``.
         mode: 'concat' (real and synthetic) or 'only_synthetic' (``ann_file`` is then not read).
-        fraction: share of each synthetic set that is used, in (0, 1]; smaller shares lie within larger ones.
-        fraction_seed: which subset.
-        ignore_not_prompted: objects of a layout that found no room in the prompt become ignored regions
-            (``ignored_instances``): nobody knows whether the image shows them.
-        min_kept: smallest share of the real and of the synthetic objects that ``filter_cfg`` may leave.
+        fraction: share of each synthetic data set to use, in (0, 1]; a smaller share is a subset of a larger one.
+        fraction_seed: seed that selects the subset.
+        ignore_not_prompted: turn objects that did not fit into the prompt into ignored regions
+            (``ignored_instances``), because it is unknown whether the image shows them.
+        min_kept: smallest share of the real and of the synthetic objects that ``filter_cfg`` may keep.
         **kwargs: as for ``CocoDataset``.
 
     Attributes:
         report: counts of what was read, used and left out.
-        num_real, num_synthetic, num_ignored: images of either kind, and ignored regions in them (crowds of real
-            images, objects that were not prompted, what the quality gate gave up).
+        num_real, num_synthetic: number of images of either kind.
+        num_ignored: number of ignored regions (crowds of real images, objects that were not prompted, objects rejected
+            by the quality gate).
 
     Raises:
-        UserError: a missing or broken json, a class that a json lacks, classes in another order than the real
-            json's (mmdet would mix up their names), a file name that leaves its folder, missing synthetic
-            images, or nothing or less than ``min_kept`` left of a part; on access, an image that cannot be read.
+        UserError: if a json is missing or broken or lacks a class, the classes are in another order than in the real
+            json (mmdet would mix up their names), a file name points outside its folder, synthetic images are missing,
+            or the filter keeps nothing or less than ``min_kept`` of a part; on access, if an image cannot be read.
     """
 
     def __init__(
@@ -90,7 +91,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         if not 0 < fraction <= 1:
             raise UserError(f"fraction of the synthetic set must be in (0, 1], got {fraction}")
         if not synthetic:
-            raise UserError("synthetic=[...] names no set; for real data alone use mmdet's CocoDataset")
+            raise UserError("synthetic=[...] is empty; for real data only use mmdet's CocoDataset")
         self.synthetic = [_resolve(entry) for entry in synthetic]
         self.mode, self.fraction, self.fraction_seed = mode, fraction, fraction_seed
         self.ignore_not_prompted, self.min_kept = ignore_not_prompted, min_kept
@@ -98,10 +99,10 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         self.num_real = self.num_synthetic = self.num_ignored = 0
         super().__init__(*args, **kwargs)
 
-    # mmdet's loading, a part at a time
+    # mmdet's loading, one part at a time
 
     def load_data_list(self) -> list[dict]:
-        """The real images in the json's order, then each synthetic set's."""
+        """Load the real images in the json's order, then those of each synthetic data set."""
         data_list: list[dict] = []
         used_ids: set[int] = set()
         cat_img_map: dict[int, list[int]] = {}
@@ -124,17 +125,17 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         return data_list
 
     def _load_part(self, ann_file: str, prefix: dict, synthetic: bool) -> list[dict]:
-        own = self.ann_file, self.data_prefix
+        before = self.ann_file, self.data_prefix
         self.ann_file, self.data_prefix, self._part_is_synthetic = ann_file, prefix, synthetic
         self.COCOAPI = self._open_json
         self._drops: Counter = Counter()
         try:
             part = super().load_data_list()
         finally:
-            self.ann_file, self.data_prefix = own
+            self.ann_file, self.data_prefix = before
             del self.COCOAPI
         if not part:
-            raise UserError(f"{ann_file}: holds no image")
+            raise UserError(f"{ann_file}: contains no images")
         if synthetic and not self.backend_args:
             missing = [info["img_path"] for info in part if not os.path.isfile(info["img_path"])]
             if missing:
@@ -148,14 +149,14 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         return part
 
     def _open_json(self, path: str) -> COCO:
-        """Stands where mmdet reads the file: the same object, of a checked file."""
+        """Replace mmdet's reading of the file; returns the same type of object for a checked file."""
         coco = open_checked(path, self._drops, masks=loads_masks(self.pipeline))
         check_classes(path, coco, self.metainfo["classes"], same_order=not self._part_is_synthetic)
         self._category_names = {category["id"]: category["name"] for category in coco.dataset["categories"]}
         return coco
 
     def _reorder_labels(self, part: list[dict]) -> None:
-        """From the json's order of categories, which mmdet gives, to the order of the classes."""
+        """Convert labels from the order of the json's categories, which mmdet uses, to that of the classes."""
         classes = list(self.metainfo["classes"])
         label_of = [classes.index(self._category_names[cat_id]) for cat_id in self.cat_ids]
         if label_of != list(range(len(classes))):
@@ -165,7 +166,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         self.cat_ids = [cat_id for _, cat_id in sorted(zip(label_of, self.cat_ids))]
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
-        """mmdet's parsing, with the provenance and a count of the objects that mmdet drops."""
+        """Parse as mmdet does, add the provenance, and count the objects that mmdet drops."""
         info = super().parse_data_info(raw_data_info)
         image, annotations = raw_data_info["raw_img_info"], raw_data_info["raw_ann_info"]
         info["synthetic"] = self._part_is_synthetic
@@ -180,11 +181,11 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         return info
 
     def _ignored_regions(self, image: dict) -> list[dict]:
-        """mmdet instances of the objects that the prompt left out, as ``tools/generate.py`` records them."""
+        """Return mmdet instances for the objects left out of the prompt, as recorded by ``tools/generate.py``."""
         regions = []
-        for one in image.get("not_prompted", ()):
-            x, y, w, h = one["bbox"]
-            label = self.cat2label.get(one["category_id"])
+        for region in image.get("not_prompted", ()):
+            x, y, w, h = region["bbox"]
+            label = self.cat2label.get(region["category_id"])
             if label is not None and min(w, h) >= 1:
                 regions.append(dict(bbox=[x, y, x + w, y + h], bbox_label=label, ignore_flag=1))
         return regions
@@ -203,7 +204,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         return [info for info in part if info["img_id"] in chosen]
 
     def _unique_ids(self, part: list[dict], used_ids: set[int]) -> dict[int, int]:
-        """Gives images whose id is taken the next free one; returns id in the json -> id here."""
+        """Renumber images whose id is already used; returns id in the json -> id in this data set."""
         ids: dict[int, int] = {}
         taken = {*used_ids, *(info["img_id"] for info in part)}
         start = max(taken) + 1
@@ -217,10 +218,10 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         used_ids.update(ids.values())
         return ids
 
-    # what is left, and who asks for it
+    # filtering, counts and samplers
 
     def filter_data(self) -> list[dict]:
-        """mmdet's filter, counted."""
+        """Filter as mmdet does, count the dropped images, and raise if too little is left."""
         before = Counter(info["synthetic"] for info in self.data_list)
         kept = super().filter_data()
         after = Counter(info["synthetic"] for info in kept)
@@ -237,12 +238,14 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
                     [i for i in infos if i["synthetic"] == synthetic] for infos in (self.data_list, kept)
                 )
                 tiny = self.report[f"{name} objects left out: {TINY}"]
-                tiny = round(tiny * self.fraction) if synthetic else tiny  # counted in the whole set
+                tiny = (
+                    round(tiny * self.fraction) if synthetic else tiny
+                )  # was counted before `fraction` applied
                 check_share(*parts, tiny, self.filter_cfg or {}, self.min_kept, f"{name} images")
         return kept
 
     def full_init(self) -> None:
-        """Loads, counts and prints, then serialises as mmengine does."""
+        """Load the data, print the counts, and serialise the data as mmengine does."""
         if self._fully_initialized:
             return
         serialize, self.serialize_data = self.serialize_data, False
@@ -254,7 +257,8 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         strategies = Counter(info["strategy"] or "unnamed" for info in self.data_list if info["synthetic"])
         self.num_synthetic = sum(flags)
         self.num_real = len(flags) - self.num_synthetic
-        self.num_ignored = sum(one["ignore_flag"] for info in self.data_list for one in info["instances"])
+        instances = (instance for info in self.data_list for instance in info["instances"])
+        self.num_ignored = sum(instance["ignore_flag"] for instance in instances)
         self._real_first = flags == sorted(flags)
         self._synthetic_ids = {info["img_id"] for info in self.data_list if info["synthetic"]}
         if serialize:
@@ -266,13 +270,13 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         print_log(self.summary(), logger="current")
 
     def summary(self) -> str:
-        """The realised mix and every count, as one line."""
+        """Return a line with the resulting real:synthetic ratio and all counts."""
         share = self.num_synthetic / max(1, self.num_real + self.num_synthetic)
         counts = ", ".join(f"{reason}: {count}" for reason, count in self.report.items())
         return f"real:synthetic = {self.num_real}:{self.num_synthetic} ({share:.1%} synthetic); {counts}"
 
     def synthetic_ids(self) -> set[int]:
-        """``img_id`` of all synthetic images, e.g. to count them in batches."""
+        """Return ``img_id`` of all synthetic images, e.g. to count them in batches."""
         self.full_init()
         return self._synthetic_ids
 
@@ -282,14 +286,14 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         self.full_init()
         if not self._real_first or self.num_real + self.num_synthetic != len(self):
             raise UserError(
-                "a sampler with a ratio a batch wants the whole set, not a subset or indices=[...]"
+                "a sampler with a ratio per batch needs the entire data set, not a subset or indices=[...]"
             )
         sizes = [self.num_real, self.num_real + self.num_synthetic]
         return sizes if self.num_real else sizes[1:]
 
     @property
     def datasets(self) -> list[_Source]:
-        """The real and the synthetic images as two sets, for mmdet's ``MultiSourceSampler``."""
+        """The real and the synthetic images as two data sets, for mmdet's ``MultiSourceSampler``."""
         ends = self.cumulative_sizes
         return [_Source(self, start, end) for start, end in zip([0, *ends], ends)]
 
@@ -308,7 +312,7 @@ class _Source:
 
 
 def _resolve(entry: dict) -> tuple[str, dict]:
-    """(annotation file, data prefix) of one ``synthetic`` entry."""
+    """Return ``(annotation file, data prefix)`` of one ``synthetic`` entry."""
     unknown = set(entry) - {"data_root", "ann_file", "data_prefix"}
     if unknown or not ("data_root" in entry or "ann_file" in entry):
         raise UserError(

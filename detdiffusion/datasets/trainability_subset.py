@@ -1,7 +1,7 @@
-"""The paper's trainability subset, "images with 3 to 8 objects", in the six ways that it can be read.
+"""The paper's trainability subset, "images with 3 to 8 objects", in its six possible interpretations.
 
-The paper (4.1) gives 47,429 images with 210,893 objects of COCO 2017 train, and says neither whether stuff counts
-as objects nor whether small ones do, nor whether they are left out before or after the objects are counted.
+The paper (4.1) gives 47,429 images with 210,893 objects of COCO 2017 train. It does not say whether stuff or small
+objects count, nor whether small objects are removed before or after counting.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ DROPPED_CLASSES = ("other",)
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read the sentence.
+    """One interpretation of the paper's description.
 
     Attributes:
         stuff: whether stuff regions count as objects.
-        min_area_ratio: objects up to this share of the image's area are left out.
-        images, objects: what is left.
-        counted_first: images are chosen by their objects of any size, and small objects left out after that.
+        min_area_ratio: objects up to this share of the image's area are removed.
+        images, objects: number of remaining images and objects.
+        counted_first: whether images are chosen by their objects of any size, and small objects removed after that.
     """
 
     stuff: bool
@@ -41,7 +41,7 @@ class Reading:
 
     @property
     def name(self) -> str:
-        """In words."""
+        """A description of the interpretation."""
         size = f"above {self.min_area_ratio:.0%} of the image" if self.min_area_ratio else "of any size"
         after = ", left out after counting" if self.counted_first else ""
         return f"{'things and stuff' if self.stuff else 'things'} {size}{after}"
@@ -50,18 +50,18 @@ class Reading:
 def count_readings(
     instances: str | Path, stuff: str | Path | None = None, min_area_ratio: float = MIN_AREA_RATIO
 ) -> tuple[list[Reading], list[CocoFile]]:
-    """Counts of all readings: no crowds, no class ``other``, images with 3 to 8 objects.
+    """Count images and objects of all interpretations: no crowds, no class ``other``, images with 3 to 8 objects.
 
     Args:
         instances: COCO json of the things.
-        stuff: COCO json of the stuff; None leaves out the readings with stuff.
-        min_area_ratio: of the readings with an area filter.
+        stuff: COCO json of the stuff; None skips the interpretations with stuff.
+        min_area_ratio: threshold of the interpretations with an area filter.
 
     Returns:
-        The readings, and the files as they were read.
+        The interpretations, and the files that were read.
 
     Raises:
-        UserError: a missing or broken file, or two that do not belong together.
+        UserError: if a file is missing or broken, or the two files contradict each other.
     """
     things = read_coco(instances)
     files = [things] if stuff is None else [things, read_coco(stuff)]
@@ -95,12 +95,12 @@ def count_readings(
 
 
 def format_readings(readings: Sequence[Reading]) -> str:
-    """A table beside the paper's counts; the first reading is the one that the configs use."""
+    """Format the counts and the paper's as a table; the first interpretation is the one that the configs use."""
     rows = [("reading", "images", "objects", "objects an image")]
-    for index, one in enumerate(readings):
-        mean = f"{one.objects / one.images:.2f}" if one.images else "-"
-        name = one.name + (" (used by the configs)" if index == 0 else "")
-        rows.append((name, f"{one.images:,}", f"{one.objects:,}", mean))
+    for index, reading in enumerate(readings):
+        mean = f"{reading.objects / reading.images:.2f}" if reading.images else "-"
+        name = reading.name + (" (used by the configs)" if index == 0 else "")
+        rows.append((name, f"{reading.images:,}", f"{reading.objects:,}", mean))
     rows.append(
         ("the paper, COCO 2017 train", f"{PAPER[0]:,}", f"{PAPER[1]:,}", f"{PAPER[1] / PAPER[0]:.2f}")
     )

@@ -1,4 +1,4 @@
-"""Transparent pixels of image files, in every form that files have for them, and white behind them."""
+"""Detection of transparency in image files of all kinds, and compositing on white."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _STRAIGHT = {"La": "LA", "RGBa": "RGBA"}
 
 
 def is_transparent(file: Image.Image) -> bool:
-    """Whether a file has an alpha channel, a palette with one, or a colour that is transparent."""
+    """Return whether a file has an alpha channel, a palette with alpha, or a transparent colour."""
     if file.mode in _WITH_ALPHA or "transparency" in file.info:
         return True
     return file.mode == "P" and file.palette is not None and file.palette.mode.endswith("A")
 
 
 def stretch_transparent_grey(file: Image.Image, stream: BinaryIO) -> None:
-    """Of grey PNG files of 1, 2 or 4 bits Pillow stretches the pixels to 8 bits: the transparent grey, too.
+    """Scale the transparent grey of a PNG file of 1, 2 or 4 bits to 8 bits, as Pillow does with the pixels only.
 
     Args:
-        file: opened, not decoded.
-        stream: of the file.
+        file: the opened file, not decoded; changed in place.
+        stream: stream of the file.
     """
     if file.format != "PNG" or file.mode not in ("1", "L") or "transparency" not in file.info:
         return
@@ -40,10 +40,10 @@ def stretch_transparent_grey(file: Image.Image, stream: BinaryIO) -> None:
 
 
 def on_white(picture: Image.Image) -> Image.Image:
-    """A decoded image as RGB, what is transparent in it white.
+    """Convert a decoded image to RGB, compositing transparent pixels on white.
 
     Raises:
-        ValueError: Pillow does not convert its colours.
+        ValueError: if Pillow cannot convert its colours.
     """
     if is_transparent(picture):
         picture = picture.convert(_STRAIGHT.get(picture.mode, picture.mode)).convert("RGBA")

@@ -1,4 +1,7 @@
-"""What mmengine lacks: safe checkpoints, a runner that resumes exactly, CPU ranks, caches, reports; registers them."""
+"""Extensions of mmengine: safe checkpoints, a runner that resumes exactly, CPU ranks, caches and reports.
+
+Importing the package registers them.
+"""
 
 from .checkpoint import latest_checkpoint, use_safe_loader
 from .finite_hook import FiniteHook

@@ -1,4 +1,4 @@
-"""Checkpoints of a run: which one to go on from, and mmengine's own loads made safe."""
+"""Finding the checkpoint to resume from, and making mmengine's checkpoint loading safe."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from detdiffusion.utils.checkpoint import load_checkpoint
 
 
 def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
-    """The checkpoint to resume in a work dir: what its ``last_checkpoint`` names, if that file is there; else
-    (a run killed while it saved, a folder that was moved) the newest ``iter_*.pth`` or ``epoch_*.pth``.
+    """Return the checkpoint to resume from in a work dir, or None if there is none.
+
+    This is the file given in ``last_checkpoint`` if it exists; otherwise (if the run was killed while saving, or the
+    folder was moved) the newest ``iter_*.pth`` or ``epoch_*.pth``.
     """
     folder = Path(folder)
     try:
@@ -30,7 +32,7 @@ def latest_checkpoint(folder: str | os.PathLike) -> Path | None:
 
 
 def use_safe_loader() -> None:
-    """Send every local load of mmengine's, ``init_cfg`` too, through our :func:`load_checkpoint`. Idempotent."""
+    """Make mmengine load all local files, also those of ``init_cfg``, by our :func:`load_checkpoint`. Idempotent."""
     from mmengine.runner import CheckpointLoader
 
     def load_from_local(filename: str, map_location: Any) -> dict:

@@ -1,4 +1,4 @@
-"""A runner's data is built and looked at before its model, which may take minutes to load."""
+"""Building and checking a runner's data before its model, which may take minutes to load."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from .run_checks import check_classes, check_steps, fit_schedule
 
 
 class ChecksData:
-    """Put before a runner of mmengine's: :meth:`check_data` builds the loaders of :attr:`loaders` and checks them.
+    """Mixin for mmengine's runners: :meth:`check_data` builds and checks the data loaders in :attr:`loaders`.
 
     Attributes:
-        loaders: names of the loaders that the run is going to use.
+        loaders: names of the data loaders that the run will use.
     """
 
     loaders: tuple[str, ...] = ("train", "val")
 
     def check_data(self) -> None:
-        """
+        """Build and check the data loaders.
+
         Raises:
-            UserError: an epoch without steps, heads of another number of classes than the data, images that are
-                missing or unreadable (all of them are counted).
+            UserError: if an epoch has no steps, the model's heads have another number of classes than the data, or
+                images are missing or unreadable (all of them are counted).
         """
         findings: list[Finding] = []
         for name in self.loaders:
@@ -39,21 +40,21 @@ class ChecksData:
             if hasattr(loader, "batch_sampler"):
                 check_steps(place, loader, name == "train" and _by_epoch(self._train_loop))
             findings += check_classes(self.cfg, place, loader.dataset)
-            findings += self._look_at_images(name, loader.dataset)
+            findings += self._check_images(name, loader.dataset)
         self.report(findings)
         if "train" in self.loaders:
             self.report(self._fit_schedule())
 
     def report(self, findings: list[Finding]) -> None:
-        """Logs what is worth knowing and raises what is wrong."""
+        """Log notes and warnings, and raise errors."""
         for finding in findings:
             if finding.severity != "error":
                 level = logging.WARNING if finding.severity == "warning" else logging.INFO
                 self.logger.log(level, str(finding))
         raise_errors(findings)
 
-    def _look_at_images(self, name: str, dataset) -> list[Finding]:
-        """None where a cache of latents may stand for the images: its hook looks at those that the cache lacks."""
+    def _check_images(self, name: str, dataset) -> list[Finding]:
+        """Check the images, unless a cache of latents may replace them: its hook checks those not in the cache."""
         model = self.cfg.get("model") or {}
         memory = model.get("memory") or {}
         cached = name == "train" and model.get("cache_latents", memory.get("cache_latents"))

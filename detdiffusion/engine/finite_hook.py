@@ -1,4 +1,4 @@
-"""A training whose numbers are no numbers any more stops, before its weights are lost and before it saves them."""
+"""A hook that stops training when losses, gradients or weights become NaN or infinite."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from .checkpoint import latest_checkpoint
 
 @HOOKS.register_module()
 class FiniteHook(Hook):
-    """Stops a training at the first loss or gradient that is NaN or infinite, and saves no such weights.
+    """Stops training at the first loss or gradient that is NaN or infinite, and does not save such weights.
 
-    A step with such a gradient is not taken: the weights stay as they were. With accumulated gradients every batch's
-    loss is looked at, and the sum's gradient; on ranks the gradient is the mean over all of them, so all stop at one
-    step. Where a loss scaler (``AmpOptimWrapper``) skips such steps by itself, ``patience`` of them in a row stop
-    the training. :func:`.launch.build_runner` gives the hook to every training.
+    A step with such a gradient is skipped, so the weights remain unchanged. With gradient accumulation, the hook checks
+    the loss of every batch and the accumulated gradient. With several ranks, gradients are averaged over all of them,
+    so all ranks stop at the same step. If a loss scaler (``AmpOptimWrapper``) skips such steps by itself, training
+    stops after ``patience`` skipped steps in a row. :func:`.launch.build_runner` adds the hook to every training run.
 
     Args:
-        patience: steps in a row that a loss scaler may skip.
+        patience: number of consecutive steps that a loss scaler may skip.
     """
 
     priority = "VERY_HIGH"
 
     def __init__(self, patience: int = 30) -> None:
         if patience < 1:
-            raise UserError(f"FiniteHook: patience is at least 1, got {patience}")
+            raise UserError(f"FiniteHook: patience must be at least 1, got {patience}")
         self.patience = patience
         self._step = self._skipped = 0
         self._stepped = False
@@ -40,21 +40,22 @@ class FiniteHook(Hook):
         self._handles: list = []
 
     def before_train(self, runner: Runner) -> None:
-        """Looks over the optimizers' shoulders, and remembers buffers that are infinite by design.
+        """Register hooks with the optimizers, and record buffers that are infinite by design.
 
         Raises:
-            UserError: a weight is not finite already.
+            UserError: if a weight is not finite before training.
         """
-        names = {parameter: name for name, parameter in runner.model.named_parameters()}
-        self._not_finite = {_plain(name) for name, one in runner.model.named_buffers() if _is_bad(one)}
-        if wrong := [_plain(name) for name, one in runner.model.named_parameters() if _is_bad(one)]:
+        model = runner.model
+        names = {parameter: name for name, parameter in model.named_parameters()}
+        self._not_finite = {_plain(name) for name, buffer in model.named_buffers() if _is_bad(buffer)}
+        if wrong := [_plain(name) for name, parameter in model.named_parameters() if _is_bad(parameter)]:
             raise UserError(f"before the first step: {len(wrong)} weights are not finite: {some(wrong)}")
         for wrapper in _wrappers(runner.optim_wrapper):
             hook = self._scaled if _scales(wrapper) else self._check_gradients(names)
             self._handles.append(wrapper.optimizer.register_step_pre_hook(hook))
 
     def _scaled(self, optimizer, args, kwargs) -> None:
-        """The scaler has decided already; fused optimizers are told and skip by themselves."""
+        """Record that the scaler took a step; fused optimizers are called for every step and skip by themselves."""
         found = getattr(optimizer, "found_inf", None)
         self._stepped = found is None or not float(found)
 
@@ -67,20 +68,21 @@ class FiniteHook(Hook):
             if not gradients or bool(torch.stack([n.float() for n in _norms(gradients)]).isfinite().all()):
                 return
             bad = [p for p in with_gradient if _is_bad(p.grad)]
-            if not bad:  # the squares of finite numbers were too large for a norm
+            if not bad:  # all values are finite, but the norm overflowed
                 return
             self._gradients = [_plain(names.get(p, "?")) for p in bad]
             for parameter in with_gradient:
-                parameter.grad = None  # the optimizer passes over what has no gradient
+                parameter.grad = None  # the optimizer skips parameters without a gradient
 
         return check
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """
+        """Check the losses and the gradients of the step.
+
         Raises:
-            UserError: a loss or a gradient is not finite; or, with a loss scaler, too many in a row.
+            UserError: if a loss or a gradient is not finite; with a loss scaler, if this happens too often in a row.
         """
         self._step = runner.iter + 1
         scaled = any(map(_scales, _wrappers(runner.optim_wrapper)))
@@ -97,7 +99,7 @@ class FiniteHook(Hook):
         if self._gradients:
             count = len(self._gradients)
             faults.append(
-                f"{count} gradients are not finite, of {some(self._gradients)}; this step was not taken"
+                f"{count} gradients are not finite, of {some(self._gradients)}; this step was skipped"
             )
         if scaled and self._skipped >= self.patience:
             faults.append(f"the loss scaler skipped {self._skipped} steps in a row")
@@ -108,9 +110,10 @@ class FiniteHook(Hook):
         )
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
-        """
+        """Check the weights to be saved.
+
         Raises:
-            UserError: the weights to be saved are not finite.
+            UserError: if they are not finite.
         """
         state = checkpoint.get("state_dict") or {}
         wrong = [
@@ -129,15 +132,15 @@ class FiniteHook(Hook):
 
 
 def last_good(work_dir: str | Path) -> str:
-    """A sentence that names the checkpoint to go on from."""
+    """Return a sentence that gives the checkpoint to resume from."""
     found = latest_checkpoint(work_dir)
     if found is None:
         return "No checkpoint was saved before."
-    return f"The last good checkpoint is {found}; go on from it with --resume."
+    return f"The last good checkpoint is {found}; continue from it with --resume."
 
 
 def _wrappers(wrapper) -> Iterator:
-    """The optimizer wrapper, or those of an ``OptimWrapperDict``."""
+    """Iterate over the optimizer wrapper, or those of an ``OptimWrapperDict``."""
     inner = getattr(wrapper, "optim_wrappers", None)
     return iter(inner.values()) if inner is not None else iter([wrapper])
 
@@ -149,15 +152,16 @@ def _rates(runner) -> list:
 
 def _losses(outputs) -> Iterator[tuple[str, float]]:
     for name, value in outputs.items() if isinstance(outputs, Mapping) else ():
-        if "loss" in name and isinstance(value, (int, float, torch.Tensor)):
-            yield (
-                name,
-                float(value) if not isinstance(value, torch.Tensor) else value.detach().float().mean().item(),
-            )
+        if "loss" not in name:
+            continue
+        if isinstance(value, torch.Tensor):
+            yield name, value.detach().float().mean().item()
+        elif isinstance(value, (int, float)):
+            yield name, float(value)
 
 
 def _norms(tensors: list) -> Iterator:
-    """One 2-norm a tensor, those of one device and dtype at a time: on the CPU a quarter of the maximum norm's time."""
+    """Yield one 2-norm per tensor, computed per device and dtype; on the CPU this is 4 times faster than max norms."""
     kinds: dict = {}
     for tensor in tensors:
         kinds.setdefault((tensor.device, tensor.dtype), []).append(tensor)
@@ -175,6 +179,6 @@ def _plain(name: str) -> str:
 
 
 def _scales(wrapper) -> bool:
-    """Whether a loss scaler decides which steps are taken; one that is switched off does not."""
+    """Return whether the wrapper has an enabled loss scaler, which decides whether a step is skipped."""
     scaler = getattr(wrapper, "loss_scaler", None)
     return scaler is not None and (not hasattr(scaler, "is_enabled") or scaler.is_enabled())

@@ -1,4 +1,4 @@
-"""The images of a run looked at before its model is built, so that the last of them does not end an epoch."""
+"""Checking the images of a run before its model is built, so that a bad image does not stop it late."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from ..utils.findings import Finding, raise_errors
 from .run_checks import parts_of
 
 SECONDS = 20.0
-"""For reading headers; a large set is looked at in part, its files' presence in full."""
+"""Time limit for reading headers; after it, only the existence of the remaining files is checked."""
 
 
 def image_findings(dataset: Sized, seconds: float | None = SECONDS) -> list[Finding]:
-    """What is wrong with the images of a data set, and how they are converted; to be called on all ranks.
+    """Find problems with the images of a data set, and the conversions of their files; call it on all ranks.
 
     Args:
-        dataset: one with ``images_to_read``, an mmengine ``BaseDataset`` of local files, or a wrapper of such.
+        dataset: a data set with ``images_to_read``, an mmengine ``BaseDataset`` of local files, or a wrapper of these.
         seconds: see :func:`~detdiffusion.datasets.image_survey.survey_images`.
 
     Raises:
-        UserError: the first rank cannot look.
+        UserError: if the first rank cannot check the images.
     """
     box: list = [None]
     if is_main_process():
         try:
-            box = [[finding for part in parts_of(dataset) for finding in _look(part, seconds)]]
+            box = [[finding for part in parts_of(dataset) for finding in _inspect(part, seconds)]]
         except (UserError, OSError) as error:
             box = [UserError(str(error))]
     broadcast_object_list(box)
@@ -40,10 +40,10 @@ def image_findings(dataset: Sized, seconds: float | None = SECONDS) -> list[Find
 
 
 def check_images_of(dataset: Sized) -> None:
-    """Prints how the images of a data set are converted; to be called on all ranks.
+    """Log how the images of a data set are converted; call it on all ranks.
 
     Raises:
-        UserError: images that are missing or cannot be used: how many, the first of them, and why.
+        UserError: if images are missing or cannot be used; gives their number, the first ones, and the reason.
     """
     findings = image_findings(dataset, seconds=None)
     for finding in findings:
@@ -52,7 +52,7 @@ def check_images_of(dataset: Sized) -> None:
     raise_errors(findings)
 
 
-def _look(part, seconds: float | None) -> list[Finding]:
+def _inspect(part, seconds: float | None) -> list[Finding]:
     if hasattr(part, "images_to_read"):
         paths, images = part.images_to_read()
     elif hasattr(part, "get_data_info") and not getattr(part, "backend_args", None):

@@ -1,4 +1,4 @@
-"""Fills the cache of latents and masks before the first step; ranks share the work."""
+"""A hook that fills the cache of latents and masks before the first step; ranks share the work."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from .image_check import check_images_of
 
 @HOOKS.register_module()
 class LatentCacheHook(Hook):
-    """For a model with ``cache_latents``: the frozen VAE sees every image, and its mirror images, once and for all.
+    """Encodes every image and its flipped images once by the frozen VAE, for a model with ``cache_latents``.
 
-    The data set then gives the posterior's mean and deviation in place of the image, which is not read again, and
-    masks without decoding polygons. Latents are still sampled anew in every step.
+    The data set then returns the posterior's mean and standard deviation instead of the image, which is not read again,
+    and masks without decoding polygons. Latents are still sampled from the posterior in every step.
 
     Args:
-        batch_size: images encoded at a time.
-        say_every: seconds between lines on how far a part is.
+        batch_size: number of images encoded at a time.
+        say_every: seconds between progress lines.
     """
 
     priority = "LOWEST"
@@ -41,10 +41,10 @@ class LatentCacheHook(Hook):
         self.batch_size, self.say_every = batch_size, say_every
 
     def before_train(self, runner: Runner) -> None:
-        """Makes what is missing and hands the cache to the training data set.
+        """Complete the cache and pass it to the training data set.
 
         Raises:
-            UserError: no room on the disk, or a pipeline that cannot be cached.
+            UserError: if there is not enough disk space, or the pipeline cannot be cached.
         """
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         where = getattr(model, "cache_latents", False)
@@ -54,11 +54,13 @@ class LatentCacheHook(Hook):
         if not hasattr(loader.dataset, "sample_cache"):
             kind = type(loader.dataset).__name__
             print_log(
-                f"cache_latents: a {kind} cannot be cached; every step encodes", logger="current", level=30
+                f"cache_latents: a {kind} cannot be cached; every step encodes its images",
+                logger="current",
+                level=30,
             )
             return
         folder = Path(runner.work_dir, "latent_cache") if where is True else Path(where)
-        with _whole(runner.model):
+        with _full_weights(runner.model):
             cache = self._fill(folder, loader, model)
         cache.open()
         loader.dataset.use_sample_cache(cache)
@@ -69,12 +71,12 @@ class LatentCacheHook(Hook):
             self._check_room(cache, model)
             check_images_of(loader.dataset)
             print_log(
-                f"latents of {cache.count} images, made once in {cache.folder}: {len(cache.missing())} of "
-                f"{len(cache.shards())} parts to make",
+                f"caching latents of {cache.count} images in {cache.folder}: {len(cache.missing())} of "
+                f"{len(cache.shards())} parts are missing",
                 logger="current",
             )
         rank, world = get_dist_info()
-        # the second round is for a machine whose folder the others do not share
+        # the second round is for machines that do not share the folder
         local = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", world))
         for mine, all_of in ((rank, world), local):
             for shard in cache.missing():
@@ -91,10 +93,10 @@ class LatentCacheHook(Hook):
             batch_size=self.batch_size,
             num_workers=min(loader.num_workers, len(images) // self.batch_size),
             collate_fn=list,
-            generator=torch.Generator(),  # its own: the global random state stays as it is
+            generator=torch.Generator(),  # keeps the loader from using the global random state
         )
         moments, masks = [], []
-        start = said = time.monotonic()
+        start = printed = time.monotonic()
         for batch in source:
             inputs = model.data_preprocessor(dict(inputs=[image for image, _ in batch]), False)["inputs"]
             versions = [inputs, *(inputs.flip(FLIPS[flip]) for flip in cache.flips)]
@@ -102,8 +104,8 @@ class LatentCacheHook(Hook):
             moments.append(torch.stack(pairs, dim=1).half().cpu())
             masks += [mask for _, mask in batch]
             now, done = time.monotonic(), len(masks)
-            if now - said > self.say_every and done < len(images):
-                said, left = now, timedelta(seconds=round((now - start) / done * (len(images) - done)))
+            if now - printed > self.say_every and done < len(images):
+                printed, left = now, timedelta(seconds=round((now - start) / done * (len(images) - done)))
                 part = f"part {shard + 1} of {len(cache.shards())}"
                 print_log(f"latents: {part}, {done} of {len(images)} images, {left} left", logger="current")
         cache.write(shard, torch.cat(moments), masks)
@@ -118,19 +120,18 @@ class LatentCacheHook(Hook):
             folder = folder.parent
         free = shutil.disk_usage(folder).free
         if needed > free or not os.access(folder, os.W_OK):
-            why = (
-                f"needs {needed / 1e9:.1f} GB and has {free / 1e9:.1f}"
-                if needed > free
-                else "cannot be written"
-            )
+            if needed > free:
+                problem = f"needs {needed / 1e9:.1f} GB and has {free / 1e9:.1f}"
+            else:
+                problem = "cannot be written"
             raise UserError(
-                f"cache_latents: {folder} {why}; name another folder by model.cache_latents=DIR, or switch it off "
-                "by model.cache_latents=False"
+                f"cache_latents: {folder} {problem}; choose another folder by model.cache_latents=DIR, or disable the "
+                "cache by model.cache_latents=False"
             )
 
 
-def _whole(model):
-    """Inside it, a model that FSDP shards has all of its weights on every rank."""
+def _full_weights(model):
+    """Context manager in which a model sharded by FSDP has all of its weights on every rank."""
     from torch.distributed.fsdp import FullyShardedDataParallel
 
     if isinstance(model, FullyShardedDataParallel):
@@ -139,7 +140,7 @@ def _whole(model):
 
 
 class _Unflipped(torch.utils.data.Dataset):
-    """Images (3, H, W) uint8 and masks of some samples, as the pipeline loads them before it draws anything."""
+    """Images (3, H, W) uint8 and masks of some samples, as loaded by the pipeline before random augmentation."""
 
     def __init__(self, dataset, indices: range) -> None:
         self.dataset, self.indices = dataset, indices

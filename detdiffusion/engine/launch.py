@@ -1,4 +1,4 @@
-"""From a config to a runner, on one process or many, with or without a GPU."""
+"""Building a runner from a config, on one process or many, with or without a GPU."""
 
 from typing import Literal
 
@@ -20,17 +20,17 @@ from .start_report import StartReportHook
 
 
 def prepare_ranks(cfg: Config, launcher: str | None) -> None:
-    """Set ``cfg.launcher`` and, on ranks without a GPU, start gloo.
+    """Set ``cfg.launcher`` and, on ranks without a GPU, start a gloo process group.
 
-    mmengine calls ``torch.cuda.set_device`` and gives the wrapper a device id, so CPU ranks start their
-    process group here and get a wrapper without devices.
+    mmengine calls ``torch.cuda.set_device`` and gives the model wrapper a device id. CPU ranks therefore start their
+    process group here and get a wrapper without device ids.
 
     Args:
         cfg: the config, changed in place.
         launcher: 'slurm', 'mpi', or see :meth:`~detdiffusion.utils.ranks.Torchrun.to_join`.
 
     Raises:
-        UserError: 'pytorch' outside torchrun, or torchrun's environment is wrong.
+        UserError: if 'pytorch' is used without torchrun, or torchrun's environment is invalid.
     """
     import torch
 
@@ -45,7 +45,7 @@ def prepare_ranks(cfg: Config, launcher: str | None) -> None:
         torch.distributed.init_process_group("gloo")
     if cfg.get("strategy", {}).get("type") == "FSDPStrategy":
         cfg.strategy.setdefault("model_wrapper", dict(type="MMFullyShardedDataParallel"))
-        cfg.strategy.model_wrapper.update(device_id="cpu", sync_module_states=False)  # torch refuses it here
+        cfg.strategy.model_wrapper.update(device_id="cpu", sync_module_states=False)  # not supported on CPU
         return
     if cfg.get("model_wrapper_cfg") is None:
         cfg.model_wrapper_cfg = dict(
@@ -61,11 +61,11 @@ def build_runner(cfg: Config, task: Literal["train", "test"] = "train") -> Runne
 
     Args:
         cfg: the config.
-        task: whose data is looked at before the model is built.
+        task: determines which data is checked before the model is built.
 
     Raises:
-        UserError: the config lacks a part that every run needs, names a part that is not registered, or gives one
-            an argument that it does not have; its data or its settings let no run succeed, see :mod:`.data_checks`.
+        UserError: if the config lacks a required key, has an unregistered type, or an invalid argument; or if the run
+            cannot succeed with its data or settings, see :mod:`.data_checks` and :mod:`.run_checks`.
     """
     compat.setup()
     use_safe_loader()
@@ -78,21 +78,21 @@ def build_runner(cfg: Config, task: Literal["train", "test"] = "train") -> Runne
         if key not in cfg:
             raise UserError(f"config {cfg.filename} has no `{key}`; it is a base to inherit from, not a run.")
     if cfg.get("default_scope") == "detdiffusion" and isinstance(cfg.model, dict):
-        check_sources(cfg.model)  # reading large data sets takes a minute
+        check_sources(cfg.model)  # checked early, because reading large data sets takes a minute
     with config_errors(cfg.filename):
         if "runner_type" in cfg:
             runner = ROOT_RUNNERS.build(cfg)
         else:
             runner = (SafeRunner if task == "train" else TestRunner).from_cfg(cfg)
-    # not in the config, which others read without this package
+    # not added to the config, because the saved config may be read without this package
     for hook in (StartReportHook, *([FiniteHook] if task == "train" else ())):
-        if not any(type(one) is hook for one in runner.hooks):
+        if not any(type(registered) is hook for registered in runner.hooks):
             runner.register_hook(hook())
     return runner
 
 
 def _log_mixing(cfg: Config) -> None:
-    """Adds the hook that logs the share of synthetic images, where there are any."""
+    """Add the hook that logs the share of synthetic images, if the training data has any."""
     hooks = cfg.get("custom_hooks") or []
     kinds = [str(hook.get("type")).rpartition(".")[2] for hook in hooks if isinstance(hook, dict)]
     if _mixes((cfg.get("train_dataloader") or {}).get("dataset")) and "MixingRatioHook" not in kinds:
@@ -100,7 +100,7 @@ def _log_mixing(cfg: Config) -> None:
 
 
 def _check_annotations(cfg: Config) -> None:
-    """Puts the checked metric in the place of mmdet's, so that it sees the objects that our data sets see."""
+    """Replace mmdet's ``CocoMetric`` by ours, so that it uses the same validated objects as our data sets."""
     names = ("mmdet.CocoMetric", *(["CocoMetric"] if cfg.get("default_scope") == "mmdet" else []))
     metrics = [m for key in ("val_evaluator", "test_evaluator") for m in _metrics(cfg.get(key))]
     for metric in metrics:
@@ -113,7 +113,9 @@ def _check_annotations(cfg: Config) -> None:
 def _metrics(evaluator) -> list[dict]:
     if isinstance(evaluator, dict):
         return _metrics(evaluator["metrics"]) if "metrics" in evaluator else [evaluator]
-    return [m for one in evaluator for m in _metrics(one)] if isinstance(evaluator, (list, tuple)) else []
+    if isinstance(evaluator, (list, tuple)):
+        return [metric for part in evaluator for metric in _metrics(part)]
+    return []
 
 
 def _mixes(dataset) -> bool:
@@ -128,7 +130,7 @@ def enable_amp(cfg: Config) -> None:
     """Switch the optimizer wrapper to mixed precision.
 
     Raises:
-        UserError: there is no accelerator, or the wrapper is of another kind already.
+        UserError: if there is no GPU, or the wrapper is of another type.
     """
     import torch
 
@@ -151,7 +153,7 @@ def enable_auto_scale_lr(cfg: Config) -> None:
     """Scale the learning rate with the total batch size.
 
     Raises:
-        UserError: the config does not say for which batch size its learning rate is.
+        UserError: if the config does not give the batch size that its learning rate is for.
     """
     if "base_batch_size" not in cfg.get("auto_scale_lr", {}):
         raise UserError(

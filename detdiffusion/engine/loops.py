@@ -1,4 +1,4 @@
-"""An epoch-based training loop that goes on in the middle of an epoch."""
+"""An epoch-based training loop that can resume in the middle of an epoch."""
 
 from mmengine.logging import print_log
 from mmengine.runner import EpochBasedTrainLoop
@@ -8,14 +8,14 @@ from ..registry import LOOPS
 
 @LOOPS.register_module()
 class ResumableEpochLoop(EpochBasedTrainLoop):
-    """mmengine's, but a checkpoint from within an epoch goes on with the epoch's remaining batches.
+    """mmengine's ``EpochBasedTrainLoop``, except that resuming within an epoch continues with its remaining batches.
 
-    mmengine begins such an epoch anew. With a sampler that can ``skip``
-    (:class:`~detdiffusion.datasets.samplers.SeededSampler`) no skipped sample is loaded.
+    mmengine would restart such an epoch. If the sampler can ``skip``
+    (:class:`~detdiffusion.datasets.samplers.SeededSampler`), skipped samples are not loaded.
     """
 
     def run_epoch(self) -> None:
-        """Iterates one epoch, or the rest of it."""
+        """Run one epoch, or the rest of it."""
         self.runner.call_hook("before_train_epoch")
         self.runner.model.train()
         length = len(self.dataloader)
@@ -23,7 +23,7 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
         if not 0 <= done <= length:
             print_log(
                 f"{self._iter} iterations are not {self._epoch} epochs of {length}: the data or the batch size "
-                "was changed since the checkpoint; the epoch begins anew",
+                "was changed since the checkpoint; the epoch starts again",
                 logger="current",
                 level=30,  # logging.WARNING
             )

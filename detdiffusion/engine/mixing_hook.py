@@ -1,4 +1,4 @@
-"""The realised share of synthetic images in the batches of a training."""
+"""A hook that logs the share of synthetic images in the training batches."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from ..utils.errors import UserError
 
 @HOOKS.register_module()
 class MixingRatioHook(Hook):
-    """Counts the real and synthetic images that a detector was shown and logs their ratio.
+    """Counts the real and synthetic images that a detector is trained on and logs their ratio.
 
-    Before the first it says so where the data has ignored regions and the detector takes them for background.
+    Before training, it warns if the data has ignored regions that the detector would treat as background.
 
-    The scalar ``synthetic_share`` (of this epoch so far, this rank's) goes with the loss into the log; a line with
-    the counts of all ranks ends every epoch. :func:`.launch.build_runner` adds the hook wherever a
-    ``SyntheticAugmentedCocoDataset`` is trained on.
+    The scalar ``synthetic_share`` (this rank's share in the current epoch so far) is logged with the loss; the counts
+    of all ranks are logged at the end of every epoch. :func:`.launch.build_runner` adds the hook if the training data
+    contains a ``SyntheticAugmentedCocoDataset``.
 
     Attributes:
-        real, synthetic: images of this epoch so far, on this rank.
+        real, synthetic: number of images in this epoch so far, on this rank.
     """
 
     def __init__(self) -> None:
@@ -29,10 +29,10 @@ class MixingRatioHook(Hook):
         self._ids: set[int] = set()
 
     def before_train(self, runner: Runner) -> None:
-        """Finds the data set; warns where its ignored regions would not be ignored.
+        """Find the data sets with synthetic images; warn if their ignored regions would not be ignored.
 
         Raises:
-            UserError: the training data has no synthetic part.
+            UserError: if the training data has no synthetic images.
         """
         found = _with_synthetic(runner.train_dataloader.dataset)
         if not found:
@@ -74,21 +74,24 @@ class MixingRatioHook(Hook):
 
 
 def _why_not_ignored(model) -> str:
-    """Why a detector's targets take ignored regions for background; '' where none of them does."""
+    """Return why a detector treats ignored regions as background; '' if it does not."""
     assigners = []
     for module in model.modules():
-        for name in ("assigner", "bbox_assigner"):  # of dense heads and mmdet's RoI heads
+        for name in ("assigner", "bbox_assigner"):  # attributes of dense heads and of mmdet's RoI heads
             found = getattr(module, name, None)
-            assigners += found if isinstance(found, (list, tuple)) else [found] if found is not None else []
+            if isinstance(found, (list, tuple)):
+                assigners += found
+            elif found is not None:
+                assigners.append(found)
     if not assigners:
-        return "this detector has no assigner that could leave them out"
-    off = {type(one).__name__ for one in assigners if getattr(one, "ignore_iof_thr", -1) <= 0}
+        return "this detector has no assigner that could ignore them"
+    off = {type(assigner).__name__ for assigner in assigners if getattr(assigner, "ignore_iof_thr", -1) <= 0}
     return f"set ignore_iof_thr=0.5 in the config of {' and '.join(sorted(off))}" if off else ""
 
 
 def _with_synthetic(dataset) -> list:
-    """The data sets with synthetic images below any wrappers."""
+    """Return the data sets with synthetic images inside any wrappers."""
     if hasattr(dataset, "synthetic_ids"):
         return [dataset]
     inner = getattr(dataset, "datasets", None) or [d for d in (getattr(dataset, "dataset", None),) if d]
-    return [found for one in inner for found in _with_synthetic(one)]
+    return [found for part in inner for found in _with_synthetic(part)]

@@ -1,4 +1,4 @@
-"""What did not fit into the prompts, in the log: the overflow policy drops or splits, but never silently."""
+"""A hook that logs how many objects did not fit into the prompts and how many prompts were split."""
 
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
@@ -9,25 +9,25 @@ from ..registry import HOOKS
 
 @HOOKS.register_module()
 class PromptReportHook(Hook):
-    """Logs the layout tokenizer's counts: when the first object is dropped, and after every epoch.
+    """Logs the layout tokenizer's counts: a warning when the first object is dropped, and a line after every epoch.
 
-    Counts are those of this process; models without a ``layout_tokenizer`` have none.
+    The counts are those of this process. Models without a ``layout_tokenizer`` are ignored.
     """
 
     def before_train(self, runner: Runner) -> None:
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self._tokenizer = getattr(model, "layout_tokenizer", None)
-        self._said = False
+        self._warned = False
 
     def after_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        if self._said or self._tokenizer is None or not self._tokenizer.dropped:
+        if self._warned or self._tokenizer is None or not self._tokenizer.dropped:
             return
-        self._said = True
+        self._warned = True
         runner.logger.warning(
-            "A prompt has no room for all objects of its image: the smallest are left out of it (all counts follow "
-            "after the epoch). layout_tokenizer.overflow='chunk' keeps them all."
+            "A prompt has no room for all objects of its image: the smallest are left out (all counts follow after "
+            "the epoch). layout_tokenizer.overflow='chunk' keeps them all."
         )
 
     def after_train_epoch(self, runner: Runner) -> None:

@@ -1,4 +1,4 @@
-"""The random state of every rank, for a training that goes on as if it had never stopped."""
+"""Saving and restoring the random state of a rank, to resume training exactly."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 
 def random_state() -> dict[str, Any]:
-    """This process's generators of Python, NumPy, torch and the current CUDA device: tensors and plain numbers."""
+    """Return the state of this process's generators (Python, NumPy, torch and the current CUDA device) as tensors and
+    plain numbers."""
     import numpy as np
     import torch
 
@@ -22,7 +23,7 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Undoes all draws since :func:`random_state` gave ``state``, on the same kind of machine."""
+    """Restore a state returned by :func:`random_state` on the same kind of machine."""
     import numpy as np
     import torch
 
@@ -36,7 +37,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 def seed_all(seed: int) -> None:
-    """Python, NumPy and torch (all devices) from one number."""
+    """Seed Python, NumPy and torch (all devices)."""
     import numpy as np
     import torch
 

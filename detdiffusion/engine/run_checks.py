@@ -1,4 +1,4 @@
-"""What a run's settings and its data say before the model is built."""
+"""Checks of a run's settings and data before the model is built."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from ..utils.errors import UserError, some
 from ..utils.findings import Finding
 
 _LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
-_WARM_UP_SHARE = 0.1  # of a run that is shorter than its warm-up
+_WARM_UP_SHARE = 0.1  # length of the warm-up as a share of a run that would be shorter than its warm-up
 
 
 def check_settings(cfg: Mapping) -> None:
-    """Numbers that no run can work with.
+    """Check numbers in the config that would make any run fail.
 
     Raises:
-        UserError: a batch size, length or interval below 1, a negative number of workers, a learning rate that is no
-            number.
+        UserError: if a batch size, length or interval is below 1, a number of workers is negative, or the learning rate
+            is not a number.
     """
     least: list[tuple[str, str, int]] = []
     for name in _LOADERS:
@@ -31,36 +31,38 @@ def check_settings(cfg: Mapping) -> None:
             continue
         if isinstance(value, bool) or not isinstance(value, int) or value < low:
             raise UserError(
-                f"config {cfg.filename}: {part}.{key} is {value!r}; it is a whole number from {low} on."
+                f"config {cfg.filename}: {part}.{key} is {value!r}; it must be a whole number of at least {low}."
             )
     wrapper = cfg.get("optim_wrapper") or {}
     counts = wrapper.get("accumulative_counts", 1)
     if isinstance(counts, bool) or not isinstance(counts, int) or counts < 1:
         raise UserError(
-            f"config {cfg.filename}: optim_wrapper.accumulative_counts is {counts!r}; it is a whole number from 1 on."
+            f"config {cfg.filename}: optim_wrapper.accumulative_counts is {counts!r}; it must be a whole number of at "
+            "least 1."
         )
     rate = (wrapper.get("optimizer") or {}).get("lr")
     if rate is not None and not (isinstance(rate, (int, float)) and math.isfinite(rate) and rate >= 0):
         raise UserError(
-            f"config {cfg.filename}: optim_wrapper.optimizer.lr is {rate!r}; it is a number from 0 on."
+            f"config {cfg.filename}: optim_wrapper.optimizer.lr is {rate!r}; it must be a number of at least 0."
         )
 
 
 def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
-    """
+    """Check that an epoch of a data loader has at least one batch and an end.
+
     Args:
         place: the loader's name in the config.
         loader: a DataLoader.
-        epochs: the loop counts epochs.
+        epochs: whether the loop counts epochs.
 
     Raises:
-        UserError: an epoch has no batch, or no end.
+        UserError: if an epoch has no batch or no end.
     """
     sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
     if any("Infinite" in kind.__name__ or "MultiSource" in kind.__name__ for kind in type(sampler).__mro__):
         if epochs:
             raise UserError(
-                f"{place}: its sampler {type(sampler).__name__} has no end, so an epoch would have none; take "
+                f"{place}: its sampler {type(sampler).__name__} is infinite, so an epoch would never end; use "
                 "DefaultSampler, or a loop that counts iterations (train_cfg.type='IterBasedTrainLoop')"
             )
         return
@@ -74,7 +76,7 @@ def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
 
 
 def check_classes(cfg: Mapping, place: str, dataset: Any) -> list[Finding]:
-    """``num_classes`` of the model's heads against the classes of a data set and of those inside of it."""
+    """Compare ``num_classes`` of the model's heads with the classes of a data set and of those inside it."""
     model = cfg.get("model")
     counts = class_counts(model, cfg.get("default_scope") or "mmengine") if isinstance(model, Mapping) else {}
     found = []
@@ -95,22 +97,22 @@ def check_classes(cfg: Mapping, place: str, dataset: Any) -> list[Finding]:
 
 
 def parts_of(dataset: Any) -> list:
-    """The data sets inside of wrappers: those that hold the images."""
-    if hasattr(dataset, "synthetic_ids"):  # its parts are views of itself
+    """Return the data sets inside wrappers, i.e. those that contain the images."""
+    if hasattr(dataset, "synthetic_ids"):  # its ``datasets`` are views of itself
         return [dataset]
     inner = getattr(dataset, "datasets", None)
     inner = list(inner) if isinstance(inner, (list, tuple)) else []
     if not inner and getattr(dataset, "dataset", None) is not None:
         inner = [dataset.dataset]
-    return [one for part in inner for one in parts_of(part)] or [dataset]
+    return [leaf for part in inner for leaf in parts_of(part)] or [dataset]
 
 
 def fit_schedule(cfg: Any, epoch_length: int | None) -> list[Finding]:
-    """Warm-ups that the run would not outlive are shortened; what runs on behind the run's end is said.
+    """Shorten warm-ups that are as long as the run or longer, and report schedules that extend beyond its end.
 
     Args:
         cfg: the config; its ``param_scheduler`` is changed in place.
-        epoch_length: batches of an epoch, None where nobody knows.
+        epoch_length: number of batches in an epoch, None if unknown.
 
     Returns:
         Findings for the log.
@@ -121,60 +123,62 @@ def fit_schedule(cfg: Any, epoch_length: int | None) -> list[Finding]:
         return found
     length = iters if iters is not None else epochs * epoch_length
     name = "max_iters" if iters is not None else "max_epochs"
-    said = f"{length} iterations" if epochs is None else f"{epochs} epochs, {length} iterations"
+    run = f"{length} iterations" if epochs is None else f"{epochs} epochs, {length} iterations"
     schedules = cfg.get("param_scheduler") or []
     schedules = [schedules] if isinstance(schedules, Mapping) else schedules
-    schedules = [one for one in schedules if isinstance(one, Mapping)]
-    spans = [_span(one, epoch_length) for one in schedules]
+    schedules = [schedule for schedule in schedules if isinstance(schedule, Mapping)]
+    spans = [_span(schedule, epoch_length) for schedule in schedules]
     warm_ups = [end for _, end, _ in spans if end is not None and _is_warm_up(schedules, spans, end)]
     cut = max((end for end in warm_ups if end >= length), default=None)
-    for index, (one, (begin, end, unit)) in enumerate(zip(schedules, spans)):
-        where = f"param_scheduler[{index}] ({one.get('type')})"
+    for index, (schedule, (begin, end, unit)) in enumerate(zip(schedules, spans)):
+        where = f"param_scheduler[{index}] ({schedule.get('type')})"
         if cut is not None and unit and (begin == cut or end == cut):
             new = max(1, round(length * _WARM_UP_SHARE))
             if unit == 1:
-                one.update({"begin": new} if begin == cut else {"end": new})
-                problem = f"the warm-up of {cut} iterations is as long as the run of {said} or longer"
+                schedule.update({"begin": new} if begin == cut else {"end": new})
+                problem = f"the warm-up of {cut} iterations is as long as the run of {run} or longer"
                 found.append(_note(cfg, where, problem, f"shortened to {new}"))
-        _, end, unit = _span(one, epoch_length)
+        _, end, unit = _span(schedule, epoch_length)
         if end is not None and end > length:
-            problem = f"it runs to iteration {end}, the training ends after {said}"
-            remedy = f"the learning rate does not reach its end; set its end with {name}"
+            problem = f"it runs to iteration {end}, but training ends after {run}"
+            remedy = f"the learning rate does not reach its final value; change its end together with {name}"
             found.append(_note(cfg, where, problem, remedy, "warning"))
         if (begin or 0) >= length and begin != cut:
-            problem = f"it begins at iteration {begin}, the training ends after {said}"
+            problem = f"it begins at iteration {begin}, but training ends after {run}"
             found.append(
                 _note(cfg, where, problem, f"it has no effect; lower its begin, or raise {name}", "warning")
             )
     if cut is not None:
-        _leave_out_empty(cfg)
+        _remove_empty(cfg)
     interval = loop.get("val_interval", 1)
     if cfg.get("val_dataloader") and interval > (iters if iters is not None else epochs):
-        problem = f"train_cfg.val_interval is {interval}, the training ends after {said}"
+        problem = f"train_cfg.val_interval is {interval}, but training ends after {run}"
         found.append(_note(cfg, "train_cfg", problem, "nothing is validated", "warning"))
     return found
 
 
-def _leave_out_empty(cfg: Any) -> None:
-    """A run of one iteration has no room for what follows its warm-up."""
+def _remove_empty(cfg: Any) -> None:
+    """Remove schedules that have become empty, such as those after the warm-up in a run of one iteration."""
     if isinstance(cfg.param_scheduler, list):
         cfg.param_scheduler = [
-            one for one in cfg.param_scheduler if one.get("end") is None or one["end"] > one.get("begin", 0)
+            schedule
+            for schedule in cfg.param_scheduler
+            if schedule.get("end") is None or schedule["end"] > schedule.get("begin", 0)
         ]
 
 
 def _is_warm_up(schedules: list, spans: list, end: int) -> bool:
-    """A schedule in iterations that grows from a small factor."""
+    """Return whether a schedule that ends at ``end`` increases the learning rate from a small factor."""
     return any(
-        str(one.get("type")).rpartition(".")[2] in ("LinearLR", "ConstantLR", "QuadraticWarmupLR")
-        and one.get("factor", one.get("start_factor", 0)) < one.get("end_factor", 1.0)
-        for one, span in zip(schedules, spans)
+        str(schedule.get("type")).rpartition(".")[2] in ("LinearLR", "ConstantLR", "QuadraticWarmupLR")
+        and schedule.get("factor", schedule.get("start_factor", 0)) < schedule.get("end_factor", 1.0)
+        for schedule, span in zip(schedules, spans)
         if span[1] == end
     )
 
 
 def _span(schedule: Mapping, epoch_length: int | None) -> tuple[int | None, int | None, int]:
-    """(begin, end, iterations a unit); 0 where an epoch's length is not known."""
+    """Return ``(begin, end, iterations per unit)``; the last is 0 if the length of an epoch is unknown."""
     unit = 1 if not schedule.get("by_epoch", True) else epoch_length or 0
     ends = [schedule.get("begin", 0), schedule.get("end")]
     begin, end = (

@@ -26,11 +26,15 @@ from .random_state import random_state, seed_all, set_random_state
 class SafeRunner(ChecksData, Runner):
     """The runner of ``tools/train.py``.
 
-    Beyond mmengine's: data and schedule are checked before the model is built (:mod:`.data_checks`); a checkpoint
-    never runs code (:mod:`detdiffusion.utils.checkpoint`); one that does not fit the model is an error with the names
-    of the tensors, unless the config says ``strict_load = False`` (fine-tuning on other classes); a checkpoint appears
-    under its name only when it is whole and on the disk; and resuming does not stumble over what a killed run left
-    and goes on exactly: random states of all ranks and the sampler's seed are in the checkpoint.
+    It extends mmengine's runner as follows:
+
+    * Data and schedule are checked before the model is built (:mod:`.data_checks`).
+    * Loading a checkpoint never runs code (:mod:`detdiffusion.utils.checkpoint`).
+    * A checkpoint that does not fit the model is an error that lists the tensors, unless the config has
+      ``strict_load = False`` (for fine-tuning on other classes).
+    * Checkpoints are saved atomically.
+    * Resuming works after a run was killed, and is exact: checkpoints contain the random states of all ranks and the
+      sampler's seed.
     """
 
     def __init__(self, *args, **kwargs) -> None:
@@ -39,15 +43,15 @@ class SafeRunner(ChecksData, Runner):
         super().__init__(*args, **kwargs)
 
     def build_model(self, model: nn.Module | dict) -> nn.Module:
-        """As mmengine's, after a look at the data."""
+        """Check the data, then build the model as mmengine does."""
         self.check_data()
         return super().build_model(model)
 
     def train(self):
-        """As mmengine's.
+        """Train as mmengine does.
 
         Raises:
-            UserError: the training diverged, with the step and the last good checkpoint.
+            UserError: if the training diverged; gives the step and the last good checkpoint.
         """
         try:
             return super().train()
@@ -57,27 +61,27 @@ class SafeRunner(ChecksData, Runner):
             ) from error
 
     def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
-        """As mmengine's, with one error for what its config says wrongly."""
+        """Build as mmengine does, with clear errors for mistakes in the config."""
         with config_errors(self.cfg.filename):
             return super().build_optim_wrapper(optim_wrapper)
 
     def build_param_scheduler(self, scheduler: Any) -> Any:
-        """As mmengine's, with one error for what its config says wrongly."""
+        """Build as mmengine does, with clear errors for mistakes in the config."""
         with config_errors(self.cfg.filename):
             return super().build_param_scheduler(scheduler)
 
     def build_val_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """As mmengine's, with one error for what its config says wrongly."""
+        """Build as mmengine does, with clear errors for mistakes in the config."""
         with config_errors(self.cfg.filename):
             return super().build_val_loop(loop)
 
     def build_test_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """As mmengine's, with one error for what its config says wrongly."""
+        """Build as mmengine does, with clear errors for mistakes in the config."""
         with config_errors(self.cfg.filename):
             return super().build_test_loop(loop)
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """As mmengine's; the data loader's own draws leave the global random state alone."""
+        """Build as mmengine does, but give the data loader its own random generator instead of the global one."""
         import torch
 
         with config_errors(self.cfg.filename):
@@ -92,11 +96,11 @@ class SafeRunner(ChecksData, Runner):
         strict: bool | None = None,
         revise_keys: Sequence[tuple[str, str]] = ((r"^module\.", ""),),
     ) -> dict:
-        """As mmengine's, with ``strict`` defaulting to the config's ``strict_load`` (True).
+        """Load as mmengine does, with ``strict`` defaulting to the config's ``strict_load`` (True).
 
         Raises:
-            UserError: see :func:`detdiffusion.utils.checkpoint.load_checkpoint`, or the tensors of the file
-                are not the model's.
+            UserError: see :func:`detdiffusion.utils.checkpoint.load_checkpoint`; also if the tensors of the file do not
+                match the model's.
         """
         strict = self.cfg.get("strict_load", True) if strict is None else strict
         if not strict:
@@ -110,7 +114,7 @@ class SafeRunner(ChecksData, Runner):
         return checkpoint
 
     def _load_strictly(self, filename, map_location, revise_keys) -> dict:
-        """mmengine's steps; its own strict loading raises on the first rank alone."""
+        """Repeat mmengine's steps, because its strict loading raises only on the first rank."""
         checkpoint = _load_checkpoint(filename, map_location=map_location)
         self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
         state = checkpoint.get("state_dict", checkpoint)
@@ -127,11 +131,11 @@ class SafeRunner(ChecksData, Runner):
         return checkpoint
 
     def load_or_resume(self) -> None:
-        """As mmengine's, but resuming finds the newest checkpoint that is there, see
-        :func:`detdiffusion.engine.checkpoint.latest_checkpoint`; where there is none it starts anew.
+        """Load or resume as mmengine does, except that resuming uses the newest existing checkpoint, see
+        :func:`detdiffusion.engine.checkpoint.latest_checkpoint`, and starts from the beginning if there is none.
         """
         if is_main_process():
-            for stray in Path(self.work_dir).glob(".*.pth.part"):  # of a run that was killed while it saved
+            for stray in Path(self.work_dir).glob(".*.pth.part"):  # from a run that was killed while saving
                 stray.unlink(missing_ok=True)
         self._load_or_resume()
         if self._resumed_state is not None:
@@ -150,7 +154,7 @@ class SafeRunner(ChecksData, Runner):
         self._has_loaded = True
 
     def resume(self, filename: str, *args, **kwargs) -> None:
-        """As mmengine's, with a clear error where the file holds weights only."""
+        """Resume as mmengine does, with a clear error if the file contains only weights."""
         self._loaded_state = None
         try:
             super().resume(filename, *args, **kwargs)
@@ -164,7 +168,7 @@ class SafeRunner(ChecksData, Runner):
             raise
 
     def _continue_random(self, saved: dict) -> None:
-        """Puts back what :meth:`save_checkpoint` took along; from here to the first step nothing is drawn."""
+        """Restore the random state from :meth:`save_checkpoint`; no random numbers are used before the first step."""
         sampler = getattr(self.train_dataloader, "sampler", None)
         if saved.get("sampler_seed") is not None and hasattr(sampler, "seed"):
             sampler.seed = saved["sampler_seed"]
@@ -172,18 +176,19 @@ class SafeRunner(ChecksData, Runner):
         if len(ranks) == self.world_size:
             set_random_state(ranks[self.rank])
             return
-        reason = (
-            f"is of {len(ranks)} ranks, this run has {self.world_size}" if ranks else "holds no random state"
-        )
+        if ranks:
+            reason = f"is from {len(ranks)} ranks, but this run has {self.world_size}"
+        else:
+            reason = "contains no random state"
         self.logger.warning(
-            f"The checkpoint {reason}: training goes on, with other noise than without the stop."
+            f"The checkpoint {reason}: training continues, but with other noise than in an uninterrupted run."
         )
         seed_all(self.seed + self.rank + 1000003 * (self.iter + 1))
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
-        """As mmengine's, with the random states, and through a temporary name where ``out_dir`` is a local folder.
+        """Save as mmengine does, including the random states, and atomically if ``out_dir`` is a local folder.
 
-        To be called on all ranks, as mmengine's hooks do.
+        Must be called on all ranks, as mmengine's hooks do.
         """
         ranks = all_gather_object(random_state())
         if not is_main_process():
@@ -203,13 +208,13 @@ class SafeRunner(ChecksData, Runner):
 
 
 class TestRunner(SafeRunner):
-    """The runner of ``tools/test.py``: it looks at the test set alone."""
+    """The runner of ``tools/test.py``, which checks only the test data."""
 
     loaders = ("test",)
 
 
 def _to_disk(path: Path) -> None:
-    """Waits until a file's or folder's content is on the disk."""
+    """Flush a file's or folder's content to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

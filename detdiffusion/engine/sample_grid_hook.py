@@ -1,4 +1,4 @@
-"""Sheets of generated images while a generator trains."""
+"""A hook that saves contact sheets of generated images during training."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from ..utils.errors import UserError
 
 @HOOKS.register_module()
 class SampleGridHook(Hook):
-    """Real and generated images of the first validation layouts, side by side, after every validation.
+    """Saves a sheet with real and generated images of the first validation layouts after every validation.
 
-    The sheet goes to every backend of the runner's visualizer: ``LocalVisBackend`` writes it to
-    ``vis_data/vis_image/``, ``TensorboardVisBackend`` to TensorBoard where that is installed. Prompted boxes are drawn
-    on both, hard objects marked by ``!``. With several processes the sheet shows the first one's layouts.
+    The sheet is passed to every backend of the runner's visualizer: ``LocalVisBackend`` writes it to
+    ``vis_data/vis_image/``, ``TensorboardVisBackend`` to TensorBoard if that is installed. Prompted boxes are drawn on
+    both images, with hard objects marked by ``!``. With several processes, the sheet shows the first one's layouts.
 
     Args:
-        num_samples: layouts on the sheet.
-        scale: enlargement, without smoothing; None makes small images about 128 pixels wide.
-        draw_boxes: whether the prompted boxes are drawn.
-        name: of the sheet.
+        num_samples: number of layouts on the sheet.
+        scale: enlargement factor, without smoothing; None makes small images about 128 pixels wide.
+        draw_boxes: whether to draw the prompted boxes.
+        name: name of the sheet.
 
     Example:
         >>> custom_hooks = [dict(type='SampleGridHook', num_samples=8)]
@@ -40,19 +40,21 @@ class SampleGridHook(Hook):
         self._rows: list[tuple[np.ndarray, np.ndarray, object]] = []
 
     def before_val_epoch(self, runner: Runner) -> None:
-        """Starts an empty sheet."""
+        """Start an empty sheet."""
         self._rows = []
 
     @master_only
     def after_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: dict | None = None, outputs: dict | None = None
     ) -> None:
-        """Keeps the batch's images until the sheet is full."""
+        """Add the batch's images until the sheet is full."""
         for real, sample in zip(data_batch["inputs"], outputs):
             if len(self._rows) >= self.num_samples:
                 return
             if "pred_img" not in sample:
-                raise UserError("SampleGridHook: the model's val_step gives no pred_img; it is for editors")
+                raise UserError(
+                    "SampleGridHook: the model's val_step returns no pred_img; the hook is for editors"
+                )
             image = (sample.pred_img.detach().float().clamp(0, 1) * 255).round().byte().cpu()
             layout = sample.layout
             if sample.get("prompted") is not None:
@@ -61,13 +63,13 @@ class SampleGridHook(Hook):
 
     @master_only
     def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
-        """Hands the sheet to the visualizer, under the iteration's number."""
+        """Pass the sheet to the visualizer, with the iteration as its step."""
         if self._rows:
             runner.visualizer.add_image(self.name, self.sheet(), step=runner.iter)
             self._rows = []
 
     def sheet(self) -> np.ndarray:
-        """(H, W, 3) uint8 RGB: a row a layout, the real image left."""
+        """Return the sheet, (H, W, 3) uint8 RGB, with one row per layout and the real image on the left."""
         from detdiffusion.visualization.grids import Row, contact_sheet
 
         rows = []

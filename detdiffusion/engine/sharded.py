@@ -1,5 +1,5 @@
-"""What mmengine's FSDP lacks: which modules to shard, by name, clipping by the norm over all ranks, and a look at the
-data before the model is loaded."""
+"""Extensions of mmengine's FSDP support: an auto-wrap policy by class names, gradient clipping by the norm over all
+ranks, and data checks before the model is loaded."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .data_checks import ChecksData
 def wrap_by_name(
     module: torch.nn.Module, recurse: bool, nonwrapped_numel: int, names: Collection[str]
 ) -> bool:
-    """An FSDP ``auto_wrap_policy``: every module of a class with one of these names is a unit of its own.
+    """FSDP ``auto_wrap_policy`` that wraps every module whose class has one of the given names.
 
     Example:
         >>> auto_wrap_policy = dict(type='detdiffusion.engine.sharded.wrap_by_name', names=['CLIPEncoderLayer'])
@@ -27,9 +27,10 @@ def wrap_by_name(
 
 @OPTIM_WRAPPERS.register_module()
 class ShardedOptimWrapper(OptimWrapper):
-    """``OptimWrapper`` for FSDP: a rank holds a part of every gradient, so the norm is summed over the ranks.
+    """``OptimWrapper`` for FSDP that clips by the gradient norm over all ranks.
 
-    mmengine's own would clip every rank by the norm of its own part, each by another factor.
+    With FSDP each rank has a part of every gradient; mmengine's wrapper would clip each rank by the norm of its part,
+    i.e. by a different factor.
     """
 
     def _clip_grad(self) -> None:
@@ -39,7 +40,7 @@ class ShardedOptimWrapper(OptimWrapper):
             or self.clip_func is not torch.nn.utils.clip_grad_norm_
         ):
             raise NotImplementedError(
-                "ShardedOptimWrapper clips by the 2-norm alone: clip_grad=dict(max_norm=...)"
+                "ShardedOptimWrapper clips by the 2-norm only: clip_grad=dict(max_norm=...)"
             )
         device = self.optimizer.param_groups[0]["params"][0].device
         square = torch.zeros((), device=device)
@@ -54,9 +55,9 @@ class ShardedOptimWrapper(OptimWrapper):
 
 @RUNNERS.register_module()
 class ShardedRunner(ChecksData, FlexibleRunner):
-    """``FlexibleRunner``, which builds its model after its loops, with a look at the data before both."""
+    """``FlexibleRunner`` with data checks before it builds its loops and, after them, its model."""
 
     def build_train_loop(self, loop: BaseLoop | dict) -> BaseLoop:
-        """As mmengine's, after a look at the data."""
+        """Check the data, then build the loop as mmengine does."""
         self.check_data()
         return super().build_train_loop(loop)

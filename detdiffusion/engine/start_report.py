@@ -1,4 +1,4 @@
-"""What a training is about to do, in a screenful: its data, model, schedule and machine, before the first step."""
+"""A hook that logs a summary of a training run (data, model, schedule and machine) before the first step."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from ..registry import HOOKS
 
 @HOOKS.register_module()
 class StartReportHook(Hook):
-    """Logs it before the first step. :func:`.launch.build_runner` gives the hook to every runner.
+    """Logs a summary of the run before the first step. :func:`.launch.build_runner` adds the hook to every runner.
 
-    The whole config, the environment and the order of the hooks are in the log file, whose folder is named here.
+    The full config, the environment and the order of the hooks are in the log file; the summary gives its folder.
     """
 
     priority = "VERY_HIGH"
@@ -43,10 +43,10 @@ def _data(loader) -> str:
 
 
 def _batch(runner) -> str:
-    """Samples of a step of the optimizer."""
+    """Describe the samples per optimizer step."""
     loader, ranks = runner.train_dataloader, get_world_size()
     size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
-    if size is None:  # a batch sampler that does not say
+    if size is None:  # a batch sampler without this attribute
         return ""
     steps = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
     factors = [f" on each of {ranks} ranks"] * (ranks > 1) + [f", {steps} batches a step"] * (steps > 1)
@@ -54,10 +54,10 @@ def _batch(runner) -> str:
 
 
 def _model(model: torch.nn.Module) -> str:
-    own = getattr(model, "module", model)
+    inner = getattr(model, "module", model)
     sizes = [(p.numel(), p.requires_grad) for p in model.parameters()]
     total, trained = sum(size for size, _ in sizes), sum(size for size, grad in sizes if grad)
-    return f"{type(own).__name__}, {total / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them trained"
+    return f"{type(inner).__name__}, {total / 1e6:.2f} M parameters, {trained / 1e6:.2f} M of them trained"
 
 
 def _optimizer(wrapper) -> str:
@@ -74,11 +74,11 @@ def _optimizer(wrapper) -> str:
 def _schedule(runner) -> str:
     schedulers = runner.param_schedulers or []
     if isinstance(schedulers, dict):
-        schedulers = [one for some in schedulers.values() for one in some]
+        schedulers = [scheduler for group in schedulers.values() for scheduler in group]
     by_epoch = runner.train_loop.__class__.__name__.startswith("Epoch") or runner.max_epochs > 1
     length = f"{runner.max_epochs} epochs, " if by_epoch else ""
     text = f"{length}{_plural(runner.max_iters, 'iteration')}"
-    names = [type(one).__name__ for one in schedulers]
+    names = [type(scheduler).__name__ for scheduler in schedulers]
     text += f", {' then '.join(names)}" if names else ", constant learning rate"
     for hook in runner.hooks:
         if isinstance(hook, CheckpointHook) and hook.interval > 0:

@@ -106,7 +106,7 @@ def evaluate(
     sets, store, ranks = {}, FeatureCache(cache), Ranks.current()
     for folder in folders:
         if progress:
-            ranks.say(f"{folder.name}: {folder.count} images of {len(folder.files)} layouts")
+            ranks.print(f"{folder.name}: {folder.count} images of {len(folder.files)} layouts")
         results, index = detect(detector, folder, truth["images"], classes, size, batch_size, store, progress)
         if ranks.is_main:
             sets[folder.name] = score(results, index, truth, filtered)

@@ -1,21 +1,21 @@
-"""mmagic 1.2.0 on a current stack, and the editor under its scope.
+"""Support for mmagic 1.2.0 with current dependencies, and the editor in mmagic's scope.
 
 A config with ``default_scope = 'mmagic'`` and
-``custom_imports = dict(imports=['detdiffusion.integrations.mmagic'])`` builds ``type='DetDiffusion'`` with mmagic's
-``DataPreprocessor``, its wrapped diffusers models and its ``VisualizationHook``, and trains it. Nothing else of the
-package imports mmagic: that costs seconds.
+``custom_imports = dict(imports=['detdiffusion.integrations.mmagic'])`` can build and train ``type='DetDiffusion'`` with
+mmagic's ``DataPreprocessor``, its wrapped diffusers models and its ``VisualizationHook``. No other module of the
+package imports mmagic, because that takes seconds.
 
-What is bridged, while mmagic is imported and not a moment longer except for the two module names:
+The following is patched while mmagic is imported, and restored afterwards except for the two module names:
 
-1. it asserts ``mmcv < 2.2``;
-2. ``np.bool8`` (gone in numpy 2);
+1. mmagic's assertion ``mmcv < 2.2``;
+2. ``np.bool8`` (removed in numpy 2);
 3. ``diffusers.models.unet_2d_condition`` (moved to ``diffusers.models.unets``);
-4. ``diffusers.pipelines.paint_by_example`` (gone in newer diffusers): a stand-in for the one name that is read;
+4. ``diffusers.pipelines.paint_by_example`` (removed in newer diffusers): a placeholder for the only name that is used;
 5. ``mmcv._ext`` (see :mod:`detdiffusion.utils.compat`).
 
-It also skips mmagic's loop over all pipelines of diffusers, which it would wrap as models: importing each costs
-most of the time and fails where an optional package of any of them is missing. All of it can go when mmagic is
-maintained.
+mmagic's loop over all pipelines of diffusers, which registers them as models, is skipped: importing the pipelines takes
+most of the time and fails if an optional package of any of them is missing. All of this can be removed if mmagic is
+maintained again.
 """
 
 import importlib
@@ -41,7 +41,7 @@ _OUR_GROUPS = dict(perception=("mask_head", "loss"), conditioning=("grounding_lo
 
 @contextmanager
 def _patched(owner: object, name: str, value: object) -> Iterator[None]:
-    """Set an attribute and put back what was there."""
+    """Context manager that sets an attribute and restores its old value."""
     missing = object()
     before = owner.__dict__.get(name, missing)
     setattr(owner, name, value)
@@ -52,7 +52,7 @@ def _patched(owner: object, name: str, value: object) -> Iterator[None]:
 
 
 def _import_mmagic() -> None:
-    """Import mmagic's parts with the bridges up."""
+    """Import mmagic's modules with the patches applied."""
     if importlib.util.find_spec("mmagic") is None:
         raise UserError("mmagic is not installed: pip install --no-deps -r requirements/mmagic.txt")
     compat.setup()
@@ -70,14 +70,14 @@ def _import_mmagic() -> None:
         sys.modules.setdefault(name, stand_in)
     pipelines = diffusers.pipelines
     lazy = type("Pipelines", (type(pipelines),), {"__dir__": lambda self: []})
-    kind = pipelines.__class__
+    original_class = pipelines.__class__
     pipelines.__class__ = lazy
     try:
         with _patched(mmcv, "__version__", "2.1.0"), _patched(np, "bool8", np.bool_):
             for part in ("models", "structures", "engine", "visualization"):
                 importlib.import_module(f"mmagic.{part}")
     finally:
-        pipelines.__class__ = kind
+        pipelines.__class__ = original_class
 
 
 _import_mmagic()
@@ -87,9 +87,9 @@ from mmagic.structures import DataSample  # noqa: E402
 
 
 def _build(spec, role: str):
-    """A part through mmagic's registry where it knows the type, else as in our own scope."""
-    if isinstance(spec, str):  # mmagic's configs name a tokenizer by its folder
-        source = spec if Path(spec).exists() else f"{HUB}{spec}"  # mmagic's own way to write a hub id
+    """Build a component by mmagic's registry if it knows the type, else as in our own scope."""
+    if isinstance(spec, str):  # mmagic's configs give a tokenizer as a folder or a hub id
+        source = spec if Path(spec).exists() else f"{HUB}{spec}"
         return build_component(
             dict(type="CLIPTokenizer", from_pretrained=source, subfolder="tokenizer"), role
         )
@@ -101,14 +101,14 @@ def _build(spec, role: str):
         return DIFFUSION_SCHEDULERS.build(spec).scheduler
     if role in (*_WRAPPED, "text_encoder") and MODELS.get(str(spec.get("type"))) is not None:
         part = MODELS.build(spec)
-        if role == "text_encoder":  # ClipWrapper freezes it; we train it and add rows for our tokens
+        if role == "text_encoder":  # ClipWrapper freezes it; we train it and add embeddings for our tokens
             return part.model.requires_grad_(True).train()
         return part
     return build_component(spec, role)
 
 
 def _in_our_scope(spec):
-    """``type='NoiseLoss'`` means ours although mmagic's is the default scope."""
+    """Prefix a type such as ``NoiseLoss`` by our scope, because the default scope is mmagic's."""
     if isinstance(spec, dict) and isinstance(spec.get("type"), str) and "." not in spec["type"]:
         return dict(spec, type=f"detdiffusion.{spec['type']}")
     return spec
@@ -118,9 +118,9 @@ def _in_our_scope(spec):
 class DetDiffusion(_DetDiffusion):
     """The editor in mmagic's scope.
 
-    Its VAE and UNet are mmagic's wrappers around diffusers models; its checkpoints name the tensors as those
-    of our own scope, so either scope loads what the other trained. ``val_step`` and ``test_step`` give
-    mmagic's ``DataSample`` with ``fake_img`` (3, H, W), BGR in [0, 255], which its visualizer draws.
+    Its VAE and UNet are mmagic's wrappers around diffusers models. Its checkpoints use the same tensor names as in our
+    own scope, so checkpoints can be exchanged between the scopes. ``val_step`` and ``test_step`` return mmagic's
+    ``DataSample`` with ``fake_img`` (3, H, W), BGR in [0, 255], which its visualizer shows.
 
     Args:
         vae, unet, scheduler, test_scheduler, text_encoder, tokenizer: mmagic's config forms
@@ -156,28 +156,28 @@ class DetDiffusion(_DetDiffusion):
                 data_preprocessor["type"] = "mmagic.DataPreprocessor"
                 data_preprocessor.setdefault("stack_data_sample", False)
                 data_preprocessor.setdefault("data_keys", None)
-        own = dict(kwargs, noise_loss=kwargs.get("noise_loss") or dict(type="NoiseLoss"))
-        own = {name: _in_our_scope(value) if name in _OUR_PARTS else value for name, value in own.items()}
+        ours = dict(kwargs, noise_loss=kwargs.get("noise_loss") or dict(type="NoiseLoss"))
+        ours = {name: _in_our_scope(value) if name in _OUR_PARTS else value for name, value in ours.items()}
         for group, names in _OUR_GROUPS.items():
-            if own.get(group):
-                own[group] = {k: _in_our_scope(v) if k in names else v for k, v in own[group].items()}
+            if ours.get(group):
+                ours[group] = {k: _in_our_scope(v) if k in names else v for k, v in ours[group].items()}
         super().__init__(
             **{role: _build(spec, role) for role, spec in parts.items()},
             data_preprocessor=data_preprocessor,
-            **own,
+            **ours,
         )
         self._register_state_dict_hook(_plain_names)
         self.register_load_state_dict_pre_hook(_wrapped_names)
 
     def forward(self, inputs: Tensor, data_samples=None, mode: str = "tensor"):
-        """As the parent's; a stacked ``DataSample`` is taken apart."""
+        """As the parent's; a stacked ``DataSample`` is split into its samples."""
         if isinstance(data_samples, DataSample):
             data_samples = data_samples.split(allow_nonseq_value=True)
         return super().forward(inputs, data_samples, mode)
 
     @torch.no_grad()
     def val_step(self, data: dict) -> Sequence[DataSample]:
-        """Images of a batch's layouts as mmagic's samples."""
+        """Generate images of a batch's layouts and return them as mmagic's data samples."""
         results = []
         for sample in super().val_step(data):
             image = (sample.pred_img.flip(0) * 255).round().cpu()
@@ -188,7 +188,7 @@ class DetDiffusion(_DetDiffusion):
 
 
 def _plain_names(module, state_dict, prefix, local_metadata) -> None:
-    """``unet.model.x`` of a wrapper is saved as ``unet.x``."""
+    """State dict hook: save ``unet.model.x`` of a wrapper as ``unet.x``."""
     for role in _WRAPPED:
         inner = f"{prefix}{role}.model."
         if hasattr(getattr(module, role), "_module_cls"):
@@ -197,7 +197,7 @@ def _plain_names(module, state_dict, prefix, local_metadata) -> None:
 
 
 def _wrapped_names(module, state_dict, prefix, *args) -> None:
-    """The way back, for loading."""
+    """State dict pre-hook: the reverse of :func:`_plain_names`, for loading."""
     for role in _WRAPPED:
         outer = f"{prefix}{role}."
         if hasattr(getattr(module, role), "_module_cls"):

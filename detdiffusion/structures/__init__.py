@@ -1,4 +1,4 @@
-"""`detdiffusion.structures`: the types between the rooms."""
+"""`detdiffusion.structures`: data types shared by all subpackages."""
 
 from .layout import ATTRIBUTES, FLIPS, Layout, check_attribute_words
 

@@ -1,4 +1,4 @@
-"""`Layout`: the one box type that travels between all rooms of the library."""
+"""`Layout`: the box type that all subpackages exchange."""
 
 from __future__ import annotations
 
@@ -12,30 +12,33 @@ from torch import Tensor
 from detdiffusion.utils.errors import UserError
 
 ATTRIBUTES = ("easy", "hard", "background")
-"""The paper's perception-aware attributes. An attributes file may have more levels of difficulty in front of
-``background``; a generator is told of them by ``layout_tokenizer.attribute_words``."""
+"""The paper's perception-aware attributes. An attributes file may define more levels of difficulty before
+``background``; a generator's config lists them in ``layout_tokenizer.attribute_words``."""
 
 FLIPS = dict(horizontal=(-1,), vertical=(-2,), diagonal=(-2, -1))
-"""Names of mirrorings as in mmdet's ``RandomFlip``, and the axes of (..., H, W) arrays that they turn round."""
+"""Flip directions, named as in mmdet's ``RandomFlip``, and the axes of (..., H, W) arrays that they reverse."""
 
 _ATTRIBUTE = re.compile(r"[a-z][a-z0-9_-]*")
 
 
 def check_attribute_words(words: Sequence[str], where: str) -> tuple[str, ...]:
-    """A vocabulary of attributes, from the easiest level to the hardest, then ``background``.
+    """Validate a vocabulary of attributes: levels from the easiest to the hardest, then ``background``.
 
     Args:
         words: at least one level and ``background``.
-        where: what names them, for the message.
+        where: where the words come from, used in the error message.
+
+    Returns:
+        The words as a tuple.
 
     Raises:
-        UserError: a word that cannot be a token, twice the same, or ``background`` not the last.
+        UserError: if a word cannot be a token, a word is repeated, or ``background`` is not the last word.
     """
     words = tuple(words)
     bad = [w for w in words if not isinstance(w, str) or not _ATTRIBUTE.fullmatch(w)]
     if bad or len(set(words)) != len(words) or len(words) < 2 or words[-1] != "background":
         raise UserError(
-            f"{where}: attributes must be different lower-case words from the easiest level to the hardest, then "
+            f"{where}: attributes must be distinct lower-case words from the easiest level to the hardest, then "
             f"'background'; got {', '.join(map(repr, words)) or 'none'}"
         )
     return words
@@ -43,20 +46,20 @@ def check_attribute_words(words: Sequence[str], where: str) -> tuple[str, ...]:
 
 @dataclass
 class Layout:
-    """Objects of one image: what a prompt is written from.
+    """The objects of one image, from which its prompt is built.
 
     Attributes:
-        boxes: (N, 4) float32, xyxy, in [0, 1] of the image's width and height.
+        boxes: (N, 4) float32, xyxy, normalised to [0, 1] by the image's width and height.
         names: N class names.
         attributes: N perception-aware attributes, words as in :data:`ATTRIBUTES`, or None before they are known.
         masks: (N, H, W) bool at the training image's size, or None.
-        labels: (N,) int64 index into the data set's classes, or None.
+        labels: (N,) int64 indices into the data set's classes, or None.
         ids: N annotation ids of the source, or None.
         category_ids: N category ids of the source json, or None.
-        image_id, file_name, width, height: the source image; sizes in its own pixels.
+        image_id, file_name, width, height: the source image; its size in pixels.
 
     Raises:
-        ValueError: a field's length differs from the number of boxes, or a box leaves [0, 1].
+        ValueError: if a field's length differs from the number of boxes, or a box is outside [0, 1].
     """
 
     boxes: Tensor
@@ -94,7 +97,7 @@ class Layout:
         return len(self.boxes)
 
     def select(self, indices: Sequence[int]) -> Layout:
-        """The objects ``indices``, in that order; every per-object field follows."""
+        """Return a layout of the objects at ``indices``, in that order; every per-object field is indexed."""
         index = torch.as_tensor(list(indices), dtype=torch.long)
 
         def pick(values: Tensor | Sequence | None) -> Tensor | list | None:
@@ -114,7 +117,7 @@ class Layout:
         )
 
     def flip(self, direction: str = "horizontal") -> Layout:
-        """Mirrored, boxes and masks together; ``direction`` is a key of :data:`FLIPS`."""
+        """Return a copy with boxes and masks flipped; ``direction`` is a key of :data:`FLIPS`."""
         axes = FLIPS[direction]
         x1, y1, x2, y2 = self.boxes.unbind(1)
         if -1 in axes:
@@ -125,5 +128,5 @@ class Layout:
         return replace(self, boxes=boxes, masks=None if self.masks is None else self.masks.flip(axes))
 
     def with_attributes(self, attributes: Sequence[str]) -> Layout:
-        """A copy with other perception-aware attributes, one an object."""
+        """Return a copy with the given perception-aware attributes, one per object."""
         return replace(self, attributes=list(attributes))

@@ -1,8 +1,8 @@
-"""Arrays kept on disk under a key of all that they were made from.
+"""An on-disk cache of arrays, keyed by a digest of everything they were computed from.
 
-An entry is a file of plain arrays without pickles, written whole or not at all; a damaged one counts as absent. What
-decides the arrays is part of the key, a format number among it, so an entry of an older format is never found and its
-arrays are made anew. Deleting the folder clears the cache.
+An entry is a file of plain arrays without pickles, written atomically; a damaged entry counts as missing. The key
+covers everything that determines the arrays, including a format version, so an entry of an older format is never found
+and its arrays are recomputed. Deleting the folder clears the cache.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ _DAMAGED = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.er
 
 
 def digest_of(parts: object, data: Iterable[bytes] = ()) -> str:
-    """A key: SHA-256 of json-able values and of bytes, as hexadecimal text.
+    """Return a cache key: the SHA-256 of JSON-serialisable values and of bytes, as a hexadecimal string.
 
     Args:
-        parts: everything that decides an entry. Files enter by :func:`~detdiffusion.utils.files.sha256_of` where they
-            are read anyway, and by size and time of change where reading them would cost what the cache saves.
-        data: what is too large for json, e.g. weights; read piece by piece.
+        parts: everything that determines an entry. Represent a file by
+            :func:`~detdiffusion.utils.files.sha256_of` if it is read anyway, and by its size and modification time if
+            reading it would cost as much as the cache saves.
+        data: chunks of data that is too large for JSON, e.g. weights.
     """
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode())
     for piece in data:
@@ -37,17 +38,17 @@ def digest_of(parts: object, data: Iterable[bytes] = ()) -> str:
 
 
 class ArrayCache:
-    """Named entries in one folder.
+    """A cache of named entries in one folder.
 
     Args:
-        folder: made when something is stored; None keeps nothing.
+        folder: created when the first entry is stored; None disables the cache.
     """
 
     def __init__(self, folder: str | Path | None) -> None:
         self.folder = None if folder is None else Path(folder)
 
     def load(self, name: str) -> dict[str, np.ndarray] | None:
-        """The arrays of an entry; None where it is not there or damaged."""
+        """Load the arrays of an entry; None if it is missing or damaged."""
         if self.folder is None:
             return None
         try:
@@ -57,15 +58,15 @@ class ArrayCache:
             return None
 
     def store(self, name: str, arrays: Mapping[str, np.ndarray], compress: bool = False) -> None:
-        """Stores the arrays of an entry, atomically: two processes at once do no harm.
+        """Stores the arrays of an entry atomically, so concurrent processes are safe.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: if the folder cannot be written.
         """
         self._write(f"{name}.npz", np.savez_compressed if compress else np.savez, **arrays)
 
     def load_mapped(self, name: str) -> np.ndarray | None:
-        """An array of :meth:`store_mapped`, memory-mapped read-only; None where it is not there or damaged."""
+        """Load an array of :meth:`store_mapped`, memory-mapped read-only; None if it is missing or damaged."""
         if self.folder is None:
             return None
         try:
@@ -74,10 +75,10 @@ class ArrayCache:
             return None
 
     def store_mapped(self, name: str, array: np.ndarray) -> None:
-        """Stores one array, atomically, in the form that can be memory-mapped.
+        """Stores one array atomically, in a format that can be memory-mapped.
 
         Raises:
-            UserError: the folder cannot be written.
+            UserError: if the folder cannot be written.
         """
         self._write(f"{name}.npy", np.save, array)
 

@@ -1,7 +1,7 @@
-"""Safe checkpoint loading: a file can bring tensors and plain data, never code.
+"""Safe checkpoint loading: a file may contain tensors and plain data, but never code.
 
-mmengine's own loader falls back to full unpickling where the safe load fails, and its allow-list holds
-``getattr``; both let a prepared file run code. Here nothing falls back.
+mmengine's loader falls back to full unpickling when the safe load fails, and its allow-list contains ``getattr``; both
+let a crafted file run code. This loader has no fallback.
 """
 
 import os
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
 
-_SAVE_AGAIN = "save the file anew without them, or with the class names in label order"
+_SAVE_AGAIN = "save the file again without them, or with the class names in label order"
 
 
 def _history_method(owner: type, name: str) -> Any:
@@ -31,7 +31,7 @@ def _history_method(owner: type, name: str) -> Any:
 
 
 def _safe_globals() -> list:
-    """What a checkpoint of mmengine holds beside tensors: log buffers and numpy arrays of numbers."""
+    """Types that mmengine stores in a checkpoint besides tensors: log buffers and numeric numpy arrays."""
     import numpy as np
     from mmengine.logging import HistoryBuffer
 
@@ -41,23 +41,23 @@ def _safe_globals() -> list:
     safe = [HistoryBuffer, (_history_method, "builtins.getattr"), slice, np.ndarray, np.dtype, *dtypes]
     for name in ("_reconstruct", "scalar"):
         function = getattr(core.multiarray, name)
-        # Files of numpy 1 and numpy 2 name the same function differently.
+        # numpy 1 and numpy 2 store the same function under different module names.
         safe += [(function, f"{module}.multiarray.{name}") for module in ("numpy.core", "numpy._core")]
     return safe
 
 
 def find_checkpoint(path: str | os.PathLike) -> Path:
-    """The path, ``~`` expanded, of a file that is there.
+    """Expand ``~`` in the path of a checkpoint and check that the file exists.
 
     Raises:
-        UserError: no such file, with the checkpoints beside it.
+        UserError: if there is no such file (the message lists the checkpoints in its folder), or it is a config.
     """
     path = Path(path).expanduser()
     if not path.is_file():
         raise UserError(f"checkpoint {path} does not exist{_siblings(path)}.")
     if path.suffix in (".py", ".json", ".yaml", ".yml"):
         raise UserError(
-            f"checkpoint {path} is a config, no file of weights: the config comes first and the checkpoint after it; "
+            f"checkpoint {path} is a config, not a weights file: the config comes first and the checkpoint second; "
             "were the two swapped?"
         )
     return path
@@ -74,8 +74,8 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
         The stored dict (``state_dict``, ``meta``, ``message_hub``, ``optimizer`` ...; or a plain state dict).
 
     Raises:
-        UserError: no such file, a damaged file, a file with other objects than tensors and plain data, one that
-            holds no dict, or weights that are not finite.
+        UserError: if the file does not exist, is damaged, contains objects other than tensors and plain data, is not
+            a dict, or has weights that are not finite.
     """
     import torch
 
@@ -83,15 +83,17 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
     try:
         with torch.serialization.safe_globals(_safe_globals()):
             checkpoint = torch.load(path, map_location=map_location, weights_only=True)
-    except Exception as error:  # a damaged pickle raises whatever its bytes lead to
+    except Exception as error:  # a damaged pickle can raise any exception
         if isinstance(error, pickle.UnpicklingError) and re.search("global|not allowed", str(error), re.I):
             raise UserError(
-                f"checkpoint {path} holds objects that may run code and is not loaded: {_first_line(error)} "
-                "Save its state_dict alone, on a machine that trusts the file, and load that."
+                f"checkpoint {path} contains objects that may run code and was not loaded: {_first_line(error)} "
+                "Save only its state_dict, on a machine that trusts the file, and load that."
             ) from error
-        raise UserError(f"checkpoint {path} is damaged or no checkpoint: {_first_line(error)}") from error
+        raise UserError(
+            f"checkpoint {path} is damaged or is not a checkpoint: {_first_line(error)}"
+        ) from error
     if not isinstance(checkpoint, dict):
-        raise UserError(f"checkpoint {path} holds a {type(checkpoint).__name__}, not a dict of tensors.")
+        raise UserError(f"checkpoint {path} contains a {type(checkpoint).__name__}, not a dict of tensors.")
     parts = [checkpoint[key] for key in ("state_dict", "ema_state_dict") if key in checkpoint] or [checkpoint]
     for part in parts:
         if isinstance(part, Mapping):
@@ -100,14 +102,14 @@ def load_checkpoint(path: str | os.PathLike, map_location: Any = "cpu") -> dict:
 
 
 def stored_classes(checkpoint: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    """The class names that a checkpoint of mmengine or mmdet says it was trained on; none: an empty tuple.
+    """Return the class names stored in a checkpoint of mmengine or mmdet; an empty tuple if it has none.
 
     Args:
-        checkpoint: of :func:`load_checkpoint`.
-        where: what the error begins with, e.g. ``'checkpoint a.pth'``.
+        checkpoint: as returned by :func:`load_checkpoint`.
+        where: prefix of the error message, e.g. ``'checkpoint a.pth'``.
 
     Raises:
-        UserError: its ``meta`` is of another form.
+        UserError: if its ``meta`` has an unexpected form.
     """
     meta = _dict_of(checkpoint, "meta", where)
     for held in (_dict_of(meta, "dataset_meta", where), meta):
@@ -117,7 +119,7 @@ def stored_classes(checkpoint: Mapping[str, Any], where: str) -> tuple[str, ...]
         names = (names,) if isinstance(names, str) else names
         if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
             raise UserError(
-                f"{where}: the classes in its 'meta' must be texts, they are {names!r}; {_SAVE_AGAIN}"
+                f"{where}: the classes in its 'meta' must be strings, got {names!r}; {_SAVE_AGAIN}"
             )
         return tuple(names)
     return ()
@@ -133,17 +135,17 @@ def _dict_of(holder: Mapping, key: str, where: str) -> Mapping:
 def check_finite(
     state: Mapping[str, Any],
     where: str,
-    hint: str = "A training that diverged or a damaged file gives such weights: take an earlier checkpoint.",
+    hint: str = "The training diverged or the file is damaged: use an earlier checkpoint.",
 ) -> None:
-    """Refuses weights that are NaN or infinite: what they compute is black images, or no detections at all.
+    """Raises if any weights are NaN or infinite; such a model produces black images or no detections at all.
 
     Args:
-        state: tensors by name; other values are passed over.
-        where: what the error begins with, e.g. ``'checkpoint a.pth'``.
-        hint: what to do, the error's end.
+        state: tensors by name; other values are ignored.
+        where: prefix of the error message, e.g. ``'checkpoint a.pth'``.
+        hint: what to do; the end of the error message.
 
     Raises:
-        UserError: such tensors, with their number, the first names and how many of their values are concerned.
+        UserError: if there are such tensors; gives their number, the first names and the number of affected values.
     """
     spoilt = [f"{name} ({fault})" for name, value in state.items() if (fault := _not_finite(value))]
     if spoilt:
@@ -153,17 +155,17 @@ def check_finite(
 
 
 def _not_finite(value: Any) -> str | None:
-    """How many values of a tensor are NaN or infinite, as a text; None where all are finite."""
+    """Describe how many values of a tensor are NaN or infinite; None if all are finite."""
     import torch
 
     if not isinstance(value, torch.Tensor) or not value.is_floating_point() or value.is_meta:
         return None
     value = value.detach().float() if value.element_size() < 4 else value.detach()
-    # A sum takes a hundredth of the time of looking at each value; it may overflow, so it does not condemn.
+    # A sum is about 100 times faster than testing each value. It may overflow, so a non-finite sum proves nothing.
     if value.sum().isfinite():
         return None
     nan, infinite = int(value.isnan().sum()), int(value.isinf().sum())
-    found = [f"{count} {what}" for count, what in ((nan, "NaN"), (infinite, "infinite")) if count]
+    found = [f"{count} {fault}" for count, fault in ((nan, "NaN"), (infinite, "infinite")) if count]
     return f"{' and '.join(found)} of {value.numel()} values" if found else None
 
 
@@ -174,30 +176,29 @@ def load_strictly(
     ignore: Sequence[str] = (),
     hint: str = "Use the config it was trained with.",
 ) -> None:
-    """Loads weights that must be the model's own, tensor for tensor; the same error on every rank.
+    """Loads weights that must match the model's tensors exactly; the error is the same on every rank.
 
     Args:
-        model: changed in place (where there is an error, partly).
-        state: a state dict, or a checkpoint with one under ``state_dict``; 'module.' in front of names is
-            taken off.
-        where: what the error begins with, e.g. ``'checkpoint a.pth'``.
+        model: changed in place (partly, if there is an error).
+        state: a state dict, or a checkpoint with one under ``state_dict``; the prefix 'module.' is removed from names.
+        where: prefix of the error message, e.g. ``'checkpoint a.pth'``.
         ignore: name prefixes of tensors that may be missing and are not loaded.
-        hint: what to do, the error's end.
+        hint: what to do; the end of the error message.
 
     Raises:
-        UserError: tensors missing, unknown or of another shape, with their number and the first names.
+        UserError: if tensors are missing, unknown or of a different shape; gives their number and the first names.
     """
     state = state.get("state_dict", state)
     if not isinstance(state, Mapping):
         raise UserError(f"{where}: its 'state_dict' is a {type(state).__name__}, not a dict of tensors.")
-    ignore, own = tuple(ignore), model.state_dict()
-    names = {name: name if name in own else str(name).removeprefix("module.") for name in state}
+    ignore, expected = tuple(ignore), model.state_dict()
+    names = {name: name if name in expected else str(name).removeprefix("module.") for name in state}
     chosen = OrderedDict((names[k], v) for k, v in state.items() if not names[k].startswith(ignore))
     shape_of = {name: getattr(value, "shape", None) for name, value in chosen.items()}
-    wrong = [name for name in own if name in chosen and own[name].shape != shape_of[name]]
+    wrong = [name for name in expected if name in chosen and expected[name].shape != shape_of[name]]
     fitting = OrderedDict((name, value) for name, value in chosen.items() if name not in wrong)
     if hasattr(state, "_metadata"):
-        fitting._metadata = state._metadata  # versions of modules, for those that convert old files
+        fitting._metadata = state._metadata  # module versions, used by modules that convert old state dicts
     try:
         result = model.load_state_dict(fitting, strict=False)
     except RuntimeError as error:
@@ -208,9 +209,9 @@ def load_strictly(
         for name in result.missing_keys
         if not name.startswith(counted) and not name.endswith("num_batches_tracked")
     ]
-    shapes = [f"{name} {_shape(shape_of[name])} for {tuple(own[name].shape)}" for name in wrong]
+    shapes = [f"{name} {_shape(shape_of[name])} for {tuple(expected[name].shape)}" for name in wrong]
     kinds = ((missing, "tensors missing"), (result.unexpected_keys, "unknown"), (shapes, "of another shape"))
-    faults = [f"{len(found)} {what} ({some(found)})" for found, what in kinds if found]
+    faults = [f"{len(found)} {fault} ({some(found)})" for found, fault in kinds if found]
     if faults:
         raise UserError(f"{where} does not fit the model: {'; '.join(faults)}. {hint}")
 
@@ -220,7 +221,7 @@ def _shape(shape: Any) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    """The sentence of torch's message that says what is wrong, without its advice to load unsafely."""
+    """Extract the cause from torch's error message, without its advice to load unsafely."""
     for line in str(error).splitlines():
         line = line.strip().removeprefix("WeightsUnpickler error:").strip()
         if line and "weights_only" not in line and "Weights only load failed" not in line:
@@ -229,6 +230,6 @@ def _first_line(error: Exception) -> str:
 
 
 def _siblings(path: Path) -> str:
-    """Names of the checkpoints that do lie in the folder, for a message."""
+    """List the checkpoints in the path's folder, for an error message."""
     names = sorted((p.name for p in path.parent.glob("*.pth")), reverse=True) if path.parent.is_dir() else []
     return f"; {path.parent} holds {', '.join(names[:5])}" if names else ""

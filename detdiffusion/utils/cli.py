@@ -1,4 +1,4 @@
-"""What every tool shares: a clean exit on bad input and on Ctrl-C, errors in words of the command line."""
+"""Entry point shared by all tools: clean exits on bad input and Ctrl-C, error messages that name flags."""
 
 import re
 import sys
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from .tool_parser import ToolParser
 
-# A data loader's worker sends its whole traceback as the message, the user's own at the end.
+# An exception from a data loader's worker has its whole traceback as the message, with our message at the end.
 _WORKER_TRACEBACK = re.compile(
     r"^Caught (?:User|Image)Error in .*\n[\s\S]*\n(?:[\w.]+\.)?(?:User|Image)Error: ([\s\S]*)$"
 )
 
 
 def user_message(error: UserError, flags: Mapping[str, str] | None = None) -> str:
-    """The message as it was raised, without the traceback that a data loader's worker puts around it.
+    """Return the original message of an error, without the traceback that a data loader's worker wraps around it.
 
     Args:
-        error: names arguments in backticks, as the library knows them.
-        flags: name of an argument -> its flag, which takes the name's place.
+        error: its message refers to Python arguments by their names in backticks.
+        flags: argument name -> command-line flag to replace it with.
     """
     message = str(error)
     worker = _WORKER_TRACEBACK.match(message)
@@ -38,17 +38,18 @@ def user_message(error: UserError, flags: Mapping[str, str] | None = None) -> st
 
 
 def table_console() -> "Console":
-    """Where tables are printed: as wide as the terminal, and wide enough for ours in a log file, where rich would cut
-    columns at 80 characters."""
+    """Return the console to print tables on: as wide as the terminal, or 160 columns if stdout is not a terminal (rich
+    would cut tables at 80)."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
 def prepare_process() -> None:
-    """Before anything heavy is imported: chooses the threads and leaves out libraries' messages.
+    """Set the number of threads and silence known library messages; call it before heavy imports.
 
-    The first rank says which threads once torch is there, and which cv2 where several lie over each other.
+    The first rank prints the thread settings once torch is imported, and a warning if several OpenCV distributions
+    are installed.
     """
     threads = choose_threads()
     silence()
@@ -68,12 +69,13 @@ def run_main(
 ) -> NoReturn:
     """Run a tool's ``main`` and exit with its status.
 
-    A :class:`UserError` becomes ``error: ...`` on stderr and status 2, its arguments named by their flags; Ctrl-C
-    becomes one line and status 130; any other exception is a bug and keeps its traceback.
+    A :class:`UserError` is printed as ``error: ...`` on stderr, with arguments named by their flags, and exits with
+    status 2; Ctrl-C prints one line and exits with status 130; any other exception is a bug and keeps its traceback.
 
     Args:
-        main: takes the parsed arguments, or none without a parser; returns an exit status (``None`` means 0).
-        build_parser: makes the parser of the command line.
+        main: called with the parsed arguments, or without arguments if there is no parser; returns an exit status
+            (``None`` means 0).
+        build_parser: returns the parser of the command line.
     """
     prepare_process()
     parser = build_parser() if build_parser else None
@@ -86,7 +88,9 @@ def run_main(
     except ModuleNotFoundError as error:
         if error.name != "cv2":
             raise
-        found = installed_opencv()  # removing one of two distributions takes the files of the other along
+        found = (
+            installed_opencv()
+        )  # uninstalling one of two distributions also removes the files of the other
         print(f"error: OpenCV's module cv2 is missing; run {mend_opencv(found)}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

@@ -1,19 +1,19 @@
-"""Bridges to other versions and builds of our dependencies, each with what it bridges and when it can go.
+"""Workarounds for other versions and builds of our dependencies, each with its reason and when it can be removed.
 
 * :func:`after_import` + :func:`_bridge_config_paths`: mmengine resolves ``package::file.py`` in ``_base_``
-  only for packages that it knows by name and only with a folder in the path. Can go when mmengine accepts
-  both.
-* :func:`rewritten_configs`: mmengine evaluates a config file as it stands and merges options afterwards. Can go when
-  it lets a caller set a file's variables while it is evaluated.
-* :class:`_OpsFallback`: mmdet imports ``mmcv._ext``, the compiled operators, which pip installs without.
-  ``detdiffusion.utils.mmcv_ops`` stands in with torchvision's kernels. Can go when onedl-mmcv ships wheels
-  with operators, or mmdet imports them where they are used.
-* :func:`fit_clip_names`: transformers 5.6 took the ``text_model`` level out of ``CLIPTextModel``, so checkpoints
-  written before and after name its tensors differently. Can go when no checkpoint of transformers 4 is in use.
-* :func:`fit_tokenizer_arguments`: transformers 5 renamed ``vocab_file`` and ``merges_file``, and takes no notice of the
-  old names: the tokenizer then knows two tokens. Can go when transformers 4 is no longer supported.
+  only for packages in a fixed list and only with a folder in the path. Remove when mmengine accepts any package and
+  plain file names.
+* :func:`rewritten_configs`: mmengine evaluates a config file first and merges options afterwards. Remove when it lets
+  a caller set a file's variables during evaluation.
+* :class:`_OpsFallback`: mmdet imports ``mmcv._ext``, the compiled operators, which the pip package lacks.
+  ``detdiffusion.utils.mmcv_ops`` replaces them with torchvision's kernels. Remove when onedl-mmcv ships wheels with
+  operators, or mmdet imports them lazily.
+* :func:`fit_clip_names`: transformers 5.6 removed the ``text_model`` level from ``CLIPTextModel``, so checkpoints
+  written before and after name its tensors differently. Remove when no checkpoint of transformers 4 is in use.
+* :func:`fit_tokenizer_arguments`: transformers 5 renamed ``vocab_file`` and ``merges_file`` and silently ignores the
+  old names, which leaves a tokenizer of two tokens. Remove when transformers 4 is no longer supported.
 
-This module is imported by ``import detdiffusion`` and so imports the standard library only.
+This module is imported by ``import detdiffusion``, so it imports only the standard library.
 """
 
 import contextlib
@@ -35,7 +35,7 @@ _OPS_MODULE = "mmcv._ext"
 
 
 class _AfterImport:
-    """One-shot import hook: runs ``then(module)`` right after the module called ``name`` has run."""
+    """One-shot import hook: calls ``then(module)`` right after the module ``name`` has been executed."""
 
     def __init__(self, name: str, then: Callable[[ModuleType], None]) -> None:
         self.name, self.then = name, then
@@ -58,7 +58,7 @@ class _AfterImport:
 
 
 def after_import(name: str, then: Callable[[ModuleType], None]) -> None:
-    """Runs ``then(module)`` once, when the module called ``name`` will be imported. Idempotent."""
+    """Registers a call of ``then(module)`` for when the module ``name`` is first imported. Idempotent."""
     if not any(
         isinstance(hook, _AfterImport) and (hook.name, hook.then) == (name, then) for hook in sys.meta_path
     ):
@@ -66,7 +66,7 @@ def after_import(name: str, then: Callable[[ModuleType], None]) -> None:
 
 
 class _OpsFallback:
-    """Last import hook: asked for ``mmcv._ext`` only after every real finder found no compiled module."""
+    """Last import hook: provides ``mmcv._ext`` only if no other finder found a compiled module."""
 
     def find_spec(self, name, path=None, target=None):
         if name != _OPS_MODULE:
@@ -80,11 +80,11 @@ class _OpsFallback:
         from . import mmcv_ops
 
         mmcv_ops.fill(module)
-        mmcv_ops.say_once()
+        mmcv_ops.warn_once()
 
 
 def _bridge_config_paths(config_module) -> None:
-    """Let ``detdiffusion::file.py`` and ``detdiffusion::folder/file.py`` name a shipped config."""
+    """Make ``detdiffusion::file.py`` and ``detdiffusion::folder/file.py`` resolve to configs of this package."""
     utils = sys.modules["mmengine.config.utils"]
     utils.MODULE2PACKAGE.setdefault("detdiffusion", "detdiffusion")
     original = utils._get_package_and_cfg_path
@@ -99,7 +99,7 @@ def _bridge_config_paths(config_module) -> None:
 
     @functools.cache
     def of_package(cfg_path: str) -> tuple:
-        return find(cfg_path, "")  # mmengine parses a hundred files for every `mmdet::` name
+        return find(cfg_path, "")  # cached: mmengine parses a hundred files for every `mmdet::` name
 
     config_module.Config._get_cfg_path = staticmethod(
         lambda cfg_path, filename: of_package(cfg_path) if "::" in cfg_path else find(cfg_path, filename)
@@ -115,12 +115,12 @@ def rewritten_configs(
     adjust: Callable[[str, dict], None],
     locate: Callable[[str, str], str],
 ) -> Iterator[None]:
-    """While it lasts, mmengine reads config files in another way.
+    """Context manager that changes how mmengine reads config files.
 
     Args:
-        rewrite: file, its source -> what is evaluated in the place of a Python config's source.
-        adjust: file, its values; changes what a json or yaml config says.
-        locate: a ``_base_`` as it is written, the file that names it -> the ``_base_`` that is read.
+        rewrite: (file, source) -> the source to evaluate in place of a Python config's source.
+        adjust: (file, values) -> None; changes the values of a json or yaml config in place.
+        locate: (``_base_`` as written, file that contains it) -> the ``_base_`` to read.
     """
     from mmengine.config import Config
 
@@ -150,7 +150,7 @@ def rewritten_configs(
 
 
 def install_hooks() -> None:
-    """Install both bridges: at once where mmengine is already imported, else when it will be. Idempotent."""
+    """Install both import hooks; mmengine is patched now if already imported, else on import. Idempotent."""
     if not any(isinstance(finder, _OpsFallback) for finder in sys.meta_path):
         sys.meta_path.append(_OpsFallback())
     config_module = sys.modules.get(_CONFIG_MODULE)
@@ -164,10 +164,10 @@ def setup() -> bool:
     """Make ``mmcv.ops``, and so mmdet, importable. Idempotent; call it before either is imported.
 
     Returns:
-        True where mmcv's compiled operators are in use, False where torchvision stands in for them.
+        True if mmcv's compiled operators are in use, False if torchvision's replace them.
 
     Raises:
-        UserError: mmcv is not installed, or its compiled operators do not load.
+        UserError: if mmcv is not installed, or its compiled operators do not load.
     """
     install_hooks()
     if importlib.util.find_spec("mmcv") is None:
@@ -185,12 +185,12 @@ def setup() -> bool:
 
 
 def fit_clip_names(state: dict, own: Collection[str], prefix: str = "") -> None:
-    """Rename the tensors of a ``CLIPTextModel`` to those of the installed transformers, in place.
+    """Rename the tensors of a ``CLIPTextModel`` to match the installed transformers, in place.
 
     Args:
         state: a state dict, with or without ``text_model.`` in its names.
-        own: names of the model that is to load it.
-        prefix: of the text encoder in both, e.g. ``text_encoder.``.
+        own: tensor names of the model that will load it.
+        prefix: prefix of the text encoder in both, e.g. ``text_encoder.``.
     """
     inner = f"{prefix}text_model."
     nested = any(name.startswith(inner) for name in own)
@@ -200,21 +200,21 @@ def fit_clip_names(state: dict, own: Collection[str], prefix: str = "") -> None:
         else:
             new = prefix + name.removeprefix(inner) if name.startswith(inner) else name
         if name.endswith("embeddings.position_ids") and new not in own:
-            del state[name]  # a buffer that transformers does not save any more
+            del state[name]  # a buffer that transformers no longer saves
         elif new != name and new in own:
             state[new] = state.pop(name)
 
 
 def fit_tokenizer_arguments(cls: type, arguments: dict) -> dict:
-    """A tokenizer's vocabulary and merges under the names that the installed transformers gives them.
+    """Rename a tokenizer's vocabulary and merges arguments to what the installed transformers expects.
 
     Args:
         cls: a tokenizer class, e.g. ``transformers.CLIPTokenizer``.
-        arguments: of its constructor; ``vocab_file`` and ``merges_file`` (transformers 4) or ``vocab`` and ``merges``
-            (transformers 5), paths.
+        arguments: keyword arguments of its constructor, with the paths under ``vocab_file`` and ``merges_file``
+            (transformers 4) or ``vocab`` and ``merges`` (transformers 5).
 
     Returns:
-        The same arguments under the names that ``cls`` takes.
+        The same arguments under the names that ``cls`` accepts.
     """
     taken = inspect.signature(cls.__init__).parameters
     renamed = dict(arguments)

@@ -1,4 +1,4 @@
-"""Reading configs for the tools: overrides from the command line, and one clear error for a broken file."""
+"""Loading configs for the tools, with command-line overrides and clear errors for broken files."""
 
 import contextlib
 import difflib
@@ -26,14 +26,14 @@ _WEIGHTS = (".pth", ".pt", ".ckpt", ".bin", ".safetensors", ".onnx", ".weights")
 
 
 def parse_options(options: Sequence[str] | None, flag: str = "--cfg-options") -> dict[str, Any]:
-    """``['a.b=1', 'c=[x,y]']`` as a dict for ``Config.merge_from_dict``.
+    """Parse ``['a.b=1', 'c=[x,y]']`` to a dict for ``Config.merge_from_dict``.
 
     Args:
-        options: as the command line has them.
-        flag: the option's name, for messages.
+        options: strings from the command line.
+        flag: name of the flag, used in error messages.
 
     Raises:
-        UserError: an option has no ``=``, or its brackets do not match.
+        UserError: if an option has no ``=``, or its brackets do not match.
     """
     from mmengine.config import DictAction
 
@@ -50,13 +50,13 @@ def parse_options(options: Sequence[str] | None, flag: str = "--cfg-options") ->
 
 
 def nested_options(options: Sequence[str] | None, flag: str) -> dict[str, Any]:
-    """``['a.b=1', 'c=2']`` as ``{'a': {'b': 1}, 'c': 2}``; see :func:`parse_options`.
+    """Parse ``['a.b=1', 'c=2']`` to ``{'a': {'b': 1}, 'c': 2}``; see :func:`parse_options`.
 
-    A group holds names of the user's data, ``attributes.No.1=hard``: what follows the first dot is one name, up to the
-    last ``=``.
+    The keys of a group are names from the user's data, which may contain dots and ``=``: in
+    ``attributes.No.1=hard``, the key is everything between the first dot and the last ``=``.
 
     Raises:
-        UserError: as there, or a key that is both a value and a group, or given twice.
+        UserError: as for :func:`parse_options`; also if a key is both a value and a group, or is given twice.
     """
     nested: dict[str, Any] = {}
     for option in options or ():
@@ -71,33 +71,33 @@ def nested_options(options: Sequence[str] | None, flag: str) -> dict[str, Any]:
         value = parse_options([f"value={rest[len(name) + 1 :]}"], flag)["value"]
         inner = nested.setdefault(group, {})
         if not isinstance(inner, dict):
-            raise UserError(f"{flag}: {group!r} is given a value and options of its own.")
+            raise UserError(f"{flag}: {group!r} is given both a value and options of its own.")
         _put(inner, name, value, f"{group}.{name}", flag)
     return nested
 
 
 def _put(options: dict[str, Any], key: str, value: Any, full: str, flag: str) -> None:
     if key in options:
-        kind = "a value and options of its own" if isinstance(options[key], dict) else "two values"
-        raise UserError(f"{flag}: {full!r} is given {kind}.")
+        conflict = "both a value and options of its own" if isinstance(options[key], dict) else "two values"
+        raise UserError(f"{flag}: {full!r} is given {conflict}.")
     options[key] = value
 
 
 def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     """Read a config file and apply overrides.
 
-    A variable that the file or ``options`` set anew (``data_root``, ``image_scale``) reaches what was built from it,
-    see :mod:`.config_variables`.
+    If the file or ``options`` override a variable (``data_root``, ``image_scale``), everything that was computed from
+    it changes too, see :mod:`.config_variables`.
 
     Args:
-        path: a file, or ``package::file.py`` for one that an installed package ships; names of earlier versions, see
-            :mod:`.config_names`, work with a note.
+        path: a file, or ``package::file.py`` for a config of an installed package. Names of earlier versions, see
+            :mod:`.config_names`, still work and print a note.
         options: ``key=value`` strings of ``--cfg-options``.
 
     Raises:
-        UserError: no such file (with near matches), a file of weights, one that does not parse or whose bases do not
-            resolve, a bad override, a key that is set twice, or a name or option that nothing reads, see
-            :mod:`.config_keys`.
+        UserError: if the file does not exist (the message suggests near matches), contains weights, does not parse or
+            has a base that does not resolve; if an override is invalid or a key is set twice; or if nothing reads a
+            name or option, see :mod:`.config_keys`.
     """
     from mmengine.config import Config
 
@@ -108,7 +108,8 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     with _reading(path):
         tree = read_tree(filename, options=renamed.options if renamed else None)
         cfg = Config.fromfile(filename) if tree.is_lazy else evaluate(tree, {})
-    _say([*([old_name_note("", asked, renamed)] if renamed else []), *file_findings(tree)])
+    notes = [old_name_note("", asked, renamed)] if renamed else []
+    _report([*notes, *file_findings(tree)])
     check_options(cfg._cfg_dict, overrides)
     known = variables(tree)
     moved = {key: value for key, value in overrides.items() if key.partition(".")[0] in known}
@@ -124,16 +125,16 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     check_rules_of_config(cfg, path)
     if cfg.get("default_scope") in _OUR_SCOPES:
         _drop_scope(cfg._cfg_dict)
-    if renamed:  # a run that was begun under the old name goes on in its folder
+    if renamed:  # a run that was started under the old name resumes in its folder
         object.__setattr__(cfg, "_old_name", Path(asked.rpartition("::")[2]).stem)
     return cfg
 
 
 def _drop_scope(value: object) -> None:
-    """Removes the scope that mmengine gives to all that is inherited by ``detdiffusion::``, in place.
+    """Remove the scope that mmengine adds to everything inherited by ``detdiffusion::``, in place.
 
-    Our detection configs use mmdet's names, as their ``default_scope`` says; in the package's own scope, a sibling of
-    mmdet's, they are not found.
+    Our detection configs use mmdet's names, as their ``default_scope`` says. These cannot be found in the package's
+    scope, which is a sibling of mmdet's.
     """
     if isinstance(value, dict):
         if value.get("_scope_") == "detdiffusion":
@@ -146,9 +147,10 @@ def _drop_scope(value: object) -> None:
 
 
 def _find(path: str) -> str:
-    """
+    """Resolve a config's path to a file name.
+
     Raises:
-        UserError: no such file, with near matches.
+        UserError: if there is no such file; the message suggests near matches.
     """
     from mmengine.config import Config
 
@@ -162,54 +164,56 @@ def _find(path: str) -> str:
 
 
 def _refuse_lazy(path: str, tree: ConfigFile, key: str) -> None:
-    """
+    """Raise the error for an option that overrides a variable of a config with ``read_base``.
+
     Raises:
-        UserError: always: the option sets a variable that a config with ``read_base`` has used by then.
+        UserError: always, because such a config has used the variable before options are applied.
     """
     users = some(users_of(tree, key.partition(".")[0]), 4)
     raise UserError(
         f"config {path}: --cfg-options {key}: configs with `read_base` are evaluated before options are applied, and "
-        f"this one has used the variable in {users}; give these as options"
+        f"this one has already used the variable in {users}; override these instead"
     )
 
 
 @contextlib.contextmanager
 def _reading(path: str) -> Iterator[None]:
-    """Whatever comes out of evaluating a config becomes one error that names it."""
+    """Convert any exception from evaluating a config to a UserError that names the config."""
     try:
         yield
     except UserError as error:
         raise UserError(f"config {path}: {error}") from error
-    except Exception as error:  # a config is Python: anything may come out of it
+    except Exception as error:  # a config is Python code, so it can raise anything
         raise UserError(f"config {path} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _check_text(path: str, filename: str) -> None:
-    """
+    """Check that a file can be a config.
+
     Raises:
-        UserError: the file holds weights, or a type that is no config's.
+        UserError: if the file contains weights, or its suffix is not that of a config.
     """
     suffix = Path(filename).suffix.lower()
     with open(filename, "rb") as file:
         binary = b"\0" in file.read(4096)
     if binary or suffix in _WEIGHTS:
         raise UserError(
-            f"config {path} is a file of weights, no config: the config comes first and the checkpoint after it; "
+            f"config {path} is a weights file, not a config: the config comes first and the checkpoint second; "
             "were the two swapped?"
         )
     if suffix not in _CONFIGS:
-        raise UserError(f"config {path}: a config is a {', '.join(_CONFIGS)} file.")
+        raise UserError(f"config {path}: a config must be a {', '.join(_CONFIGS)} file.")
 
 
-def _say(findings: Sequence[Finding]) -> None:
-    """Raises errors; the rest is printed."""
+def _report(findings: Sequence[Finding]) -> None:
+    """Raises findings that are errors; prints the others."""
     raise_errors(findings)
     for finding in findings if os.environ.get("RANK", "0") == "0" else ():
         print(f"{finding.severity}: config {finding}", file=sys.stderr)
 
 
 def _near(path: Path) -> str:
-    """'; did you mean ...' from the configs of the folder and of this repository's ``configs``."""
+    """Suggest similarly named configs of the folder and of this repository's ``configs``: '; did you mean ...'."""
     folders = {path.parent, Path("configs"), Path(__file__).resolve().parents[2] / "configs"}
     names = {str(file): file.stem for folder in folders if folder.is_dir() for file in folder.rglob("*.py")}
     close = difflib.get_close_matches(path.stem, names.values(), n=3, cutoff=0.5)
@@ -218,20 +222,20 @@ def _near(path: Path) -> str:
 
 
 def default_work_dir(cfg: "Config") -> str:
-    """``work_dirs/<name of the config file>``, and the names of the generated sets that it adds to real images: arms
-    that differ in their sets alone have a folder each."""
+    """Return ``work_dirs/<name of the config file>``, followed by the names of the generated sets that it mixes with
+    real images, so that runs that differ only in these sets have separate folders."""
     if "_old_name" in vars(cfg):
         return str(Path("work_dirs") / vars(cfg)["_old_name"])
     dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
     sets = dataset.get("synthetic") or () if isinstance(dataset, dict) else ()
-    names = [Path(cfg.filename).stem, *(Path(one.get("data_root", "")).name for one in sets)]
+    names = [Path(cfg.filename).stem, *(Path(source.get("data_root", "")).name for source in sets)]
     return str(Path("work_dirs") / "_".join(filter(None, names)))
 
 
 @contextlib.contextmanager
 def config_errors(filename: str | Path | None) -> Iterator[None]:
-    """Around building what a config names: a part that is not registered, an argument that it does not have or lacks,
-    or a value that it refuses, becomes one UserError that names the config."""
+    """Context manager for building objects from a config: an unregistered type, an unexpected or missing argument, or
+    a rejected value is raised as a UserError that names the config."""
     try:
         yield
     except UserError:

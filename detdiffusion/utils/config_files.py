@@ -1,4 +1,4 @@
-"""Which names a config file and its bases set and use, by their syntax trees."""
+"""The names that a config file and its bases set and use, read from their syntax trees."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ class ConfigFile:
     """One file of a config.
 
     Attributes:
-        path: absolute.
+        path: absolute path.
         bases: the files that it inherits from.
-        foreign: it belongs to another installed package (``mmdet::...``).
+        foreign: whether it belongs to another installed package (``mmdet::...``).
         assigned: names that its top level sets.
-        loaded: names that it uses, those of its bases (``_base_.x``) among them.
-        extended: names that it sets to an expression with the base's value of the same name.
-        is_lazy: it inherits by ``with read_base():``.
-        options: values of its variables that it has under the old name that was asked for.
-        findings: keys that it sets twice, old names of its bases.
+        loaded: names that it uses, including those of its bases (``_base_.x``).
+        extended: names that it sets to an expression that contains the base's value of the same name.
+        is_lazy: whether it inherits by ``with read_base():``.
+        options: values of its variables that reproduce the old config, if it was requested under its old name.
+        findings: keys that it sets twice, and old names of its bases.
     """
 
     path: str
@@ -46,22 +46,22 @@ class ConfigFile:
     findings: tuple[Finding, ...] = ()
 
     def family(self) -> Iterator[ConfigFile]:
-        """The file and all below it."""
+        """Yield the file and all its direct and indirect bases."""
         yield self
         for base in self.bases:
             yield from base.family()
 
 
 def read_tree(path: str, foreign: bool = False, options: Mapping[str, str] | None = None) -> ConfigFile:
-    """A config file (Python, json or yaml) and its bases.
+    """Read a config file (Python, json or yaml) and its bases.
 
     Args:
-        path: of the file.
-        foreign: it belongs to another installed package.
+        path: path of the file.
+        foreign: whether it belongs to another installed package.
         options: see :attr:`ConfigFile.options`.
 
     Raises:
-        Exception: whatever mmengine raises for a file that does not parse or a base that is not there.
+        Exception: whatever mmengine raises for a file that does not parse or a missing base.
     """
     from mmengine.config import Config
 
@@ -81,7 +81,7 @@ def read_tree(path: str, foreign: bool = False, options: Mapping[str, str] | Non
 
 
 def _names_of_python(text: str, tree: ast.Module) -> tuple[set[str], set[str], set[str]]:
-    """Names that the top level sets, that anything uses, and that are set to something with the base's value."""
+    """Return the names that the top level sets, the names used anywhere, and the names that extend a base's value."""
     lines, assigned, extended = text.splitlines(), set(), set()
     for statement in assignments(tree):
         source = "\n".join(lines[statement.lineno - 1 : statement.end_lineno])
@@ -92,7 +92,7 @@ def _names_of_python(text: str, tree: ast.Module) -> tuple[set[str], set[str], s
 
 
 def _names_of_data(path: str) -> tuple[set[str], set[str], set[str]]:
-    """The same of a json or yaml file."""
+    """Return the same sets as :func:`_names_of_python` for a json or yaml file."""
     import mmengine
 
     values = {str(key): str(value) for key, value in mmengine.load(path).items()}
@@ -100,33 +100,33 @@ def _names_of_data(path: str) -> tuple[set[str], set[str], set[str]]:
 
 
 def current_base(base: str, path: str) -> tuple[str, NewName | None]:
-    """A ``_base_`` that may have another name by now.
+    """Resolve a ``_base_`` that may be an old name.
 
     Args:
-        base: as it is written.
-        path: the file that names it.
+        base: the ``_base_`` as written.
+        path: the file that contains it.
 
     Returns:
-        The ``_base_`` to read, and what the old name stands for if it is one.
+        The ``_base_`` to read, and the replacement if it was an old name.
     """
     found = new_name(base if "::" in base else os.path.join(os.path.dirname(os.path.abspath(path)), base))
     return (found.path if found else base), found
 
 
 def users_of(tree: ConfigFile, name: str) -> list[str]:
-    """Names that the Python files of a config build from a variable."""
+    """List the names that the Python files of a config compute from a variable."""
     found = []
     for file in tree.family():
         source = ast.parse(_without_placeholders(Path(file.path).read_text(encoding="utf-8")))
         for statement in assignments(source):
-            value = statement.value or statement.target  # of an annotation without a value
+            value = statement.value or statement.target  # an annotation may have no value
             if any(isinstance(node, ast.Name) and node.id == name for node in ast.walk(value)):
                 found += _targets(statement)
     return list(dict.fromkeys(found))
 
 
 def _bases(path: str) -> tuple[tuple[ConfigFile, ...], list[Finding]]:
-    """What ``_base_`` names, and notes of old names."""
+    """Read the files that ``_base_`` refers to; also return notes about old names."""
     from mmengine.config import Config
 
     bases, notes = [], []
@@ -140,20 +140,20 @@ def _bases(path: str) -> tuple[tuple[ConfigFile, ...], list[Finding]]:
 
 
 def old_name_note(file: str, old: str, new: NewName) -> Finding:
-    """What is said of an old name that a file or the user (``file`` is then empty) wrote."""
-    remedy = "the old name goes with the next version"
+    """Return the note for an old name, used as a ``_base_`` in ``file`` or given by the user (``file`` is empty)."""
+    remedy = "the old name will be removed in the next version"
     return Finding(file or old, f"_base_ {old}" if file else "", f"it is now {new}", None, remedy, "note")
 
 
 def _lazy_bases(path: str, tree: ast.Module) -> tuple[ConfigFile, ...]:
-    """What ``with read_base():`` imports from."""
+    """Read the files that ``with read_base():`` imports from."""
     from mmengine.utils import get_installed_path
 
     bases = []
     for block in (node for node in tree.body if isinstance(node, ast.With)):
         for node in block.body:
             if not isinstance(node, ast.ImportFrom) or not node.module:
-                continue  # mmengine says what is wrong with it
+                continue  # mmengine reports the error
             package, *rest = node.module.split(".")
             if node.level:
                 file = Path(path).parent.joinpath(*[".."] * (node.level - 1), package, *rest)
@@ -165,11 +165,11 @@ def _lazy_bases(path: str, tree: ast.Module) -> tuple[ConfigFile, ...]:
 
 
 def insert_after(text: str, names: dict[str, str]) -> str:
-    """A config's source with a statement behind every one of its top level that sets one of ``names``.
+    """Insert a statement after each top-level assignment to one of ``names`` in a config's source.
 
     Args:
         text: Python source, with mmengine's placeholders.
-        names: name -> the statement that follows its assignments, without line breaks.
+        names: name -> the statement to insert after its assignments, without line breaks.
     """
     lines = text.encode().splitlines(keepends=True)  # the tree counts columns in bytes
     places = [
@@ -185,7 +185,8 @@ def insert_after(text: str, names: dict[str, str]) -> str:
 
 
 def assignments(tree: ast.AST) -> Iterator[ast.stmt]:
-    """The assignments of a file's top level, in its ``if`` and ``for`` blocks too, not in functions and classes."""
+    """Yield a file's top-level assignments, including those in blocks (``if``, ``for``), but not in functions and
+    classes."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, _ASSIGNMENTS):
             yield node
@@ -200,7 +201,7 @@ def _targets(statement: ast.stmt) -> list[str]:
 
 
 def _without_placeholders(text: str) -> str:
-    """The source with names of equal length in their place: some of them are no Python."""
+    """Replace placeholders by names of equal length, because some of them are not valid Python."""
     return _PLACEHOLDER.sub(lambda match: "_" * len(match[0].encode()), text)
 
 

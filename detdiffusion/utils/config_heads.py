@@ -1,4 +1,4 @@
-"""How many classes the heads of a detector's config are for."""
+"""The number of classes of each head in a detector's config."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from .config_parts import part_of
 
-# one class for every object, or the classes of other labels; or no labels of their own
+# parts that predict a single class or other labels, or that predict nothing
 _OTHER_LABELS = (
     "rpn_head",
     "semantic_head",
@@ -21,13 +21,15 @@ _OTHER_LABELS = (
 
 
 def class_counts(model: Mapping, scope: str) -> dict[str, int]:
-    """Dotted path of each head's ``num_classes`` -> its value, the class's default where the config says nothing.
-
-    Models that take their classes from words (``language_model``) have none.
+    """Find ``num_classes`` of each head of a model.
 
     Args:
         model: the ``model`` of a config.
         scope: the config's default scope.
+
+    Returns:
+        Dotted path of each head's ``num_classes`` -> its value, or the default of the head's class if the config does
+        not set it. Empty for models that take their classes from text prompts (``language_model``).
     """
     if "language_model" in model:
         return {}
@@ -55,9 +57,9 @@ def _walk(node: Any, path: str, scope: str):
 
 
 def _default(node: Mapping, scope: str) -> Any:
-    """Of the class, or of the base that it hands the argument on to."""
-    kind = part_of(node, scope)
-    for base in kind.__mro__ if inspect.isclass(kind) else ():
+    """Return the default of ``num_classes`` in the class, or in the base class that it passes the argument to."""
+    head = part_of(node, scope)
+    for base in head.__mro__ if inspect.isclass(head) else ():
         if "__init__" in base.__dict__:
             parameter = inspect.signature(base.__dict__["__init__"]).parameters.get("num_classes")
             if parameter is not None:

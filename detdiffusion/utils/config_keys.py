@@ -1,4 +1,4 @@
-"""Keys of a config that nobody reads: what a run reads, and what is said about the rest."""
+"""Detect config keys that nothing reads."""
 
 from __future__ import annotations
 
@@ -25,24 +25,25 @@ READ = RUNNER | frozenset(
     # ours
     "strict_load layout_datasets onnx_detector fid exif_orientation huge_images".split()
 )
-"""Top-level keys that a part of a run reads."""
+"""Top-level keys that some component of a run reads."""
 
 _NEAR = 0.8
 
 
 def file_findings(tree: ConfigFile) -> list[Finding]:
-    """What is wrong with, or to be said of, the files of a config: old names, keys set twice, unread names.
+    """Collect errors and notes about the files of a config: old names, keys set twice, unread names.
 
-    Files of other packages are not judged.
+    Files of other packages are not checked.
     """
     files = [file for file in dict.fromkeys(tree.family()) if not file.foreign]
     return [*(finding for file in files for finding in file.findings), *unread_names(tree)]
 
 
 def unread_names(tree: ConfigFile) -> list[Finding]:
-    """Names that a config's files set, and neither a part of a run nor a file of the config uses.
+    """Find names that a config's files set, but that neither a component of a run nor a file of the config uses.
 
-    A finding is an error where the name is near one that is used, else a note. Files of other packages are not judged.
+    A finding is an error if the name is similar to one that is used, else a note. Files of other packages are not
+    checked.
     """
     files = list(tree.family())
     used = READ.union(*(file.loaded for file in files))
@@ -60,16 +61,16 @@ def unread_names(tree: ConfigFile) -> list[Finding]:
 
 
 def check_options(config: Mapping, options: Iterable[str], flag: str = "--cfg-options") -> None:
-    """Options must set something that is read.
+    """Check that options set something that is read.
 
     Args:
-        config: as it is without the options.
-        options: their keys, with dots.
-        flag: the option's name, for messages.
+        config: the config without the options.
+        options: dotted keys of the options.
+        flag: name of the flag, used in error messages.
 
     Raises:
-        UserError: a key of the top level that neither the config nor a run has, or an argument that a part of the
-            config lacks; with near matches.
+        UserError: if neither the config nor a run has a top-level key, or a component of the config does not accept an
+            argument; the message suggests near matches.
     """
     for key in options:
         name = key.partition(".")[0]
@@ -81,23 +82,22 @@ def check_options(config: Mapping, options: Iterable[str], flag: str = "--cfg-op
 
 
 def _instead(config: Mapping, key: str) -> str:
-    """'; did you mean ...': names like it at the top level, or the same name inside of parts."""
+    """Suggest the same name inside components, else similar top-level names: '; did you mean ...'."""
     name, _, rest = key.partition(".")
     places = [f"{path}.{rest}" if rest else path for path in _places(config, name)]
     near = difflib.get_close_matches(name, {*config, *READ}, n=3, cutoff=0.6)
-    choices = places or [f"{one}.{rest}" if rest else one for one in near]
+    choices = places or [f"{other}.{rest}" if rest else other for other in near]
     return f"; did you mean {some(choices, 4).replace(', ', ' or ')}?" if choices else ""
 
 
 def _places(node: Any, name: str, path: str = "") -> list[str]:
-    """Dotted paths of all entries with a name."""
-    items = (
-        node.items()
-        if isinstance(node, Mapping)
-        else enumerate(node)
-        if isinstance(node, (list, tuple))
-        else ()
-    )
+    """Return the dotted paths of all entries called ``name``."""
+    if isinstance(node, Mapping):
+        items = node.items()
+    elif isinstance(node, (list, tuple)):
+        items = enumerate(node)
+    else:
+        items = ()
     found = []
     for key, value in items:
         inner = f"{path}.{key}" if path else str(key)
@@ -106,7 +106,7 @@ def _places(node: Any, name: str, path: str = "") -> list[str]:
 
 
 def _check_path(config: Mapping, key: str, flag: str) -> None:
-    """The first part of a key that the config does not have yet must be an argument of the part that it goes to."""
+    """Check that the first name of a dotted key that is new to the config is an argument of its component."""
     node: Any = config
     parts = key.split(".")
     for depth, name in enumerate(parts):

@@ -1,7 +1,7 @@
-"""Names that configs had before ``{model}_{variant}_{dataset}.py``, for one version: what to load in their place.
+"""Deprecated config names from before the scheme ``{model}_{variant}_{dataset}.py``, and their replacements.
 
-The loader (:func:`.config.load_config`) takes an old name as a config's path and as a ``_base_``, and prints the new
-one.
+The loader (:func:`.config.load_config`) accepts an old name as a config's path and as a ``_base_``, and prints the new
+one. The old names will be removed in the next version.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _DETECTORS = ("atss", "fcos", "faster-rcnn")
 
 @dataclass(frozen=True)
 class NewName:
-    """What an old name stands for.
+    """The replacement of an old name.
 
     Attributes:
-        path: the config's path now, written as the old one was: relative, absolute or ``package::file.py``.
-        options: values of its variables that make it the old config.
+        path: the config's new path, in the form of the old one: relative, absolute or ``package::file.py``.
+        options: values of its variables that reproduce the old config.
     """
 
     path: str
@@ -33,7 +33,7 @@ class NewName:
 
 
 def _mixed(old: str, new: str, sets: str) -> dict[str, NewName]:
-    """One config a detector in place of one a strategy."""
+    """Map the old configs, one per detector and strategy, to the new ones, one per detector."""
     return {
         f"trainability/{detector}_{old.format(strategy)}.py": NewName(
             f"trainability/{detector}_{new}.py", {"synthetic_root": f"{sets}/{strategy}"}
@@ -75,14 +75,14 @@ OLD_NAMES: dict[str, NewName] = {
     **_mixed("{}_miniscenes", "mixed_miniscenes", "work_dirs/synthetic"),
     **_mixed("r50_fpn_{}_coco", "r50_fpn_mixed_coco", "work_dirs/synthetic_coco"),
 }
-"""Old name -> what it stands for, both relative to ``configs/``."""
+"""Old name -> replacement, both relative to ``configs/``."""
 
 
 def new_name(path: str) -> NewName | None:
-    """What to load in place of a config that is not there under this name; None where nothing is known.
+    """Return the replacement for a deprecated config name; None if the file exists or the name is unknown.
 
     Args:
-        path: of a file, or ``detdiffusion::file.py``.
+        path: path of a file, or ``detdiffusion::file.py``.
     """
     package, separator, name = path.rpartition("::")
     if separator:
@@ -91,7 +91,7 @@ def new_name(path: str) -> NewName | None:
     file = Path(os.path.abspath(path))
     if file.is_file():
         return None
-    for configs in file.parents[:2]:  # the file lies in configs/ itself or in a folder of it
+    for configs in file.parents[:2]:  # the file is in configs/ itself or in a direct subfolder
         found = OLD_NAMES.get(file.relative_to(configs).as_posix())
         if found and (configs / found.path).is_file():
             new = configs / found.path

@@ -1,4 +1,4 @@
-"""Which arguments the part of a run takes that a dict of a config describes."""
+"""The arguments that the component described by a dict of a config accepts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# What mmengine's runner itself takes out of these dicts, or reads from them
+# Keys that mmengine's runner itself reads from these dicts
 _READ_HERE = {
     "dataloader": "dataset sampler batch_sampler worker_init_fn collate_fn num_batch_per_epoch "
     "disable_subprocess_warning",
@@ -24,20 +24,20 @@ _DEFAULT_TYPES = dict(
     log_processor="LogProcessor",
     visualizer="Visualizer",
 )
-# keys that builders take out of a dict before its class sees it
+# keys that builders remove from a dict before they pass it to its class
 _OF_BUILDERS = {"priority", "requires_grad", "convert_to_iter_based", "init_cfg", "name", "inplace"}
 
 
 def arguments_of(path: Sequence[str], node: Mapping, scope: str) -> tuple[set[str], bool]:
-    """The names that a dict of a config may have.
+    """Return the keys that a dict of a config may have.
 
     Args:
-        path: where in the config it stands.
+        path: keys that lead to the dict in the config.
         node: the dict.
         scope: the config's default scope.
 
     Returns:
-        The names, and whether others may be fine too (the class hands them on, or is not known).
+        The names, and whether others may be valid too (because the class passes them on, or is unknown).
     """
     place = path[0].rpartition("_")[2] if path[0].endswith("_dataloader") else path[0]
     names = set(_READ_HERE.get(place, "").split()) if len(path) == 1 else set()
@@ -46,65 +46,64 @@ def arguments_of(path: Sequence[str], node: Mapping, scope: str) -> tuple[set[st
     found = _part(place if len(path) == 1 else "", node, scope)
     if found is None:
         return names, True
-    own, is_open = _signature(found)
-    return names | own | _OF_BUILDERS | set(getattr(found, "config_keys", ())), is_open
+    arguments, is_open = _signature(found)
+    return names | arguments | _OF_BUILDERS | set(getattr(found, "config_keys", ())), is_open
 
 
 def part_of(node: Mapping, scope: str) -> Any:
-    """The registered class of a dict with a ``type``, or None."""
+    """Return the registered class of a dict with a ``type``, or None."""
     return _part("", node, scope)
 
 
 def _part(place: str, node: Mapping, scope: str) -> Any:
-    kind = node.get("type") or _DEFAULT_TYPES.get(place)
+    name = node.get("type") or _DEFAULT_TYPES.get(place)
     if place == "dataloader":
         from torch.utils.data import DataLoader
 
         return DataLoader
-    if place == "train_cfg" and kind is None:
-        kind = "EpochBasedTrainLoop" if node.get("by_epoch", "max_epochs" in node) else "IterBasedTrainLoop"
-    if not isinstance(kind, str):
-        return kind if callable(kind) else None
-    return _registered(kind, scope) or _of_diffusers(kind)
+    if place == "train_cfg" and name is None:
+        name = "EpochBasedTrainLoop" if node.get("by_epoch", "max_epochs" in node) else "IterBasedTrainLoop"
+    if not isinstance(name, str):
+        return name if callable(name) else None
+    return _registered(name, scope) or _of_diffusers(name)
 
 
-def _registered(kind: str, scope: str) -> Any:
-    """A class or function of any registry, by its name."""
+def _registered(name: str, scope: str) -> Any:
+    """Look up a class or function by name in all registries."""
     import contextlib
 
     from mmengine import registry
 
-    if "mmdet" in (scope, kind.partition(".")[0]):
+    if "mmdet" in (scope, name.partition(".")[0]):
         from .compat import setup
 
         setup()
-        import mmdet.registry  # noqa: F401  makes the scope known
+        import mmdet.registry  # noqa: F401  registers the scope
     roots = [value for value in vars(registry).values() if isinstance(value, registry.Registry)]
-    for name in dict.fromkeys([kind if "." in kind else f"{scope}.{kind}", kind, f"mmengine.{kind}"]):
+    for full_name in dict.fromkeys([name if "." in name else f"{scope}.{name}", name, f"mmengine.{name}"]):
         for root in roots:
             with contextlib.suppress(KeyError, ImportError, AttributeError):
-                if (found := root.get(name)) is not None:
+                if (found := root.get(full_name)) is not None:
                     return found
     return None
 
 
-def _of_diffusers(kind: str) -> Any:
-    """The part of a generator: a class of diffusers, or the configuration of one of transformers."""
+def _of_diffusers(name: str) -> Any:
+    """Return a component of a generator: a class of diffusers, or the config class of one of transformers."""
     import diffusers
     import transformers
 
-    if (found := getattr(diffusers, kind, None)) is not None:
+    if (found := getattr(diffusers, name, None)) is not None:
         return found
-    return getattr(getattr(transformers, kind, None), "config_class", None)
+    return getattr(getattr(transformers, name, None), "config_class", None)
 
 
 def _signature(part: Any) -> tuple[set[str], bool]:
-    """Arguments of a function, or of a class and of the bases that it hands keywords on to."""
-    owners = (
-        [c.__dict__["__init__"] for c in part.__mro__ if "__init__" in c.__dict__]
-        if inspect.isclass(part)
-        else [part]
-    )
+    """Return the arguments of a function, or of a class and the base classes that it passes keywords to."""
+    if inspect.isclass(part):
+        owners = [c.__dict__["__init__"] for c in part.__mro__ if "__init__" in c.__dict__]
+    else:
+        owners = [part]
     names: set[str] = set()
     for owner in owners:
         try:

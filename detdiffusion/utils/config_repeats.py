@@ -1,4 +1,4 @@
-"""Keys that one config file sets twice, so that one of the values has no effect."""
+"""Detect keys that one config file sets twice, so that one of the values has no effect."""
 
 from __future__ import annotations
 
@@ -13,15 +13,18 @@ from .findings import Finding
 def repeated_keys(path: str, text: str, tree: ast.Module | None) -> list[Finding]:
     """Find the keys that a file sets twice.
 
-    A warning: a name at the top level of a Python file that is assigned again before anything has used its first value,
-    outside of ``if``, ``for``, ``while``, ``try`` and ``with`` blocks. The last value counts, as in Python. An error:
-    ``_base_`` assigned twice (mmengine takes the first), a key that a ``{...}`` has twice, and a key that any object of
-    a json or yaml file has twice.
+    A warning is given for a top-level name of a Python file that is assigned again before its first value is used
+    (outside of ``if``, ``for``, ``while``, ``try`` and ``with`` blocks); as in Python, the last value counts. Errors
+    are ``_base_`` assigned twice (mmengine reads only the first), a key that appears twice in a dict literal ``{...}``,
+    and a key that appears twice in any object of a json or yaml file.
 
     Args:
-        path: path of the file, for the messages.
+        path: path of the file, used in messages.
         text: its content.
         tree: its syntax tree, None for json and yaml.
+
+    Returns:
+        One finding per key.
     """
     if tree is None:
         found = _twice_in_json(text) if Path(path).suffix == ".json" else _twice_in_yaml(text)
@@ -47,7 +50,7 @@ def _assigned_twice(tree: ast.Module) -> Iterator[tuple[str, str]]:
     for statement in tree.body:
         stored = _plain_targets(statement)
         for node in ast.walk(statement):
-            # `_base_.x` does not use the list of bases, of which mmengine takes the first
+            # `_base_.x` does not count as a use of `_base_`: mmengine reads the first assignment of `_base_` only
             if isinstance(node, ast.Name) and node not in stored and node.id != "_base_":
                 unused.pop(node.id, None)
         for name in dict.fromkeys(node.id for node in stored):
@@ -57,7 +60,7 @@ def _assigned_twice(tree: ast.Module) -> Iterator[tuple[str, str]]:
 
 
 def _plain_targets(statement: ast.stmt) -> list[ast.Name]:
-    """The names that an assignment sets without using their values."""
+    """Return the names that an assignment sets without reading their old values."""
     if isinstance(statement, ast.Assign):
         targets = statement.targets
     elif isinstance(statement, ast.AnnAssign) and statement.value is not None:

@@ -1,22 +1,24 @@
-"""Variables of configs: a new value reaches every place that was built from the old one, by the variable's name.
+"""Config variables: overriding a variable also updates everything that the config computes from it.
 
 A config file is Python: ``ann_file = data_root + 'val.json'`` is evaluated when the file is read, so mmengine's
-``--cfg-options data_root=DIR`` alone would change the variable and nothing else. Here the files are evaluated anew,
-and right after each statement of a file's top level that sets the variable it gets the new value. Whatever is written
-with the name then follows: paths, f-strings, arithmetic, ``{{_base_.x}}`` and ``_base_.x``. A literal that only looks
-like the old value stays.
+``--cfg-options data_root=DIR`` alone would change only the variable itself. This module evaluates the files again and
+assigns the new value right after each top-level statement that sets the variable. Everything computed from the name
+follows: paths, f-strings, arithmetic, ``{{_base_.x}}`` and ``_base_.x``. A literal that happens to equal the old value
+does not change.
 
-* An option, ``data_root=DIR``, ``max_iters=70``, ``image_scale=(128,96)`` or ``metainfo.classes=(a,b)``, holds for
-  all files of the config, json and yaml ones too. Its value is of the old one's kind: a number for a number, as many
-  numbers for several.
-* A name that a file sets and its bases use holds for the bases too, if it is a path (``data_root``, ``sd_folder``), or
-  if the file itself makes nothing of it, as ``image_scale = (128, 96)`` alone in a file of one's own. (Another
-  variable that the file uses is its own, as mmengine has it.)
+* An option, ``data_root=DIR``, ``max_iters=70``, ``image_scale=(128,96)`` or ``metainfo.classes=(a,b)``, applies to all
+  files of the config, including json and yaml. Its value must have the type of the old one: a number for a number, and
+  a sequence of numbers of the same length for a sequence.
+* A name that a file sets and its bases use also applies to the bases, if it is a path (``data_root``, ``sd_folder``) or
+  if the file itself does not use it, e.g. ``image_scale = (128, 96)`` alone in a user's file. (Any other variable that
+  the file uses is local to it, as in mmengine.)
 
-Which names are variables is read from the files' syntax trees (:mod:`.config_files`). Configs that inherit by ``with
-read_base():`` are out of reach: an option for a variable of theirs is an error. docs/guides/configs.md tells users.
+The names of variables are read from the files' syntax trees (:mod:`.config_files`). Configs that inherit by ``with
+read_base():`` are not supported: an option for one of their variables is an error. See docs/guides/configs.md for the
+user's guide.
 
-Parts of a run (``model``, ``train_dataloader``, ...: :data:`.config_keys.READ`) are no variables; mmengine merges them.
+Components of a run (``model``, ``train_dataloader``, ...: :data:`.config_keys.READ`) are not variables; mmengine merges
+them.
 """
 
 from __future__ import annotations
@@ -35,31 +37,30 @@ from .errors import UserError
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-_ROUNDS = 4  # of evaluating a file whose variables build on each other through its bases
-_OF_A_FILE = None  # in the place of an option's keys
+_ROUNDS = 4  # maximum number of evaluations of a file whose variables depend on each other through its bases
+_OF_A_FILE = None  # replaces an option's dotted keys where a file, not an option, sets the value
 _new_values: dict[tuple[str, str], dict[str | None, Any]] = {}
 
 
 def variables(tree: ConfigFile) -> set[str]:
-    """Names that a file of the config sets, some file of it uses, and no part of a run has."""
+    """Return the names that some file of the config sets and some file uses, except keys that a run reads."""
     files = list(tree.family())
-    assigned, loaded = (
-        set().union(*(getattr(file, kind) for file in files)) for kind in ("assigned", "loaded")
-    )
+    assigned = set().union(*(file.assigned for file in files))
+    loaded = set().union(*(file.loaded for file in files))
     return (assigned & loaded) - READ
 
 
 def evaluate(tree: ConfigFile, options: Mapping[str, Any], import_modules: bool = True) -> Config:
-    """The config, with the new values of its variables in every place.
+    """Evaluate a config with new values of its variables.
 
     Args:
-        tree: its files.
-        options: ``name`` or ``name.key...`` -> value, of :func:`variables`.
-        import_modules: import what ``custom_imports`` names.
+        tree: the files of the config.
+        options: ``name`` or ``name.key...`` -> value; the names must be in :func:`variables`.
+        import_modules: whether to import the modules in ``custom_imports``.
 
     Raises:
-        UserError: an option's value is of another kind than the config's own.
-        Exception: whatever comes out of the files.
+        UserError: if an option's value has a different type than the value in the config.
+        Exception: whatever the files raise.
     """
     given: dict[str, dict[str, Any]] = {}
     for key, value in options.items():
@@ -74,17 +75,17 @@ def evaluate(tree: ConfigFile, options: Mapping[str, Any], import_modules: bool 
 
 
 def _inherit(file: ConfigFile, changes: dict, given) -> None:
-    """Adds what each file sets for its bases to ``changes``; a file nearer to the top wins."""
-    below = list(dict.fromkeys(one for base in file.bases for one in base.family()))
-    used = set().union(*(one.assigned for one in below)) & set().union(*(one.loaded for one in below))
+    """Adds the variables that each file overrides in its bases to ``changes``; derived files take precedence."""
+    below = list(dict.fromkeys(lower for base in file.bases for lower in base.family()))
+    used = set().union(*(lower.assigned for lower in below)) & set().union(*(lower.loaded for lower in below))
     names = (file.assigned & used) - READ - given - file.extended
     for _ in range(_ROUNDS if names else 0):
         config, before = _read(file, changes, import_modules=False), dict(changes)
-        for one in below:
-            for name in names & one.assigned:
+        for lower in below:
+            for name in names & lower.assigned:
                 value = config.get(name)
                 if name not in file.loaded or _is_path(value):
-                    changes[one.path, name] = {_OF_A_FILE: value}
+                    changes[lower.path, name] = {_OF_A_FILE: value}
         if changes == before:
             break
     for base in file.bases:
@@ -94,13 +95,13 @@ def _inherit(file: ConfigFile, changes: dict, given) -> None:
 def _read(file: ConfigFile, changes: Mapping, import_modules: bool = True) -> Config:
     from mmengine.config import Config
 
-    with _holding(changes):
+    with _overriding(changes):
         return Config.fromfile(file.path, import_custom_modules=import_modules)
 
 
 @contextlib.contextmanager
-def _holding(changes: Mapping) -> Iterator[None]:
-    """While it lasts, config files are evaluated with the changes."""
+def _overriding(changes: Mapping) -> Iterator[None]:
+    """Context manager under which config files are evaluated with the changes."""
 
     def rewrite(path: str, text: str) -> str:
         path = os.path.abspath(path)
@@ -132,7 +133,7 @@ def _call(path: str, name: str) -> str:
 
 
 def new_value(path: str, name: str, old: Any) -> Any:
-    """What stands in the place of a variable's value; config files call it while they are evaluated."""
+    """Return the value that replaces a variable's; config files call this function during evaluation."""
     changed = copy.deepcopy(old)
     for rest, value in _new_values[path, name].items():
         if rest:
@@ -145,11 +146,11 @@ def new_value(path: str, name: str, old: Any) -> Any:
 
 
 def _merged(name: str, old: Any, rest: str, value: Any) -> Any:
-    """``old`` with the item at ``rest`` replaced, mmengine's way."""
+    """Return ``old`` with the item at ``rest`` replaced, following mmengine's merging rules."""
     from mmengine.config import Config
 
     if not isinstance(old, (dict, list, tuple)):
-        raise UserError(f"{name}.{rest}={value}: {name} is {old!r} in the config, it has no items")
+        raise UserError(f"{name}.{rest}={value}: {name} is {old!r} in the config and has no items")
     was_tuple = isinstance(old, tuple)
     holder = Config(dict(value=list(old) if was_tuple else old))
     try:
@@ -160,7 +161,7 @@ def _merged(name: str, old: Any, rest: str, value: Any) -> Any:
 
 
 def _in_form(old: Any, new: Any) -> Any:
-    """A tuple stays one, a list too, and a path keeps its slash at the end, or none."""
+    """Convert ``new`` to the form of ``old``: tuple or list, and with or without a trailing slash for a path."""
     if type(old) in (list, tuple) and isinstance(new, (list, tuple)):
         return type(old)(new)
     if _is_path(old) and isinstance(new, str) and new:
@@ -169,9 +170,10 @@ def _in_form(old: Any, new: Any) -> Any:
 
 
 def _check_kind(name: str, old: Any, new: Any) -> None:
-    """
+    """Check that a new value has the type of the old one.
+
     Raises:
-        UserError: the new value is of another kind: a text for a number, one number for two.
+        UserError: if it has not, e.g. a string for a number, or one number for two.
     """
     if old is None or new is None or isinstance(old, dict) or isinstance(new, dict):
         return
@@ -192,7 +194,7 @@ def _check_kind(name: str, old: Any, new: Any) -> None:
         fits = not isinstance(old, str) or not isinstance(new, (list, tuple, bool))
     if not fits:
         raise UserError(
-            f"{name}={new}: {name} is {old!r} in the config, write a value of that kind, like {name}={example}"
+            f"{name}={new}: {name} is {old!r} in the config; give a value of the same type, like {name}={example}"
         )
 
 
@@ -201,5 +203,5 @@ def _is_number(value: Any) -> bool:
 
 
 def _is_path(value: Any) -> bool:
-    """A text with a slash inside; a bare word is too likely to stand for something else."""
+    """Whether a value is a string with an inner slash; a bare word may well be something other than a path."""
     return isinstance(value, str) and "/" in value.rstrip("/")

@@ -1,4 +1,4 @@
-"""The device that a user names, or the best one there is."""
+"""Device selection."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ if TYPE_CHECKING:
 
 
 def choose_device(name: str | None) -> torch.device:
-    """A device that works.
+    """Return a device after checking that it works.
 
     Args:
-        name: None takes CUDA where it is available, else the CPU.
+        name: a torch device; None selects CUDA if available, else the CPU.
 
     Raises:
-        UserError: no such device, or one that this machine lacks.
+        UserError: if there is no such device on this machine.
     """
     import torch
 

@@ -1,4 +1,4 @@
-"""The one exception that the tools show to a user as a plain message, and how such messages list things."""
+"""The exception that the tools report to users as a plain message, and a helper to abbreviate lists in messages."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from collections.abc import Iterable
 
 
 class UserError(ValueError):
-    """Bad input: a wrong file, value, path or option, not a bug of the library.
+    """Invalid input, such as a wrong file, value, path or option, as opposed to a bug in the library.
 
-    The message is one clear sentence or two: what is wrong, where (file, id), the value, what to do.
+    The message is one or two sentences that state what is wrong, where (file, id), the value, and what to do.
     Tools print it as ``error: <message>`` and exit with status 2 (:func:`detdiffusion.utils.cli.run_main`).
     """
 
 
 class NotFiniteError(UserError):
-    """Numbers of a training or a drawing are NaN or infinite."""
+    """A value in training or generation is NaN or infinite."""
 
 
 def some(things: Iterable, limit: int = 3) -> str:
-    """The first few of many as a text: ``a, b, c, …``."""
+    """Join the first ``limit`` items, followed by an ellipsis if there are more: ``a, b, c, …``."""
     things = list(things)
     return ", ".join(map(str, things[:limit])) + (", …" if len(things) > limit else "")

@@ -1,4 +1,4 @@
-"""File names that come out of json files, before anything is read or written under them."""
+"""Validation and matching of file names from json files, before they are used to read or write files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from .errors import UserError
 
 
 def check_file_name(file_name: object, where: str) -> str:
-    """``file_name`` if it stays inside its folder.
+    """Return ``file_name`` after checking that it stays inside its folder.
 
     Args:
-        file_name: a relative path as json files hold it.
-        where: the file and entry that the name came from, for the message.
+        file_name: a relative path from a json file.
+        where: the file and entry that the name comes from, used in the error message.
 
     Raises:
-        UserError: it is empty, absolute or climbs out with ``..``.
+        UserError: if it is empty, absolute or contains ``..``.
     """
     if not isinstance(file_name, str) or not file_name or "\0" in file_name:
         raise UserError(f"{where}: file_name must be a non-empty string, got {file_name!r}")
@@ -30,17 +30,20 @@ def check_file_name(file_name: object, where: str) -> str:
 
 
 def ids_by_stem(images: Iterable[Mapping]) -> tuple[dict[str, int], dict[str, list[str]]]:
-    """Images by their base names without suffix, for files of others that are named after them.
+    """Index images by stem (base name without suffix), to match files from elsewhere that are named after them.
 
     Args:
         images: COCO image dicts.
 
     Returns:
-        ``(ids, shared)``: stem -> image id where one image alone has it, and stem -> file names where several have.
+        ``(ids, shared)``: stem -> image id for stems of a single image, and stem -> file names for stems that several
+        images share.
     """
-    owners: dict[str, list[Mapping]] = {}
+    groups: dict[str, list[Mapping]] = {}
     for image in images:
-        owners.setdefault(PurePosixPath(image["file_name"].replace("\\", "/")).stem, []).append(image)
-    ids = {stem: own[0]["id"] for stem, own in owners.items() if len(own) == 1}
-    shared = {stem: [image["file_name"] for image in own] for stem, own in owners.items() if len(own) > 1}
+        groups.setdefault(PurePosixPath(image["file_name"].replace("\\", "/")).stem, []).append(image)
+    ids = {stem: group[0]["id"] for stem, group in groups.items() if len(group) == 1}
+    shared = {
+        stem: [image["file_name"] for image in group] for stem, group in groups.items() if len(group) > 1
+    }
     return ids, shared

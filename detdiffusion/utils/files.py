@@ -1,4 +1,4 @@
-"""Files that are either as before or whole, whatever happens while they are written."""
+"""Atomic file writes, write-permission checks and file digests."""
 
 from __future__ import annotations
 
@@ -11,14 +11,16 @@ from pathlib import Path
 from .errors import UserError
 
 TEMPORARY = ".tmp-"
-"""How the names of temporary files begin."""
+"""Prefix of the names of temporary files."""
 
 
 def write_atomic(path: str | os.PathLike, data: bytes) -> None:
-    """Writes ``data`` to ``path`` by temporary file, fsync and rename; makes missing parent folders.
+    """Writes ``data`` to ``path`` by temporary file, fsync and rename; creates missing parent folders.
+
+    If writing fails or is interrupted, an existing file stays as it was.
 
     Raises:
-        UserError: the folder or file cannot be written (read-only, full disk, a file in a folder's place).
+        UserError: if the folder or file cannot be written (read-only, full disk, a file in place of a folder).
     """
     path = Path(path)
     temporary = None
@@ -31,7 +33,7 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
             os.fsync(file.fileno())
         umask = os.umask(0)
         os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files
+        os.chmod(temporary, 0o666 & ~umask)  # mkstemp creates files that only the owner can read
         os.replace(temporary, path)
         temporary = None
     except OSError as err:
@@ -43,31 +45,31 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
 
 
 def check_writable(path: str | os.PathLike, name: str = "`out`") -> None:
-    """Whether a file or folder can be made at a path: for before the work whose result goes there.
+    """Checks that a file or folder can be created at a path; call it before the work that produces it.
 
     Args:
         path: need not exist.
-        name: of the argument, for the message.
+        name: name of the argument, used in the error message.
 
     Raises:
-        UserError: a file stands where a folder is wanted, or the place is read-only.
+        UserError: if a file is in place of a folder, or the location is read-only.
     """
     wanted = place = Path(path).absolute()
     try:
         while not place.exists():
             place = place.parent
         if place != wanted and not place.is_dir():
-            raise UserError(f"{path}: {name} cannot be made: {place} is a file, no folder")
-        if not place.is_dir():  # a new file takes its place
+            raise UserError(f"{path}: {name} cannot be created: {place} is a file, not a folder")
+        if not place.is_dir():  # a new file will replace it
             place = place.parent
         if not os.access(place, os.W_OK):
             raise UserError(f"{path}: {name} cannot be written: {place} is read-only for this user")
     except OSError as err:
-        raise UserError(f"{path}: {name} cannot be made: {err.strerror or err}") from None
+        raise UserError(f"{path}: {name} cannot be created: {err.strerror or err}") from None
 
 
 def sha256_of(path: str | os.PathLike) -> str:
-    """SHA-256 of a file's bytes, as hexadecimal text."""
+    """Return the SHA-256 of a file's bytes as a hexadecimal string."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while block := file.read(1 << 20):

@@ -1,4 +1,4 @@
-"""What a check of somebody's data finds, as one kind of record: every gate reports by it, every tool prints it."""
+"""The record type for problems found in a user's data; every check returns it and every tool prints it."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ Severity = Literal["error", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is wrong with, or remarkable about, somebody's data.
+    """A problem or peculiarity found in a user's data.
 
     Attributes:
         file: the file that it was found in.
-        item: the entry concerned: ``"annotation id 17"``, ``"images[3] (id 4)"``; empty for the whole file.
-        problem: what is wrong, a clause without a full stop.
-        value: the offending value, or None where the problem says it all.
-        remedy: what to do, or what was done (``"skipped"``, ``"the box's area is taken"``).
-        severity: ``error``: the data's meaning is in doubt, nothing goes on; ``warning``: an object or image is lost
-            or changed; ``note``: worth knowing.
-        count: how many items it stands for; ``item`` then names the first few.
+        item: the entry concerned: ``"annotation id 17"``, ``"images[3] (id 4)"``; empty for the entire file.
+        problem: what is wrong, as a clause without a full stop.
+        value: the offending value, or None if the problem needs none.
+        remedy: what to do, or what was done (``"skipped"``, ``"the box's area is used"``).
+        severity: ``error``: the meaning of the data is in doubt and the tool stops; ``warning``: an object or image is
+            dropped or changed; ``note``: for information only.
+        count: the number of items that it applies to; if more than 1, ``item`` names the first few.
     """
 
     file: str
@@ -43,7 +43,7 @@ class Finding:
 
 
 def raise_errors(findings: Iterable[Finding]) -> None:
-    """Raises one UserError for all findings of severity ``error``, a line each; none: returns."""
+    """Raises one UserError that lists all findings of severity ``error``, one per line; returns if there are none."""
     errors = [str(finding) for finding in findings if finding.severity == "error"]
     if errors:
         raise UserError("\n".join(errors))

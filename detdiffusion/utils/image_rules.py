@@ -1,10 +1,10 @@
-"""What a run decides about image files, once for every reader: EXIF orientation and images of any size.
+"""Settings for reading image files that all readers of a run share: EXIF orientation and a size limit.
 
-The choice lies in environment variables, so that the workers of a data loader and the processes of a torchrun have it
-too. Tools take it by :func:`add_image_options`, Python by :func:`use_image_rules`; both hold for the process. Configs
-have the variables ``exif_orientation`` and ``huge_images``: those of a training or test hold until the next one
-(:func:`use_rules_of_config`), those of a detector while it reads images (:func:`rules_of_config`). What a config chose
-never holds for another config.
+The settings are stored in environment variables, so that data loader workers and the processes of a torchrun inherit
+them. Tools set them by :func:`add_image_options`, Python code by :func:`use_image_rules`; both apply to the process.
+Configs set them by the variables ``exif_orientation`` and ``huge_images``: those of a training or test config apply
+until the next one is used (:func:`use_rules_of_config`), those of a detector's config only while it reads images
+(:func:`rules_of_config`). A config's settings never apply to another config.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ _chosen_by: dict[str, tuple[str, str | None]] = {}  # variable -> the config tha
 
 @dataclass(frozen=True)
 class ImageRules:
-    """The choice.
+    """Settings for reading image files.
 
     Attributes:
-        exif_orientation: of an image whose EXIF tag turns or mirrors it: ``apply`` reads it as viewers show it,
-            ``ignore`` as it is stored; None refuses it, because boxes may have been drawn either way.
-        huge_images: images above 179 megapixels are read too; else they are refused, as Pillow does, which suspects
-            files that were made to exhaust the memory.
+        exif_orientation: how to read an image whose EXIF tag rotates or flips it: ``apply`` as viewers show it,
+            ``ignore`` as it is stored; with None such an image is an error, because boxes may have been drawn either
+            way.
+        huge_images: whether to read images above 179 megapixels. By default they are an error, as in Pillow, since they
+            may be decompression bombs.
     """
 
     exif_orientation: str | None = None
@@ -38,26 +39,26 @@ class ImageRules:
 
 
 def image_rules() -> ImageRules:
-    """The rules in force.
+    """Return the current settings.
 
     Raises:
-        UserError: an environment variable with another value than it may have.
+        UserError: if an environment variable has an invalid value.
     """
     orientation = os.environ.get(_ORIENTATION) or None
     if orientation not in (None, *ORIENTATIONS):
-        raise UserError(f"{_ORIENTATION} must be one of {', '.join(ORIENTATIONS)}, it is {orientation!r}")
+        raise UserError(f"{_ORIENTATION} must be one of {', '.join(ORIENTATIONS)}, got {orientation!r}")
     return ImageRules(orientation, os.environ.get(_HUGE, "") not in ("", "0"))
 
 
 def use_image_rules(exif_orientation: str | None = None, huge_images: bool | None = None) -> None:
-    """Chooses for this process and those that it starts; None leaves a rule as it is.
+    """Sets the rules for this process and its child processes; None leaves a rule unchanged.
 
     Args:
         exif_orientation: ``apply`` or ``ignore``, see :class:`ImageRules`.
         huge_images: see :class:`ImageRules`.
 
     Raises:
-        UserError: another value.
+        UserError: if a value is invalid.
     """
     for name, value in _checked(exif_orientation, huge_images).items():
         _chosen_by.pop(name, None)
@@ -65,16 +66,16 @@ def use_image_rules(exif_orientation: str | None = None, huge_images: bool | Non
 
 
 def use_rules_of_config(cfg: Mapping, name: str) -> None:
-    """Takes the rules of the config of a training or test, in place of those of the config before it.
+    """Applies the rules of a training or test config and reverts those of the previous one.
 
-    An option of the command line may say the same as the config, not other.
+    Command-line options must agree with the config.
 
     Args:
         cfg: the config.
-        name: of its file, for messages.
+        name: name of its file, used in error messages.
 
     Raises:
-        UserError: another value than a variable may have, or than was chosen for the process.
+        UserError: if a value is invalid, or conflicts with the process's own settings.
     """
     for variable in list(_chosen_by):
         _take_back(variable)
@@ -82,26 +83,26 @@ def use_rules_of_config(cfg: Mapping, name: str) -> None:
 
 
 def check_rules_of_config(cfg: Mapping, name: str) -> dict[str, str]:
-    """The environment variables that a config's rules stand for.
+    """Validate a config's rules and return them as environment variables.
 
     Args:
         cfg, name: see :func:`use_rules_of_config`.
 
     Raises:
-        UserError: another value than a variable may have.
+        UserError: if a value is invalid.
     """
     return _checked(cfg.get("exif_orientation"), cfg.get("huge_images") or None, f"config {name}: ")
 
 
 @contextlib.contextmanager
 def rules_of_config(cfg: Mapping, name: str) -> Iterator[None]:
-    """While it lasts, the rules of a config hold beside those in force.
+    """Context manager that applies the rules of a config in addition to the current ones.
 
     Args:
         cfg, name: see :func:`use_rules_of_config`.
 
     Raises:
-        UserError: as there; rules of another config that is in force must agree too.
+        UserError: if a value is invalid, or conflicts with the settings of the process or of another active config.
     """
     chosen = _choose(cfg, name)
     try:
@@ -112,14 +113,14 @@ def rules_of_config(cfg: Mapping, name: str) -> Iterator[None]:
 
 
 def _choose(cfg: Mapping, name: str) -> list[str]:
-    """Sets the variables that a config sets and nothing has set yet; returns them."""
+    """Set the environment variables of a config's rules that differ from the current ones; return their names."""
     wanted = check_rules_of_config(cfg, name)
     now = image_rules().exif_orientation
     if now and wanted.get(_ORIENTATION, now) != now:
         config = _chosen_by.get(_ORIENTATION, ("", ""))[0]
         chosen = f"config {config} says {now!r}" if config else f"--exif-orientation {now} was chosen"
         raise UserError(
-            f"config {name}: exif_orientation is {wanted[_ORIENTATION]!r}, but {chosen}; one run has one rule"
+            f"config {name}: exif_orientation is {wanted[_ORIENTATION]!r}, but {chosen}; a run needs a single setting"
         )
     changed = [variable for variable, value in wanted.items() if os.environ.get(variable) != value]
     for variable in changed:
@@ -129,7 +130,7 @@ def _choose(cfg: Mapping, name: str) -> list[str]:
 
 
 def _take_back(variable: str) -> None:
-    """As it was before a config set it; nothing where another choice was made since."""
+    """Restore a variable's value from before a config set it, unless it was set explicitly since."""
     if variable not in _chosen_by:
         return
     _, before = _chosen_by.pop(variable)
@@ -140,7 +141,7 @@ def _take_back(variable: str) -> None:
 
 
 def _checked(exif_orientation: object, huge_images: object, where: str = "") -> dict[str, str]:
-    """The environment variables of rules that are not None."""
+    """Validate rules and return those that are not None as environment variables."""
     if exif_orientation not in (None, *ORIENTATIONS):
         raise UserError(
             f"{where}exif_orientation must be one of {', '.join(ORIENTATIONS)} or None, got {exif_orientation!r}"
@@ -152,14 +153,14 @@ def _checked(exif_orientation: object, huge_images: object, where: str = "") -> 
 
 
 def add_image_options(parser: argparse.ArgumentParser) -> None:
-    """``--exif-orientation`` and ``--huge-images``, in force once they are parsed; not among the parsed values."""
+    """Adds ``--exif-orientation`` and ``--huge-images``; parsing applies them instead of storing their values."""
     parser.add_argument(
         "--exif-orientation",
         choices=ORIENTATIONS,
         action=_Choose,
         default=argparse.SUPPRESS,
-        help="images that an EXIF tag turns or mirrors: 'apply' for boxes drawn on the image as viewers show it, "
-        "'ignore' for boxes on the stored pixels (default: such images are refused)",
+        help="images that an EXIF tag rotates or flips: 'apply' if boxes were drawn on the image as viewers show it, "
+        "'ignore' if they were drawn on the stored pixels (default: such images are an error)",
     )
     parser.add_argument(
         "--huge-images",
@@ -167,7 +168,7 @@ def add_image_options(parser: argparse.ArgumentParser) -> None:
         const=True,
         action=_Choose,
         default=argparse.SUPPRESS,
-        help="read images above 179 megapixels too: wants memory",
+        help="read images above 179 megapixels too (needs much memory)",
     )
 
 

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first used."""
+"""Lazy imports for a package's public names."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 def lazy_exports(
     package: str, exports: Mapping[str, Sequence[str]]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """What a package's ``__init__.py`` needs for it.
+    """Return the module attributes with which a package imports its public names on first use.
 
     Args:
-        package: its ``__name__``.
+        package: ``__name__`` of the package.
         exports: full name of a module -> names that it defines.
 
     Returns:
-        ``__getattr__``, ``__dir__`` and ``__all__`` of the package.
+        ``__getattr__``, ``__dir__`` and ``__all__`` for the package's ``__init__.py``.
     """
     modules = {name: module for module, names in exports.items() for name in names}
 

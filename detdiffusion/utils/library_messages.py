@@ -1,8 +1,8 @@
-"""What libraries print although nobody who runs a tool can do anything about it: left out, here and nowhere else.
+"""Suppression of library messages that users of the tools can do nothing about.
 
-An entry names the exact beginning of a message, where it comes from, why nothing can be done and when the entry can
-go. What comes of our own calls is not listed but mended where the call is made. What a runner tells about itself by
-the screen goes into its log file alone.
+An entry gives the exact beginning of a message, its source, why nothing can be done and when the entry can be removed.
+Messages caused by our own calls are not listed here; the calls are fixed instead. A runner's long reports about itself
+go only to its log file.
 """
 
 import functools
@@ -18,12 +18,12 @@ from .compat import after_import
 
 @dataclass(frozen=True)
 class Message:
-    """One message that is left out.
+    """A message to suppress.
 
     Attributes:
         source: the logger's name; ``"mmengine"`` for its ``print_log``; the category of a Python warning.
-        start: how the text begins, exactly.
-        why: why nothing can be done, and when the entry can go.
+        start: the exact beginning of the text.
+        why: why nothing can be done, and when the entry can be removed.
     """
 
     source: str | type[Warning]
@@ -35,39 +35,39 @@ MESSAGES = (
     Message(
         "mmengine",
         '"FileClient" will be deprecated in future.',
-        "mmengine's own CheckpointHook makes one; goes when it uses file backends alone",
+        "mmengine's own CheckpointHook creates one; remove when it uses file backends only",
     ),
     Message(
         "mmengine",
         '"HardDiskBackend" is the alias of "LocalBackend"',
-        "as above: made within mmengine's FileClient",
+        "as above: created inside mmengine's FileClient",
     ),
     Message(
         "mmengine",
         "Could not import OneDL.",
-        "mmdet tells at debug level, and on the terminal, that a data set of its vendor is not installed; goes when "
-        "mmengine's print_log minds the level where it has no logger",
+        "mmdet logs at debug level, and on the terminal, that a data set of its vendor is not installed; remove when "
+        "mmengine's print_log respects the level if it has no logger",
     ),
     Message(
         UserWarning,
         "DeprecationWarning: `num_anchors` is deprecated",
-        "mmdet's ATSS head asks its own base class; goes when mmdet asks for num_base_priors",
+        "mmdet's ATSS head reads it from its own base class; remove when mmdet uses num_base_priors",
     ),
     Message(
         UserWarning,
         "Detected call of `scheduler.step()` before `optimizer.step()`.",
-        "mmengine's schedules count batches, so under gradient accumulation they come first; goes when mmengine's "
-        "copy of torch's check minds accumulation",
+        "mmengine's schedulers step per batch, so they step first under gradient accumulation; remove when mmengine's "
+        "copy of torch's check handles accumulation",
     ),
     Message(
         "diffusers.configuration_utils",
         "The config attributes {'block_out_channels': ",
-        "AutoencoderTiny saves this entry beside those that it takes; goes when diffusers loads what it saves",
+        "AutoencoderTiny saves this entry although it does not accept it; remove when diffusers can load what it saves",
     ),
     Message(
         "diffusers.pipelines.pipeline_utils",
         "The StableDiffusionGLIGENPipeline has been deprecated",
-        "a baseline is compared as it is; goes with the baseline",
+        "a baseline is compared unchanged; remove together with the baseline",
     ),
 )
 
@@ -77,12 +77,12 @@ FILE_ONLY = (
     "Hooks will be executed in the following order:",
     "Distributed training is not used, all SyncBatchNorm",
 )
-"""How mmengine's messages begin that go into a run's log file, not to the terminal (unless at level DEBUG)."""
+"""Beginnings of mmengine's messages that go only to a run's log file, not to the terminal (unless at level DEBUG)."""
 
 
 def silence() -> None:
-    """Leaves out :data:`MESSAGES` in this process, :data:`FILE_ONLY` on the terminal, and transformers' progress bar
-    for a loading that takes no time. Idempotent.
+    """Suppresses :data:`MESSAGES` in this process, :data:`FILE_ONLY` on the terminal, and transformers' progress bars
+    for loading weights. Idempotent.
     """
     for message in MESSAGES:
         if isinstance(message.source, type):
@@ -102,7 +102,7 @@ def _once(name: str, then) -> None:
 
 
 def wanted(source: str, text: str) -> bool:
-    """Whether a message is none of :data:`MESSAGES`."""
+    """Return whether a message is to be shown, i.e. is not one of :data:`MESSAGES`."""
     return not any(m.source == source and text.startswith(m.start) for m in MESSAGES)
 
 
@@ -111,7 +111,7 @@ def _wanted_record(record: logging.LogRecord) -> bool:
 
 
 def _quiet_mmengine(module: ModuleType) -> None:
-    """In mmengine.logging, from where mmengine, mmcv and mmdet import both."""
+    """Patch ``print_log`` and ``MMLogger`` in mmengine.logging, where mmengine, mmcv and mmdet import them from."""
     original, logger_class = module.print_log, module.MMLogger
     if hasattr(original, "__wrapped__"):
         return
@@ -133,7 +133,7 @@ def _quiet_mmengine(module: ModuleType) -> None:
 
 
 def _no_progress_bars(module: ModuleType) -> None:
-    """In transformers.utils.logging; those of the hub's downloads, which it takes along, stay."""
+    """Disable progress bars in transformers.utils.logging, which would also disable those of hub downloads."""
     from huggingface_hub.utils import are_progress_bars_disabled, enable_progress_bars
 
     downloads = not are_progress_bars_disabled()

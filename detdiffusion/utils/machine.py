@@ -1,4 +1,4 @@
-"""What a result was computed with, for its record."""
+"""The software and hardware that a result was computed with, for its record."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PACKAGES += ("onedl-mmdetection", "numpy")
 
 
 def package_versions() -> dict[str, str | None]:
-    """Python's version and those of the packages that decide results; None where one is not installed."""
+    """Return the versions of Python and of the packages that affect results; None for packages not installed."""
     return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
 
 
 def machine_facts(threads: int) -> dict:
-    """System, processor, GPUs (names, without importing torch) and threads."""
+    """Return the system, processor, GPUs (names, without importing torch) and number of threads."""
     return dict(
         system=platform.platform(),
         processor=_processor(),

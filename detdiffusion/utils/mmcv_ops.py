@@ -1,9 +1,9 @@
-"""Stand-ins for mmcv's compiled operators (``mmcv._ext``), on torchvision's kernels and plain torch.
+"""Replacements for mmcv's compiled operators (``mmcv._ext``), based on torchvision's kernels and plain torch.
 
-They cover what Faster R-CNN, FCOS and ATSS call in training and inference: NMS, soft NMS, RoIAlign (average
-pooling), the sigmoid focal loss and box overlaps; forward and backward, CPU and CUDA. Signatures are mmcv's
-own: outputs are written into the tensors that the caller passes. Every other operator raises and says how to
-build it.
+They cover the operators that Faster R-CNN, FCOS and ATSS use in training and inference: NMS, soft NMS, RoIAlign
+(average pooling), the sigmoid focal loss and box overlaps; forward and backward, on CPU and CUDA. Signatures are
+mmcv's: outputs are written into the tensors that the caller passes. Any other operator raises an error that says how
+to build it.
 """
 
 import logging
@@ -19,11 +19,11 @@ INSTALL_COMMAND = (
     "MMCV_WITH_OPS=1 pip install --no-build-isolation --force-reinstall --no-deps "
     "--no-binary onedl-mmcv onedl-mmcv"
 )
-_said = False
+_warned = False
 
 
 def _full_precision(x: Tensor) -> Tensor:
-    """float16 and bfloat16 become float32: box coordinates do not fit into half precision."""
+    """Convert float16 and bfloat16 to float32, because half precision is too coarse for box coordinates."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -33,11 +33,11 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int = 0) ->
     Args:
         boxes: (N, 4) xyxy; width is ``x2 - x1 + offset``.
         scores: (N,).
-        iou_threshold: a box is dropped where its IoU with a kept one is greater.
+        iou_threshold: a box is dropped if its IoU with a kept box is greater.
         offset: 0 or 1.
 
     Returns:
-        (K,) int64 indices kept, by falling score.
+        (K,) int64 indices of the kept boxes, in descending order of score.
     """
     boxes, scores = _full_precision(boxes), _full_precision(scores)
     if offset:
@@ -60,7 +60,7 @@ def _overlaps(boxes1: Tensor, boxes2: Tensor, offset: int = 0, mode: int = 0) ->
 def bbox_overlaps(
     bboxes1: Tensor, bboxes2: Tensor, ious: Tensor, mode: int = 0, aligned: bool = False, offset: int = 0
 ) -> None:
-    """Write the overlaps of (M, 4) and (N, 4) xyxy boxes into ``ious``: (M, N), or (M,) where ``aligned``."""
+    """Write the overlaps of (M, 4) and (N, 4) xyxy boxes into ``ious``: (M, N), or (M,) if ``aligned``."""
     first = bboxes1 if aligned else bboxes1[:, None]
     ious.copy_(_overlaps(first, bboxes2, offset, mode))
 
@@ -80,13 +80,13 @@ def softnms(
     Args:
         boxes: (N, 4) xyxy; scores: (N,).
         dets: (N, 5), receives the kept boxes and their lowered scores in its first K rows.
-        iou_threshold: overlap from which methods 0 and 1 act; sigma: width of method 2.
+        iou_threshold: overlap from which methods 0 and 1 apply; sigma: width of method 2.
         min_score: a box is dropped when its lowered score is less.
         method: 0 drops (hard NMS), 1 multiplies by 1 - IoU, 2 by exp(-IoU^2 / sigma).
         offset: 0 or 1, added to widths and heights.
 
     Returns:
-        (K,) int64 indices kept, by falling lowered score.
+        (K,) int64 indices of the kept boxes, in descending order of lowered score.
     """
     scores = scores.clone()
     candidates = torch.arange(len(boxes))
@@ -131,7 +131,7 @@ def roi_align_forward(
         input: (B, C, H, W) features; rois: (N, 5) of (batch index, x1, y1, x2, y2).
         output: (N, C, aligned_height, aligned_width), receives the result.
         argmax_y, argmax_x: unused (max pooling only).
-        spatial_scale: feature cells per pixel; sampling_ratio: samples a bin and axis, 0 = adaptive.
+        spatial_scale: feature cells per pixel; sampling_ratio: samples per bin and axis, 0 = adaptive.
         pool_mode: 1 (average); aligned: shift by half a cell.
     """
     _average_only(pool_mode)
@@ -180,7 +180,7 @@ def roi_align_backward(
 
 
 def _focal_parts(x: Tensor, target: Tensor, weight: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Logits in full precision, the positive cells (N, C) and each cell's weight (alpha and class weight)."""
+    """Return logits in full precision, the mask of positives (N, C) and each element's weight (alpha, class weight)."""
     x = _full_precision(x)
     positive = target[:, None] == torch.arange(x.shape[1], device=x.device)
     factor = torch.where(positive, alpha, 1.0 - alpha).to(x.dtype)
@@ -198,7 +198,7 @@ def sigmoid_focal_loss_forward(
         input: (N, C) logits; target: (N,) int64 class in [0, C), C (or any other) = background.
         weight: (C,) class weights, or empty.
         output: (N, C), receives ``-alpha_t (1 - p_t)^gamma log(p_t)``.
-        gamma, alpha: focusing exponent and weight of the positive cells.
+        gamma, alpha: focusing exponent and weight of the positive elements.
     """
     x, positive, factor = _focal_parts(input, target, weight, alpha)
     signed = torch.where(positive, x, -x)
@@ -217,7 +217,7 @@ def sigmoid_focal_loss_backward(
 
 
 def get_compiler_version() -> str:
-    """What mmengine's environment report prints for mmcv's compiler."""
+    """Return the text that mmengine's environment report prints for mmcv's compiler."""
     return "none (torchvision's operators)"
 
 
@@ -246,7 +246,7 @@ def _missing(name: str):
 
 
 def fill(module) -> None:
-    """Put the operators into ``module``; any other name becomes an operator that raises when called."""
+    """Add the operators to ``module``; any other name resolves to an operator that raises when called."""
     import torchvision  # noqa: F401  (registers torch.ops.torchvision)
 
     for function in _OPERATORS:
@@ -262,11 +262,11 @@ def fill(module) -> None:
     module.__getattr__ = __getattr__
 
 
-def say_once() -> None:
-    """One line for the user, on the first rank only."""
-    global _said
-    if not _said and os.environ.get("RANK", "0") == "0":
+def warn_once() -> None:
+    """Log once, on the first rank only, that mmcv has no compiled operators."""
+    global _warned
+    if not _warned and os.environ.get("RANK", "0") == "0":
         logging.getLogger("detdiffusion").warning(
-            "mmcv has no compiled operators here; torchvision's stand in for them (same results)."
+            "mmcv has no compiled operators here; torchvision's are used instead (same results)."
         )
-    _said = True
+    _warned = True

@@ -1,7 +1,8 @@
-"""Several OpenCV distributions in one environment: each brings the same folder ``cv2``, and the last one wins.
+"""Detect several OpenCV distributions in one environment: each installs the same folder ``cv2``, and the last one wins.
 
-mmcv asks for ``opencv-python``, imaug (which mmdet imports) for ``opencv-python-headless``. In equal versions they
-are the same to this library. In others the files of one lie over those of the other, and removing either breaks cv2.
+mmcv requires ``opencv-python``, imaug (which mmdet imports) requires ``opencv-python-headless``. If their versions are
+equal, either works for this library. If they differ, the files of one overwrite those of the other, and uninstalling
+either breaks cv2.
 """
 
 import sys
@@ -17,7 +18,7 @@ DISTRIBUTIONS = (
 
 
 def installed_opencv() -> dict[str, str]:
-    """Version of each OpenCV distribution that is installed."""
+    """Return the version of each installed OpenCV distribution."""
     found = {}
     for name in DISTRIBUTIONS:
         try:
@@ -28,7 +29,7 @@ def installed_opencv() -> dict[str, str]:
 
 
 def distribution_of(cv2: ModuleType) -> tuple[str, str]:
-    """Name and version of the distribution that the imported files are of, as they say themselves."""
+    """Return the name and version of the distribution that the imported module comes from, as it reports them."""
     facts = getattr(cv2, "version", None)
     contrib, headless = ("contrib-" * bool(getattr(facts, "contrib", 0)), getattr(facts, "headless", 0))
     name = f"opencv-{contrib}python{'-headless' * bool(headless)}"
@@ -36,7 +37,7 @@ def distribution_of(cv2: ModuleType) -> tuple[str, str]:
 
 
 def opencv_conflict(found: dict[str, str], name: str, version: str) -> str:
-    """What is wrong with the installed distributions and how to mend it; '' where nothing is.
+    """Describe a conflict between the installed distributions and how to fix it; '' if there is none.
 
     Args:
         found: see :func:`installed_opencv`.
@@ -44,20 +45,20 @@ def opencv_conflict(found: dict[str, str], name: str, version: str) -> str:
     """
     if len(set(found.values())) < 2:
         return ""
-    listed = " and ".join(f"{one} {number}" for one, number in found.items())
+    listed = " and ".join(f"{distribution} {number}" for distribution, number in found.items())
     return (
-        f"{listed} are installed over each other; {name} {version} is the one that is imported. Keep one: "
+        f"{listed} are installed over each other; {name} {version} is the one that is imported. Keep only one: "
         f"{mend_opencv(found, name)}"
     )
 
 
 def mend_opencv(found: dict[str, str], keep: str = DISTRIBUTIONS[0]) -> str:
-    """The command that leaves one whole distribution."""
+    """Return the command that reinstalls a single distribution and removes the others."""
     remove = f"pip uninstall -y {' '.join(found)} && " if found else ""
     return f"{remove}pip install --no-deps {keep}"
 
 
 def warn_of_two_opencvs(cv2: ModuleType) -> None:
-    """Says :func:`opencv_conflict` on stderr; to be called once, when cv2 was imported."""
+    """Print the message of :func:`opencv_conflict` to stderr, if any; called once after cv2 was imported."""
     if text := opencv_conflict(installed_opencv(), *distribution_of(cv2)):
         print(f"warning: {text}", file=sys.stderr, flush=True)

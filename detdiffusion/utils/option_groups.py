@@ -1,4 +1,4 @@
-"""Groups of settings as dataclasses whose fields are flags of the command line: each is named and explained once.
+"""Groups of settings as dataclasses whose fields are also command-line flags, so that each is defined only once.
 
 .. code-block:: python
 
@@ -27,7 +27,7 @@ _Group = TypeVar("_Group", bound="OptionGroup")
 
 @dataclasses.dataclass(frozen=True)
 class _Option:
-    """What a field's metadata says of its flag, see :func:`option`."""
+    """A field's metadata about its flag, see :func:`option`."""
 
     help: str
     flag: str | None
@@ -55,29 +55,29 @@ def option(
     maximum: float | None = None,
     below: float | None = None,
 ) -> Any:
-    """A dataclass field that is a flag too.
+    """Define a dataclass field that is also a command-line flag.
 
-    The flag converts to int or float where the field's type has one of them. A bool, False by
-    default, is a flag without a value.
+    The flag's value is converted to int or float if the field's type contains one of them. A bool, False by default,
+    is a flag without a value.
 
     Args:
         default: as for :func:`dataclasses.field`; without one the flag is required.
-        help: of the flag and of the field; names other fields of the group in backticks.
-        flag: default: the field's name with dashes.
+        help: help text of the flag and documentation of the field; refers to other fields of the group in backticks.
+        flag: the flag's name; by default the field's name with dashes.
         metavar, nargs, choices: as for :meth:`argparse.ArgumentParser.add_argument`.
-        repeat: the flag may be repeated; its values make a list.
-        positional: an argument without a flag.
-        minimum, maximum, below: limits of a number, the last one exclusive.
+        repeat: whether the flag may be repeated; its values are collected in a list.
+        positional: whether it is a positional argument instead of a flag.
+        minimum, maximum, below: limits of a number; ``below`` is exclusive.
     """
     spec = _Option(help, flag, metavar, nargs, repeat, positional, choices, minimum, maximum, below)
     return dataclasses.field(default=default, metadata={_KEY: spec})
 
 
 class OptionGroup:
-    """Base of the groups: checks choices and limits of its fields when it is made.
+    """Base class of the groups; checks the choices and limits of its fields on construction.
 
     Raises:
-        UserError: a value outside of what its field allows; names the field in backticks.
+        UserError: if a value is not allowed; the message gives the field's name in backticks.
     """
 
     def __post_init__(self) -> None:
@@ -92,7 +92,7 @@ class OptionGroup:
 
 
 def documented(group: type[_Group]) -> type[_Group]:
-    """Lists the fields with their help in the docstring of a group."""
+    """Class decorator that appends the fields and their help texts to the docstring of a group."""
     lines = []
     for field, spec in _options(group):
         lines.append(f"    {field.name}: {spec.help % dict(default=field.default)}")
@@ -101,11 +101,11 @@ def documented(group: type[_Group]) -> type[_Group]:
 
 
 def add_options(parser: argparse._ActionsContainer, group: type[OptionGroup]) -> None:
-    """Adds the flags of a group to a parser or to one of its argument groups; inherited fields come last."""
+    """Add the flags of a group to a parser or to one of its argument groups; inherited fields come last."""
     hints = get_type_hints(group)
     flags = {field.name: _flag(field, spec) for field, spec in _options(group)}
-    own = group.__dict__.get("__annotations__", {})
-    for field, spec in sorted(_options(group), key=lambda pair: pair[0].name not in own):
+    declared_here = group.__dict__.get("__annotations__", {})
+    for field, spec in sorted(_options(group), key=lambda pair: pair[0].name not in declared_here):
         default = None if field.default is dataclasses.MISSING else field.default
         settings: dict[str, Any] = dict(help=with_flags(spec.help, flags), default=default)
         if hints[field.name] is bool:
@@ -125,15 +125,16 @@ def add_options(parser: argparse._ActionsContainer, group: type[OptionGroup]) ->
 
 
 def build_options(group: type[_Group], args: argparse.Namespace, **values: Any) -> _Group:
-    """The group from parsed arguments.
+    """Build a group from parsed arguments.
 
     Args:
-        group: its class.
-        args: has the flags of :func:`add_options`; one that was not given leaves the field's default.
-        values: of fields, in place of the parsed ones.
+        group: class of the group.
+        args: arguments parsed with the flags of :func:`add_options`; flags that were not given keep the field's
+            default.
+        values: field values that override the parsed ones.
 
     Raises:
-        UserError: values that the group refuses.
+        UserError: if the group rejects a value.
     """
     parsed = {field.name: getattr(args, field.name, None) for field in dataclasses.fields(group)}
     return group(**{**{name: value for name, value in parsed.items() if value is not None}, **values})
@@ -144,11 +145,11 @@ def _options(group: type) -> list[tuple[dataclasses.Field, _Option]]:
 
 
 def with_flags(text: str, flags: Mapping[str, str]) -> str:
-    """A text in which arguments, named in backticks, are named by their flags.
+    """Replace argument names in backticks by the corresponding flags.
 
     Args:
-        text: any.
-        flags: name of an argument -> its flag; other names stay.
+        text: any text.
+        flags: argument name -> flag; other names are left unchanged.
     """
     return re.sub(r"`(\w+)`", lambda found: flags.get(found[1], found[0]), text)
 
@@ -158,7 +159,7 @@ def _flag(field: dataclasses.Field, spec: _Option) -> str:
 
 
 def _scalar(hint: Any) -> type | None:
-    """What a flag's text becomes: int or float where the type has one of them, else None, and it stays text."""
+    """Return the type to convert a flag's text to: int or float if the hint contains one of them, else None."""
     leaves, pending = set(), [hint]
     while pending:
         hint = pending.pop()

@@ -1,4 +1,4 @@
-"""How far a long work is: a bar on a terminal, elsewhere a line now and then."""
+"""Progress reports: a bar on a terminal, or a line from time to time otherwise."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ EVERY = 30.0
 
 
 class Progress:
-    """Items done, the rate and the time left, on stderr; a context manager.
+    """Context manager that reports the items done, the rate and the remaining time on stderr.
 
     Args:
-        what: is done, e.g. ``'generating'``.
-        unit: of the items.
-        total: number of items; None where it is unknown or given later.
-        done: items that were done before: they are shown, but do not count for the rate.
-        enabled: False shows nothing.
+        what: name of the task, e.g. ``'generating'``.
+        unit: unit of the items.
+        total: number of items; None if it is unknown or given later.
+        done: number of items done in an earlier run; they are shown, but excluded from the rate.
+        enabled: whether to show anything.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class Progress:
             self._bar.stop()
 
     def advance(self, count: int = 1) -> None:
-        """``count`` more items are done."""
+        """Report that ``count`` more items are done."""
         self(self.done + count, self.total)
 
     def track(self, items: Iterable[_T]) -> Iterator[_T]:
-        """The items, each counted when the next one is asked for."""
+        """Yield the items, counting each one when the next is requested."""
         for item in items:
             yield item
             self.advance()
 
     def __call__(self, done: int, total: int | None) -> None:
-        """``done`` of ``total`` items are done."""
+        """Report that ``done`` of ``total`` items are done."""
         ends, self.done, self.total = self.done != done == total, done, total
         if self._bar is not None:
             self._bar.update(self._task, completed=done, total=total)
@@ -79,7 +79,7 @@ class Progress:
 
 
 def _bar(what: str, unit: str, total: int | None, done: int):
-    """A rich bar that is not started, and its task."""
+    """Create a rich progress bar, not started yet, and its task."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TimeRemainingColumn
     from rich.progress import Progress as RichProgress

@@ -1,8 +1,8 @@
-"""The processes of one ``torchrun``: who this process is among them, and what they do together.
+"""The ranks of a ``torchrun``: this process's place among them, work distribution and collectives.
 
-Whole batches are dealt out and never cut, so what a model computes for an image does not depend on the number of
-processes. What travels are results on the CPU, so the group is gloo on any device. Training has mmengine's own group,
-see :func:`detdiffusion.engine.launch.prepare_ranks`.
+Work is distributed in complete batches, so what a model computes for an image does not depend on the number of
+processes. Only results on the CPU are exchanged, so the process group uses gloo on any device. Training uses mmengine's
+process group, see :func:`detdiffusion.engine.launch.prepare_ranks`.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _START = (
 
 @dataclass(frozen=True)
 class Torchrun:
-    """What torchrun tells a process by its environment variables.
+    """The environment variables that torchrun sets for a process.
 
     Attributes:
-        rank: number of this process, from 0 to ``world_size`` - 1.
-        local_rank: its number on this machine.
+        rank: index of this process, from 0 to ``world_size`` - 1.
+        local_rank: index on this machine.
         world_size: number of processes on all machines.
-        address, port: where the processes meet.
+        address, port: the rendezvous address of the processes.
     """
 
     rank: int
@@ -47,7 +47,7 @@ class Torchrun:
         """Reads and checks the variables.
 
         Raises:
-            UserError: a variable is not set, is no whole number, or is out of range.
+            UserError: if a variable is not set, not an integer, or out of range.
         """
         missing = [name for name in _VARIABLES if not os.environ.get(name)]
         if missing:
@@ -62,7 +62,7 @@ class Torchrun:
             if value is None or value < low or (high is not None and value > high):
                 limits = f"of at least {low}" if high is None else f"from {low} to {high}"
                 raise UserError(
-                    f"the environment variable {name} is {text!r}, but a whole number {limits} is wanted: unset it and "
+                    f"the environment variable {name} must be a whole number {limits}, got {text!r}: unset it and "
                     f"start with {_START}"
                 )
             return value
@@ -78,15 +78,15 @@ class Torchrun:
 
     @classmethod
     def to_join(cls, launcher: str | None = None) -> Torchrun | None:
-        """The torchrun that this process takes part in, or None where it works alone.
+        """Return the torchrun that this process should join, or None if it works alone.
 
         Args:
-            launcher: None joins wherever torchrun started several processes; 'pytorch' requires torchrun; 'none'
-                works alone, with a warning where torchrun started several processes.
+            launcher: None joins if torchrun started several processes; 'pytorch' requires torchrun; 'none' works
+                alone, with a warning if torchrun started several processes.
 
         Raises:
-            UserError: 'pytorch' outside torchrun, or an environment that names several processes but not how to
-                reach them.
+            UserError: if 'pytorch' is used without torchrun, or the environment sets several processes but not their
+                rendezvous address.
         """
         if launcher == "none":
             _warn_of_several_processes()
@@ -97,15 +97,15 @@ class Torchrun:
 
 
 class Ranks:
-    """This process among those of a torchrun; ``Ranks()`` is a process alone.
+    """This process's rank in a torchrun, and collectives; ``Ranks()`` stands for a single process.
 
-    Tools call :meth:`join` once; everything below them asks for :meth:`current`.
+    Tools call :meth:`join` once; library code calls :meth:`current`.
 
     Args:
-        place: of this process; None where it is alone.
+        place: place of this process in the torchrun; None for a single process.
 
     Attributes:
-        rank, local_rank, size: of this process; 0, 0 and 1 alone.
+        rank, local_rank, size: rank of this process and world size; 0, 0 and 1 for a single process.
     """
 
     _joined: ClassVar[Ranks | None] = None
@@ -127,10 +127,10 @@ class Ranks:
             launcher: see :meth:`Torchrun.to_join`.
 
         Returns:
-            This process's ranks: those that it joined before, if any.
+            This process's ranks; the same object if it has joined before.
 
         Raises:
-            UserError: an environment that is wrong, or the launcher or another rank is not there any more.
+            UserError: if the environment is invalid, or the launcher or another rank has stopped.
         """
         place = Torchrun.to_join(launcher)
         if place is None:
@@ -141,33 +141,33 @@ class Ranks:
 
     @classmethod
     def current(cls) -> Ranks:
-        """The ranks that this process joined; alone where it joined none."""
+        """Return the ranks that this process has joined, or those of a single process."""
         return Ranks._joined or cls()
 
     @property
     def is_main(self) -> bool:
-        """Whether this process is the one that prints and writes."""
+        """Whether this is the process that prints and writes files."""
         return self.rank == 0
 
-    def say(self, text: str) -> None:
-        """Prints a line, on rank 0 alone."""
+    def print(self, text: str) -> None:
+        """Prints a line on rank 0 only."""
         if self.is_main:
             print(text, flush=True)
 
     def device(self, name: str | None) -> str | None:
-        """The device that the user names, or this rank's own GPU, see :func:`device_of_rank`."""
+        """Return the user's device, or by default the GPU of this rank, see :func:`device_of_rank`."""
         return device_of_rank(name, None if self._group is None else self.local_rank)
 
     def own_indices(self, count: int, batch_size: int) -> list[int]:
-        """Indices out of ``range(count)`` that this rank works on: every ``size``-th batch, whole."""
+        """Return the indices of ``range(count)`` that this rank works on: every ``size``-th batch."""
         starts = range(self.rank * batch_size, count, self.size * batch_size)
         return [i for start in starts for i in range(start, min(start + batch_size, count))]
 
     def gather(self, value: _T) -> list[_T]:
-        """Every rank's value, in the order of the ranks, on every rank; any object that pickles.
+        """Gather a picklable object from every rank; every rank gets the list, in rank order.
 
         Raises:
-            UserError: another rank stopped.
+            UserError: if another rank stopped.
         """
         if self._group is None:
             return [value]
@@ -178,32 +178,32 @@ class Ranks:
         return gathered
 
     def gather_in_order(self, indices: Sequence[int], values: Sequence[Any]) -> list[Any]:
-        """Values of all ranks by rising index, on every rank.
+        """Gather the values of all ranks in ascending order of their indices; every rank gets the list.
 
         Args:
-            indices: of :meth:`own_indices`.
-            values: one for each index; any objects that pickle.
+            indices: the indices of this rank, see :meth:`own_indices`.
+            values: one picklable object per index.
 
         Raises:
-            UserError: another rank stopped.
+            UserError: if another rank stopped.
         """
         pairs = [pair for part in self.gather(list(zip(indices, values))) for pair in part]
         return [value for _, value in sorted(pairs, key=lambda pair: pair[0])]
 
     def total(self, counts: dict[str, int]) -> dict[str, int]:
-        """Sums over all ranks of equally named counts; waits for every rank.
+        """Sum counts over all ranks, key by key; waits for every rank.
 
         Raises:
-            UserError: another rank stopped.
+            UserError: if another rank stopped.
         """
         gathered = self.gather(counts)
-        return {key: sum(one[key] for one in gathered) for key in counts}
+        return {key: sum(part[key] for part in gathered) for key in counts}
 
     def first_then_others(self, work: Callable[[], _T]) -> _T:
-        """``work()`` on rank 0, then on the others; returns when all are done.
+        """Call ``work()`` on rank 0, then on the other ranks; returns when all are done.
 
         Raises:
-            UserError: rank 0's, on every rank, where its work failed.
+            UserError: on every rank, if rank 0's call raised it.
         """
         if self._group is None:
             return work()
@@ -223,22 +223,22 @@ class Ranks:
             tell(None)
         else:
             if (failure := tell(None)) is not None:
-                raise UserError(f"rank 0 says: {failure}")
+                raise UserError(f"rank 0 failed: {failure}")
             result = work()
         self._meet(lambda: dist.barrier(group=self._group))
         return result
 
     def check_launcher(self) -> None:
-        """Stops a rank whose launcher was killed: nobody waits for it, and a new run may want the folder.
+        """Stop this rank if its launcher was killed, because a new run may use the same folder.
 
         Raises:
-            UserError: the parent process is gone.
+            UserError: if the parent process is gone.
         """
         if self._group is not None and os.getppid() != self._parent:
             raise UserError("the launcher is gone: stopped after a batch; run again to continue")
 
     def close(self) -> None:
-        """Leaves the group; a process alone has none."""
+        """Leave the process group; does nothing in a single process."""
         if self._group is not None:
             import torch.distributed as dist
 
@@ -248,16 +248,15 @@ class Ranks:
             Ranks._joined = None
 
     def _start_group(self, place: Torchrun):
-        """The group of all ranks.
+        """Create the group of all ranks.
 
-        Without a launcher there is nobody to meet, so the ranks give up soon. Once they have met, one waits for the
-        slowest, days at most; a rank that died is torchrun's to notice.
+        The first connection has a short timeout, in case the launcher is gone. After that, ranks wait for the slowest
+        one for up to days; torchrun detects ranks that died.
         """
         import torch.distributed as dist
 
-        if (
-            os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
-        ):  # torchrun listens before it starts a rank
+        # torchrun opens its port before it starts a rank
+        if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
             try:
                 socket.create_connection((place.address, place.port), timeout=30).close()
             except OSError as error:
@@ -270,7 +269,7 @@ class Ranks:
         return dist.new_group(backend="gloo", timeout=timedelta(days=7))
 
     def _meet(self, together: Callable[[], _T]) -> _T:
-        """A collective; the backend's error becomes one that a user can read."""
+        """Run a collective; converts the backend's error to a readable one."""
         try:
             return together()
         except RuntimeError as error:  # torch.distributed's errors are RuntimeErrors
@@ -281,19 +280,19 @@ class Ranks:
 
 
 def is_first_process() -> bool:
-    """Whether torchrun gave this process the number 0, or none: known before it joins, and without torch."""
+    """Return whether this is rank 0 or a single process; works before it joins and without torch."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def device_of_rank(name: str | None, local_rank: int | None) -> str | None:
-    """The device of a process: each of several has a GPU of its own unless one is named by its number.
+    """Return the device of a process: each rank gets its own GPU unless the user gives the index of one.
 
     Args:
-        name: as ``--device`` gives it; None and 'cuda' leave the number of the GPU open.
-        local_rank: the number of the process on this machine; None for a process alone.
+        name: value of ``--device``; None and 'cuda' do not fix the index of the GPU.
+        local_rank: index of the process on this machine; None for a single process.
 
     Returns:
-        ``name``, or the process's GPU where there are any.
+        ``name``, or the process's GPU if the machine has any.
     """
     if local_rank is None or name not in (None, "cuda"):
         return name
@@ -304,12 +303,12 @@ def device_of_rank(name: str | None, local_rank: int | None) -> str | None:
 
 
 def _warn_of_several_processes() -> None:
-    """A line on stderr where torchrun started several processes of a tool that was told to work alone."""
+    """Warn on stderr if torchrun started several processes of a tool that was told to work alone."""
     size = os.environ.get("WORLD_SIZE", "1")
     if size.isdigit() and int(size) > 1 and is_first_process():
         print(
             f"warning: WORLD_SIZE is {size}, but --launcher is none: each of these {size} processes does all of the "
-            "work by itself, into the same folder. Give --launcher pytorch to share it, or unset WORLD_SIZE",
+            "work by itself, in the same folder. Use --launcher pytorch to share the work, or unset WORLD_SIZE",
             file=sys.stderr,
             flush=True,
         )

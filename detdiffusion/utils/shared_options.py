@@ -1,4 +1,4 @@
-"""Settings that several tools share, so that their flags mean the same everywhere."""
+"""Settings that several tools share, so that their flags have the same meaning everywhere."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from .errors import UserError
 from .option_groups import OptionGroup, documented, option
 
 BATCH_SIZE = dict(metavar="N", minimum=1)
-"""What every ``--batch-size`` has in common."""
+"""Arguments of :func:`option` for every ``--batch-size``."""
 ANNOTATIONS = dict(metavar="ANN.json", repeat=True)
-"""What every ``--ann`` has in common."""
+"""Arguments of :func:`option` for every ``--ann``."""
 IMAGE_FOLDER = dict(metavar="DIR")
-"""What every ``--img-dir`` has in common."""
+"""Arguments of :func:`option` for every ``--img-dir``."""
 
 
 @documented
@@ -30,7 +30,7 @@ class ConfigOptions(OptionGroup):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions(ConfigOptions):
-    """Where a model of a config runs."""
+    """The device that a config's model runs on."""
 
     device: str | None = option(
         None, "torch device (default: cuda where available, else cpu)", metavar="NAME"
@@ -49,7 +49,7 @@ class DetectorOptions(ModelOptions):
     )
     batch_size: int | None = option(
         None,
-        "images at once (default: the config's test_dataloader; for ONNX the model's, else 8)",
+        "images per batch (default: the config's test_dataloader; for ONNX the model's, else 8)",
         **BATCH_SIZE,
     )
 
@@ -57,10 +57,10 @@ class DetectorOptions(ModelOptions):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class PredictionOptions(DetectorOptions):
-    """What a detector says of images: the detector itself, or its results.
+    """Predictions for images: either a detector to run, or its results.
 
     Raises:
-        UserError: neither or both of them, or settings of the one with the other.
+        UserError: if neither or both are given, or settings of one are combined with the other.
     """
 
     detector: tuple[str, str] | None = option(
@@ -70,11 +70,11 @@ class PredictionOptions(DetectorOptions):
         nargs=2,
     )
     predictions: str | Path | None = option(
-        None, "in place of a detector: its COCO results json", metavar="RESULTS.json"
+        None, "COCO results json of a detector, instead of the detector itself", metavar="RESULTS.json"
     )
     detector_classes: Sequence[str] | None = option(
         None,
-        "with `predictions`: classes that the detector can name, or a text file with one a line (default: the "
+        "with `predictions`: the detector's classes, or a text file with one class per line (default: the "
         "categories that occur in the results)",
         metavar="NAME",
         nargs="+",
@@ -82,22 +82,20 @@ class PredictionOptions(DetectorOptions):
     num_workers: int = option(0, "image loading processes, default: %(default)s", metavar="N", minimum=0)
     cache: str | Path | None = option(
         None,
-        "folder of finished predictions, so that a stopped run continues and other thresholds cost no detecting "
-        "(default: beside the output, its name with .predictions)",
+        "folder to cache predictions in, so that an interrupted run can resume and other thresholds need no new "
+        "inference (default: next to the output, its name with .predictions)",
         metavar="DIR",
     )
-    no_cache: bool = option(False, "keep no predictions: a stopped run begins anew")
+    no_cache: bool = option(False, "do not cache predictions: an interrupted run starts from scratch")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if (self.detector is None) == (self.predictions is None):
             both = "" if self.detector is None else ", not both"
-            raise UserError(f"name a detector by `detector`, or give its results by `predictions`{both}")
+            raise UserError(f"give a detector by `detector`, or its results by `predictions`{both}")
         if self.predictions is None:
             if self.detector_classes is not None:
-                raise UserError(
-                    "`detector_classes` is for `predictions`; a detector brings its own class names"
-                )
+                raise UserError("`detector_classes` is for `predictions`; a detector has its own class names")
             if self.cache is not None and self.no_cache:
                 raise UserError("give `cache` or `no_cache`, not both")
             return
@@ -106,7 +104,7 @@ class PredictionOptions(DetectorOptions):
                 raise UserError(f"`{name}` is for a detector; leave it out with `predictions`")
 
     def cache_beside(self, out: Path) -> Path | None:
-        """The folder of finished predictions of a run that writes ``out``; None where none are kept."""
+        """Return the cache folder for predictions of a run that writes ``out``; None if caching is disabled."""
         if self.no_cache:
             return None
         return out.with_suffix(".predictions") if self.cache is None else Path(self.cache)
@@ -118,29 +116,29 @@ class AnnotatedImages(OptionGroup):
     """COCO annotations of one set, and its images."""
 
     ann: Sequence[str | Path] = option(
-        help="COCO annotations of one set; may be repeated (things, stuff)", **ANNOTATIONS
+        help="COCO annotations of one data set; may be repeated (things, stuff)", **ANNOTATIONS
     )
     img_dir: str | Path | None = option(
         None,
-        "their images (default: 'images' beside the first of `ann` or beside its folder)",
+        "folder of their images (default: 'images' next to the first file of `ann` or next to its folder)",
         **IMAGE_FOLDER,
     )
 
     @property
     def files(self) -> list[str | Path]:
-        """The annotation files; a single one need not be in a list."""
+        """The annotation files as a list."""
         return [self.ann] if isinstance(self.ann, (str, Path)) else list(self.ann)
 
     @property
     def file(self) -> str | Path:
-        """The annotation file where only one will do.
+        """The annotation file, where exactly one is required.
 
         Raises:
-            UserError: there are several.
+            UserError: if there are several.
         """
         if len(self.files) != 1:
             raise UserError(
-                f"`ann`: one annotation file is wanted here, got {', '.join(map(str, self.files))}"
+                f"`ann`: exactly one annotation file is required here, got {', '.join(map(str, self.files))}"
             )
         return self.files[0]
 
@@ -148,14 +146,18 @@ class AnnotatedImages(OptionGroup):
 @documented
 @dataclass(frozen=True, kw_only=True)
 class FoundRule(OptionGroup):
-    """When a detector finds an object (Equation 2)."""
+    """The rule that decides whether a detector finds an object (Equation 2)."""
 
     score_thr: float = option(
-        0.3, "a detection counts above this score, default: %(default)s", metavar="THR", minimum=0, below=1
+        0.3,
+        "a detection counts if its score is above this, default: %(default)s",
+        metavar="THR",
+        minimum=0,
+        below=1,
     )
     iou_thr: float = option(
         0.5,
-        "and finds what it overlaps with more than this IoU, default: %(default)s",
+        "and it finds an object if their IoU is above this, default: %(default)s",
         metavar="THR",
         minimum=0,
         below=1,

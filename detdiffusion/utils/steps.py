@@ -1,10 +1,10 @@
-"""A chain of commands in which finished ones are not run again.
+"""A pipeline of commands that does not repeat finished steps.
 
-Every step leaves a stamp, ``STAMPS/NAME.json``, with its command, its seconds and a key: the digest of the
-command, of the resolved configs it names and of the bytes of its input files. A step is done if its stamp has
-the same key and its outputs are there. So a change of a command, a config or an input file is followed by
-exactly the steps that depend on it. A change of the library's own code is not: it would repeat an hour of
-training for every edited line. The stamp has a digest of the code, and a finished step says so if it is another.
+Every step writes a stamp, ``STAMPS/NAME.json``, with its command, its duration and a key: a digest of the command, of
+the resolved configs and of the bytes of its input files. A step is done if its stamp has the same key and its outputs
+exist. A change of a command, a config or an input file therefore reruns exactly the steps that depend on it. A change
+of the library's code does not, since every edited line would repeat an hour of training; but the stamp records a digest
+of the code, and a finished step reports if it differs.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ class Step:
     """One command.
 
     Attributes:
-        name: of the stamp and the log; unique in a chain.
-        title: what it does, for the user.
+        name: name of the stamp and the log; unique in a pipeline.
+        title: description for the user.
         command: arguments after the Python interpreter, e.g. ``("tools/train.py", CONFIG)``.
         configs: config files whose resolved content counts as input.
         inputs: files whose bytes count as input.
-        outputs: files that must be there afterwards.
-        remove: files and folders of this step alone, removed before it starts anew; where it was interrupted
-            and its key is as before, it finds them as they are, to continue from.
+        outputs: files that must exist afterwards.
+        remove: files and folders that only this step writes; removed before it starts from scratch, but kept if it was
+            interrupted and its key is unchanged, so that it can resume.
     """
 
     name: str
@@ -58,11 +58,11 @@ class StepRunner:
     """Runs steps as subprocesses.
 
     Args:
-        root: working directory of the commands; relative configs are taken from here.
-        folder: where ``stamps/`` and ``logs/`` go.
-        environment: variables set for the commands.
-        say: prints a line for the user.
-        keep_open: file descriptors that the commands inherit (a lock lasts as long as any of them).
+        root: working directory of the commands; relative config paths are resolved against it.
+        folder: parent folder of ``stamps/`` and ``logs/``.
+        environment: additional environment variables for the commands.
+        say: function that prints a line for the user.
+        keep_open: file descriptors that the commands inherit (a file lock is held until all of them are closed).
     """
 
     def __init__(
@@ -81,13 +81,14 @@ class StepRunner:
         """Runs a step unless it is done.
 
         Args:
-            position: e.g. ``3/12``, for the line that the user sees.
+            step: the step.
+            position: position in the pipeline for the printed line, e.g. ``3/12``.
 
         Returns:
-            The seconds that it took, now or when it was done.
+            Its duration in seconds, also if it was done before.
 
         Raises:
-            UserError: an input is missing, the command failed (with its last lines), or it left no output.
+            UserError: if an input is missing, the command failed (with its last lines), or an output is missing.
         """
         key, stamp_path = self._key(step), self.folder / "stamps" / f"{step.name}.json"
         stamp = _read(stamp_path)
@@ -97,8 +98,8 @@ class StepRunner:
             other = ", by another version of the code" if stamp.get("code") not in (None, self.code) else ""
             self.say(f"{head}: done before ({stamp['seconds']:.0f} s{other})")
             return stamp["seconds"]
-        # Half-done work of the same key is continued. Finished work with something missing is not, nor work
-        # that was cut after its last output: a training that is at its end would skip its validation.
+        # An interrupted step with the same key is resumed. A finished step with a missing output is not, nor one that
+        # was interrupted after its last output: a training that is at its end would skip its validation.
         continues = stamp.get("key") == key and not stamp.get("finished") and (missing or not step.outputs)
         if stamp and not continues:
             for path in step.remove:
@@ -121,7 +122,7 @@ class StepRunner:
         seconds = before + time.monotonic() - start
         missing = [str(path) for path in step.outputs if not path.is_file()]
         if missing:
-            raise UserError(f"step {step.name}: it ended well but left no {', '.join(missing)}")
+            raise UserError(f"step {step.name}: it succeeded but did not write {', '.join(missing)}")
         save(seconds, True)
         self.say(f"{head}: finished in {seconds:.0f} s")
         return seconds
@@ -157,12 +158,12 @@ class StepRunner:
         if process.returncode:
             tail = "\n".join(f"    {line}" for line in lines[-15:])
             raise UserError(
-                f"step {step.name} failed with status {process.returncode}; its last lines (all of them in "
+                f"step {step.name} failed with status {process.returncode}; its last lines (full log in "
                 f"{log_path}):\n{tail}\nRun the same command again to continue from here."
             )
 
     def _wait(self, process: subprocess.Popen, lines: list[str], every: float = 30.0) -> None:
-        """Until the process ends; shows its latest line, on a terminal in place, else now and then."""
+        """Wait until the process ends; shows its latest line, in place on a terminal, else from time to time."""
         start = shown = time.monotonic()
         period = 1.0 if self.terminal else every
         while process.poll() is None:
@@ -183,7 +184,7 @@ class StepRunner:
 
 
 def code_digest() -> str:
-    """SHA-256 of the package's Python files, names and bytes."""
+    """Return the SHA-256 of the names and contents of the package's Python files."""
     package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package)} {sha256_of(path)}\n".encode())
@@ -193,12 +194,12 @@ def code_digest() -> str:
 def config_digest(
     path: Path, parts: Sequence[str] | None = None, overrides: Mapping[str, object] | None = None
 ) -> str:
-    """SHA-256 of a config with its bases resolved; comments and the order of files do not matter.
+    """Return the SHA-256 of a config with its bases resolved, regardless of comments and the order of files.
 
     Args:
         path: the file.
-        parts: top-level keys that count; None takes all.
-        overrides: values that are set first, by dotted keys.
+        parts: top-level keys to include; None includes all.
+        overrides: dotted key -> value, applied first.
     """
     from .config_files import read_tree
     from .config_variables import evaluate
@@ -214,7 +215,7 @@ def config_digest(
 
 
 def _read(path: Path) -> dict:
-    """A stamp; an unreadable one counts as none."""
+    """Read a stamp; an unreadable one counts as missing."""
     try:
         stamp = json.loads(path.read_text())
     except (OSError, ValueError):
@@ -223,20 +224,20 @@ def _read(path: Path) -> dict:
 
 
 def _copy(source, log, lines: list[str]) -> None:
-    """From a pipe into the log; keeps the last lines, a carriage return ending a line too."""
+    """Copy from a pipe to the log and keep the last lines; a carriage return also ends a line."""
     rest = b""
     while chunk := source.read1(65536):
         log.write(chunk)
         log.flush()
-        *whole, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-        lines += [text for line in whole if (text := line.decode(errors="replace").rstrip())]
+        *complete, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
+        lines += [text for line in complete if (text := line.decode(errors="replace").rstrip())]
         del lines[:-50]
     if rest.strip():
         lines.append(rest.decode(errors="replace"))
 
 
 def _stop(process: subprocess.Popen) -> None:
-    """Ends a process that still runs: politely, then not."""
+    """Stop a process if it is still running: interrupt it, then terminate it, then kill it."""
     for number, patience in ((signal.SIGINT, 5), (signal.SIGTERM, 5), (signal.SIGKILL, None)):
         if process.poll() is not None:
             return

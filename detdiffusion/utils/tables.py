@@ -1,4 +1,4 @@
-"""Tables as text: for a terminal, a log or a report file."""
+"""Tables as text, for a terminal, a log or a report file."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 
 
 def format_table(rows: Iterable[Sequence[object]]) -> str:
-    """Aligned columns, the first to the left, the others to the right.
+    """Format a table with the first column left-aligned and the others right-aligned.
 
     Args:
-        rows: cells; headings are rows like others, an empty row is an empty line.
+        rows: cells; headings are ordinary rows, and an empty row is an empty line.
     """
     from rich.console import Console
     from rich.table import Table
@@ -27,11 +27,11 @@ def format_table(rows: Iterable[Sequence[object]]) -> str:
 
 
 def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]]) -> str:
-    """A Markdown table; a ``|`` in a cell stays one.
+    """Format a Markdown table; ``|`` in cells is escaped.
 
     Args:
         columns: the headings.
-        rows: cells, as many as headings.
+        rows: cells, one per heading in each row.
     """
 
     def line(cells: Sequence[object]) -> str:

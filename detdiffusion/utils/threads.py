@@ -1,9 +1,9 @@
-"""How many threads compute and how they wait, chosen before torch, OpenCV or onnxruntime are imported.
+"""The number of compute threads and their wait policy, chosen before torch, OpenCV or onnxruntime are imported.
 
-OpenMP's threads wait for each other in a busy loop, at every layer of a network. Where anything else runs on the
-same cores, a thread that waits keeps the one it waits for off its core, and a training step takes ten times its
-share. Passive waiting gives the core away after a moment. The libraries read all of it from the environment, once,
-when they are loaded; so this module imports the standard library only.
+OpenMP threads wait for each other in a busy loop at every layer of a network. If anything else runs on the same cores,
+a waiting thread can keep the thread that it waits for off its core, and a training step takes ten times as long as its
+share of the cores would need. With passive waiting, a thread yields its core after a moment. The libraries read these
+settings from the environment once, when they are loaded, so this module imports only the standard library.
 
     python -m detdiffusion.utils.threads RANKS    # the threads of each of RANKS processes on this machine
 """
@@ -15,9 +15,9 @@ from collections.abc import MutableMapping
 from pathlib import Path
 
 SPIN_COUNT = "10000"
-"""Turns of the loop in which a thread of GNU OpenMP waits before it sleeps, some tenths of a millisecond: long enough
-for the next small layer (a tenth of it costs 20 to 50 % on an idle machine), shorter than a scheduler's time slice.
-The library's own count is 300,000. ``benchmarks/busy_machine.py --spin`` compares."""
+"""Iterations of the busy loop of a waiting GNU OpenMP thread before it sleeps, some tenths of a millisecond: long
+enough to reach the next small layer (a tenth of it costs 20 to 50 % on an idle machine), and shorter than a scheduler's
+time slice. The library's default is 300,000. ``benchmarks/busy_machine.py --spin`` compares values."""
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 _GROUPS = Path("/sys/fs/cgroup")
@@ -26,10 +26,10 @@ _SIBLINGS = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
 
 
 def usable_cores() -> int:
-    """Cores that this process may use, at least 1.
+    """Return the number of cores that this process may use, at least 1.
 
-    Its affinity counts (``taskset``, slurm), with the two threads of a core as one, as torch counts them, and its
-    control group's quota (containers), rounded up.
+    Considers its CPU affinity (``taskset``, slurm), counting the two hardware threads of a core as one, as torch does,
+    and the quota of its control group (containers), rounded up.
     """
     if hasattr(os, "sched_getaffinity"):
         cpus = os.sched_getaffinity(0)
@@ -40,11 +40,11 @@ def usable_cores() -> int:
 
 
 def cpu_quota(groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> float:
-    """Processors that the control groups of this process allow it, infinity without a limit.
+    """Return the CPU quota that the control groups of this process allow, infinity if there is no limit.
 
     Args:
-        groups: where control groups are mounted, of version 1 or 2.
-        own_group: the list of this process's groups.
+        groups: mount point of the control groups, version 1 or 2.
+        own_group: file that lists this process's groups.
     """
     quota = math.inf
     for line in _read(own_group).splitlines():
@@ -61,27 +61,28 @@ def cpu_quota(groups: Path = _GROUPS, own_group: Path = _OWN_GROUP) -> float:
 
 
 def rank_threads(ranks: int) -> int:
-    """Threads of each of ``ranks`` processes that share this machine."""
+    """Return the number of threads for each of ``ranks`` processes that share this machine."""
     return max(1, usable_cores() // max(1, ranks))
 
 
 def thread_count(environment: MutableMapping[str, str] = os.environ) -> int:
-    """What ``OMP_NUM_THREADS`` says, of its first level; the usable cores where it says nothing readable."""
+    """Return the first level of ``OMP_NUM_THREADS``, or the number of usable cores if it is not set or invalid."""
     text = environment.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     return int(text) if text.isdigit() and int(text) else usable_cores()
 
 
 def choose_threads(environment: MutableMapping[str, str] = os.environ) -> str:
-    """Chooses what the user left open, for this process and those that it starts.
+    """Set the thread variables that the user has not set, for this process and its child processes.
 
-    Variables that are set stay as they are: ``OMP_NUM_THREADS``; ``OMP_WAIT_POLICY``, ``GOMP_SPINCOUNT`` (GNU
-    OpenMP) and ``KMP_BLOCKTIME`` (Intel's) as one choice; and OpenCV's own number of threads.
+    Variables that are set are not changed: ``OMP_NUM_THREADS``; ``OMP_WAIT_POLICY``, ``GOMP_SPINCOUNT`` (GNU OpenMP)
+    and ``KMP_BLOCKTIME`` (Intel OpenMP), none of which is set if the user has set any of them; and OpenCV's number of
+    threads.
 
     Args:
         environment: changed in place.
 
     Returns:
-        One line that says what is in force and who chose it.
+        A line that describes the settings and how to change them.
     """
     cores = usable_cores()
     given = bool(environment.get("OMP_NUM_THREADS"))
@@ -99,7 +100,7 @@ def choose_threads(environment: MutableMapping[str, str] = os.environ) -> str:
 
 
 def _limit(folder: Path) -> float:
-    """Processors that one control group allows."""
+    """Return the CPU quota of one control group."""
     quota, _, period = _read(folder / "cpu.max").partition(" ")  # version 2
     if not quota:
         quota, period = _read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us")
@@ -116,5 +117,5 @@ def _read(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    # torchrun also takes "auto", "gpu" and "cpu", and one thread is what it sets itself
+    # torchrun also accepts "auto", "gpu" and "cpu"; its own default is one thread per rank
     print(rank_threads(int(sys.argv[1])) if sys.argv[1].isdigit() else 1)

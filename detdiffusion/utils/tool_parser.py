@@ -1,7 +1,7 @@
-"""The argument parser of every tool: its examples, the names that flags had in the last version, and names of flags.
+"""The argument parser of all tools, with examples in the help text and support for deprecated arguments.
 
-Old names and places of arguments are declared by :meth:`ToolParser.renamed` and :meth:`ToolParser.moved` alone; both
-are left out of ``--help``, print one line when they are used, and go with the next version.
+Deprecated forms of arguments are declared by :meth:`ToolParser.renamed` and :meth:`ToolParser.moved` only. They are
+hidden from ``--help``, print a note when used, and will be removed in the next version.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from .errors import UserError
 
 
 class ToolParser(argparse.ArgumentParser):
-    """A parser whose help is a tool's docstring and examples.
+    """A parser whose help text consists of a tool's description, its flags and examples.
 
     Args:
         description: what the tool does.
-        examples: shown below the flags.
+        examples: text shown below the flags.
     """
 
     def __init__(self, description: str, examples: str) -> None:
@@ -30,23 +30,23 @@ class ToolParser(argparse.ArgumentParser):
         self._moved: tuple[argparse.Action, argparse.Action, bool] | None = None
 
     def renamed(self, old: str, new: str) -> None:
-        """Takes a flag's old name for the new one.
+        """Accept a flag's deprecated name.
 
         Args:
-            old, new: ``--name``.
+            old, new: old and new name, as ``--name``.
         """
         self._new_names[old] = new
 
     def moved(self, flag: str) -> None:
-        """Takes arguments without a flag, as the last version had them, for the values of a flag.
+        """Accept positional arguments, as in the last version, as the values of a flag.
 
         Args:
-            flag: repeated, or with a fixed number of values; declared already.
+            flag: a flag, already added, that may be repeated or takes a fixed number of values.
         """
         action = self._option_string_actions[flag]
         place = self.add_argument(f"_{action.dest}", nargs="*", help=argparse.SUPPRESS)
         self._moved = (action, place, action.required)
-        action.required = False  # as long as the values may be given without it
+        action.required = False  # the values may be given as positional arguments
 
     def parse_args(self, args: Sequence[str] | None = None, namespace=None) -> argparse.Namespace:
         """As :meth:`argparse.ArgumentParser.parse_args`."""
@@ -58,14 +58,16 @@ class ToolParser(argparse.ArgumentParser):
         return parsed
 
     def flags(self) -> dict[str, str]:
-        """Argument's name in Python -> how a user of the command line knows it."""
-        return {
-            action.dest: action.option_strings[-1]
-            if action.option_strings
-            else str(action.metavar or action.dest)
-            for action in self._actions
-            if action.help is not argparse.SUPPRESS
-        }
+        """Return a mapping from each argument's name in Python to its name on the command line."""
+        flags = {}
+        for action in self._actions:
+            if action.help is argparse.SUPPRESS:
+                continue
+            if action.option_strings:
+                flags[action.dest] = action.option_strings[-1]
+            else:
+                flags[action.dest] = str(action.metavar or action.dest)
+        return flags
 
     def _renew(self, text: str) -> str:
         name, equals, value = text.partition("=")
@@ -76,7 +78,7 @@ class ToolParser(argparse.ArgumentParser):
         return new + equals + value
 
     def _move(self, parsed: argparse.Namespace) -> None:
-        """Puts values that were given by their place where their flag has its values."""
+        """Store values that were given as positional arguments as the values of their flag."""
         action, place, required = self._moved
         values = vars(parsed).pop(place.dest)
         if values:
@@ -92,23 +94,23 @@ class ToolParser(argparse.ArgumentParser):
 
 
 def add_sets(parser: argparse.ArgumentParser, help: str) -> None:
-    """``--synthetic``: folders of generated images, named in tables; see :func:`named_sets`."""
+    """Add ``--synthetic``: folders of generated images and their names in tables; see :func:`named_sets`."""
     parser.add_argument("--synthetic", nargs="+", required=True, metavar="[NAME=]DIR", help=help)
 
 
 def named_sets(texts: Sequence[str]) -> dict[str, str]:
-    """Name -> folder of ``[NAME=]DIR``; the name is the folder's where none is given.
+    """Parse ``[NAME=]DIR`` arguments to a dict name -> folder; the name defaults to the folder's.
 
     Raises:
-        UserError: an empty name or folder, or a name twice.
+        UserError: if a name or folder is empty, or a name is given twice.
     """
     pairs = [text.partition("=")[::2] if "=" in text else (Path(text).name, text) for text in texts]
     if not all(name and folder for name, folder in pairs):
         raise UserError(f"`synthetic` takes DIR or NAME=DIR, got {' '.join(texts)}")
     if len(dict(pairs)) != len(pairs):
-        raise UserError("`synthetic`: every name once; give names by NAME=DIR")
+        raise UserError("`synthetic`: every name must be unique; give names by NAME=DIR")
     return dict(pairs)
 
 
 def _note(text: str) -> None:
-    print(f"note: {text}; the next version will not know the old form", file=sys.stderr, flush=True)
+    print(f"note: {text}; the next version will not accept the old form", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""What mmengine logged of a training: the lines of ``WORK_DIR/*/vis_data/scalars.json``."""
+"""Reading mmengine's training logs, the lines of ``WORK_DIR/*/vis_data/scalars.json``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class LogEntry:
     Attributes:
         log: the file.
         line: number of the line, from 1.
-        values: what was logged.
-        iteration: of the training: up to where losses are logged in this file, this line included.
+        values: the logged values.
+        iteration: the last training iteration with logged losses in this file, up to and including this line.
     """
 
     log: Path
@@ -28,10 +28,10 @@ class LogEntry:
     iteration: int = 0
 
     def number(self, key: str) -> float:
-        """A value that must be a finite number.
+        """Return a value after checking that it is a finite number.
 
         Raises:
-            UserError: it is none.
+            UserError: if it is not.
         """
         value = self.values[key]
         if not _is_number(value):
@@ -42,10 +42,10 @@ class LogEntry:
         return float(value)
 
     def whole_number(self, key: str) -> int:
-        """A value that must be a whole number of at least 0; 0 where it was not logged.
+        """Return a value after checking that it is an integer of at least 0; 0 if it was not logged.
 
         Raises:
-            UserError: it is none.
+            UserError: if it is not.
         """
         value = self.number(key) if key in self.values else 0.0
         if value < 0 or not value.is_integer():
@@ -58,12 +58,12 @@ class LogEntry:
 
 @dataclass
 class TrainingLogs:
-    """All logs of a work dir, the oldest first; a training that was continued has several.
+    """All logs of a work dir, the oldest first; a resumed training has several.
 
     Attributes:
         files: the logs.
         entries: their lines.
-        notes: what of them could not be read.
+        notes: messages about lines that could not be read.
     """
 
     files: list[Path] = field(default_factory=list)
@@ -72,10 +72,10 @@ class TrainingLogs:
 
     @classmethod
     def read(cls, work_dir: str | Path) -> TrainingLogs:
-        """The logs of a work dir; none where it is missing or has none.
+        """Read the logs of a work dir; empty if the folder is missing or has no logs.
 
         Raises:
-            UserError: a log that cannot be read, or an iteration that is no whole number.
+            UserError: if a log cannot be read, or an iteration is not an integer.
         """
         logs = cls(sorted(Path(work_dir).glob("*/vis_data/scalars.json")))
         for log in logs.files:
@@ -90,9 +90,9 @@ class TrainingLogs:
         return logs
 
     def losses(self) -> dict[str, list[tuple[int, float]]]:
-        """Every ``loss*``: name -> (iteration, value) by rising iteration.
+        """Return all ``loss*`` values: name -> list of (iteration, value) in ascending order of iteration.
 
-        An iteration that was done twice counts as it was done last; values that are not finite are left out.
+        If an iteration was run twice, its last value counts; values that are not finite are skipped.
         """
         found: dict[str, dict[int, float]] = {}
         for entry in self.entries:
@@ -109,9 +109,9 @@ def _is_number(value: object) -> bool:
 
 
 def _entries(log: Path, notes: list[str]) -> Iterator[LogEntry]:
-    """The entries of a log; lines in its midst that are no entries are noted.
+    """Yield the entries of a log; adds a note about invalid lines before the last one.
 
-    A run that was killed leaves a torn last line, a full disk zeros: both are nothing to speak of.
+    An incomplete last line (of a killed run) and zero bytes (of a full disk) are ignored silently.
     """
     try:
         lines = log.read_text(encoding="utf-8-sig", errors="replace").splitlines()
@@ -129,4 +129,4 @@ def _entries(log: Path, notes: list[str]) -> Iterator[LogEntry]:
         elif number != lines[-1][0]:
             torn.append(number)
     if torn:
-        notes.append(f"{log}: {len(torn)} × line that is no json object: left out (lines {some(torn, 5)})")
+        notes.append(f"{log}: {len(torn)} × line that is not a json object: left out (lines {some(torn, 5)})")

@@ -1,4 +1,4 @@
-"""A folder that one run at a time works in."""
+"""Work folders that only one run at a time may use."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import IO
 
 from .errors import UserError
 
-_UNWANTED = ",[](){}='\""  # what mmengine's key=value options would take apart
+_UNWANTED = ",[](){}='\""  # characters with a meaning in mmengine's key=value options
 
 
 def seen_from(root: Path, path: str) -> Path:
-    """A path for commands that run in ``root``: there a relative one stays, from elsewhere it becomes absolute.
+    """Return a path for commands that run in ``root``: unchanged if this process runs there too, else absolute.
 
     Raises:
-        UserError: it has characters that options of configs give a meaning to.
+        UserError: if it contains characters with a meaning in config options.
     """
     seen = Path(path) if Path.cwd().resolve() == root.resolve() else Path(path).resolve()
     if any(character in str(seen) for character in _UNWANTED):
-        raise UserError(f"{seen}: a path without commas, brackets, quotes and = is wanted")
+        raise UserError(f"{seen}: the path must not contain commas, brackets, quotes or =")
     return seen
 
 
 def try_lock(path: Path) -> IO[str] | None:
-    """Locks a file until it is closed, by this process and all that inherit it; None if another has it."""
+    """Lock a file until this process and all processes that inherit it close it; None if it is locked already."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = path.open("a")
     try:
@@ -36,17 +36,18 @@ def try_lock(path: Path) -> IO[str] | None:
 
 
 def claim_folder(folder: Path, mark: str, option: str) -> None:
-    """Makes a folder, or takes one that carries the mark already.
+    """Create a folder and a marker file in it, or accept a folder that already has the marker.
 
     Args:
-        mark: name of a file that says whose the folder is.
-        option: of the command line, for the message.
+        folder: the folder.
+        mark: name of the marker file that shows which tool owns the folder.
+        option: the command-line flag, used in the error message.
 
     Raises:
-        UserError: the folder holds other things.
+        UserError: if the folder contains other files, but not the marker.
     """
     path = folder / mark
     if folder.exists() and not path.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is no folder of this tool; choose another {option}")
+        raise UserError(f"{folder} exists and was not created by this tool; choose another {option}")
     folder.mkdir(parents=True, exist_ok=True)
     path.touch()

@@ -137,11 +137,12 @@ def test_a_filter_that_leaves_little(root, tmp_path, monkeypatch, kind):
     if kind.startswith("Synthetic"):
         options["synthetic"] = [dict(ann_file=str(path), data_prefix=dict(img=str(root / "images")))]
     with pytest.raises(
-        UserError, match=r"leaves only 0 of 100 objects \(0.0%\): min_size=20 takes 100 \(shorter.*min_kept=0"
+        UserError,
+        match=r"keeps only 0 of 100 objects \(0.0%\): min_size=20 removes 100 \(shorter.*min_kept=0",
     ):
         build(root, kind, **options)
     build(root, kind, min_kept=0, **options)
-    assert "warning: " in lines[0] and "leaves only 0 of 100" in lines[0]
+    assert "warning: " in lines[0] and "keeps only 0 of 100" in lines[0]
     build(root, kind, test_mode=True, **options)
     lines.clear()
     for number, annotation in enumerate(data["annotations"]):

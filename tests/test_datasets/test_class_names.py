@@ -17,8 +17,8 @@ def test_lists_of_names():
         ("cat", r"write \('cat',\) with a comma"),  # what Python makes of ("cat")
         ("c", r"write \('c',\) with a comma"),
         ("cat, dog", "with a comma"),
-        (("cat", 3), "has 3, which is no text"),
-        ((), "names no class"),
+        (("cat", 3), "has 3, which is not a string"),
+        ((), "is empty"),
         ({"cat": 1}, "must be a tuple"),
         (2, "must be a tuple"),
         (("cat", "dog", "cat"), "names 'cat' twice"),
@@ -37,5 +37,5 @@ def test_an_unknown_one_has_near_matches():
 def test_names_in_another_case_are_near():
     known = ["Traffic Light", "traffic light", "dog"]
     assert similar("TRAFFIC LIGHTS", known) == "near matches: Traffic Light, traffic light"
-    assert similar("zebra", known) == "names that are there: Traffic Light, traffic light, dog"
-    assert similar("zebra", []) == "names that are there: none"
+    assert similar("zebra", known) == "available names: Traffic Light, traffic light, dog"
+    assert similar("zebra", []) == "available names: none"

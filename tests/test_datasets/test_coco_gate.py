@@ -78,7 +78,7 @@ def test_an_area_that_cannot_be_is_the_boxs(read, area):
     file = read(first(area=area))
     assert file.annotations[0]["area"] == 1200
     assert found(file) == {(NO_AREA if area is None else BAD_AREA): 1}
-    assert "the box's is taken (annotation id 0)" in file.summary()
+    assert "the box's area is used (annotation id 0)" in file.summary()
 
 
 @pytest.mark.parametrize("area", [1200, 1, 2.5, 1199.9, 31 * 41])
@@ -108,7 +108,7 @@ def test_an_area_that_cannot_be_is_the_masks(read, kind, area):
     assert annotation.get("area") == (
         None if "span" in annotation else coco.annToMask(dict(image_id=1, segmentation=good)).sum()
     )
-    assert "the mask's is taken (annotation id 0)" in file.summary()
+    assert "the mask's area is used (annotation id 0)" in file.summary()
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_mask_that_is_not_in_the_box_gives_no_area(tmp_path, mask):
     data["annotations"][0].update(area=0, segmentation=mask)
     (tmp_path / "ann.json").write_text(json.dumps(data))
     file = read_coco(tmp_path / "ann.json")
-    assert file.annotations[0]["area"] == 1200 and "the box's is taken" in file.summary()
+    assert file.annotations[0]["area"] == 1200 and "the box's area is used" in file.summary()
 
 
 IDS = {
@@ -243,7 +243,7 @@ BAD = {
     "pairs without their list": ([[20, 20], [60, 20], [60, 50]], "made of pairs"),
     "points as objects": ([[{"x": 20, "y": 20}]], "made of pairs"),
     "odd": ([[*SQUARE, 7]], "odd number of values"),
-    "texts": ([["20"] * 6], "no number"),
+    "texts": ([["20"] * 6], "not a number"),
     "nan": ([[*SQUARE[:5], float("nan")]], "not finite"),
     "infinite": ([[*SQUARE[:5], float("inf")]], "not finite"),
     "huge": ([[*SQUARE[:5], 1e8]], "beyond a million pixels"),
@@ -252,7 +252,7 @@ BAD = {
     "a text": ("polygon", "neither polygons nor RLE"),
     "a number": (7, "neither polygons nor RLE"),
     "run lengths in a list": ([rle(80, 100)], "neither polygons nor RLE"),
-    "normalised": ([[0.2, 0.2, 0.6, 0.2, 0.6, 0.5]], "values from 0 to 1 alone"),
+    "normalised": ([[0.2, 0.2, 0.6, 0.2, 0.6, 0.5]], "values from 0 to 1 only"),
     "other size": (rle(100, 80), "another size than its image ('100 x 80, image 80 x 100 (height x width)')"),
     "other size, list": (rle(60, 100, False), "another size than its image"),
     "huge size": (dict(size=[2**40, 1], counts=[1]), "'size' of run lengths"),
@@ -324,13 +324,13 @@ def test_useless_parts_are_dropped_and_the_good_ones_kept(read):
 
 @pytest.mark.parametrize("name", ["a.png", "./a.png", ".//a.png"])
 def test_one_file_under_two_ids_is_refused(read, name):
-    with pytest.raises(UserError, match=r"images\[1\] \(id 2\): the file name is that of image id 1 too"):
+    with pytest.raises(UserError, match=r"images\[1\] \(id 2\): image id 1 has the same file name"):
         read(lambda d: d["images"][1].update(file_name=name))
 
 
 def test_either_slash_is_one_file(read):
     names = iter(["x/a.png", "x\\a.png"])
-    with pytest.raises(UserError, match="that of image id 1 too"):
+    with pytest.raises(UserError, match="image id 1 has the same file name"):
         read(lambda d: [image.update(file_name=next(names)) for image in d["images"]])
 
 
@@ -347,7 +347,7 @@ def test_one_file_under_two_ids_in_two_jsons(tmp_path):
             annotation["id"] += 100 * key
         (tmp_path / f"{name}.json").write_text(json.dumps(data))
     with pytest.raises(
-        UserError, match="two.json: image id 9 has the file name 'a.png', which is that of image id 1"
+        UserError, match="two.json: image id 9 has the file name 'a.png', which image id 1 has"
     ):
         merge_checked([read_coco(tmp_path / "one.json"), read_coco(tmp_path / "two.json")])
 

@@ -47,10 +47,10 @@ def test_directions_share_the_probability():
 def test_bad_arguments():
     with pytest.raises(UserError, match="one or more of horizontal, vertical, diagonal, got 'upwards'"):
         RandomFlipLayout(direction="upwards")
-    with pytest.raises(UserError, match="prob is in"):
+    with pytest.raises(UserError, match="prob must be in"):
         RandomFlipLayout(prob=1.5)
-    with pytest.raises(UserError, match="each direction is named once"):
+    with pytest.raises(UserError, match="directions unique"):
         RandomFlipLayout(direction=["vertical", "vertical"])
     once = RandomFlipLayout()
-    with pytest.raises(UserError, match="stands twice in the pipeline"):
+    with pytest.raises(UserError, match="is twice in the pipeline"):
         once(once(sample()))

@@ -122,11 +122,13 @@ def test_a_place_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     check_writable(tmp_path / "new/folder/a.json")
     check_writable(tmp_path / "file")
-    with pytest.raises(UserError, match="file/new/a.json: `out` cannot be made: .*file is a file, no folder"):
+    with pytest.raises(
+        UserError, match="file/new/a.json: `out` cannot be created: .*file is a file, not a folder"
+    ):
         check_writable(tmp_path / "file/new/a.json")
     with pytest.raises(UserError, match="--save-predictions cannot be written: .* is read-only"):
         check_writable("/proc/sys/kernel/ostype", "--save-predictions")
-    with pytest.raises(UserError, match="`out` cannot be made: File name too long"):
+    with pytest.raises(UserError, match="`out` cannot be created: File name too long"):
         check_writable(tmp_path / ("a" * 300))
 
 

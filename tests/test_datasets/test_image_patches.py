@@ -72,8 +72,8 @@ def test_sides_of_patches_fill_their_range(folders):
         (dict(img_dir="nowhere"), "no image folder '.*nowhere'"),
         (dict(img_dir="empty"), "'.*empty' has no image"),
         (dict(img_dir="scenes", scale=2), "a source has img_dir, repeat and patch, got .*scale"),
-        (dict(img_dir="scenes", patch=(0, 1)), r"patch is a range within \(0, 1\], got \(0, 1\)"),
-        (dict(img_dir="scenes", repeat=0), "repeat is 1 or more, got 0"),
+        (dict(img_dir="scenes", patch=(0, 1)), r"patch must be a range within \(0, 1\], got \(0, 1\)"),
+        (dict(img_dir="scenes", repeat=0), "repeat must be 1 or more, got 0"),
     ],
 )
 def test_bad_sources_are_refused(folders, source, message):

@@ -329,7 +329,7 @@ def test_what_has_no_range_is_refused(tmp_path):
         Image.fromarray(pixels()[..., 0].astype(dtype)).save(tmp_path / name)
         for read in (read_rgb, inspect_header):
             with pytest.raises(
-                ImageError, match=f"{name}: holds {message} values, whose range nobody knows; save it"
+                ImageError, match=f"{name}: holds {message} values, whose range is unknown; save it"
             ):
                 read(tmp_path / name)
 

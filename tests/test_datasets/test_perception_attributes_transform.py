@@ -71,13 +71,13 @@ def test_missing_can_be_filled_in(path):
     [
         ("{", "broken json"),
         ("[]", "not an attributes file"),
-        ('{"attributes": {"1": "eazy"}}', "annotation id 1 has the attribute 'eazy'"),
-        ('{"attributes": {"x": "easy"}}', "'x' is no annotation id"),
-        ('{"attributes": {"7": "easy", "07": "hard"}}', "'07' is no annotation id"),
-        ('{"attributes": {"1_0": "easy"}}', "'1_0' is no annotation id"),
+        ('{"attributes": {"1": "eazy"}}', "annotation id 1 has the unknown attribute 'eazy'"),
+        ('{"attributes": {"x": "easy"}}', "'x' is not an annotation id"),
+        ('{"attributes": {"7": "easy", "07": "hard"}}', "'07' is not an annotation id"),
+        ('{"attributes": {"1_0": "easy"}}', "'1_0' is not an annotation id"),
         (
             '{"attributes": {"7": "easy", "7": "hard"}}',
-            "the key '7' occurs twice in one object, with easy and hard",
+            "the key '7' occurs twice in one object, with the values easy and hard",
         ),
         (
             '{"attributes": {"1": "easy"}, "info": {"nameable": ["a", {}]}}',
@@ -172,7 +172,7 @@ def test_an_attribute_is_only_for_the_object_it_was_made_for(scenes, tmp_path, c
     assert load(scenes, tmp_path / "a.json")[0]["layout"].attributes
     for name, change in OTHER_OBJECTS[case]:
         rewrite(scenes, name, change)
-    with pytest.raises(UserError, match=r"a.json: .*instances.json.*make it anew") as caught:
+    with pytest.raises(UserError, match=r"a.json: .*instances.json.*create it again") as caught:
         load(scenes, tmp_path / "a.json")
     assert ("other objects" in str(caught.value)) == recorded
 
@@ -213,13 +213,15 @@ def test_equal_ids_of_another_set(scenes, tmp_path, recorded):
     if not recorded:
         older(tmp_path / "a.json")
     with pytest.raises(
-        UserError, match=r"a.json: made from .*0/train.* of .*1/train.* other objects.*make it anew"
+        UserError, match=r"a.json: made from .*0/train.* of .*1/train.* other objects.*create it again"
     ):
         load(other, tmp_path / "a.json", missing="hard")
     (scenes / "stuff.json").unlink()  # an older file has nothing to compare with but checksums
     if recorded:
         return
-    with pytest.raises(UserError, match=r"a.json: made from .*0/train.*not that of .*1/train.*make it anew"):
+    with pytest.raises(
+        UserError, match=r"a.json: made from .*0/train.*differs from .*1/train.*create it again"
+    ):
         load(other, tmp_path / "a.json", missing="hard")
     assert len(load(other, tmp_path / "a.json", check_files=False)) > 0
 
@@ -227,5 +229,5 @@ def test_equal_ids_of_another_set(scenes, tmp_path, recorded):
 @pytest.mark.parametrize("objects", [[], {"1": "x"}, {"x": 1}])
 def test_a_damaged_record_of_objects(tmp_path, objects):
     (tmp_path / "a.json").write_text(json.dumps(dict(attributes={"1": "easy"}, objects=objects)))
-    with pytest.raises(UserError, match="a.json: ('objects' must be|'x' is no annotation id)"):
+    with pytest.raises(UserError, match="a.json: ('objects' must be|'x' is not an annotation id)"):
         build(tmp_path / "a.json")

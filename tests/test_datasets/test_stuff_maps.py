@@ -79,7 +79,7 @@ def test_bad_maps_are_one_message(scenes, tmp_path):
 
     with pytest.raises(UserError, match="nowhere: no such folder"):
         convert("nowhere")
-    with pytest.raises(UserError, match="12 of 12 have no map of their name"):
+    with pytest.raises(UserError, match="12 of 12 have no map with their name"):
         convert(tmp_path)
     name = next((scenes / "maps").iterdir()).name
     for shape, part in (
@@ -171,7 +171,9 @@ def three_images(tmp_path):
 def test_a_map_is_never_that_of_two_images(three_images, tmp_path):
     path = tmp_path / "instances.json"
     path.write_text(path.read_text().replace("y/a.jpg", "x/a.png"))
-    with pytest.raises(UserError, match=r"a.png: the map of x/a.png \(image id 1\) is that of another image"):
+    with pytest.raises(
+        UserError, match=r"a.png: the map of x/a.png \(image id 1\) already belongs to another image"
+    ):
         three_images(["x/a.png", "b.png"])
 
 
@@ -182,7 +184,7 @@ def test_every_image_has_its_own_map(case, three_images, tmp_path):
     assert {a["image_id"]: a["category_id"] for a in made} == {0: 92, 1: 93, 2: 94}
     rest = {name: count for name, count in counts.items() if "left out" in name}
     others = {
-        "maps of no image: left out": 1,
+        "maps without an image: left out": 1,
         "hidden file: left out": 1,
         "file of another kind: left out": 1,
     }
@@ -192,7 +194,7 @@ def test_every_image_has_its_own_map(case, three_images, tmp_path):
 @pytest.mark.parametrize(
     ("names", "part"),
     [
-        (["a.png", "b.png"], r"a.png: 2 images have the name of this map, x/a.jpg \(image id 0\) among them"),
+        (["a.png", "b.png"], r"a.png: 2 images have the name of this map, e.g. x/a.jpg \(image id 0\)"),
         (
             ["x/a.png", "y/a.png", "s/b.png", "t/b.png"],
             r"b.jpg \(image id 2\): several maps have its name: s/b.png, t/b.png",

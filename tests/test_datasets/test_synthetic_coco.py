@@ -248,7 +248,7 @@ def test_bad_files_and_arguments(real, hard, tmp_path):
     (tmp_path / "broken/annotations.json").write_text('{"images": [')
     with pytest.raises(UserError, match="broken json at line 1"):
         build(real, [tmp_path / "broken"])
-    with pytest.raises(UserError, match="names no set"):
+    with pytest.raises(UserError, match="is empty"):
         build(real, [])
     with pytest.raises(UserError, match="mode must be one of"):
         build(real, [hard], mode="mixed")

@@ -176,7 +176,7 @@ def test_what_lies_in_an_ignored_region_is_no_negative(detector, parts, repo_roo
 
 @pytest.mark.parametrize(
     ("detector", "said"),
-    [("atss", ""), ("faster-rcnn", ""), ("fcos", "this detector has no assigner that could leave them out")],
+    [("atss", ""), ("faster-rcnn", ""), ("fcos", "this detector has no assigner that could ignore them")],
 )
 def test_ignored_regions_that_count_as_background_are_said(detector, said, repo_root):
     compat.setup()

@@ -156,5 +156,7 @@ def test_what_cannot_be_cached_is_said(editor, scenes, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="function.* must begin with LoadLayoutImage and have only"):
         fill(editor, data, tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(UserError, match=r"cache_latents: .* needs 0\.0 GB and has 0\.0; name another folder"):
+    with pytest.raises(
+        UserError, match=r"cache_latents: .* needs 0\.0 GB and has 0\.0; choose another folder"
+    ):
         fill(editor, dataset(scenes), tmp_path / "full")

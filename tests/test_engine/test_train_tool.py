@@ -114,7 +114,7 @@ def test_two_gloo_ranks_agree_with_one(tmp_path):
         (["toy_confg.py"], r"config .*toy_confg.py does not exist; did you mean .*toy_config.py"),
         (["broken.py"], "cannot be read: .*"),
         ([CONFIG, "--resume", "nowhere.pth"], "checkpoint nowhere.pth does not exist"),
-        ([CONFIG, "--cfg-options", "load_from=junk.pth"], "junk.pth is damaged or no checkpoint"),
+        ([CONFIG, "--cfg-options", "load_from=junk.pth"], "junk.pth is damaged or is not a checkpoint"),
         (
             [CONFIG, "--cfg-options", "load_from=other.pth"],
             "does not fit the model.*linear.bias.*strict_load=False",

@@ -85,7 +85,7 @@ def test_a_step_with_a_broken_gradient_is_not_taken():
     data = dict(inputs=list(torch.randn(4, 3)), targets=list(torch.randn(4)))
     logs = model.train_step(data, wrapper)
     assert torch.equal(model.linear.weight, before)
-    with pytest.raises(UserError, match="this step was not taken"):
+    with pytest.raises(UserError, match="this step was skipped"):
         hook.after_train_iter(runner, 0, data, logs)
 
 
@@ -116,13 +116,13 @@ def test_large_gradients_are_finite():
         (["optim_wrapper.accumulative_counts=0"], "accumulative_counts is 0"),
         (["train_dataloader.sampler.type=DefaultSampler", "train_dataloader.batch_size=17",
           "train_dataloader.drop_last=True"], "0 steps: 16 images are fewer than one batch of 17"),
-        (["custom_hooks=[]"], "InfiniteSampler has no end"),
+        (["custom_hooks=[]"], "InfiniteSampler is infinite"),
     ],
 )  # fmt: skip
 def test_settings_are_refused_before_the_model_is_built(tmp_path, options, message):
     epochs = (
         "train_cfg = dict(_delete_=True, type='EpochBasedTrainLoop', max_epochs=2)\n"
-        if "no end" in message
+        if "is infinite" in message
         else ""
     )
     error = run(tmp_path, *options, lines="model = dict(type='ToyModel', fail=True)\n" + epochs)

@@ -125,5 +125,5 @@ def test_a_copy_has_distance_zero_and_the_bounds_ap(world):
         assert values["generation/mean_score_easy"] == values["generation/mean_score"]
     data, samples = batch(1)
     del samples[0]["pred_img"]
-    with pytest.raises(UserError, match="val_step gives no pred_img"):
+    with pytest.raises(UserError, match="val_step returns no pred_img"):
         frechet.process(data, samples)

@@ -104,7 +104,7 @@ def test_an_image_counts_once(data):
             load(data)
 
     fails("1001")  # the same id
-    fails("id 5000.*the file name is that of image id 1001 too", id=5000)
+    fails("id 5000.*image id 1001 has the same file name", id=5000)
     sample = dict(seed=0, sample_index=0)
     same = "images 1001 and 5000 are both layout 1, seed 0, sample_index 0"
     fails(same, sample, id=5000, file_name="other.png")

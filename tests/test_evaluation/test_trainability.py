@@ -88,10 +88,10 @@ def test_what_cannot_be_read_is_noted(tmp_path):
     log.write_text("\ufeff" + "\n".join([lines[0], lines[1][:20], "[1]", *lines[2:], '{"loss": 1', "\0" * 9]))
     run = read_run(tmp_path / "a")
     assert run.metrics["bbox_mAP"] == 0.3 and len(run.losses) == 2
-    assert "2 × line that is no json object: left out (lines 2, 3)" in run.notes[0]
+    assert "2 × line that is not a json object: left out (lines 2, 3)" in run.notes[0]
     assert "config.py: cannot be read, so detector, seed and data are unknown" in run.notes[1]
     compared = compare_trainability([str(tmp_path / "a")], tmp_path / "out")
-    assert "2 × line that is no json object" in compared["markdown"]
+    assert "2 × line that is not a json object" in compared["markdown"]
     log.unlink()
     log.mkdir()
     with pytest.raises(UserError, match="scalars.json: cannot read this log: Is a directory"):

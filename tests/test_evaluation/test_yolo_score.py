@@ -282,7 +282,7 @@ def test_folders_of_the_generator(detector, data):
     path.write_text(json.dumps(changed))
     with pytest.raises(
         UserError,
-        match=r"images\[7\] \(id 77\): the file name is that of image id 900 too",
+        match=r"images\[7\] \(id 77\): image id 900 has the same file name",
     ):
         evaluate(detector, root, {"hard": root / "set"})
     path.write_text(text)

@@ -311,9 +311,7 @@ def test_attributes_of_other_files_with_equal_ids(world, tmp_path):
     data = json.loads((world / "attributes.json").read_text())
     data["info"]["annotation_files"] = [dict(path="other.json", sha256="0" * 64)]
     (tmp_path / "other.json").write_text(json.dumps(data))
-    with pytest.raises(
-        UserError, match="made from other.json, whose content is not that of .*instances.json"
-    ):
+    with pytest.raises(UserError, match="made from other.json, whose content differs from .*instances.json"):
         draw(world, tmp_path / "set", "origin", attributes=str(tmp_path / "other.json"))
 
 

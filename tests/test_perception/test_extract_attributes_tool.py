@@ -193,7 +193,7 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
     [
         (
             ("--ann", "things.json", "--out", "a.json"),
-            "by --detector, or give its results by --predictions",
+            "by --detector, or its results by --predictions",
         ),
         ((*BASE, "--img-dir", "x"), "--img-dir is for a detector"),
         (("--detector", "config.py", "det.pth", *BASE), "not both"),
@@ -225,7 +225,7 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
         (("--detector", "c.py", "no.onnx", "--ann", "things.json", "--out", "a.json"), "no.onnx"),
         ((*BASE[:-1], "."), "--out is a folder"),
         ((*BASE[:-1], "results.json"), "overwrite an input"),
-        ((*BASE[:-1], "stuff.json/a.json"), "stuff.json is a file, no folder"),
+        ((*BASE[:-1], "stuff.json/a.json"), "stuff.json is a file, not a folder"),
         (("--detector", "c.py", "no.pth", "--ann", "things.json", "--out", "a.json"), "no.pth"),
     ],
 )

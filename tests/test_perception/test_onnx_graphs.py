@@ -87,7 +87,10 @@ def test_inputs_that_cannot_be_fed_are_refused(tmp_path):
     path, output = tmp_path / "model.onnx", {"rows": np.zeros((1, 0, 7), np.float32)}
     for dtype in ("int32", "int64", "bool"):
         refused(
-            tmp_path, write_constant(path, output, dtype), DENSE, f"images {dtype}.*fed as float, float16"
+            tmp_path,
+            write_constant(path, output, dtype),
+            DENSE,
+            f"images {dtype}.*an image of type float, float16",
         )
     write_seeing(path, "bfloat16")
     refused(tmp_path, path, DENSE, "bfloat16|not an ONNX model that onnxruntime can run")

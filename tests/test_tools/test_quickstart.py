@@ -153,8 +153,8 @@ def test_bad_input_is_one_message(tmp_path):
         (layout / part / f"{name}.safetensors").write_text("")
     cases = [
         (["--layout-checkpoint", layout], "no layout checkpoint: .*text_encoder/model.safetensors missing"),
-        (["--full", "--work-dir", tmp_path / "mine"], "mine exists and is no folder of this tool"),
-        (["--full", "--work-dir", tmp_path / "a,b"], "without commas"),
+        (["--full", "--work-dir", tmp_path / "mine"], "mine exists and was not created by this tool"),
+        (["--full", "--work-dir", tmp_path / "a,b"], "must not contain commas"),
     ]
     for args, message in cases:
         process = quickstart(*args, env=dict(os.environ, OMP_NUM_THREADS="1"))

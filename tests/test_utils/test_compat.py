@@ -197,7 +197,7 @@ def test_setup_is_idempotent_and_says_so_once():
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == [str(COMPILED)] * 2
-    assert result.stderr.count("torchvision's stand in") == (0 if COMPILED else 1)
+    assert result.stderr.count("torchvision's are used instead") == (0 if COMPILED else 1)
 
 
 BACKBONE = dict(type="ResNet", depth=18, num_stages=4, out_indices=(0, 1, 2, 3), base_channels=4)

@@ -88,7 +88,7 @@ def test_another_unused_name_is_a_note(tmp_path, config, capsys):
 
 def test_weights_in_the_place_of_a_config_are_said(tmp_path):
     (tmp_path / "iter_2.pth").write_bytes(b"PK" + bytes(100))
-    with pytest.raises(UserError, match="iter_2.pth is a file of weights.*swapped"):
+    with pytest.raises(UserError, match="iter_2.pth is a weights file.*swapped"):
         load_config(str(tmp_path / "iter_2.pth"))
 
 
@@ -209,7 +209,9 @@ def test_configs_with_read_base_get_the_same_checks(lazy, capsys):
 
 
 def test_a_variable_of_a_config_with_read_base_is_refused_with_the_place_to_write(lazy):
-    with pytest.raises(UserError, match="--cfg-options image_scale: .*model, train_dataloader; give these"):
+    with pytest.raises(
+        UserError, match="--cfg-options image_scale: .*model, train_dataloader; override these"
+    ):
         load_config(str(lazy / "lazy.py"), ["image_scale=(32,32)"])
 
 

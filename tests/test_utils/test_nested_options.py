@@ -26,8 +26,8 @@ def test_values():
         (["attributes.cat"], "'attributes.cat' is not of the form"),
         (["attributes.=hard"], "not of the form"),
         ([".cat=hard"], "not of the form"),
-        (["a=1", "a.b=2"], "'a' is given a value and options"),
-        (["a.b=2", "a=1"], "'a' is given a value and options"),
+        (["a=1", "a.b=2"], "'a' is given both a value and options"),
+        (["a.b=2", "a=1"], "'a' is given both a value and options"),
         (["a.b=2", "a.b=1"], "'a.b' is given two values"),
     ],
 )

@@ -110,7 +110,7 @@ def test_every_field_of_the_groups_is_explained(name):
 
 def test_conflicts_name_the_arguments():
     for make, message in (
-        (lambda: apis.PredictionOptions(), "name a detector by `detector`"),
+        (lambda: apis.PredictionOptions(), "give a detector by `detector`"),
         (lambda: apis.PredictionOptions(detector=("c", "w"), predictions="r"), "not both"),
         (lambda: apis.PredictionOptions(predictions="r", device="cpu"), "`device` is for a detector"),
         (lambda: apis.PredictionOptions(detector=("c", "w"), detector_classes=["a"]), "`detector_classes`"),
@@ -120,7 +120,10 @@ def test_conflicts_name_the_arguments():
         ),
         (lambda: apis.LayoutOptions(img_dir="x"), "`img_dir` requires `ann`"),
         (lambda: apis.GateThresholds(moved_iou=0.6), "`moved_iou` must be above 0 and at most `iou_thr`"),
-        (lambda: apis.AnnotatedImages(ann=["a", "b"]).file, "`ann`: one annotation file is wanted here"),
+        (
+            lambda: apis.AnnotatedImages(ann=["a", "b"]).file,
+            "`ann`: exactly one annotation file is required here",
+        ),
     ):
         with pytest.raises(UserError, match=message):
             make()

@@ -35,11 +35,11 @@ def test_what_torchrun_says(environment):
     [
         (dict(MASTER_PORT=None), "MASTER_PORT are not set: start with .*torchrun"),
         (dict(MASTER_PORT="", RANK=None), "RANK, MASTER_PORT are not set"),
-        (dict(MASTER_PORT="tcp"), "MASTER_PORT is 'tcp', but a whole number from 1 to 65535 is wanted"),
-        (dict(MASTER_PORT="70000"), "MASTER_PORT is '70000'"),
-        (dict(RANK="2"), "RANK is '2', but a whole number from 0 to 1"),
-        (dict(LOCAL_RANK="-1"), "LOCAL_RANK is '-1'"),
-        (dict(WORLD_SIZE="two"), "WORLD_SIZE is 'two', but a whole number of at least 1"),
+        (dict(MASTER_PORT="tcp"), "MASTER_PORT must be a whole number from 1 to 65535, got 'tcp'"),
+        (dict(MASTER_PORT="70000"), "MASTER_PORT must be .* got '70000'"),
+        (dict(RANK="2"), "RANK must be a whole number from 0 to 1, got '2'"),
+        (dict(LOCAL_RANK="-1"), "LOCAL_RANK must be .* got '-1'"),
+        (dict(WORLD_SIZE="two"), "WORLD_SIZE must be a whole number of at least 1, got 'two'"),
     ],
 )
 def test_an_environment_that_is_none(environment, variables, message):
@@ -63,7 +63,7 @@ def test_alone_nothing_is_wanted(environment):
 def test_torchrun_without_launcher_is_told_once(environment, capsys, size, rank, said):
     environment(WORLD_SIZE=size, RANK=rank)
     assert Ranks.join("none").size == 1
-    assert capsys.readouterr().err.count("Give --launcher pytorch") == said
+    assert capsys.readouterr().err.count("Use --launcher pytorch") == said
 
 
 @pytest.mark.parametrize("name", [None, "cuda"])

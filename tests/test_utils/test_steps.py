@@ -86,7 +86,7 @@ def test_a_failure_says_what_and_where(work_dir):
     with pytest.raises(UserError, match="step f failed with status 3(.|\n)*f.log(.|\n)*out of cheese"):
         runner.run(Step("f", "", ("fail.py",)))
     (work_dir / "fail.py").write_text("")
-    with pytest.raises(UserError, match="left no .*nothing"):
+    with pytest.raises(UserError, match="did not write .*nothing"):
         runner.run(Step("f", "", ("fail.py",), outputs=(work_dir / "nothing",)))
     with pytest.raises(UserError, match="input .*gone is missing"):
         runner.run(Step("f", "", ("fail.py",), inputs=(work_dir / "gone",)))

@@ -35,7 +35,7 @@ def test_lines_that_are_no_entries_are_noted(tmp_path):
     log = write_log(tmp_path, "a", ["\ufeff" + json.dumps(line(1, 1.0)), "[1]", "{", line(2, 2.0), "\0\0\0"])
     logs = TrainingLogs.read(tmp_path)
     assert [entry.line for entry in logs.entries] == [1, 4]
-    assert logs.notes == [f"{log}: 2 × line that is no json object: left out (lines 2, 3)"]
+    assert logs.notes == [f"{log}: 2 × line that is not a json object: left out (lines 2, 3)"]
 
 
 @pytest.mark.parametrize("value", [[1], "50", None, -1, 1.5, True])

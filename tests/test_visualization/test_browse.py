@@ -81,7 +81,7 @@ def test_layouts_only_reads_no_image(coco):
     (coco / "images").rmdir()
     (path,) = browse([coco / "ann.json"], coco / "out", layouts_only=True, side=80)
     assert (pixels(path)[18 + 40, 70] == 235).all()
-    with pytest.raises(UserError, match="say by `img_dir`"):
+    with pytest.raises(UserError, match="by `img_dir`"):
         browse([coco / "ann.json"], coco / "out")
 
 

@@ -1,4 +1,4 @@
-"""A COCO set under construction out of another format: every image looked at, every loss counted and named."""
+"""Building a COCO data set from another format; every image is checked and everything left out is counted."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ _EXAMPLES = 5
 
 @dataclass
 class Conversion:
-    """Images and objects collected so far; ids count from 1 and are unique over all splits.
+    """Collects the images and objects of a conversion; ids count from 1 and are unique across all splits.
 
     Attributes:
         classes: class names; category id = position + 1.
+        files: all input files, and how each was used.
         images, annotations: COCO dicts.
         sources: image id -> file.
-        splits: split name -> image ids; one image may be in several (train, trainval).
-        report: what was left out or changed -> how often.
-        examples: the same -> where, the first few.
-        files: every file of the input, and what became of it.
-        looked: where objects were looked for, for the message if there is none.
+        splits: split name -> image ids; an image may be in several (train, trainval).
+        report: description of what was left out or changed -> count.
+        examples: the same description -> the first few places.
+        looked: where objects were searched for, used in the error message if there are none.
     """
 
     classes: list[str]
@@ -49,23 +49,23 @@ class Conversion:
     _details: dict[Path, str] = field(default_factory=dict)
 
     def count(self, reason: str, where: object) -> None:
-        """Counts something that was left out or changed."""
+        """Count something that was left out or changed."""
         self.report[reason] += 1
         places = self.examples.setdefault(reason, [])
         if len(places) < _EXAMPLES:
             places.append(str(where))
 
     def leave_out(self, path: Path, reason: str, detail: str = "") -> None:
-        """Leaves out a file of the input; :meth:`close` counts it."""
+        """Leave out an input file; :meth:`close` counts it."""
         self.files.leave_out(path, reason)
         self._details.setdefault(self.files.first(path), detail)
 
     def close(self, reason_of: Callable[[Path], str | None]) -> None:
-        """Gives every file its place: those that nothing has used are left out, all that are left out are counted,
-        as are splits without any object.
+        """Finish the accounting: leave out all unused files, and count all files left out and all splits without
+        objects.
 
         Args:
-            reason_of: why a file was not used, or None for a reason by its kind alone.
+            reason_of: returns why a file was not used, or None to derive the reason from the type of file.
         """
         self.files.leave_out_rest(reason_of)
         for reason, paths in self.files.left_out().items():
@@ -78,10 +78,10 @@ class Conversion:
                 self.count("split without any object", f"{split}, {len(ids)} images")
 
     def add_image(self, source: Path, file_name: str, size: tuple[int, int]) -> int:
-        """An image with ``size`` (width, height); returns its id.
+        """Add an image of ``size`` (width, height) and return its id.
 
         Raises:
-            UserError: a file name that leaves its folder.
+            UserError: if the file name points outside its folder.
         """
         check_file_name(file_name, str(source))
         image_id = len(self.images) + 1
@@ -91,7 +91,8 @@ class Conversion:
         return image_id
 
     def add_object(self, image_id: int, label: int, bbox: Sequence[float], where: str, **extra) -> None:
-        """An object of class ``label`` with ``bbox`` x, y, width, height in pixels; counted where the box is bad."""
+        """Add an object of class ``label`` with ``bbox`` x, y, width, height in pixels; counts it if the box is
+        invalid or clipped."""
         image = self.images[image_id - 1]
         bbox = [round(float(value), 4) for value in bbox]
         clean, defect = clean_box(bbox, (image["width"], image["height"]))
@@ -113,7 +114,7 @@ class Conversion:
         self.annotations.append({**annotation, **extra})
 
     def summary(self) -> str:
-        """What was found, where every file went, and one line for each thing that was left out or changed."""
+        """Return the numbers of images, objects and files, and a line for everything that was left out or changed."""
         per_class = Counter(a["category_id"] for a in self.annotations)
         names = ", ".join(f"{name} {per_class[k]}" for k, name in enumerate(self.classes, 1))
         lines = [f"{len(self.images)} images, {len(self.annotations)} objects: {names}", self.files.table()]
@@ -123,23 +124,23 @@ class Conversion:
         return "\n".join(lines)
 
     def write(self, out: str | Path, placing: str = "link") -> dict[str, Path]:
-        """Writes ``OUT/annotations/<split>.json`` and puts the images under ``OUT/images``.
+        """Write ``OUT/annotations/<split>.json`` and place the images in ``OUT/images``.
 
         Args:
-            out: folder.
-            placing: 'link' makes symbolic links, 'copy' copies, 'none' leaves the images where they are.
+            out: output folder.
+            placing: 'link' creates symbolic links, 'copy' copies, 'none' does not place the images.
 
         Returns:
-            split -> json.
+            Split -> path of its json.
 
         Raises:
-            UserError: no image or no object to write, or a place that cannot be written.
+            UserError: if there are no images or no objects, or a file cannot be written.
         """
         out = Path(out)
         if not any(self.splits.values()):
-            raise UserError(f"no image is left to convert:\n{self.summary()}")
+            raise UserError(f"no images left to convert:\n{self.summary()}")
         if not self.annotations:
-            raise UserError(f"no object in {len(self.images)} images; {self.looked}\n{self.summary()}")
+            raise UserError(f"no objects in {len(self.images)} images; {self.looked}\n{self.summary()}")
         if placing != "none":
             for image in self.images:
                 _place(self.sources[image["id"]], out / "images" / image["file_name"], placing == "copy")
@@ -160,11 +161,11 @@ class Conversion:
 
 
 def image_size(path: Path, decode: bool = True) -> tuple[int, int] | str:
-    """Width and height in pixels of a local image, or why it cannot be used.
+    """Return width and height in pixels of a local image, or a string that says why it cannot be used.
 
     Args:
         path: the file.
-        decode: read all of it, which finds every truncated file, not the header alone.
+        decode: decode the entire file, which detects all truncated files, instead of reading only the header.
     """
     try:
         return image_reading.image_size(path, decode)
@@ -173,13 +174,15 @@ def image_size(path: Path, decode: bool = True) -> tuple[int, int] | str:
 
 
 def _place(source: Path, target: Path, copy: bool) -> None:
-    """A copy or link; a file of one's own that lies there is never replaced."""
+    """Copy or link a file; an existing file that is not a link is never replaced."""
     if target.exists() and target.resolve() == source.resolve():
         return
     if target.exists() and not target.is_symlink():
         if target.is_file() and filecmp.cmp(source, target, shallow=False):
             return
-        raise UserError(f"{target}: is there already and is not {source}; take another `out`, or remove it")
+        raise UserError(
+            f"{target}: already exists and differs from {source}; choose another `out`, or remove it"
+        )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.unlink(missing_ok=True)
@@ -187,7 +190,7 @@ def _place(source: Path, target: Path, copy: bool) -> None:
             os.symlink(source.resolve(), target)
     except OSError as error:
         raise UserError(
-            f"{target}: cannot make a link: {error.strerror or error}; take `images` copy or another `out`"
+            f"{target}: cannot create a link: {error.strerror or error}; use `images` copy or another `out`"
         ) from None
     if copy:
         write_atomic(target, source.read_bytes())

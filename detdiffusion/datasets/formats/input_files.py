@@ -1,4 +1,4 @@
-"""The files of an input set: found whatever the case of their names, each with what became of it."""
+"""The files of an input data set: case-insensitive lookup, and a record of how each file was used."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 IMAGES, LABELS, COMPANIONS = "images", "label files", "companions that were read"
 HIDDEN = "hidden file: left out"
-NO_FILE = "link to nothing, or no ordinary file: left out"
-LOOP = "link to a folder around it: not followed"
-NO_ACCESS = "folder that cannot be looked into: left out"
+NO_FILE = "broken link, or not a regular file: left out"
+LOOP = "link to a parent folder: not followed"
+NO_ACCESS = "folder that cannot be read: left out"
 NO_UTF8 = "file name that is not UTF-8: left out"
 COMPANION = "companion that holds no objects (README, classes.txt, …): not read"
 OTHER_KIND = "file of another kind: left out"
@@ -38,10 +38,10 @@ _MACHINE_SUFFIXES = (".cache", ".names", ".data", ".yaml", ".yml")
 
 
 class InputFiles:
-    """All files of some folders, and the fate of each: used as an image, a label file or a companion, or left out.
+    """All files of some folders, each used as an image, a label file or a companion, or left out.
 
     Args:
-        without: a folder that is not looked at where it lies inside those that are: the output of an earlier run.
+        without: a folder to skip, e.g. the output of an earlier run inside the input.
     """
 
     def __init__(self, without: str | Path | None = None):
@@ -58,12 +58,12 @@ class InputFiles:
     # finding
 
     def scan(self, folder: str | Path) -> list[Path]:
-        """All files below a folder in the order of their names; links to folders are followed.
+        """Return all files below a folder, sorted by name; links to folders are followed.
 
-        Hidden files, dead links and names that are not UTF-8 are left out at once.
+        Hidden files, broken links and names that are not UTF-8 are left out immediately.
 
         Raises:
-            UserError: a folder that cannot be read.
+            UserError: if a folder cannot be read.
         """
         folder = Path(os.path.normpath(folder))
         self._roots.append(folder)
@@ -73,7 +73,7 @@ class InputFiles:
         for entry in _entries(folder):
             path = folder / entry.name
             covert = hidden or entry.name.startswith(".") or entry.name.lower() in _HIDDEN_NAMES
-            if _answers(entry.is_dir):
+            if _test(entry.is_dir):
                 real = os.path.realpath(path)
                 if real == self._without:
                     continue
@@ -84,7 +84,7 @@ class InputFiles:
                     self.leave_out(path, NO_ACCESS)
                     continue
                 yield from self._visit(path, covert, (*around, real))
-            elif not _answers(entry.is_file):
+            elif not _test(entry.is_file):
                 self.leave_out(path, NO_FILE)
             elif covert:
                 self.leave_out(path, HIDDEN)
@@ -95,10 +95,10 @@ class InputFiles:
                 yield path
 
     def find(self, path: str | Path) -> Path | None:
-        """The file or folder at a path, its parts in another case where this spelling is not there.
+        """Find a file or folder; its path is matched case-insensitively if there is no exact match.
 
         Returns:
-            The path as it is spelled on the disk; None where nothing, or more than one thing, answers to it.
+            The path as spelled on disk; None if there is no match, or more than one.
         """
         path = Path(os.path.normpath(path))
         if os.path.exists(path):
@@ -110,7 +110,7 @@ class InputFiles:
         return parent / names[0] if len(names) == 1 else None
 
     def find_folder(self, path: Path) -> Path | None:
-        """:meth:`find` for folders, which are remembered."""
+        """Find a folder as :meth:`find` does; results are cached."""
         key = str(path)
         if key not in self._folders:
             found = self.find(path)
@@ -118,11 +118,11 @@ class InputFiles:
         return self._folders[key]
 
     def with_stem(self, path: Path, suffixes: Sequence[str]) -> list[Path]:
-        """The files in the folder of ``path`` whose name is that of ``path`` and one of some suffixes, in any case.
+        """Return the files with the folder and stem of ``path`` and one of some suffixes, in any case.
 
         Args:
-            path: ends in a name without suffix; dots in it are a part of the name.
-            suffixes: in small letters.
+            path: a path without suffix; dots in its name are part of the stem.
+            suffixes: suffixes in lower case.
         """
         folder = self.find_folder(path.parent)
         if folder is None:
@@ -132,7 +132,7 @@ class InputFiles:
         return [folder / name for name in same or names if (folder / name).is_file()]
 
     def _listing(self, folder: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
-        """Names in a folder by their folded form, and by that of their stem."""
+        """Return the names in a folder, grouped by their case-folded form and by that of their stem."""
         if folder not in self._names:
             self._names[folder], self._stems[folder] = {}, {}
             for entry in _entries(folder):
@@ -143,38 +143,38 @@ class InputFiles:
     # accounting
 
     def use(self, path: Path, kind: str) -> None:
-        """Notes that a file is in the output, as one of IMAGES, LABELS and COMPANIONS."""
+        """Record that a file is used, as one of IMAGES, LABELS and COMPANIONS."""
         self._paths.setdefault(self._key(path), path)
         self._used[self._key(path)] = kind
 
     def is_used(self, path: Path) -> bool:
-        """Whether a file is in the output."""
+        """Return whether a file is used."""
         return self._key(path) in self._used
 
     def leave_out(self, path: Path, reason: str) -> None:
-        """Notes that a file is not in the output. One that is used elsewhere, or left out already, stays so."""
+        """Record that a file is left out; has no effect on files that are used or already left out."""
         self._paths.setdefault(self._key(path), path)
         self._left_out.setdefault(self._key(path), reason)
 
     def first(self, path: Path) -> Path:
-        """A path as the file was seen first, whatever folder links lead there."""
+        """Return the path under which a file was seen first; it may have several through links to folders."""
         return self._paths.setdefault(self._key(path), path)
 
     def covers(self, folder: Path) -> bool:
-        """Whether a folder has been looked through."""
+        """Return whether a folder has been scanned."""
         return any(folder.is_relative_to(root) for root in self._roots)
 
     def undecided(self) -> list[Path]:
-        """Files that were seen and neither used nor left out."""
+        """Return the files that were seen, but neither used nor left out."""
         return [p for key, p in self._paths.items() if key not in self._used and key not in self._left_out]
 
     def leave_out_rest(self, reason_of: Callable[[Path], str | None]) -> None:
-        """Leaves out all undecided files, by a reader's reason, or as what they are."""
+        """Leave out all undecided files, with the reader's reason or one derived from the type of file."""
         for path in self.undecided():
             self.leave_out(path, reason_of(path) or _kind_of(path))
 
     def left_out(self) -> dict[str, list[Path]]:
-        """Reason -> files."""
+        """Return reason -> files left out."""
         found: dict[str, list[Path]] = {}
         for key, reason in self._left_out.items():
             if key not in self._used:
@@ -182,21 +182,21 @@ class InputFiles:
         return found
 
     def table(self) -> str:
-        """Where every file went, as one sum."""
+        """Return a line with the number of files by use, which adds up to the total."""
         used = Counter(self._used.values())
         parts = [f"{used[kind]} {kind}" for kind in (IMAGES, LABELS, COMPANIONS)]
         left_out = sum(map(len, self.left_out().values()))
         return f"{len(self._paths)} files seen = {' + '.join(parts)} + {left_out} left out"
 
     def name(self, path: Path) -> str:
-        """A path for a message, below the folder that was looked through where it lies there."""
+        """Return a path for a message, relative to the scanned folder that contains it."""
         for root in self._roots:
             if path.is_relative_to(root):
                 return printable(path.relative_to(root).as_posix())
         return printable(str(path))
 
     def _key(self, path: Path) -> str:
-        """One text for a file, by whatever folder links it is reached."""
+        """Return a key that identifies a file regardless of links to folders."""
         folder, name = os.path.split(path)
         if folder not in self._real:
             self._real[folder] = os.path.realpath(folder)
@@ -204,28 +204,28 @@ class InputFiles:
 
 
 def fold(name: str) -> str:
-    """A name without its case and without the ways to write one letter (macOS writes accents apart)."""
+    """Normalise a name for case-insensitive comparison, including its Unicode form (macOS decomposes accents)."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def suffix_of(path: str | Path) -> str:
-    """``.jpg`` of ``a.b.JPG``."""
+    """Return the suffix in lower case: ``.jpg`` for ``a.b.JPG``."""
     return os.path.splitext(path)[1].lower()
 
 
 def stem_of(name: str) -> str:
-    """``a.b`` of ``a.b.JPG``."""
+    """Return the name without its last suffix: ``a.b`` for ``a.b.JPG``."""
     return os.path.splitext(name)[0]
 
 
 def is_companion(path: Path) -> bool:
-    """Whether a file is one that tools write beside labels: README.roboflow.txt, classes.txt, notes.json, …"""
+    """Return whether a file is one that tools write next to labels: README.roboflow.txt, classes.txt, notes.json, …"""
     suffix, stem = suffix_of(path), path.name.lower().partition(".")[0]
     return suffix in _MACHINE_SUFFIXES or (stem in _COMPANION_STEMS and suffix in _COMPANION_SUFFIXES)
 
 
 def printable(text: str) -> str:
-    """A file name that any terminal can show."""
+    """Escape the characters of a file name that a terminal cannot show."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -241,10 +241,10 @@ def _is_utf8(name: str) -> bool:
     return True
 
 
-def _answers(question: Callable[[], bool]) -> bool:
-    """Whether a file is of a kind; a link to itself is of none."""
+def _test(predicate: Callable[[], bool]) -> bool:
+    """Call ``DirEntry.is_dir`` or ``DirEntry.is_file``; False for a link to itself, which raises."""
     try:
-        return question()
+        return predicate()
     except OSError:
         return False
 
@@ -254,4 +254,4 @@ def _entries(folder: Path) -> list[os.DirEntry]:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except OSError as error:
-        raise UserError(f"{folder}: cannot look into this folder: {error.strerror or error}") from None
+        raise UserError(f"{folder}: cannot read this folder: {error.strerror or error}") from None

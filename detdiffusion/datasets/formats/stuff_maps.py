@@ -1,4 +1,4 @@
-"""Stuff pixel maps (one PNG an image, a pixel's value names its class) as a COCO stuff json."""
+"""Conversion of stuff pixel maps (one PNG per image, whose pixel values are classes) to a COCO stuff json."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from detdiffusion.utils.files import write_atomic
 
 from .input_files import LABELS, InputFiles, fold, stem_of, suffix_of
 
-_NO_IMAGE = "maps of no image: left out"
+_NO_IMAGE = "maps without an image: left out"
 FIRST_STUFF_ID = 92
-_LARGEST_VALUE = 2**16 - 1  # of a pixel
+_LARGEST_VALUE = 2**16 - 1  # largest pixel value
 # The labels of COCO-Stuff (https://github.com/nightrome/cocostuff), ids from 92 to 182.
 STUFF_NAMES = (
     "banner blanket branch bridge building-other bush cabinet cage cardboard carpet ceiling-other ceiling-tile cloth "
@@ -37,22 +37,22 @@ STUFF_NAMES = (
 
 
 def coco_stuff_categories() -> list[dict]:
-    """COCO-Stuff's 91 stuff classes as category dicts."""
+    """Return COCO-Stuff's 91 stuff classes as category dicts."""
     return [
         dict(id=FIRST_STUFF_ID + i, name=name, supercategory="stuff") for i, name in enumerate(STUFF_NAMES)
     ]
 
 
 def regions(labels: np.ndarray, wanted: Iterable[int]) -> list[dict]:
-    """One annotation for each wanted class in a label map, in the form of COCO's stuff json.
+    """Convert a label map to one annotation per class, in the format of COCO's stuff json.
 
     Args:
         labels: (H, W) uint8 or uint16 category ids.
-        wanted: category ids, from 0 to 65535.
+        wanted: category ids to convert, from 0 to 65535.
 
     Returns:
         Dicts with ``category_id``, ``segmentation`` (compressed RLE), ``area`` in pixels, ``bbox`` (x, y, w, h) and
-        ``iscrowd`` 0, by ascending category.
+        ``iscrowd`` 0, in ascending order of category.
     """
     found = []
     for category in sorted(set(np.unique(labels).tolist()) & set(wanted)):
@@ -70,17 +70,18 @@ def regions(labels: np.ndarray, wanted: Iterable[int]) -> list[dict]:
 
 
 def read_map(path: Path, image: dict) -> np.ndarray:
-    """The class numbers of a pixel map: grey values or palette indices as the file holds them, of 1 to 16 bits.
+    """Read the class numbers of a pixel map: grey values or palette indices of 1 to 16 bits, as stored.
 
     Args:
-        path: of the map.
+        path: path of the map.
         image: COCO dict of its image.
 
     Returns:
         (H, W) uint8 or uint16.
 
     Raises:
-        UserError: no PNG, cut off, of another size than the image, or with colours or transparency.
+        UserError: if the file is not a PNG, is truncated, differs in size from the image, or has colours or
+            transparency.
     """
     from PIL import Image
 
@@ -103,10 +104,10 @@ def read_map(path: Path, image: dict) -> np.ndarray:
         )
     if mode not in ("1", "L", "P", "I", "I;16", "I;16B"):
         raise UserError(
-            f"{path}: has colours, not one class number a pixel (Pillow's mode {mode}); pixel maps are PNG files with "
-            "one channel or a palette"
+            f"{path}: has colours, not one class number per pixel (Pillow's mode {mode}); pixel maps are PNG files "
+            "with one channel or a palette"
         )
-    if mode == "L":  # Pillow stretches 2 and 4 bits to 8
+    if mode == "L":  # Pillow scales 2 and 4 bits to 8
         with path.open("rb") as file:
             depth = file.read(25)[24]
         values = values // (255 // (2**depth - 1))
@@ -114,7 +115,7 @@ def read_map(path: Path, image: dict) -> np.ndarray:
 
 
 class _Maps:
-    """Which pixel map belongs to which image: that of its name with its folder, else of its bare name."""
+    """Matches pixel maps to images, by the image's file name with its folder, else by its base name."""
 
     def __init__(self, folder: Path, images: Sequence[dict]):
         self.files, self._folder = InputFiles(), folder
@@ -125,10 +126,10 @@ class _Maps:
         self._names = Counter(_bare_name(image) for image in images)
 
     def of(self, image: dict) -> Path | None:
-        """The map of an image, or None.
+        """Return the map of an image, or None.
 
         Raises:
-            UserError: several maps, or several images, that the names do not tell apart.
+            UserError: if the match is ambiguous.
         """
         name = stem_of(image["file_name"].replace("\\", "/"))
         found = self.files.with_stem(self._folder / name, (".png",))
@@ -137,8 +138,8 @@ class _Maps:
             found = self._bare.get(bare, [])
             if found and self._names[bare] > 1:
                 raise UserError(
-                    f"{found[0]}: {self._names[bare]} images have the name of this map, {image['file_name']} (image id "
-                    f"{image['id']}) among them; put the maps into the images' folders"
+                    f"{found[0]}: {self._names[bare]} images have the name of this map, e.g. {image['file_name']} "
+                    f"(image id {image['id']}); put the maps into sub-folders like those of the images"
                 )
         if len(found) > 1:
             raise UserError(
@@ -147,8 +148,8 @@ class _Maps:
             )
         if found and self.files.is_used(found[0]):
             raise UserError(
-                f"{found[0]}: the map of {image['file_name']} (image id {image['id']}) is that of another image of the "
-                "json already; give each image its own name"
+                f"{found[0]}: the map of {image['file_name']} (image id {image['id']}) already belongs to another "
+                "image of the json; give each image a unique name"
             )
         if found:
             self.files.use(found[0], LABELS)
@@ -182,24 +183,25 @@ def convert_stuff_maps(
     workers: int = 1,
     progress: Callable[[], None] = lambda: None,
 ) -> dict[str, int]:
-    """Writes the stuff json of a set whose stuff comes as pixel maps.
+    """Convert the stuff pixel maps of a data set to a stuff json.
 
     Args:
-        maps: folder of ``<name of the image>.png``, in the images' sub-folders or without them; a pixel's value, or
+        maps: folder of ``<name of the image>.png``, with or without the images' sub-folders; a pixel's value, or
             palette index, plus ``offset`` is its category id.
-        instances: COCO json with the images; annotation ids go on after its highest.
+        instances: COCO json with the images; new annotation ids continue after its highest.
         out: the json to write.
         categories: a json with the ``categories`` of the stuff classes; default COCO-Stuff's 91.
         offset: 0 for COCO's ``stuff_*_pixelmaps``, 1 for ``stuffthingmaps``, whose values count from 0.
-        workers: processes.
+        workers: number of processes.
         progress: called after each image.
 
     Returns:
-        Counts: images, images without a map, annotations, pixels of no stuff class, and files of ``maps`` that were
-        not read by their reason.
+        Counts: images, images without a map, annotations, pixels of no stuff class, and unused files of ``maps`` by
+        reason.
 
     Raises:
-        UserError: missing or broken input, maps of another size or of several images, or no map at all.
+        UserError: if input is missing or broken, a map differs in size from its image or matches several images, or
+            there are no maps.
     """
     source = read_coco(instances, require_annotations=False, spans=True)
     known = (
@@ -209,7 +211,7 @@ def convert_stuff_maps(
     )
     shared = {c["id"] for c in source.categories} & {c["id"] for c in known}
     if shared:
-        raise UserError(f"{instances}: has the stuff categories {sorted(shared)[:5]} already")
+        raise UserError(f"{instances}: already has the stuff categories {sorted(shared)[:5]}")
     if not Path(maps).is_dir():
         raise UserError(f"{maps}: no such folder of pixel maps")
     found = _Maps(Path(maps), source.images)
@@ -234,12 +236,12 @@ def convert_stuff_maps(
     if not annotations:
         raise UserError(
             f"{maps}: no stuff for the images of {instances} ({counts['images without a map']} of {len(source.images)} "
-            "have no map of their name); check the folder and `offset`"
+            "have no map with their name); check the folder and `offset`"
         )
     if number > MAX_ID:
         raise UserError(
             f"{instances}: its highest annotation id is {highest}; the ids of the {len(annotations)} stuff annotations "
-            "go on after it and would leave 2^63 - 1: number the annotations anew, from 1"
+            "continue after it and would exceed 2^63 - 1: renumber the annotations from 1"
         )
     images = [{k: image[k] for k in ("id", "file_name", "width", "height")} for image in source.images]
     data = dict(info=source.info, images=images, annotations=annotations, categories=known)
@@ -258,7 +260,7 @@ def _mapper(workers: int) -> Iterator[Callable]:
 
 @contextmanager
 def _no_pixel_limit() -> Iterator[None]:
-    """Without Pillow's limit against decompression bombs: a map is as large as its image."""
+    """Context manager that lifts Pillow's decompression bomb limit: a map may be as large as its image."""
     from PIL import Image
 
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

@@ -1,4 +1,4 @@
-"""Text files that people and tools write: lists of names, labels, class names, in whatever encoding and line ends."""
+"""Reading text files (lists of names, labels, class names) with any common encoding and line ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from detdiffusion.utils.errors import UserError
 
 from .input_files import fold
 
-BY_END = "path in a list that is not here: found by its end"
+BY_END = "path in a list that does not exist here: matched by its end"
 
-# The longer marks first: UTF-32's begins as UTF-16's does.
+# Order matters: UTF-32's mark begins with UTF-16's.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -24,15 +24,15 @@ _MARKS = (
 
 
 def marked_encoding(data: bytes) -> str | None:
-    """The encoding that a byte order mark tells, or None without one."""
+    """Return the encoding that the byte order mark specifies, or None if there is none."""
     return next((encoding for mark, encoding in _MARKS if data.startswith(mark)), None)
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a file in UTF-8, or in what its byte order mark says; the mark is no part of it.
+    """Read a text file in UTF-8, or in the encoding of its byte order mark, which is removed.
 
     Raises:
-        UserError: no such file, or another encoding.
+        UserError: if the file does not exist or has another encoding.
     """
     try:
         data = Path(path).read_bytes()
@@ -40,18 +40,20 @@ def read_text(path: str | Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from None
     encoding = marked_encoding(data)
     if encoding is None and b"\0" in data:
-        raise UserError(f"{path}: holds zero bytes: no text, or UTF-16 without its mark; save it as UTF-8")
+        raise UserError(
+            f"{path}: contains zero bytes: not a text file, or UTF-16 without a byte order mark; save it as UTF-8"
+        )
     try:
         return data.decode(encoding or "utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{path}: is no {(encoding or 'utf-8').upper()} text: byte {data[error.start]:#04x} at {error.start}; "
+            f"{path}: is not {(encoding or 'utf-8').upper()} text: byte {data[error.start]:#04x} at {error.start}; "
             "save it as UTF-8"
         ) from None
 
 
 def read_lines(path: str | Path) -> list[tuple[int, str]]:
-    """(number from 1, line without outer spaces) of all lines with text in them.
+    """Return ``(number from 1, stripped line)`` for each line that is not blank.
 
     Raises:
         UserError: see :func:`read_text`.
@@ -61,14 +63,15 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
 
 
 def tails(name: str, *bases: str) -> Iterator[str]:
-    """A path of another machine as the relative paths that it can be here, from the longest on.
+    """Yield the relative paths under which a file from another machine may be found here, the longest first.
 
-    ``C:\\me\\set\\images\\0.jpg`` lies here as ``images/0.jpg``. The bare name is among them only where no folder is
-    lost by it that tells equal names apart: the path is absolute, or the folder before the name is one of ``bases``.
+    For example, ``C:\\me\\set\\images\\0.jpg`` may be ``images/0.jpg`` here. The base name alone is yielded only if
+    this drops no folder that distinguishes equal names: if the path is absolute, or the last folder is one of
+    ``bases``.
 
     Args:
-        name: with ``/`` or ``\\``, relative, absolute or with a drive.
-        bases: names of the folders that the results are looked for in.
+        name: a path with ``/`` or ``\\``, relative, absolute or with a drive.
+        bases: names of the folders in which the results are looked up.
     """
     plain = name.strip().replace("\\", "/")
     parts = [part for part in re.sub(r"^[A-Za-z]:", "", plain).split("/") if part not in ("", ".")]

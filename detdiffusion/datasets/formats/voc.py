@@ -1,4 +1,4 @@
-"""Pascal VOC (one XML an image) to COCO."""
+"""Conversion of Pascal VOC (one XML file per image) to COCO."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ def read_voc(
     without: str | Path | None = None,
     progress: bool = True,
 ) -> Conversion:
-    """Reads a VOC folder with all its sub-folders, names in any case.
+    """Read a VOC data set with all its sub-folders; names are matched case-insensitively.
 
     Args:
-        root: holds the two folders, and lists of names in ``ImageSets/Main`` where there are splits.
-        annotations, images: folders below ``root``.
-        splits: names of the lists; default: those of train, val, trainval and test that are there. Without lists
-            all XML files are one split, ``all``.
-        classes: names to keep, in this order; default: all, by alphabet.
-        difficult: what becomes of objects marked so: 'crowd' makes them crowd regions, which COCO's evaluation
-            neither rewards nor punishes, as VOC's own does; 'keep' ordinary objects; 'drop' nothing.
-        one_based: coordinates count pixels from 1, both ends included, as in the VOC challenge's own files.
-        decode: read every image to its end.
-        without: a folder inside ``root`` that is not looked at, where the output of an earlier run lies.
-        progress: print a bar on stderr.
+        root: folder of the data set, with the two folders below and, if it has splits, lists in ``ImageSets/Main``.
+        annotations, images: names of the folders in ``root``.
+        splits: names of the lists; default: those of train, val, trainval and test that exist. Without lists, all XML
+            files form one split, ``all``.
+        classes: classes to keep, in this order; default: all, in alphabetical order.
+        difficult: how to treat objects marked as difficult: 'crowd' makes them crowd regions, which COCO's evaluation
+            ignores, as VOC's evaluation does; 'keep' makes them ordinary objects; 'drop' drops them.
+        one_based: whether coordinates count pixels from 1 and include both ends, as in the VOC challenge's files.
+        decode: decode every image completely.
+        without: a folder inside ``root`` to skip, e.g. the output of an earlier run.
+        progress: show progress on stderr.
 
     Raises:
-        UserError: no such folder or list, a line of a list that fits several files, no XML file, or a class of
-            ``classes`` that no object has.
+        UserError: if a folder or list does not exist, a line of a list matches several files, there is no XML file, or
+            no object has a class of ``classes``.
     """
     files = InputFiles(without)
     root, xml_dir, image_dir = _folders(files, Path(root), annotations, images)
@@ -59,9 +59,9 @@ def read_voc(
         if suffix_of(path) == ".xml" and path.is_relative_to(xml_dir):
             name = stem_of(path.relative_to(xml_dir).as_posix())
             if xml_files.setdefault(name, path) != path:
-                set_of.leave_out(path, "annotation file of a name that is there already: left out")
+                set_of.leave_out(path, "annotation file with a duplicate name: left out")
     if not xml_files:
-        raise UserError(f"{xml_dir}: no .xml file in it or below it")
+        raise UserError(f"{xml_dir}: no .xml file in this folder or its sub-folders")
     wanted = read_lists(set_of, root, splits, list(xml_files), (xml_dir.name, image_dir.name))
     used = {name for names in wanted.values() for name in names}
     parsed = {}
@@ -99,7 +99,7 @@ def _folders(files: InputFiles, root: Path, annotations: str, images: str) -> tu
         folder = files.find_folder(root / name)
         if folder is None:
             raise UserError(
-                f"{root / name}: no such folder; a VOC set has {annotations!r} and {images!r} in it"
+                f"{root / name}: no such folder; a VOC data set contains {annotations!r} and {images!r}"
                 + _did_you_mean(files, root, annotations, images)
             )
         found.append(folder)
@@ -107,7 +107,7 @@ def _folders(files: InputFiles, root: Path, annotations: str, images: str) -> tu
 
 
 def _did_you_mean(files: InputFiles, root: Path, *needed: str) -> str:
-    """The folders around ``root``, or those in it, that have what was missing."""
+    """Suggest the parent or sub-folders of ``root`` that contain the missing folders."""
     inside = root if root.is_dir() else root.parent
     around = [root.parent, *(sorted(inside.iterdir()) if inside.is_dir() else ())]
     found = [str(folder) for folder in around if all(files.find(folder / name) for name in needed)]
@@ -115,8 +115,9 @@ def _did_you_mean(files: InputFiles, root: Path, *needed: str) -> str:
 
 
 def _classes(set_of: Conversion, trees: Iterable[Element], asked: Sequence[str] | None) -> list[str]:
-    """The classes asked for, or all; counts those that differ only by case."""
-    counts = Counter(name for tree in trees for one in tree.iter("object") if (name := text_of(one, "name")))
+    """Return the requested classes, or all; counts those that differ only by case."""
+    names = (text_of(node, "name") for tree in trees for node in tree.iter("object"))
+    counts = Counter(filter(None, names))
     known = sorted(counts)
     same: dict[str, list[str]] = {}
     for name in known:
@@ -127,7 +128,7 @@ def _classes(set_of: Conversion, trees: Iterable[Element], asked: Sequence[str] 
     if not asked:
         return known
     if len(set(asked)) < len(asked):
-        raise UserError(f"`classes`: has a name twice: {' '.join(asked)}")
+        raise UserError(f"`classes`: a name is given twice: {' '.join(asked)}")
     wrong = [f"{name!r} ({similar(name, known)})" for name in asked if name not in counts]
     if wrong:
         raise UserError(f"`classes`: no object of the XML files is called {', '.join(wrong)}")
@@ -137,7 +138,9 @@ def _classes(set_of: Conversion, trees: Iterable[Element], asked: Sequence[str] 
 def _image_of(set_of: Conversion, name: str, xml: Path, tree: Element, pictures: VocImages) -> Path | None:
     found, remark = pictures.of(name, tree)
     if len(found) != 1:
-        reason = "annotation file that fits several images" if found else "annotation file without an image"
+        reason = (
+            "annotation file that matches several images" if found else "annotation file without an image"
+        )
         set_of.leave_out(xml, f"{reason}: left out", some(map(set_of.files.name, found)))
         return None
     if remark:
@@ -174,24 +177,24 @@ def _add_objects(
 ) -> None:
     labels = {name: k for k, name in enumerate(set_of.classes)}
     if tree.find(".//object") is None:
-        set_of.count("annotation file without <object>: taken as an image without objects", xml)
-    for index, one in enumerate(tree.iter("object"), 1):
-        where, name = f"{xml}, object {index}", text_of(one, "name")
+        set_of.count("annotation file without <object>: used as an image without objects", xml)
+    for index, node in enumerate(tree.iter("object"), 1):
+        where, name = f"{xml}, object {index}", text_of(node, "name")
         if name not in labels:
-            reason = "object of a class that is not asked for" if name else "object without a name"
+            reason = "object of a class that was not requested" if name else "object without a name"
             set_of.count(f"{reason}: left out", f"{where}, {name}" if name else where)
             continue
-        corners = corners_of(one)
+        corners = corners_of(node)
         if isinstance(corners, str):
             set_of.count(corners, f"{where}, {name}")
             continue
-        for extra in not_converted(one):
+        for extra in not_converted(node):
             set_of.count(extra, f"{where}, {name}")
         x1, y1, x2, y2 = corners
         if one_based:
             x1, y1 = x1 - 1, y1 - 1
         extra = {}
-        if is_difficult(one):
+        if is_difficult(node):
             if difficult == "drop":
                 set_of.count("object marked difficult: left out", where)
                 continue
@@ -202,19 +205,16 @@ def _add_objects(
 
 
 def _reason(path: Path, xml_dir: Path, image_dir: Path, lost: set[str]) -> str | None:
-    """Why a file of the folder is in no use."""
+    """Return why a file of the folder is not used."""
     suffix = suffix_of(path)
     if suffix == ".xml":
         return f"XML outside the folder {xml_dir.name}: left out"
     if suffix in IMAGE_SUFFIXES:
         if not path.is_relative_to(image_dir):
             return f"image outside the folder {image_dir.name}: left out"
-        kind = (
-            "whose annotation file is left out"
-            if fold(stem_of(path.name)) in lost
-            else "without an annotation file"
-        )
-        return f"image {kind}: left out"
+        if fold(stem_of(path.name)) in lost:
+            return "image whose annotation file is left out: left out"
+        return "image without an annotation file: left out"
     if suffix == ".txt" and any(fold(part) == "imagesets" for part in path.parts):
-        return "list of names that is not asked for: not read"
+        return "list of names that was not requested: not read"
     return None

@@ -1,4 +1,4 @@
-"""The lists of a Pascal VOC set, ``ImageSets/Main/*.txt``: which annotation file every line means."""
+"""Reading the lists of a Pascal VOC data set, ``ImageSets/Main/*.txt``, whose lines refer to annotation files."""
 
 from __future__ import annotations
 
@@ -13,23 +13,27 @@ from .input_files import COMPANIONS, IMAGE_SUFFIXES, fold, stem_of, suffix_of
 from .text_files import BY_END, read_lines, tails
 
 SPLITS = ("train", "val", "trainval", "test")
-_FLAGS = ("-1", "0", "1")  # of lists of one class: absent, difficult, present
+_FLAGS = ("-1", "0", "1")  # in lists for a single class: absent, difficult, present
 
 
 def read_lists(
     set_of: Conversion, root: Path, splits: Sequence[str] | None, names: Sequence[str], bases: tuple[str, ...]
 ) -> dict[str, list[str]]:
-    """The names of every split.
+    """Read the names of every split.
 
     Args:
         set_of: counts what is left out.
-        root: of the set.
-        splits: names of lists; None: those of :data:`SPLITS` that are there, without any all names as ``all``.
-        names: annotation files below their folder, without suffix.
-        bases: names of the folders of annotation files and images, which lists may write.
+        root: folder of the data set.
+        splits: names of lists; None reads those of :data:`SPLITS` that exist, or returns all names as ``all`` if there
+            are none.
+        names: annotation files, relative to their folder and without suffix.
+        bases: names of the folders of annotation files and images, which may occur in lists.
+
+    Returns:
+        Split -> names.
 
     Raises:
-        UserError: no such list, or a line that fits several files.
+        UserError: if a list does not exist, or a line matches several files.
     """
     lists = {stem_of(path.name): path for path in _lists_of(set_of, root)}
     if splits is None:
@@ -42,7 +46,7 @@ def read_lists(
         if path is None:
             raise UserError(
                 f"{root / 'ImageSets' / 'Main' / split}.txt: cannot read this list of names: no such file; "
-                f"lists that are there: {some(lists, 10) or 'none'}"
+                f"available lists: {some(lists, 10) or 'none'}"
             )
         set_of.files.use(path, COMPANIONS)
         plain = split.lower()
@@ -66,8 +70,8 @@ def _read_list(set_of: Conversion, path: Path, index: _Names) -> list[str]:
         fitting, by_end = index.fitting(line)
         if len(fitting) > 1:
             raise UserError(
-                f"{path}, line {number}: {line!r} fits several annotation files: {some(fitting)}; write the name with "
-                "its folder, or without a flag"
+                f"{path}, line {number}: {line!r} matches several annotation files: {some(fitting)}; write the name "
+                "with its folder, or without a flag"
             )
         if not fitting:
             set_of.count("name in a list without an annotation file: left out", where)
@@ -75,13 +79,13 @@ def _read_list(set_of: Conversion, path: Path, index: _Names) -> list[str]:
         if by_end:
             set_of.count(BY_END, where)
         if fitting[0] in found:
-            set_of.count("name twice in a list: taken once", where)
+            set_of.count("duplicate name in a list: used once", where)
         found[fitting[0]] = None
     return list(found)
 
 
 class _Names:
-    """Names of annotation files by all the ways that lists write them."""
+    """An index of annotation files by all spellings that lists may use."""
 
     def __init__(self, names: Sequence[str], bases: tuple[str, ...]):
         self._bases = bases
@@ -93,14 +97,14 @@ class _Names:
             self._bare.setdefault(fold(name.rpartition("/")[2]), []).append(name)
 
     def fitting(self, line: str) -> tuple[list[str], bool]:
-        """The names that a line may mean (none, one, or several that it does not tell apart), and whether only the
-        end of its path is that of the name."""
+        """Return the names that a line may refer to (none, one, or several if ambiguous), and whether only the end of
+        its path matches."""
         fields = line.split()
         found, by_end = self._fitting(line)
         if fields[-1] in _FLAGS and fields[1:]:
             flagged, flagged_by_end = self._fitting(line[: line.rindex(fields[-1])])
             found, by_end = list(dict.fromkeys(found + flagged)), by_end or flagged_by_end
-        # Lists of pairs name the image, then the annotation file.
+        # Lines of some lists are pairs of an image and its annotation file.
         return (found, by_end) if found else self._fitting(fields[0])
 
     def _fitting(self, text: str) -> tuple[list[str], bool]:

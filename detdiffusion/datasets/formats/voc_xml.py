@@ -1,4 +1,4 @@
-"""One annotation file of Pascal VOC: its text, names, numbers and boxes."""
+"""Reading an annotation file of Pascal VOC: its names, numbers and boxes."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ _SHAPES = ("polygon", "robndbox", "segmentation")
 
 
 class NotVoc(ValueError):
-    """A file that cannot be read as an annotation; the message says why."""
+    """Raised for a file that cannot be read as a VOC annotation; the message gives the reason."""
 
 
 def read_xml(path: Path) -> Element:
-    """The root of an annotation file, in the encoding of its byte order mark or declaration.
+    """Parse an annotation file, in the encoding of its byte order mark or declaration, and return its root.
 
     Raises:
-        NotVoc: broken XML, or the XML of something else.
+        NotVoc: if the XML is broken, or is not a VOC annotation.
     """
     try:
         data = path.read_bytes()
@@ -38,17 +38,17 @@ def read_xml(path: Path) -> Element:
     except (ElementTree.ParseError, OSError, LookupError, ValueError) as error:
         raise NotVoc(str(error)) from None
     if tree.tag != "annotation":
-        raise NotVoc(f"its root is <{tree.tag}>, that of a VOC file <annotation>")
+        raise NotVoc(f"its root is <{tree.tag}>, but that of a VOC file is <annotation>")
     return tree
 
 
 def text_of(node: Element, tag: str) -> str:
-    """Text of a direct child, every run of spaces as one; empty where there is none."""
+    """Return the text of a direct child with whitespace collapsed; empty if there is none."""
     return " ".join((node.findtext(tag) or "").split())
 
 
 def number_of(node: Element | None, tag: str) -> float | None:
-    """Number of a direct child, or None where there is no finite one."""
+    """Return the number in a direct child, or None if it has no finite number."""
     try:
         value = float(node.findtext(tag))
     except (AttributeError, TypeError, ValueError):
@@ -57,12 +57,12 @@ def number_of(node: Element | None, tag: str) -> float | None:
 
 
 def is_difficult(node: Element) -> bool:
-    """Whether an object is marked difficult."""
+    """Return whether an object is marked as difficult."""
     return text_of(node, "difficult").lower() in ("1", "1.0", "true", "yes")
 
 
 def corners_of(node: Element) -> list[float] | str:
-    """x1, y1, x2, y2 of an object's own box (those of its parts are others), or why it has none."""
+    """Return x1, y1, x2, y2 of an object's box (not those of its parts), or the reason why it has none."""
     boxes = node.findall("bndbox")
     if len(boxes) > 1:
         return SEVERAL_BOXES
@@ -71,6 +71,6 @@ def corners_of(node: Element) -> list[float] | str:
 
 
 def not_converted(node: Element) -> list[str]:
-    """What an object has beside its box, which COCO's boxes do not hold."""
+    """Return remarks about shapes and parts of an object, which are not converted."""
     shapes = any(node.find(tag) is not None for tag in _SHAPES)
     return [SHAPE] * shapes + [PART] * len(node.findall("part"))

@@ -1,4 +1,4 @@
-"""YOLO (one text file an image: class and box in shares of the image) to COCO."""
+"""Conversion of YOLO (one text file per image, with classes and normalised boxes) to COCO."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from .text_files import read_lines
 from .yolo_data import YoloData, label_places, read_folder, read_yaml
 from .yolo_rows import FOUR_POINTS, TASKS, Survey, numbers, read_row
 
-_NO_LABELS = "image without a label file: taken as an image without objects"
-_SHARED = "label file that fits several images: left out, its images too"
+_NO_LABELS = "image without a label file: used as an image without objects"
+_SHARED = "label file that matches several images: left out, with its images"
 
 
 def read_yolo(
@@ -30,23 +30,25 @@ def read_yolo(
     without: str | Path | None = None,
     progress: bool = True,
 ) -> Conversion:
-    """Reads a YOLO set by its ``data.yaml``, or by folders, with all sub-folders and names in any case.
+    """Read a YOLO data set from its ``data.yaml``, or from folders, with all sub-folders; names are matched
+    case-insensitively.
 
     Args:
-        data: yaml with ``names``, ``path``, ``kpt_shape`` where there are key points, and ``train``, ``val``,
-            ``test``: folders or lists of image files. Label files lie where
-            :func:`~detdiffusion.datasets.formats.yolo_data.label_places` says.
-        images, labels, names: in place of ``data``: two folders, and the class names or a text file with one a line;
-            all images are one split, ``all``, and labels lie as the images do.
-        task: what rows of more than five columns are, see :mod:`~detdiffusion.datasets.formats.yolo_rows`;
-            'auto': key points where ``data`` has ``kpt_shape``, else polygons.
-        decode: read every image to its end.
-        without: a folder inside the set that is not looked at, where the output of an earlier run lies.
-        progress: print a bar on stderr.
+        data: yaml with ``names``, ``path``, ``kpt_shape`` if there are key points, and ``train``, ``val``, ``test``:
+            folders or lists of image files. Label files are looked up at
+            :func:`~detdiffusion.datasets.formats.yolo_data.label_places`.
+        images, labels, names: instead of ``data``: the two folders, and the class names or a text file with one per
+            line. All images form one split, ``all``, and labels have the same relative paths as their images.
+        task: the meaning of rows with more than five columns, see
+            :mod:`~detdiffusion.datasets.formats.yolo_rows`; 'auto' reads key points if ``data`` has ``kpt_shape``, else
+            polygons.
+        decode: decode every image completely.
+        without: a folder inside the data set to skip, e.g. the output of an earlier run.
+        progress: show progress on stderr.
 
     Raises:
-        UserError: no such file or folder, a broken yaml, no images, a class number without a name, rows that may be
-            one or the other, or mostly rows that cannot be read.
+        UserError: if a file or folder does not exist, the yaml is broken, there are no images, a class number has no
+            name, rows are ambiguous, or most rows cannot be read.
     """
     if task not in TASKS:
         raise UserError(f"`task` must be one of {', '.join(TASKS)}, it is {task!r}")
@@ -56,7 +58,7 @@ def read_yolo(
         places_of = label_places
     else:
         if images is None or labels is None or names is None:
-            raise UserError("a YOLO set is read by data.yaml, or by images, labels and names together")
+            raise UserError("give either data.yaml of a YOLO data set, or images, labels and names together")
         images, labels = (set_of.files.find(folder) or Path(folder) for folder in (images, labels))
         found = read_folder(images, labels, names, set_of)
 
@@ -85,7 +87,7 @@ def read_yolo(
                 ids.append(set_of.add_image(path, file_name, size))
                 if label_of[path] is not None:
                     rows.add(ids[-1], label_of[path], lines)
-    set_of.looked = f"label files were looked for as {some((f / '*.txt' for f in folders), 5)}{rows.advice}"
+    set_of.looked = f"label files were searched for as {some((f / '*.txt' for f in folders), 5)}{rows.advice}"
     labelled = {path for path in label_of.values() if path is not None}
     set_of.close(lambda path: _reason(path, labelled, folders))
     rows.check()
@@ -95,7 +97,7 @@ def read_yolo(
 def _label_files(
     set_of: Conversion, found: YoloData, places_of: Callable[[Path], list[Path]]
 ) -> tuple[dict[Path, Path | None], dict[Path, None]]:
-    """The label file, or None, of every image that can be used; and the folders that were looked into."""
+    """Find the label file, or None, of every usable image; also return the folders that were searched."""
     files = set_of.files
     label_of: dict[Path, Path | None] = {}
     folders: dict[Path, None] = {}
@@ -115,7 +117,7 @@ def _label_files(
             images_of.setdefault(hits[0], []).append(image)
     for label, images in images_of.items():
         exact = [image for image in images if stem_of(image.name) == stem_of(label.name)]
-        if len(exact) == 1:  # the others' names differ by case
+        if len(exact) == 1:  # the names of the other images differ in case
             label_of.update({image: None for image in images if image != exact[0]})
         elif len(images) > 1:
             for path in (label, *images):
@@ -128,7 +130,7 @@ def _label_files(
 
 
 class _Rows:
-    """The rows of a set's label files: what they are, and how many of them are of use."""
+    """Interprets the rows of a data set's label files and counts those that cannot be read."""
 
     def __init__(self, set_of: Conversion, found: YoloData, task: str, labels: Iterable[Path]):
         self._set_of = set_of
@@ -149,11 +151,11 @@ class _Rows:
 
     @staticmethod
     def _numbers(path: Path) -> Iterator[tuple[int, list[float] | str]]:
-        with contextlib.suppress(UserError):  # said where the file's image comes
+        with contextlib.suppress(UserError):  # reported when the file's image is read
             yield from ((number, numbers(line)) for number, line in read_lines(path))
 
     def lines_of(self, image: Path, label: Path | None) -> list[tuple[int, str]] | None:
-        """Lines of an image's label file; of a file that is no text None, then it is left out with its image."""
+        """Return the lines of an image's label file; if it is not a text file, leave out both and return None."""
         files = self._set_of.files
         if label is None:
             self._set_of.count(_NO_LABELS, files.name(image))
@@ -163,15 +165,15 @@ class _Rows:
         except UserError as error:
             for path in (label, image):
                 self._set_of.leave_out(
-                    path, "label file that is no text: left out, its image too", str(error)
+                    path, "label file that is not text: left out, with its image", str(error)
                 )
             return None
 
     def add(self, image_id: int, path: Path, lines: list[tuple[int, str]]) -> None:
-        """Adds the objects of an image.
+        """Add the objects of an image.
 
         Raises:
-            UserError: a class number without a name.
+            UserError: if a class number has no name.
         """
         set_of, name = self._set_of, self._set_of.files.name(path)
         set_of.files.use(path, LABELS)
@@ -187,7 +189,7 @@ class _Rows:
                 continue
             self._read += 1
             if tuple(values) in seen:
-                set_of.count("line that is there twice: taken once", where)
+                set_of.count("duplicate line: used once", where)
                 continue
             seen.add(tuple(values))
             shares, remark = row
@@ -202,13 +204,13 @@ class _Rows:
         label, count = values[0], len(self._set_of.classes)
         if label != int(label) or not 0 <= label < count:
             raise UserError(
-                f"{where}: class {label:g}, but there are {count} names (0 to {count - 1}); correct the names, "
+                f"{where}: class {label:g}, but there are {count} names (0 to {count - 1}); correct the names "
                 "or the file"
             )
         return read_row(values, self._task, self._key_points)
 
     def check(self) -> None:
-        """Raises a UserError where most rows could not be read."""
+        """Raise a UserError if most rows could not be read."""
         if self._unread > self._read:
             raise UserError(
                 f"{self._unread} of {self._read + self._unread} lines of the label files cannot be read{self.advice}\n"
@@ -217,7 +219,7 @@ class _Rows:
 
 
 def _in_pixels(shares: list[float], width: int, height: int) -> tuple[tuple[float, ...], dict]:
-    """x, y, w, h of a box or around a polygon, and the polygon."""
+    """Return x, y, w, h of a box or of a polygon's bounding box, and the polygon as extra fields."""
     if len(shares) == 4:
         cx, cy, w, h = shares
         return ((cx - w / 2) * width, (cy - h / 2) * height, w * width, h * height), {}
@@ -227,7 +229,7 @@ def _in_pixels(shares: list[float], width: int, height: int) -> tuple[tuple[floa
 
 
 def _reason(path: Path, labelled: set[Path], folders: Iterable[Path]) -> str | None:
-    """Why a file of the set is in no use."""
+    """Return why a file of the data set is not used."""
     if suffix_of(path) in IMAGE_SUFFIXES:
         return "image in none of the splits: left out"
     if path in labelled:

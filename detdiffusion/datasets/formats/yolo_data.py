@@ -1,4 +1,4 @@
-"""Which images a YOLO set has, and where their labels lie: ``data.yaml``, lists of images, folders."""
+"""The images of a YOLO data set and the locations of their labels: ``data.yaml``, lists of images, folders."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from .text_files import BY_END, read_lines, read_text, tails
 from .yolo_rows import key_point_columns
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
-_MISSING = "listed image that is not there: left out"
-_NO_PATH = "'path' that is no folder here: that of the yaml file is taken"
+_MISSING = "listed image that does not exist: left out"
+_NO_PATH = "'path' that is not a folder here: the yaml file's folder is used"
 
 
 @dataclass
 class YoloData:
-    """A set before its labels are read.
+    """A data set before its labels are read.
 
     Attributes:
-        classes: names.
-        key_points: columns of key points in a row; None without them.
-        splits: name -> (image, its file name in the new set).
+        classes: class names.
+        key_points: number of key point columns in a row; None if there are no key points.
+        splits: name -> list of (image, its file name in the converted data set).
     """
 
     classes: list[str]
@@ -33,22 +33,22 @@ class YoloData:
     splits: dict[str, list[tuple[Path, str]]] = field(default_factory=dict)
 
     def images(self) -> list[Path]:
-        """All images, each once."""
+        """Return all images without duplicates."""
         return list(dict.fromkeys(image for images in self.splits.values() for image, _ in images))
 
 
 def read_yaml(path: Path, set_of: Conversion) -> YoloData:
-    """A set by its ``data.yaml``; everything below its ``path`` (or the file's folder) is looked through.
+    """Read the ``data.yaml`` of a data set and scan all files below its ``path`` (or the yaml's folder).
 
     Raises:
-        UserError: a broken file, names that are not numbered texts, or places that are not there.
+        UserError: if the file is broken, the names are invalid, or a folder or list does not exist.
     """
     import yaml
 
     text = read_text(path)
     try:
         data = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: what looks like a date and is none
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: an invalid value that looks like a date
         raise UserError(f"{path}: broken yaml: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict) or "names" not in data:
         raise UserError(f"{path}: not a YOLO data file: it lacks 'names'")
@@ -65,7 +65,7 @@ def read_yaml(path: Path, set_of: Conversion) -> YoloData:
         if value := next((data[key] for key in keys if data.get(key)), None):
             entries[split] = value if isinstance(value, list) else [value]
     if not entries:
-        raise UserError(f"{path}: names no images: it lacks 'train', 'val' and 'test'")
+        raise UserError(f"{path}: no images are given: it lacks 'train', 'val' and 'test'")
     files.scan(root)
     files.use(path, COMPANIONS)
     splits_of: dict[Path, str] = {}
@@ -79,7 +79,7 @@ def read_yaml(path: Path, set_of: Conversion) -> YoloData:
                 raise UserError(f"{path}: split {split!r}: no images found in {place}; correct its entry")
             for image in pictures:
                 if image in images:
-                    set_of.count("image listed twice: taken once", files.name(image))
+                    set_of.count("image listed twice: used once", files.name(image))
                 elif splits_of.setdefault(image, split) != split:
                     set_of.count("image in two splits", f"{files.name(image)}: {splits_of[image]}, {split}")
                 images.setdefault(image, f"{split}/{_name_in(place, image)}")
@@ -88,10 +88,10 @@ def read_yaml(path: Path, set_of: Conversion) -> YoloData:
 
 
 def read_folder(images: Path, labels: Path, names: object, set_of: Conversion) -> YoloData:
-    """A set by two folders and the class names; its one split is ``all``.
+    """Read a data set from two folders and the class names; its only split is ``all``.
 
     Raises:
-        UserError: a folder that is not there or has no image, or bad names.
+        UserError: if a folder does not exist or has no images, or the names are invalid.
     """
     for folder in (images, labels):
         if not folder.is_dir():
@@ -102,7 +102,7 @@ def read_folder(images: Path, labels: Path, names: object, set_of: Conversion) -
     else:
         classes = list(names)
     if not classes or len(set(classes)) < len(classes):
-        raise UserError(f"{names}: wants different class names, one a line")
+        raise UserError(f"{names}: must contain distinct class names, one per line")
     found = [p for p in set_of.files.scan(images) if suffix_of(p) in IMAGE_SUFFIXES]
     if not found:
         raise UserError(f"{images}: no images found in it")
@@ -111,10 +111,10 @@ def read_folder(images: Path, labels: Path, names: object, set_of: Conversion) -
 
 
 def label_places(image: Path) -> list[Path]:
-    """Where the label file of an image may lie, without suffix, the likeliest first.
+    """Return the possible paths of an image's label file, without suffix, the most likely first.
 
-    Ultralytics' rule (the last folder ``images`` of the path is ``labels`` there), then beside the image, then in a
-    folder ``labels`` beside the image's.
+    These are Ultralytics' rule (the last folder ``images`` of the path is replaced by ``labels``), next to the image,
+    and in a folder ``labels`` next to the image's folder.
     """
     plain = image.with_name(stem_of(image.name))
     places, folders = [], [fold(part) for part in plain.parts[:-1]]
@@ -128,10 +128,10 @@ def _class_names(data: dict, path: Path) -> list[str]:
     names = data["names"]
     if isinstance(names, Mapping):
         if set(names) != set(range(len(names))):
-            raise UserError(f"{path}: names must be numbered 0 to {len(names) - 1}, they are {list(names)}")
+            raise UserError(f"{path}: names must be numbered 0 to {len(names) - 1}, got {list(names)}")
         names = [names[k] for k in range(len(names))]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{path}: 'names' must be a list of texts, it is {names!r}")
+        raise UserError(f"{path}: 'names' must be a list of strings, got {names!r}")
     if len(set(names)) < len(names):
         raise UserError(f"{path}: 'names' has the same name twice: {', '.join(names)}")
     if data.get("nc") not in (None, len(names)):
@@ -142,7 +142,7 @@ def _class_names(data: dict, path: Path) -> list[str]:
 
 
 def _place_of(files: InputFiles, root: Path, entry: str, yaml_path: Path) -> Path:
-    """The folder or list that a split names. Roboflow's files say ``../train/images`` for what lies beside the yaml."""
+    """Find the folder or list of a split. Roboflow writes ``../train/images`` for folders next to the yaml."""
     entry = entry.replace("\\", "/")
     place = files.find(root / entry)
     if place is None and entry.startswith("../"):
@@ -155,7 +155,7 @@ def _place_of(files: InputFiles, root: Path, entry: str, yaml_path: Path) -> Pat
 
 
 def _read_list(set_of: Conversion, place: Path, root: Path) -> list[Path]:
-    """The images that a list names, relative to itself or to the set, or by the end of another machine's path."""
+    """Read a list of images, given relative to the list or the data set, or as paths of another machine."""
     set_of.files.use(place, COMPANIONS)
     lines, found = read_lines(place), []
     for number, line in lines:
@@ -170,7 +170,7 @@ def _read_list(set_of: Conversion, place: Path, root: Path) -> list[Path]:
     if not found:
         missing = some((line for _, line in lines), 3) or "it is empty"
         raise UserError(
-            f"{place}: none of the {len(lines)} images of this list is there ({missing}); correct the paths"
+            f"{place}: none of the {len(lines)} images of this list exists ({missing}); correct the paths"
         )
     return found
 
@@ -187,5 +187,5 @@ def _find(files: InputFiles, bases: tuple[Path, ...], line: str) -> tuple[Path, 
 
 
 def _name_in(place: Path, image: Path) -> str:
-    """The image's name below its folder; of a list's images the bare name, which the reader makes unique."""
+    """Return the image's path relative to its folder, or its base name if it is from a list (made unique later)."""
     return image.relative_to(place).as_posix() if image.is_relative_to(place) else image.name

@@ -1,16 +1,16 @@
-"""Rows of YOLO label files: which of Ultralytics' tasks a set was written for, and the box or polygon of one row.
+"""Rows of YOLO label files: detect which of Ultralytics' tasks they are for, and read the box or polygon of a row.
 
 =========== ================================================= =======================================
 task        columns                                           read as
 =========== ================================================= =======================================
 all         ``class cx cy w h``                               box
-detect      a box and whatever follows (confidence, track id) box, the rest is not read
+detect      a box and further columns (confidence, track id)  box, the rest is not read
 pose        a box and ``kpt_shape`` key points                box, the key points are not read
 segment     ``class x1 y1 x2 y2 x3 y3 ...``                   polygon and the upright box around it;
                                                               oriented boxes (OBB) are four such points
 =========== ================================================= =======================================
 
-All lengths are shares of the image's width and height.
+All coordinates are normalised by the image's width and height.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ OUTSIDE = "line with a value outside [0, 1] (in pixels?): left out"
 LONG_BOX = "columns behind a box (key points, confidence, track id): not read"
 FOUR_POINTS = "line of four points, an oriented box (OBB) or a polygon: the upright box around it is taken"
 
-# Sums of rounded shares leave [0, 1] by a few parts in a million.
+# Sums of rounded values exceed [0, 1] by a few parts in a million.
 _TOLERANCE = 1e-4
-# Key points may lie somewhat outside of their object's box.
+# Key points may be slightly outside of their object's box.
 _MARGIN = 0.1
 _BOX = 5  # columns
 
 
 def numbers(line: str) -> list[float] | str:
-    """The numbers of a line, or why it is none of numbers."""
+    """Parse the numbers of a line; returns a description of the problem if it cannot be parsed."""
     for text, defect in ((line, None), (line.replace(",", " ").replace(";", " "), COMMAS)):
         try:
             values = [float(part) for part in text.split()]
@@ -53,10 +53,10 @@ def numbers(line: str) -> list[float] | str:
 
 
 def key_point_columns(kpt_shape: object, where: str) -> int | None:
-    """How many columns key points take in a row; None without key points.
+    """Return the number of columns that key points take in a row; None if there are no key points.
 
     Raises:
-        UserError: not ``[points, 2 or 3]``.
+        UserError: if ``kpt_shape`` is not ``[points, 2 or 3]``.
     """
     if kpt_shape is None:
         return None
@@ -73,15 +73,16 @@ def key_point_columns(kpt_shape: object, where: str) -> int | None:
 def read_row(
     values: Sequence[float], task: str, key_points: int | None
 ) -> tuple[list[float], str | None] | str:
-    """The box or polygon of a row.
+    """Read the box or polygon of a row.
 
     Args:
         values: all columns of the row, five or more.
         task: 'detect', 'pose' or 'segment'.
-        key_points: columns of key points, for 'pose'; None: any.
+        key_points: number of key point columns, for 'pose'; None accepts any number.
 
     Returns:
-        (cx, cy, w, h or the polygon's x1, y1, x2, y2, ...; a remark to count or None), or why it cannot be read.
+        ``(coordinates, remark)``: cx, cy, w, h of a box or x1, y1, x2, y2, ... of a polygon, and a remark to count or
+        None; or, if the row cannot be read, a string with the reason.
     """
     count = len(values)
     if task == "segment" and count > _BOX:
@@ -98,10 +99,10 @@ def read_row(
 
 @dataclass
 class Survey:
-    """What the rows beyond five columns of a whole set have in common, to tell tasks apart that nothing else tells.
+    """Statistics of all rows with more than five columns, to infer the task of a data set.
 
-    Polygons have many lengths; key points, and a confidence with a track id, one. Rows of one length that all would
-    be a polygon and, as well, a box with something behind it are a question for the user.
+    Polygons vary in length; rows with key points, or with a confidence and a track id, have the same length. If all
+    rows have the same length and each could be a polygon as well as a box with further columns, the user must decide.
     """
 
     polygons: Counter = field(default_factory=Counter)
@@ -111,7 +112,7 @@ class Survey:
     first: str = ""
 
     def add(self, values: Sequence[float], where: str) -> None:
-        """Looks at a row."""
+        """Add a row to the statistics."""
         count = len(values)
         if count == _BOX:
             return
@@ -120,39 +121,39 @@ class Survey:
             return
         self.first = self.first or where
         self.polygons[count] += 1
-        if len(self.polygons) > 1:  # told already
+        if len(self.polygons) > 1:  # already known to be polygons
             return
         self.rivals += _is_box_with_more(values)
         self.upright += count == 9 and _is_parallelogram(values[1:])
 
     @property
     def four_points(self) -> bool:
-        """Whether all polygons have four points, as oriented boxes do."""
+        """Whether all polygons have four points, like oriented boxes."""
         return set(self.polygons) == {9}
 
     def task(self) -> str:
-        """The task of the set, 'segment' where rows have five columns alone.
+        """Return the task of the data set; 'segment' if all rows have five columns.
 
         Raises:
-            UserError: the rows do not tell.
+            UserError: if the rows are ambiguous.
         """
         total = self.polygons.total()
         if total == 0 or len(self.polygons) > 1 or self.rivals < total or self.upright == total:
             return "segment"
         (count,) = self.polygons
         raise UserError(
-            f"{self.first}: {count} columns, as all {total} lines of more than five, are a polygon of {count // 2} "
-            f"points or a box with {count - _BOX} more (key points, confidence and track id); say which by "
-            "`task` segment, pose or detect, or by kpt_shape in DATA.yaml"
+            f"{self.first}: {count} columns, as in all {total} lines of more than five, may be a polygon of "
+            f"{count // 2} points or a box with {count - _BOX} more columns (key points, confidence and track id); "
+            "specify `task` segment, pose or detect, or kpt_shape in DATA.yaml"
         )
 
     def advice(self) -> str:
-        """What may be the matter with rows that do not fit, for a message."""
+        """Return a hint about rows that fit no task, to append to a message."""
         if not self.others:
             return ""
         columns = ", ".join(map(str, sorted(self.others)))
         return (
-            f"; lines of {columns} columns do not fit: if they are boxes with more behind them (confidence, track id, "
+            f"; lines of {columns} columns do not fit: if they are boxes with further columns (confidence, track id, "
             "key points), `task` detect reads the boxes"
         )
 

@@ -1,4 +1,4 @@
-"""MiniScenes: the embedded benchmark, small procedural scenes in COCO-Thing-Stuff form."""
+"""MiniScenes: the built-in benchmark of small procedural scenes in COCO-Thing-Stuff format."""
 
 from .render import render
 from .scene import STUFF, THINGS, Scene, Thing, sample_scene

@@ -1,8 +1,8 @@
-"""Looks of MiniScenes: colours, patterns, light and camera, told apart from what a scene contains.
+"""Looks of MiniScenes: colours, patterns, light and camera, independent of the contents of a scene.
 
-:data:`CLASSIC` is the first look. :func:`random_look` draws another one for every image, so that a class is its
-shape and not its colour: the zoo is trained on these. :data:`HELD_OUT` names looks that the zoo never sees, which
-stand for the domains of users.
+:data:`CLASSIC` is the default look. :func:`random_look` samples a different one for every image, so that classes differ
+in shape but not in colour; the zoo is trained on these. :data:`HELD_OUT` are looks that the zoo never sees, which stand
+for the domains of users.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from detdiffusion.utils.errors import UserError
 from .scene import STUFF, THINGS, Scene
 
 RANDOM = "random"
-"""The name of another look for every image."""
+"""Name of the option to sample a random look for every image."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _GREY = np.tile(_LUMA, (3, 1))
@@ -35,14 +35,14 @@ class Pattern:
     angle: float = 0.0
 
     def draw(self, size: int) -> np.ndarray:
-        """The pattern as levels to add, (size, size, 1) float32."""
+        """Return the pattern as levels to add, (size, size, 1) float32."""
         ys, xs = np.mgrid[:size, :size].astype(np.float32) * (2 * np.pi / (size * self.period))
         along = np.cos(self.angle) * xs + np.sin(self.angle) * ys
         across = np.cos(self.angle) * ys - np.sin(self.angle) * xs
         return self.strength * PATTERNS[self.kind](along, across)[:, :, None]
 
 
-PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # of two phases, in [-1, 1]
+PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {  # functions of two phases, in [-1, 1]
     "stripes": lambda a, b: np.sin(a),
     "checks": lambda a, b: np.tanh(3 * np.sin(a) * np.sin(b)),
     "dots": lambda a, b: np.tanh(2 * (np.cos(a) + np.cos(b) - 0.8)),
@@ -58,14 +58,14 @@ class Look:
         bodies, details: colours of the things, (8, 3) in the order of :data:`.scene.THINGS`.
         stuff: colours of the stuff, (4, 3) in the order of :data:`.scene.STUFF`.
         outline: colour of a line along the border of every thing, or None.
-        grain: strength of the stuff's own textures, 1 in the first look.
+        grain: strength of the stuff's textures, 1 in the classic look.
         backdrop: a pattern over all stuff.
         surface: a pattern over all things.
-        light: gain of brightness from the left to the right border and from the upper to the lower one, e.g. 0.4.
-        vignette: share of light that the corners lose.
-        matrix: (3, 3) that turns RGB into the camera's RGB.
-        gamma: exponent of the camera, above 1 is darker.
-        noise: deviation of the camera's noise in levels.
+        light: change in brightness from the left to the right border and from the top to the bottom, e.g. 0.4.
+        vignette: share of light lost in the corners.
+        matrix: (3, 3) conversion from RGB to the camera's RGB.
+        gamma: exponent of the camera; above 1 is darker.
+        noise: standard deviation of the camera's noise in levels.
     """
 
     bodies: np.ndarray
@@ -82,7 +82,7 @@ class Look:
     noise: float = 0.0
 
     def photograph(self, picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Light and camera on a drawn picture, (size, size, 3) float32 of levels; the noise comes from ``rng``."""
+        """Apply light and camera to a picture, (size, size, 3) float32 levels; noise is sampled from ``rng``."""
         size = len(picture)
         if any(self.light) or self.vignette:
             ramp = (np.arange(size, dtype=np.float32) + 0.5) / size - 0.5
@@ -160,7 +160,7 @@ NAMES = ("classic", *HELD_OUT, RANDOM)
 def _colour_apart(
     rng: np.random.Generator, others: np.ndarray, matrix: np.ndarray, distance: float
 ) -> np.ndarray:
-    """A colour that the camera shows at least ``distance`` from the others; the farthest of 24 if none does."""
+    """Sample a colour that is at least ``distance`` from the others in the camera's RGB; else the farthest of 24."""
     tries = rng.uniform(0, 255, (24, 3)).astype(np.float32)
     gaps = np.linalg.norm((tries[:, None] - others[None]) @ matrix.T, axis=2).min(axis=1)
     return tries[np.argmax(gaps >= distance) if (gaps >= distance).any() else gaps.argmax()]
@@ -173,7 +173,7 @@ def _random_pattern(rng: np.random.Generator, share: float) -> Pattern | None:
 
 
 def random_look(rng: np.random.Generator) -> Look:
-    """A look drawn from ``rng``: things stand out from all stuff, details from their things, colours mean nothing."""
+    """Sample a look in which things contrast with all stuff and details with their things; colours are random."""
     matrix = (_GREY if rng.random() < 0.12 else _PLAIN).astype(np.float32)
     spread = rng.uniform(10, 110)
     stuff = rng.uniform(20, 235, 3) + rng.uniform(-spread, spread, (len(STUFF), 3))
@@ -199,10 +199,10 @@ def random_look(rng: np.random.Generator) -> Look:
 
 
 def look_of(name: str, scene: Scene) -> Look:
-    """The look called ``name`` (of :data:`NAMES`) for one scene, whose texture seed draws a random one.
+    """Return the look ``name`` (one of :data:`NAMES`) for a scene; a random look is seeded by its texture seed.
 
     Raises:
-        UserError: no look has this name.
+        UserError: if there is no look with this name.
     """
     if name not in NAMES:
         raise UserError(f"MiniScenes has no look {name!r}; it has: {', '.join(NAMES)}")

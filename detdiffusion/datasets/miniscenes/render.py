@@ -1,7 +1,7 @@
-"""Drawing a MiniScenes scene: an RGB picture and the visible mask of every region.
+"""Rendering a MiniScenes scene to an RGB picture and the visible mask of every region.
 
-Shapes are drawn supersampled by OpenCV and averaged down, so edges are smooth at 64 px; masks are the pixels
-that a shape covers by more than half and that no later shape hides.
+Shapes are drawn supersampled by OpenCV and averaged down, so edges are smooth at 64 px. A mask contains the pixels that
+the shape covers by more than half and that no later shape hides.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _SHAPES = {  # outline, details, hole: unit polygons around the centre
 
 
 def _points(polygon: np.ndarray, thing: Thing, origin: np.ndarray, scale: float) -> list[np.ndarray]:
-    """A unit polygon, moved and scaled to the thing, in 1/16 pixels of a canvas whose corner lies at ``origin``."""
+    """Move and scale a unit polygon to the thing, in 1/16 pixels of a canvas whose corner is at ``origin``."""
     points = (polygon * (thing.w, thing.h) + (thing.cx, thing.cy)) * scale - origin
     return [np.round(points * 16).astype(np.int32)]
 
@@ -57,19 +57,19 @@ def _fill(canvas: np.ndarray, polygon: np.ndarray, thing: Thing, origin: np.ndar
 
 
 def _stroke(canvas: np.ndarray, polygon: np.ndarray, thing: Thing, origin: np.ndarray, scale: float, value):
-    """A line along a polygon, 1/32 of the image wide, of which the inner half lies on the thing."""
+    """Draw a line along a polygon, 1/32 of the image wide, centred on the border."""
     points, width = _points(polygon, thing, origin, scale), max(1, round(scale / 32))
     cv2.polylines(canvas, points, True, value, width, lineType=cv2.LINE_AA, shift=4)
 
 
 def _noise(rng: np.random.Generator, size: int, cell: int) -> np.ndarray:
-    """Smooth noise in [-1, 1], (size, size) float32, about ``cell`` pixels a bump."""
+    """Sample smooth noise in [-1, 1], (size, size) float32, with bumps of about ``cell`` pixels."""
     grid = rng.uniform(-1, 1, (max(2, size // cell), max(2, size // cell))).astype(np.float32)
     return cv2.resize(grid, (size, size), interpolation=cv2.INTER_CUBIC).clip(-1, 1)
 
 
 def _background(scene: Scene, size: int, look: Look) -> tuple[np.ndarray, np.ndarray]:
-    """The stuff bands: (size, size, 3) float32 picture and (size, size) int label of the band."""
+    """Draw the stuff bands; return a (size, size, 3) float32 picture and a (size, size) int map of band indices."""
     rng = np.random.default_rng(scene.texture_seed)
     rows = (np.arange(size, dtype=np.float32) + 0.5) / size
     picture, band_of = np.empty((size, size, 3), np.float32), np.zeros((size, size), np.int64)
@@ -91,7 +91,7 @@ def _background(scene: Scene, size: int, look: Look) -> tuple[np.ndarray, np.nda
 def _paint(
     thing: Thing, look: Look, origin: np.ndarray, scale: float, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Cover (H, W) and colours (H, W, 3) of a thing, uint8, on a canvas whose corner lies at ``origin``."""
+    """Draw coverage (H, W) and colours (H, W, 3) of a thing, uint8, on a canvas whose corner is at ``origin``."""
     outline, details, hole = _SHAPES[THINGS[thing.label]]
     alpha = np.zeros(shape, np.uint8)
     _fill(alpha, outline, thing, origin, scale, 255)
@@ -110,22 +110,23 @@ def _paint(
 def render(
     scene: Scene, size: int, look: Look = CLASSIC
 ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray], list[float]]:
-    """Draw a scene.
+    """Render a scene.
 
     Args:
-        scene: what to draw.
+        scene: the scene.
         size: side of the square picture in pixels, 32 or more.
         look: its colours, patterns, light and camera.
 
     Returns:
-        picture (size, size, 3) uint8 RGB; visible masks (size, size) bool of the things and of the stuff bands,
-        in the scene's order; share in [0, 1] of every thing that later things hide.
+        ``(picture, things, stuff, hidden)``: the picture (size, size, 3) uint8 RGB; visible masks (size, size) bool of
+        the things and of the stuff bands, in the scene's order; and the share in [0, 1] of every thing that is hidden
+        by later things.
     """
     factor = 4 if size <= 128 else 2
     picture, band_of = _background(scene, size, look)
     camouflage = _noise(np.random.default_rng([scene.texture_seed, 1]), size, max(1, size // 20))
     surface = look.surface.draw(size) if look.surface else None
-    whole_masks: list[np.ndarray] = []
+    full_masks: list[np.ndarray] = []
     for thing in scene.things:
         sigma, margin = thing.blur * size / 64, 2 + int(3 * thing.blur * size / 64)
         x0, y0 = (int((c - d / 2) * size) - margin for c, d in ((thing.cx, thing.w), (thing.cy, thing.h)))
@@ -140,7 +141,7 @@ def render(
             paint = paint + surface[y0:y1, x0:x1]
         mask = np.zeros((size, size), bool)
         mask[y0:y1, x0:x1] = alpha > 0.5
-        whole_masks.append(mask)
+        full_masks.append(mask)
         if sigma > 0.1:
             alpha, paint = cv2.GaussianBlur(alpha, (0, 0), sigma), cv2.GaussianBlur(paint, (0, 0), sigma)
         behind = picture[y0:y1, x0:x1]
@@ -156,7 +157,7 @@ def render(
     covered = np.zeros((size, size), bool)
     visible: list[np.ndarray] = []
     hidden: list[float] = []
-    for mask in reversed(whole_masks):
+    for mask in reversed(full_masks):
         visible.append(mask & ~covered)
         hidden.append(float((mask & covered).sum() / max(mask.sum(), 1)))
         covered |= mask

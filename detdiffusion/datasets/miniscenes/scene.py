@@ -1,8 +1,8 @@
-"""What a MiniScenes picture contains: a seeded random scene in normalised coordinates.
+"""The contents of a MiniScenes picture: a seeded random scene in normalised coordinates.
 
-A scene is sampled without knowing the image size, so the same seed gives the same scene at 64 or 256 px.
-Every thing has a hidden difficulty: contrast to what lies behind it, blur and camouflage texture are drawn
-here; occlusion and size follow from the drawn picture (see :mod:`.render`).
+Sampling does not depend on the image size, so the same seed gives the same scene at 64 or 256 px. Every thing has a
+hidden difficulty: contrast to its background, blur and camouflage texture are sampled here; occlusion and size follow
+from the rendered picture (see :mod:`.render`).
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ THINGS = ("ball", "crate", "tent", "star", "ring", "pine tree", "kite", "street 
 STUFF = ("sky", "grass", "water", "sand")
 
 HARD_SHARE = 0.35
-"""Share of things drawn with at least two of low contrast, blur and camouflage."""
+"""Share of things that have at least two of low contrast, blur and camouflage."""
 
 
 @dataclass
 class Thing:
-    """One object: class index into :data:`THINGS`, centre and size in [0, 1], and how it is drawn.
+    """One object: class index into :data:`THINGS`, centre and size in [0, 1], and its appearance.
 
-    ``contrast`` in (0, 1] (1 is opaque), ``blur`` is a Gaussian sigma in 1/64 of the image, ``texture`` in
-    [0, 1] is the strength of the camouflage. ``group`` numbers the members of a crowd, or is None.
+    ``contrast`` is in (0, 1] (1 is opaque), ``blur`` is a Gaussian sigma in 1/64 of the image, ``texture`` in [0, 1] is
+    the strength of the camouflage. ``group`` is the index of the crowd that it belongs to, or None.
     """
 
     label: int
@@ -54,7 +54,7 @@ def _overlap_of_smaller(a: Thing, b: Thing) -> float:
 
 
 def _looks(rng: np.random.Generator) -> dict[str, float]:
-    """Contrast, blur and texture of one thing: easy, or hard in at least two of the three factors."""
+    """Sample contrast, blur and texture of a thing: easy, or hard in at least two of the three factors."""
     looks = dict(contrast=rng.uniform(0.85, 1.0), blur=rng.uniform(0, 0.25), texture=rng.uniform(0, 0.1))
     if rng.random() < HARD_SHARE:
         hard = dict(
@@ -66,7 +66,7 @@ def _looks(rng: np.random.Generator) -> dict[str, float]:
 
 
 def _place(rng: np.random.Generator, things: list[Thing], w: float, h: float, max_overlap: float):
-    """A centre where the thing overlaps earlier ones by at most ``max_overlap``; None after 20 tries."""
+    """Sample a centre where the thing overlaps earlier ones by at most ``max_overlap``; None after 20 tries."""
     for _ in range(20):
         cx, cy = rng.uniform(w / 2, 1 - w / 2), rng.uniform(h / 2, 1 - h / 2)
         candidate = Thing(0, cx, cy, w, h, 0.0)
@@ -76,7 +76,7 @@ def _place(rng: np.random.Generator, things: list[Thing], w: float, h: float, ma
 
 
 def sample_scene(seed: int, index: int) -> Scene:
-    """The scene number ``index`` of the data set with ``seed``: a pure function of both."""
+    """Sample scene number ``index`` of the data set with ``seed``; the result depends only on these two."""
     rng = np.random.default_rng([seed, index])
     horizon = rng.uniform(0.3, 0.6)
     ground = int(rng.integers(1, len(STUFF)))
@@ -102,7 +102,7 @@ def sample_scene(seed: int, index: int) -> Scene:
             looks, spot = _looks(rng), _place(rng, scene.things, side, side, 0.0)
             if spot:
                 scene.things.append(Thing(label, *spot, side, side, tint, **looks))
-    if rng.random() < 0.04:  # a crowd: many small ones of a class, side by side
+    if rng.random() < 0.04:  # a crowd: many small things of one class, side by side
         label, side = int(rng.integers(len(THINGS))), float(rng.uniform(0.08, 0.12))
         spot = _place(rng, scene.things, 4 * side, 2 * side, 0.0)
         if spot:

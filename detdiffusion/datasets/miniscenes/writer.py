@@ -1,4 +1,4 @@
-"""MiniScenes on disk: images, instances json and stuff json in COCO-Thing-Stuff form."""
+"""Writing MiniScenes to disk: images, instances json and stuff json in COCO-Thing-Stuff format."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _MIN_VISIBLE_PIXELS = 6
 
 
 def _annotation(mask: np.ndarray, **fields) -> dict:
-    """A COCO annotation of one visible mask (H, W) bool: box, area and RLE follow from it."""
+    """Create a COCO annotation from a visible mask (H, W) bool, with its box, area and RLE."""
     rle = mask_utils.encode(np.asfortranarray(mask.astype(np.uint8)))
     ys, xs = np.nonzero(mask)
     x, y = int(xs.min()), int(ys.min())
@@ -31,7 +31,7 @@ def _annotation(mask: np.ndarray, **fields) -> dict:
 
 
 def _difficulty(scene: Scene, number: int, hidden: float, area_share: float) -> dict[str, float]:
-    """The hidden factors of a thing; ``score`` in [0, 1] is the mean of the five, each 0 (easy) to 1 (hard)."""
+    """Return the hidden factors of a thing, each from 0 (easy) to 1 (hard); ``score`` is the mean of the five."""
     thing = scene.things[number]
     factors = dict(
         contrast=1 - thing.contrast,
@@ -45,7 +45,7 @@ def _difficulty(scene: Scene, number: int, hidden: float, area_share: float) -> 
 
 
 def _annotate(scene: Scene, image_id: int, things, stuff, hidden, size: int) -> tuple[list, list]:
-    """Instances and stuff annotations of a drawn scene; ids are ``image_id * 100 + position``."""
+    """Return instance and stuff annotations of a rendered scene; ids are ``image_id * 100 + position``."""
     instances, regions, crowds = [], [], {}
     for number, (thing, mask) in enumerate(zip(scene.things, things)):
         if thing.group is not None:
@@ -80,25 +80,25 @@ def write_miniscenes(
 ) -> Path:
     """Write one split: ``out_dir/split/{images/*.png, instances.json, stuff.json}``.
 
-    The bytes are a pure function of (split, count, size, seed, look). Splits of different names share no scene and
-    no id. The json files are written last, so a split without them is unfinished.
+    The bytes depend only on (split, count, size, seed, look). Splits of different names share no scenes and no ids. The
+    json files are written last, so a split without them is incomplete.
 
     Args:
-        out_dir: the data set's folder; made if missing.
+        out_dir: the data set's folder; created if missing.
         split: name of the split, e.g. ``train``.
         count: number of images.
         size: side of the images in pixels, 64 to 256.
         seed: the data set's seed.
-        look: name of a look, or ``random`` for another one each image, see :mod:`.looks`; scenes and annotations
-            do not depend on it.
+        look: name of a look, or ``random`` for a different one for each image, see :mod:`.looks`; scenes and
+            annotations do not depend on it.
         progress: called with the number of finished images.
 
     Returns:
         The split's folder.
 
     Raises:
-        UserError: count below 1, size outside 32..1024, a negative seed, an unknown look, or an image
-            that cannot be written.
+        ValueError: if count is below 1, or size outside 32..1024.
+        UserError: if the look is unknown, or an image cannot be written.
     """
     if count < 1 or not 32 <= size <= 1024:
         raise ValueError(
@@ -123,7 +123,7 @@ def write_miniscenes(
         if progress:
             progress(index + 1)
     info = dict(description="MiniScenes", split=split, seed=seed, size=size, count=count)
-    if look != "classic":  # which is older than the entry
+    if look != "classic":  # omitted for the classic look, which is older than this entry
         info["look"] = look
     thing_categories = [dict(id=i + 1, name=name, supercategory="thing") for i, name in enumerate(THINGS)]
     stuff_categories = [

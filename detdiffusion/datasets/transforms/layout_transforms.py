@@ -1,4 +1,4 @@
-"""Transforms of the generator's data: image, masks and boxes are loaded, resized and flipped together."""
+"""Transforms of the generator's training data, which load, resize and flip images, masks and boxes together."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from detdiffusion.utils.errors import UserError
 
 @TRANSFORMS.register_module()
 class LoadLayoutImage:
-    """``img_path`` → ``img``: (H, W, 3) uint8 RGB at the training size.
+    """Loads ``img_path`` as ``img``: (H, W, 3) uint8 RGB, resized to the training size.
 
     Args:
         size: (height, width) in pixels.
         cache: keep the resized images in memory; for small data sets.
 
     Raises:
-        UserError: the file is missing, no image, or of another size than the annotation file says.
+        UserError: if the file is missing, is not an image, or differs in size from the annotation file.
     """
 
     def __init__(self, size: tuple[int, int], cache: bool = False) -> None:
@@ -48,17 +48,17 @@ class LoadLayoutImage:
         image = np.asarray(read_rgb(path, stated))
         height, width = self.size
         if image.shape[:2] == self.size:
-            return image.copy()  # Pillow's own memory is not to be written to
+            return image.copy()  # Pillow's memory is read-only
         shrink = image.shape[0] * image.shape[1] > height * width
         return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
 
 
 @TRANSFORMS.register_module()
 class LoadLayoutMasks:
-    """``segmentations`` → ``layout.masks``: (N, H, W) bool at the size of ``img``.
+    """Decodes ``segmentations`` to ``layout.masks``: (N, H, W) bool at the size of ``img``.
 
-    Polygons, compressed and uncompressed RLE are read. An object without a segmentation gets its box as a
-    rectangle, which is said once.
+    Supports polygons, compressed and uncompressed RLE. The mask of an object without a segmentation is its box; this is
+    logged once.
     """
 
     def __init__(self) -> None:
@@ -75,7 +75,9 @@ class LoadLayoutMasks:
                 mask[:] = cv2.resize(source, (width, height), interpolation=cv2.INTER_NEAREST)
                 continue
             if not self._told:
-                print_log("some objects have no segmentation: their boxes serve as masks", logger="current")
+                print_log(
+                    "some objects have no segmentation: their boxes are used as masks", logger="current"
+                )
                 self._told = True
             x1, y1, x2, y2 = np.round(box * [width, height, width, height]).astype(int)
             mask[y1 : max(y2, y1 + 1), x1 : max(x2, x1 + 1)] = 1
@@ -84,52 +86,53 @@ class LoadLayoutMasks:
 
 @TRANSFORMS.register_module()
 class RandomFlipLayout:
-    """Mirrors image, boxes and masks with probability ``prob``.
+    """Flips image, boxes and masks with probability ``prob``.
 
-    It is drawn from ``seed``, which :class:`~detdiffusion.datasets.samplers.SeededSampler` gives each reading of a
-    sample, else from torch's global state.
+    The random number generator is seeded by ``seed``, which
+    :class:`~detdiffusion.datasets.samplers.SeededSampler` provides; without it torch's global generator is used.
 
     Args:
-        prob: share of mirrored samples, in [0, 1].
-        direction: ``horizontal``, ``vertical``, ``diagonal`` (both), or a list of them that share ``prob`` evenly.
-            Cells and aerial photographs have no upper side: ``prob=0.75`` with all three is four times the data.
+        prob: probability of flipping, in [0, 1].
+        direction: ``horizontal``, ``vertical``, ``diagonal`` (both), or a list of directions that are equally likely.
+            For images without an upright direction, such as cells and aerial photographs, ``prob=0.75`` with all three
+            directions gives four times the data.
 
     Raises:
-        UserError: another direction, or twice the same, or ``prob`` out of range, or two of these steps in a pipeline.
+        UserError: if a direction is unknown or repeated, ``prob`` is out of range, or the pipeline has two such steps.
     """
 
     def __init__(self, prob: float = 0.5, direction: str | Sequence[str] = "horizontal") -> None:
         self.directions = (direction,) if isinstance(direction, str) else tuple(direction)
         if not self.directions or not set(self.directions) <= FLIPS.keys():
             raise UserError(
-                f"RandomFlipLayout: direction is one or more of {', '.join(FLIPS)}, got {direction!r}"
+                f"RandomFlipLayout: direction must be one or more of {', '.join(FLIPS)}, got {direction!r}"
             )
         if len(set(self.directions)) < len(self.directions) or not 0 <= prob <= 1:
             raise UserError(
-                f"RandomFlipLayout: prob is in [0, 1] and each direction is named once, got {prob}, {direction!r}"
+                f"RandomFlipLayout: prob must be in [0, 1] and directions unique, got {prob}, {direction!r}"
             )
         self.prob = prob
 
     def __call__(self, results: dict) -> dict:
-        if "flip" in results:  # the latents of a mirror image's mirror image would be looked up wrongly
-            raise UserError("RandomFlipLayout stands twice in the pipeline; name all directions in one step")
+        if "flip" in results:  # cached latents exist only for images that were flipped once
+            raise UserError("RandomFlipLayout is twice in the pipeline; give all directions in one step")
         seed = results.get("seed")
         draw = torch.rand(()).item() if seed is None else random.Random(seed).random()
         if draw >= self.prob:
             return dict(results, flip=False, flip_direction=None)
         direction = self.directions[int(draw / self.prob * len(self.directions))]
         results = dict(results, layout=results["layout"].flip(direction), flip=True, flip_direction=direction)
-        if "img" in results:  # a cached sample has the mirror image's latents
-            axes = [axis - 1 for axis in FLIPS[direction]]  # channels are last here
+        if "img" in results:  # a cached sample has the latents of the flipped image instead
+            axes = [axis - 1 for axis in FLIPS[direction]]  # the channel axis is last here
             results["img"] = np.ascontiguousarray(np.flip(results["img"], axes))
         return results
 
 
 @TRANSFORMS.register_module()
 class PackLayoutInputs:
-    """→ ``inputs`` (3, H, W) uint8 RGB tensor and ``data_samples``, a data element with ``layout``.
+    """Packs ``inputs``, a (3, H, W) uint8 RGB tensor, and ``data_samples``, a data element with ``layout``.
 
-    A cached sample has ``moments`` (2, C, h, w) in its data element, and one black pixel for an image.
+    For a cached sample, the data element also has ``moments`` (2, C, h, w), and the image is a single black pixel.
     """
 
     def __call__(self, results: dict) -> dict:

@@ -1,4 +1,4 @@
-"""Attributes from a file into the layout."""
+"""Loading perception-aware attributes from a file."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ class LoadPerceptionAttributes:
     """Sets ``results['layout'].attributes`` from an ``attributes.json``, by annotation id.
 
     Args:
-        attributes_file: written by ``tools/extract_attributes.py``.
+        attributes_file: a file written by ``tools/extract_attributes.py``.
         missing: 'error', or the attribute for annotations that the file lacks.
-        check_files: of a file that records no objects (older ones), compare the annotation files that it was made from
-            with the data set's; turn it off for a part of a set, whose annotation ids are the set's.
+        check_files: for a file that records no objects (from an earlier version), compare the annotation files that it
+            was made from with the data set's; disable this for a subset that keeps the annotation ids of the full set.
 
     Raises:
-        UserError: no or a broken file (at building); annotations without an attribute, with their number.
+        UserError: if the file is missing or broken (on construction); if annotations have no attribute (gives their
+            number).
 
     Example:
         >>> pipeline = [dict(type='LoadPerceptionAttributes', attributes_file='work_dirs/attributes.json')]
@@ -31,7 +32,7 @@ class LoadPerceptionAttributes:
         self._file = AttributesFile.read(attributes_file)
         if missing not in ("error", *self._file.words):
             raise UserError(
-                f"LoadPerceptionAttributes: missing={missing!r}; it is 'error' or one of "
+                f"LoadPerceptionAttributes: missing={missing!r}; it must be 'error' or one of "
                 f"{', '.join(self._file.words)}"
             )
 
@@ -42,17 +43,18 @@ class LoadPerceptionAttributes:
         ann_files: Sequence[str] = (),
         digests: Sequence[int] | None = None,
     ) -> None:
-        """A whole data set at once.
+        """Check that the file matches an entire data set.
 
         Args:
             ids: annotation ids.
-            where: what they belong to, for messages.
-            ann_files: the COCO jsons that they are from.
-            digests: of the objects, see :meth:`~detdiffusion.datasets.attributes_file.AttributesFile.misfit`.
+            where: what they belong to, used in error messages.
+            ann_files: the COCO jsons that they come from.
+            digests: digests of the objects, see
+                :meth:`~detdiffusion.datasets.attributes_file.AttributesFile.misfit`.
 
         Raises:
-            UserError: annotation ids without an attribute, with their number; or other objects than those that the
-                attributes were made for.
+            UserError: if annotation ids have no attribute (gives their number), or the objects are not those that the
+                attributes were computed for.
         """
         ids = list(map(int, ids))
         if ann_files and (self.check_files or self._file.digests):
@@ -64,9 +66,8 @@ class LoadPerceptionAttributes:
         layout = results["layout"]
         if layout.ids is None:
             raise UserError(
-                f"layout of image {layout.image_id}: has no annotation ids, so attributes cannot be looked "
-                "up; "
-                "load it by LayoutCocoDataset"
+                f"layout of image {layout.image_id}: has no annotation ids, so attributes cannot be looked up; load it "
+                "with LayoutCocoDataset"
             )
         words = self._file.lookup(layout.ids, f"image {layout.image_id}", self.missing)
         return dict(results, layout=layout.with_attributes(words))

@@ -116,7 +116,7 @@ def test_impossible_names_are_not_found(name, tmp_path):
 
 
 def test_a_folder_that_is_not_there(tmp_path):
-    with pytest.raises(UserError, match=r"none: cannot look into this folder"):
+    with pytest.raises(UserError, match=r"none: cannot read this folder"):
         InputFiles().scan(tmp_path / "none")
 
 

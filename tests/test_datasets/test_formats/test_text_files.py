@@ -30,9 +30,9 @@ def test_only_line_ends_part_lines(tmp_path):
 @pytest.mark.parametrize(
     ("data", "part"),
     [
-        ("a\nb".encode("utf-16-le"), "UTF-16 without its mark"),
-        ("é".encode("latin-1"), "is no UTF-8 text: byte 0xe9 at 0"),
-        (b"\xff\xfea", "is no UTF-16 text"),
+        ("a\nb".encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        ("é".encode("latin-1"), "is not UTF-8 text: byte 0xe9 at 0"),
+        (b"\xff\xfea", "is not UTF-16 text"),
     ],
 )
 def test_other_encodings_are_one_clear_error(data, part, tmp_path):

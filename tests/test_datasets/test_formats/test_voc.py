@@ -103,7 +103,7 @@ def test_difficult_objects_and_one_based_coordinates(voc):
 def test_chosen_classes_keep_their_order_and_the_others_are_counted(voc):
     found = read_voc(voc({"a": GOOD}), classes=["dog"], progress=False)
     assert [a["category_id"] for a in found.annotations] == [1]
-    assert found.report["object of a class that is not asked for: left out"] == 1
+    assert found.report["object of a class that was not requested: left out"] == 1
 
 
 def truncate(path):
@@ -191,7 +191,7 @@ def test_an_image_is_read_as_what_it_is_whatever_its_suffix(voc):
     (root / "JPEGImages/a.png").rename(root / "JPEGImages/a.jpg")
     found = read_voc(root, progress=False)
     assert found.images[0]["file_name"] == "a.jpg" and len(found.annotations) == 2
-    assert found.report["no image of the name in the XML: the XML's own name is used"] == 1
+    assert found.report["no image with the name in the XML: the XML's own name is used"] == 1
 
 
 def test_lists_of_names(voc):
@@ -200,7 +200,7 @@ def test_lists_of_names(voc):
     assert found.splits == {"train": [1], "val": []}
     assert {
         "name in a list without an annotation file: left out": 1,
-        "name twice in a list: taken once": 1,
+        "duplicate name in a list: used once": 1,
     }.items() <= (dict(found.report).items())
     assert found.report["annotation file in none of the splits: left out"] == 1
 
@@ -209,7 +209,7 @@ def test_a_file_of_ones_own_is_not_replaced(voc, tmp_path):
     found = read_voc(voc({"a": GOOD}), progress=False)
     (tmp_path / "out/images").mkdir(parents=True)
     (tmp_path / "out/images/a.png").write_text("mine")
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="already exists"):
         found.write(tmp_path / "out")
     assert (tmp_path / "out/images/a.png").read_text() == "mine"
 
@@ -231,8 +231,8 @@ def test_a_class_that_no_object_has_is_an_error_with_near_matches(voc):
     for asked, part in (
         (["cat", "dgo"], r"'dgo' \(near matches: dog\)"),
         (["CAT"], r"'CAT' \(near matches: cat\)"),
-        (["zebra"], r"'zebra' \(names that are there: cat, dog\)"),
-        (["cat", "cat"], "a name twice"),
+        (["zebra"], r"'zebra' \(available names: cat, dog\)"),
+        (["cat", "cat"], "a name is given twice"),
     ):
         with pytest.raises(UserError, match=f"`classes`: .*{part}"):
             read_voc(root, classes=asked, progress=False)
@@ -270,7 +270,7 @@ def test_what_an_object_has_beside_its_box_is_counted(voc):
 def test_no_object_at_all_is_an_error_that_says_where_it_looked(voc, tmp_path):
     found = read_voc(voc({"a": "<annotation><filename>a.png</filename></annotation>"}), progress=False)
     with pytest.raises(
-        UserError, match=r"no object in 1 images; <object> with <bndbox> .* 1 XML files below .*Annotations"
+        UserError, match=r"no objects in 1 images; <object> with <bndbox> .* 1 XML files below .*Annotations"
     ):
         found.write(tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -281,7 +281,10 @@ def test_errors_of_the_tool(voc, repo_root, tmp_path, monkeypatch, capsys):
     for args, part in (
         ((tmp_path / "none", "--out", tmp_path / "o"), f"did you mean {root}?"),
         ((root / "JPEGImages", "--out", tmp_path / "o"), f"did you mean {root}?"),
-        ((tmp_path, "--out", tmp_path / "o"), "Annotations: no such folder; a VOC set has 'Annotations' and"),
+        (
+            (tmp_path, "--out", tmp_path / "o"),
+            "Annotations: no such folder; a VOC data set contains 'Annotations' and",
+        ),
         ((root, "--out", tmp_path / "o", "--splits", "nope"), "cannot read this list"),
         ((root, "--out", tmp_path / "o", "--splits", "../x"), "leaves its folder"),
         ((root, "--out", root / "Annotations/a.xml"), "a.xml"),
@@ -290,4 +293,4 @@ def test_errors_of_the_tool(voc, repo_root, tmp_path, monkeypatch, capsys):
         assert code == 2 and part in err and "Traceback" not in err
     (root / "JPEGImages/a.png").write_text("no image")
     code, _, err = run_tool(repo_root, monkeypatch, capsys, root, "--out", tmp_path / "o")
-    assert code == 2 and "no image is left" in err and "a.png" in err
+    assert code == 2 and "no images left" in err and "a.png" in err

@@ -124,23 +124,23 @@ def test_every_file_is_counted_by_its_reason(make_set, check_account):
     assert lefts(found) == {"a.png": 2}
     counts = {reason: len(paths) for reason, paths in found.files.left_out().items()}
     assert counts == {
-        "annotation file of a name that is there already: left out": 1,
+        "annotation file with a duplicate name: left out": 1,
         "annotation file in none of the splits: left out": 1,
         "broken XML, or no VOC annotation: left out": 2,
         "annotation file without an image: left out": 1,
-        "annotation file that fits several images: left out": 1,
+        "annotation file that matches several images: left out": 1,
         "annotation file of an image that is left out: left out": 1,
         "image that cannot be read: left out": 1,
         "image whose annotation file is left out: left out": 4,
         "image without an annotation file: left out": 1,
         "image outside the folder JPEGImages: left out": 1,
         "XML outside the folder Annotations: left out": 1,
-        "list of names that is not asked for: not read": 1,
+        "list of names that was not requested: not read": 1,
         "companion that holds no objects (README, classes.txt, …): not read": 1,
         "file of another kind: left out": 1,
     }
     assert found.report == counts
-    assert "<annotations>, that of a VOC file <annotation>" in found.summary()
+    assert "<annotations>, but that of a VOC file is <annotation>" in found.summary()
 
 
 LISTS = {
@@ -166,7 +166,7 @@ def test_lines_of_lists(case, encoding, make_set, check_account):
     files["ImageSets/Main/train.txt"] = LISTS[case].encode(encoding)
     found = read(make_set(files))
     assert lefts(found) == {"s1/a.png": 1, "b.png": 2, "IMG 1.png": 3}, found.summary()
-    assert set(found.report) <= {"path in a list that is not here: found by its end"}
+    assert set(found.report) <= {"path in a list that does not exist here: matched by its end"}
     check_account(found)
 
 
@@ -176,7 +176,7 @@ def test_lines_that_fit_nothing_or_too_much(make_set):
     for line, part in (("a", "s1/a, s2/a"), ("b 1", "b 1, b")):
         root = make_set(files | {"ImageSets/Main/train.txt": f"s1/a\n{line}\n"})
         with pytest.raises(
-            UserError, match=f"train.txt, line 2: '{line}' fits several annotation files: {part};"
+            UserError, match=f"train.txt, line 2: '{line}' matches several annotation files: {part};"
         ):
             read(root)
     found = read(make_set(files | {"ImageSets/Main/train.txt": "s1/a\ns3/b\nC:\\s4\\a\n"}))
@@ -188,7 +188,7 @@ def test_lines_that_fit_nothing_or_too_much(make_set):
 def test_a_list_that_is_not_there_names_those_that_are(make_set):
     root = make_set({"Annotations/a.xml": xml(), "JPEGImages/a.png": SIZE, "ImageSets/Main/day.txt": "a"})
     with pytest.raises(
-        UserError, match=r"night.txt: cannot read this list of names: .* lists that are there: day"
+        UserError, match=r"night.txt: cannot read this list of names: .* available lists: day"
     ):
         read(root, splits=["night"])
 
@@ -232,6 +232,6 @@ def test_an_image_above_the_limit_names_the_option_that_reads_it(make_set, monke
 
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", SIZE[0] * SIZE[1] // 3)
     root = make_set({"Annotations/a.xml": xml("a.png", 1), "JPEGImages/a.png": SIZE})
-    assert "JPEGImages/a.png: is too large; read it by --huge-images" in read(root).summary()
+    assert "JPEGImages/a.png: is too large; read it with --huge-images" in read(root).summary()
     use_image_rules(huge_images=True)
     assert lefts(read(root)) == {"a.png": 1}

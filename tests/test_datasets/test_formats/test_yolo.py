@@ -88,7 +88,7 @@ def test_boxes_polygons_splits_and_background_images(yolo, tmp_path):
     assert {split: len(ids) for split, ids in found.splits.items()} == {"train": 3, "val": 2}
     assert found.report == {
         "image in two splits": 1,
-        "image without a label file: taken as an image without objects": 2,  # c.png and d.png
+        "image without a label file: used as an image without objects": 2,  # c.png and d.png
     }
     written = found.write(tmp_path / "coco")
     coco = COCO(str(written["val"]))
@@ -105,7 +105,7 @@ BAD_LINES = {
     "0 12 5 4 4": "outside [0, 1]",
     "0 0.5 -0.5 0.2 0.2": "outside [0, 1]",
     "0 0.5 0.5 0 0.2": "zero or negative size",
-    "1 0.5 0.5 0.2 0.2": "there twice",
+    "1 0.5 0.5 0.2 0.2": "duplicate line",
 }
 
 
@@ -135,7 +135,7 @@ def test_bad_images_and_label_files_are_counted(yolo):
     assert found.report == {
         "image that cannot be read: left out": 2,
         "label file of an image that is left out: left out": 2,
-        "label file that is no text: left out, its image too": 2,
+        "label file that is not text: left out, with its image": 2,
         "file of another kind: left out": 1,
         "split without any object": 1,
     }
@@ -149,7 +149,7 @@ def test_bad_images_and_label_files_are_counted(yolo):
     [
         ("names: [cat", "broken yaml"),
         ("train: images/train", "lacks 'names'"),
-        ("names: [cat, dog]", "names no images"),
+        ("names: [cat, dog]", "no images are given"),
         ("names: {0: cat, 2: dog}\ntrain: images/train", "must be numbered 0 to 1"),
         ("names: {0: cat, a: dog}\ntrain: images/train", "must be numbered 0 to 1"),
         ("names: [cat, cat]\ntrain: images/train", "the same name twice"),

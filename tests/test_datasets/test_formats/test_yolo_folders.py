@@ -119,8 +119,8 @@ def test_every_file_is_counted_by_its_reason(make_set, check_account):
     assert counts == {
         "image that cannot be read: left out": 1,
         "label file of an image that is left out: left out": 1,
-        "label file that fits several images: left out, its images too": 3,
-        "label file that is no text: left out, its image too": 2,
+        "label file that matches several images: left out, with its images": 3,
+        "label file that is not text: left out, with its image": 2,
         "label file without an image in a split: left out": 2,
         "companion that holds no objects (README, classes.txt, …): not read": 3,
         "image in none of the splits: left out": 1,
@@ -129,7 +129,7 @@ def test_every_file_is_counted_by_its_reason(make_set, check_account):
         "hidden file: left out": 1,
     }
     rest = {reason: n for reason, n in found.report.items() if reason not in counts}
-    assert rest == {"image without a label file: taken as an image without objects": 1}
+    assert rest == {"image without a label file: used as an image without objects": 1}
 
 
 LISTS = {
@@ -157,7 +157,7 @@ def test_lines_of_lists(case, encoding, make_set, check_account):
     }
     found = read_yolo(make_set(files) / "data.yaml", progress=False)
     assert lefts(found) == {"train/0.jpg": 0, "train/1 a.jpg": 1}, found.summary()
-    said = {"path in a list that is not here: found by its end", "image listed twice: taken once"}
+    said = {"path in a list that does not exist here: matched by its end", "image listed twice: used once"}
     assert set(found.report) <= said and bool(found.report) == (
         case in ("twice", "Windows", "another machine", "another folder")
     )
@@ -170,7 +170,7 @@ def test_an_absolute_path_is_the_file_itself(make_set, check_account):
     )
     (root / "t.txt").write_text(f"{root}/images/0.jpg")
     found = read_yolo(root / "data.yaml", progress=False)
-    assert len(found.images) == 1 and found.report == {"image listed twice: taken once": 1}
+    assert len(found.images) == 1 and found.report == {"image listed twice: used once": 1}
     check_account(found)
 
 
@@ -178,12 +178,12 @@ def test_images_of_a_list_that_are_not_there(make_set):
     files = {"data.yaml": NAMES + "train: t.txt\n", "images/0.jpg": SIZE, "labels/0.txt": row(0)}
     found = read_yolo(make_set(files | {"t.txt": "images/0.jpg\nval/0.jpg\n"}) / "data.yaml", progress=False)
     assert (
-        found.report == {"listed image that is not there: left out": 1}
+        found.report == {"listed image that does not exist: left out": 1}
         and "line 2: val/0.jpg" in found.summary()
     )
     for lines in ("none/0.jpg\nnone/1.jpg", ""):
         with pytest.raises(
-            UserError, match=r"t.txt: none of the \d images of this list is there \((none/0|it is empty)"
+            UserError, match=r"t.txt: none of the \d images of this list exists \((none/0|it is empty)"
         ):
             read_yolo(make_set(files | {"t.txt": lines}) / "data.yaml", progress=False)
 
@@ -193,7 +193,7 @@ def test_no_objects_say_where_labels_were_looked_for(make_set, tmp_path):
         {"data.yaml": NAMES + "train: train/img\n", "train/img/a.jpg": SIZE, "train/txt/a.txt": row(1)}
     )
     found = read_yolo(root / "data.yaml", progress=False)
-    with pytest.raises(UserError, match="no object in 1 images; label files were looked for as") as caught:
+    with pytest.raises(UserError, match="no objects in 1 images; label files were searched for as") as caught:
         found.write(tmp_path / "out")
     assert f"{root}/train/img/*.txt, {root}/train/labels/*.txt" in str(caught.value)
     assert "train/txt/a.txt" in str(caught.value) and not (tmp_path / "out").exists()
