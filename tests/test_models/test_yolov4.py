@@ -348,7 +348,7 @@ def test_suppression():
     assert diou_nms(boxes[:2], scores[:2], 0.89).tolist() == [1, 0]
     assert diou_nms(boxes[:2], scores[:2], 0.87).tolist() == [1]
     assert suppress(boxes[:0], scores[:0], labels[:0], "diou", 0.5).tolist() == []
-    with pytest.raises(UserError, match="'soft_nms' is not known"):
+    with pytest.raises(UserError, match="unknown type='soft_nms'"):
         suppress(boxes, scores, labels, "soft_nms", 0.5)
 
 
