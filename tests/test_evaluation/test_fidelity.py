@@ -113,7 +113,7 @@ def test_an_image_counts_once(data):
 def test_other_names_for_the_same_categories(data):
     path = data / "easy" / "annotations.json"
     path.write_text(path.read_text().replace('"name": "crate"', '"name": "box"', 1))
-    with pytest.raises(UserError, match="category 5 is 'box', in .*real.json it is 'crate'"):
+    with pytest.raises(UserError, match="category 5 is 'box', but in .*real.json it is 'crate'"):
         load(data)
 
 

@@ -69,7 +69,7 @@ def test_per_class():
     keeping = build_strategy("per-class", attributes={"ball": "hard"})
     assert keeping(layout()).attributes == ["hard", "hard", "background"] and keeping.reads_attributes
     assert not chosen.reads_attributes and chosen.name != keeping.name
-    with pytest.raises(UserError, match="'bal' is none of the layouts' 4 classes; near matches: ball"):
+    with pytest.raises(UserError, match="'bal' is not one of the layouts' 4 classes; near matches: ball"):
         build_strategy("per-class", attributes={"bal": "hard"}).check_classes([c["name"] for c in CATEGORIES])
 
 
