@@ -26,8 +26,9 @@ class PromptReportHook(Hook):
             return
         self._warned = True
         runner.logger.warning(
-            "A prompt has no room for all objects of its image: the smallest are left out (all counts follow after "
-            "the epoch). layout_tokenizer.overflow='chunk' keeps them all."
+            "The objects of an image do not fit into its prompt: layout_tokenizer.overflow="
+            f"{self._tokenizer.overflow!r} leaves some of them out (all counts follow after the epoch); 'chunk' keeps "
+            "them all."
         )
 
     def after_train_epoch(self, runner: Runner) -> None:

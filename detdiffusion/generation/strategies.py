@@ -1,7 +1,7 @@
 """Attribute strategies: which perception-aware attributes the objects of a layout are generated with.
 
-A strategy is a callable ``(Layout, random.Random) -> Layout`` with a ``name``, which is part of the images' ids, so
-different strategies need different names. To add one, register its class with ``@STRATEGIES.register_module()``
+A strategy is a callable ``(Layout, random.Random) -> Layout`` with a ``name``, which is part of the images' ids: two
+instances with different options need different names. To add one, register its class with ``@STRATEGIES.register_module()``
 (subclass :class:`Strategy` for the handling of ``background``) and select it by its class name.
 """
 
@@ -38,8 +38,8 @@ class Strategy:
     ``background`` objects keep their attribute, as the generator is never trained with easy or hard stuff.
 
     Args:
-        nameable: names of the classes that the attribute detector knows; in layouts without attributes, all other
-            objects are ``background``. None: layouts without attributes are an error.
+        nameable: names of the classes that the attribute detector knows. In a layout without attributes, objects of
+            all other classes become ``background``. None: layouts without attributes are an error.
         levels: the difficulty levels, easiest first.
 
     Attributes:

@@ -8,10 +8,10 @@ Args of every policy:
     layout: the :class:`~detdiffusion.structures.Layout`.
     order: indices of its objects, in prompt order.
     lengths: number of tokens of each object, by index.
-    room: number of tokens available for objects in a prompt.
+    room: number of tokens available for objects in one window of the prompt.
 
 Returns of every policy:
-    Windows: one list of indices per prompt, in prompt order. Objects that are in no window are left out and counted.
+    Windows: one list of indices per window, in prompt order. Objects that are in no window are left out and counted.
 """
 
 from __future__ import annotations
