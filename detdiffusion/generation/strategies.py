@@ -1,8 +1,9 @@
 """Attribute strategies: which perception-aware attributes the objects of a layout are generated with.
 
 A strategy is a callable ``(Layout, random.Random) -> Layout`` with a ``name``, which is part of the images' ids: two
-instances with different options need different names. To add one, register its class with ``@STRATEGIES.register_module()``
-(subclass :class:`Strategy` for the handling of ``background``) and select it by its class name.
+instances with different options need different names. To add one, register its class with
+``@STRATEGIES.register_module()`` (subclass :class:`Strategy` for the handling of ``background``) and select it by its
+class name.
 """
 
 from __future__ import annotations

@@ -43,7 +43,7 @@ def log_of(work_dir, overflow):
 
 def test_objects_left_out_are_counted(work_dir):
     log = log_of(work_dir, "largest")
-    assert log.count("A prompt has no room for all objects") == 1
+    assert log.count("layout_tokenizer.overflow='largest' leaves some of them out") == 1
     assert "Prompts so far: 6, 0 of them in several windows; 3 objects left out (most often ball 3)." in log
 
 
