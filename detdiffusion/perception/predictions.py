@@ -126,8 +126,9 @@ def _fault(entry: object, category_ids: set[int]) -> str | None:
     try:
         image_id, category_id, score = entry["image_id"], entry["category_id"], entry["score"]
         x, y, w, h = entry["bbox"]
-        # A single sum detects NaN, infinity and anything that is not a number.
+        # A single sum detects NaN, infinity and anything that is not a number; true and false are numbers in Python.
         valid_values = math.isfinite(x + y + w + h) and w >= 0 and h >= 0 and 0 <= score <= 1
+        valid_values = valid_values and bool not in map(type, (x, y, w, h, score))
         valid_ids = type(image_id) is int and type(category_id) is int and 0 <= image_id <= MAX_ID
         if valid_values and valid_ids and category_id in category_ids:
             return None

@@ -60,6 +60,8 @@ def test_an_empty_list_is_valid(tmp_path):
         ({**ENTRY, "score": 50}, "'score' must be a number from 0 to 1, got 50"),
         ({**ENTRY, "score": float("nan")}, "'score'"),
         ({**ENTRY, "score": None}, "'score'"),
+        ({**ENTRY, "score": True}, "'score' must be a number from 0 to 1, got True"),
+        ({**ENTRY, "bbox": [False, 2, 3, 4]}, "'bbox'"),
         ({**ENTRY, "bbox": [1, 2, float("inf"), 4]}, "'bbox'"),
         ({**ENTRY, "bbox": [1, 2, -3, 4]}, "'bbox'"),
         ({**ENTRY, "bbox": [1, 2, 3]}, "'bbox'"),

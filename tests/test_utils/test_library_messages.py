@@ -14,7 +14,7 @@ from detdiffusion.utils.library_messages import FILE_ONLY, MESSAGES, silence, wa
 def test_every_entry_says_why_and_when_it_can_go():
     for message in MESSAGES:
         assert len(message.start) > 20 and message.why.strip()
-        assert " goes " in message.why or message.why.startswith("as above")
+        assert "; remove " in message.why or message.why.startswith("as above")
 
 
 def test_python_warnings_by_text_and_category():
