@@ -117,7 +117,7 @@ def test_chunks_hold_every_object_and_equal_the_stock_tokenizers(clip_tokenizer,
             assert len({place // 77 for place in range(start, end)}) == 1  # no object is cut
     assert tokenizer.encode(samples[:1]).attention_mask() is None
     room = LayoutTokenizer(clip_tokenizer, bins=(8, 16), template=template, overflow="chunk", max_length=8)
-    with pytest.raises(UserError, match="alone needs .* tokens, a window has room for 3"):
+    with pytest.raises(UserError, match="alone needs .* tokens, but a window has room for 3"):
         room.encode([random_layout(rng, 3)])
 
 

@@ -172,7 +172,7 @@ def test_built_in_networks_are_darknets(name, parameters, shared_dir):
         (("filters=8\nsize=3", "antialiasing=1\nfilters=8\nsize=3"), "antialiasing=1 is not supported"),
         (("[net]", "[network.json]"), "not a darknet network file"),
         (("[net]", "hello"), "neither .section. nor key=value"),
-        (("[yolo]", "[maxpool]"), "followed by no .yolo."),
+        (("[yolo]", "[maxpool]"), "not followed by any .yolo."),
     ],
 )
 def test_broken_network_files(change, message, tmp_path):
@@ -237,7 +237,7 @@ def test_weights_that_do_not_fit(small, tmp_path):
     )
     assert "none is complete" in error_of(whole[:60])
     assert "3 more than its 6 convolutions have" in error_of(whole + b"\0" * 12)
-    assert "cut off" in error_of(whole[:-2])
+    assert "truncated" in error_of(whole[:-2])
     assert "too few for the header" in error_of(whole[:18]) and "too few" in error_of(b"")
     assert "not a darknet weights file: its header gives version" in error_of(b"<!DOCTYPE html><html>.....")
     assert "2 values are not finite, the first in layer 0" in error_of(

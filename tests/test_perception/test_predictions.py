@@ -81,7 +81,7 @@ def test_a_bad_entry_is_named(tmp_path, entry, part):
     [
         ("[{", "broken json"),
         ("3", "not a COCO results json"),
-        ('{"images": []}', "--ann"),
+        ('{"images": []}', "belongs to `ann`"),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, part):
