@@ -164,7 +164,7 @@ def test_absent_and_wrong_weights(tmp_path, monkeypatch):
         TorchFidelityExtractor()
     with pytest.raises(UserError, match="no weights file nowhere.pth; it should be pt_inception"):
         TorchFidelityExtractor(weights="nowhere.pth")
-    with pytest.raises(UserError, match="vgg16: name its weights file"):
+    with pytest.raises(UserError, match="vgg16: give its weights file"):
         TorchFidelityExtractor("vgg16")
     with pytest.raises(UserError, match="no feature extractor 'nothing'; it has: .*inception-v3-compat"):
         TorchFidelityExtractor("nothing")

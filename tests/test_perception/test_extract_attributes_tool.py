@@ -195,7 +195,7 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
             ("--ann", "things.json", "--out", "a.json"),
             "by --detector, or its results by --predictions",
         ),
-        ((*BASE, "--img-dir", "x"), "--img-dir is for a detector"),
+        ((*BASE, "--img-dir", "x"), "--img-dir requires a detector"),
         (("--detector", "config.py", "det.pth", *BASE), "not both"),
         (
             (
@@ -221,9 +221,9 @@ def test_defect_boxes_are_skipped_and_counted(files, tool):
         ((*BASE, "--save-predictions", "x.json"), "--save-predictions requires a detector"),
         ((*BASE, "--levels", "easy=0.3", "medium=0.6", "hard"), "in descending order"),
         ((*BASE, "--levels", "easy"), "at least two"),
-        ((*BASE[:-1], "a.png"), "--out is a json file"),
+        ((*BASE[:-1], "a.png"), "--out must be a json file"),
         (("--detector", "c.py", "no.onnx", "--ann", "things.json", "--out", "a.json"), "no.onnx"),
-        ((*BASE[:-1], "."), "--out is a folder"),
+        ((*BASE[:-1], "."), "--out must be a file, but this is a folder"),
         ((*BASE[:-1], "results.json"), "overwrite an input"),
         ((*BASE[:-1], "stuff.json/a.json"), "stuff.json is a file, not a folder"),
         (("--detector", "c.py", "no.pth", "--ann", "things.json", "--out", "a.json"), "no.pth"),
