@@ -149,4 +149,4 @@ def test_a_filter_that_leaves_little(root, tmp_path, monkeypatch, kind):
         annotation.update(image_id=3, bbox=[0, 0, 8, 8 if number % 10 < 4 else 0.5], area=4)
     path.write_text(json.dumps(data))
     build(root, kind, **options)
-    assert "40 of 100 objects (40.0%): a side of at least one pixel takes 60" in lines[0]
+    assert "40 of 100 objects (40.0%): a side of at least one pixel removes 60" in lines[0]

@@ -298,12 +298,8 @@ def test_readers_of_masks_refuse_them_at_the_start(tmp_path):
     )
     dataset = LayoutCocoDataset(tmp_path / "ann.json", pipeline=[], **options)
     assert dataset[0]["segmentations"] == dataset[1]["segmentations"] == [None]
-    assert "flat list" in LayoutIndex.from_file(_stored(dataset.layouts, tmp_path)).mask_errors[0]
-
-
-def _stored(index, folder):
-    (folder / "index.npz").write_bytes(index.to_bytes())
-    return folder / "index.npz"
+    dataset.layouts.store(tmp_path / "index.npz")
+    assert "flat list" in LayoutIndex.load(tmp_path / "index.npz").mask_errors[0]
 
 
 @pytest.mark.parametrize(

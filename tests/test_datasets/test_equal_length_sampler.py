@@ -59,7 +59,7 @@ def test_the_number_comes_from_the_synthetic_set(tmp_path):
 def test_errors(tmp_path):
     with pytest.raises(UserError, match="set synthetic_root to the synthetic set"):
         EqualLengthSampler(range(3), synthetic_root=str(tmp_path))
-    with pytest.raises(UserError, match="one of them"):
+    with pytest.raises(UserError, match="give either synthetic_root or num_synthetic"):
         EqualLengthSampler(range(3))
     (tmp_path / "annotations.json").write_text("[]")
     with pytest.raises(UserError, match="annotations.json: the top level is a list"):

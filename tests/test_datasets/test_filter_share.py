@@ -37,7 +37,7 @@ def test_more_than_half_is_no_news(folder):
 
 def test_less_than_half_is_a_warning_with_the_rule_and_the_quantiles(folder):
     (note,) = (n for n in load(folder, 0, min_objects=1, max_objects=1, min_area_ratio=0).layouts.notes if n)
-    assert "20 of 60 objects (33.3%)" in note and "max_objects=1 takes 40" in note
+    assert "20 of 60 objects (33.3%)" in note and "max_objects=1 removes 40" in note
     assert "half up to 2" in note or "half up to 1" in note
 
 
@@ -47,7 +47,7 @@ def test_less_than_a_twentieth_is_an_error_with_the_option_that_allows_it(folder
         annotation["bbox"] = [0, 0, 2, 2]
     (folder / "a.json").write_text(json.dumps(data))
     with pytest.raises(
-        UserError, match=r"2 of 60 objects \(3.3%\): min_area_ratio=0.02 takes 58.*min_kept=0"
+        UserError, match=r"2 of 60 objects \(3.3%\): min_area_ratio=0.02 removes 58.*min_kept=0"
     ):
         load(folder, min_objects=1)
     assert len(load(folder, 0, min_objects=1)) == 2

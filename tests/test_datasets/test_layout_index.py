@@ -153,5 +153,5 @@ def test_broken_json_is_refused_as_by_json_itself(tmp_path, text):
 
 
 def test_an_unknown_filter_is_named(scenes):
-    with pytest.raises(UserError, match=r"unknown \['min_area'\]"):
+    with pytest.raises(UserError, match=r"unknown keys \['min_area'\]"):
         load(scenes, filter_cfg=dict(min_area=0.1))

@@ -229,5 +229,5 @@ def test_equal_ids_of_another_set(scenes, tmp_path, recorded):
 @pytest.mark.parametrize("objects", [[], {"1": "x"}, {"x": 1}])
 def test_a_damaged_record_of_objects(tmp_path, objects):
     (tmp_path / "a.json").write_text(json.dumps(dict(attributes={"1": "easy"}, objects=objects)))
-    with pytest.raises(UserError, match="a.json: ('objects' must be|'x' is not an annotation id)"):
+    with pytest.raises(UserError, match="a.json: ('objects' must map|'x' is not an annotation id)"):
         build(tmp_path / "a.json")

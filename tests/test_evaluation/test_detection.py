@@ -181,5 +181,5 @@ def test_faster_coco_eval_equals_pycocotools(seed):
     for predictions in (many, []):
         faster, reference = (evaluate_detection(predictions, truth, backend=b) for b in BACKENDS)
         assert faster == pytest.approx(reference, abs=1e-12)
-    with pytest.raises(ValueError, match="there are faster-coco-eval, pycocotools"):
+    with pytest.raises(ValueError, match="choose one of faster-coco-eval, pycocotools"):
         evaluate_detection([], truth, backend="lvis")

@@ -282,7 +282,7 @@ def test_bad_input(world, tmp_path, change, message):
         (dict(strategy="mix", strategy_options=dict(ration=0.3)), "unknown option.s. ration; it takes ratio"),
         (
             dict(strategy="per-class", strategy_options=dict(attributes=dict(bal="hard"))),
-            "'bal' is none.*near matches: ball",
+            "'bal' is not one of.*near matches: ball",
         ),
         (dict(edits=dict(flipp=0.5)), "unknown flipp; known: jitter, drop, flip, swap"),
         (dict(edits=dict(jitter=0.9)), "jitter=0.9: must be a number in"),

@@ -212,7 +212,7 @@ def test_foreign_folder(tmp_path):
 @pytest.mark.parametrize("content", ["{", "[]", ""])
 def test_broken_run_json(tmp_path, content):
     (tmp_path / "run.json").write_text(content)
-    with pytest.raises(UserError, match="run.json: broken json"):
+    with pytest.raises(UserError, match="run.json: not valid json"):
         CocoWriter(tmp_path, RUN, CATEGORIES)
 
 

@@ -246,7 +246,7 @@ def test_faults_are_one_message(yolox, world, tmp_path):
         OnnxDetector(config, weights, cfg_options=["onnx_detector.output.type=YoloOutput"])
     with pytest.raises(UserError, match="unexpected keyword argument 'pad'"):
         OnnxDetector(config, weights, cfg_options=["onnx_detector.input.pad=3"])
-    with pytest.raises(UserError, match="`device` tpu: onnxruntime has"):
+    with pytest.raises(UserError, match="`device` tpu: the installed onnxruntime has"):
         OnnxDetector(config, weights, device="tpu")
     (tmp_path / "empty.py").write_text("model = 3")
     with pytest.raises(UserError, match="lacks 'onnx_detector'"):

@@ -58,8 +58,8 @@ def test_out_is_a_folder_or_a_file_as_its_help_says(flags):
     files = {Path(tool).stem for tool, place in places.items() if place == "FILE"}
     # the side products of the first two bear the file's name
     assert files == {"extract_attributes", "quality_gate", "stuff_maps", "test"}
-    assert "beside it" in flags["--out"]["tools/extract_attributes.py"].help
-    assert "beside it" in flags["--out"]["tools/quality_gate.py"].help
+    assert "same name" in flags["--out"]["tools/extract_attributes.py"].help
+    assert "same name" in flags["--out"]["tools/quality_gate.py"].help
 
 
 @pytest.mark.parametrize(
