@@ -199,9 +199,11 @@ def test_a_step_on_a_busy_machine():
 
 
 def test_time_and_memory_of_large_files():
-    cold = read(RESULTS / "coco_parsing.json")["results"]["cold"]
+    results = read(RESULTS / "coco_parsing.json")["results"]
+    cold = results["cold"]
     text = f"takes about {cold['cpu_seconds']:.0f} processor seconds and {cold['peak_gb']:.1f} GB"
     assert text in DOCS["large_data"]
+    assert f"`json.loads` alone takes {results['full']['cpu_seconds']:.0f} " in DOCS["large_data"]
     record = ROOT / "docs/guides" / re.search(r"\[record\]\((\S*full_size_step[^)]*)\)", DOCS["generator"])[1]
     assert f"{read(record)['peak_memory_gb']:.1f} GB at the peak" in DOCS["generator"]
 
