@@ -155,14 +155,16 @@ def summarise(found: dict, threads: dict[str, int], cores: int) -> list[dict]:
 
 def table(rows: list[dict]) -> str:
     """Markdown."""
-    lines = ["| busy processes | fair s a step | before | after | before / fair | after / fair |"]
-    lines.append("|---|---|---|---|---|---|")
+    from detdiffusion.utils.tables import markdown_table
+
+    cells = []
     for row in rows:
         seconds, ratios = row["seconds"], row["times_fair"]
-        cells = [f"{row['fair']:.2f}", *(f"{seconds[name]:.2f}" for name in seconds)]
-        cells += [f"{ratios[name]:.2f} x" for name in ratios]
-        lines.append(f"| {row['busy']} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+        cells.append([row["busy"], f"{row['fair']:.2f}", *(f"{seconds[name]:.2f}" for name in seconds)])
+        cells[-1] += [f"{ratios[name]:.2f} x" for name in ratios]
+    return markdown_table(
+        ["busy processes", "fair s a step", "before", "after", "before / fair", "after / fair"], cells
+    )
 
 
 def main() -> None:

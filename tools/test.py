@@ -1,6 +1,5 @@
 """Evaluate a checkpoint on its config's test set and print the metrics."""
 
-import argparse
 import json
 import math
 import os
@@ -20,7 +19,7 @@ def build_parser():
     from detdiffusion.utils.image_rules import add_image_options
     from detdiffusion.utils.option_groups import add_options
     from detdiffusion.utils.shared_options import ConfigOptions
-    from detdiffusion.utils.tool_parser import ToolParser
+    from detdiffusion.utils.tool_parser import ToolParser, add_launcher
 
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("config", help="config file, or package::file.py of an installed package")
@@ -30,12 +29,7 @@ def build_parser():
     )
     parser.add_argument("--out", metavar="FILE", help="also write the metrics to this json file")
     add_options(parser, ConfigOptions)
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        help="what started the processes (default: pytorch, i.e. torchrun, if it started several processes)",
-    )
-    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser)
     add_image_options(parser)
     return parser
 

@@ -1,6 +1,5 @@
 """Train a detector or a generator from an mmengine config."""
 
-import argparse
 import os
 import sys
 from pathlib import Path
@@ -19,7 +18,7 @@ def build_parser():
     from detdiffusion.utils.image_rules import add_image_options
     from detdiffusion.utils.option_groups import add_options
     from detdiffusion.utils.shared_options import ConfigOptions
-    from detdiffusion.utils.tool_parser import ToolParser
+    from detdiffusion.utils.tool_parser import ToolParser, add_launcher
 
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("config", help="config file, or package::file.py of an installed package")
@@ -40,12 +39,7 @@ def build_parser():
         "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
     )
     add_options(parser, ConfigOptions)
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        help="what started the processes (default: pytorch, i.e. torchrun, if it started several processes)",
-    )
-    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+    add_launcher(parser)
     add_image_options(parser)
     return parser
 

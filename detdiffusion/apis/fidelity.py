@@ -166,13 +166,13 @@ def _load(
     img_dir = image_folder(real.img_dir, real.file)
     bound, generated, notes = fidelity.load_sets(real.file, img_dir, synthetic, model.classes)
     classes = {c["name"]: c["id"] for c in bound.prompted["categories"]}
-    for image_set in (bound, *generated):
+    for image_set in generated:
         notes += inspect_images(image_set.paths.values()).notes(image_set.name)
     others = None
     if fid.real_reference is not None:
         most = max(len(image_set.layouts) for image_set in generated)
         others = read_reference(*fid.real_reference, most, bound.paths.values())
-        notes += inspect_images(others.paths(len(others.images))).notes("real reference")
+        notes += others.notes
     notes += bound_notes(bound, generated, others)
     return _Sets(bound, generated, others, classes, notes)
 

@@ -29,6 +29,7 @@ from detdiffusion.generation.strategies import Strategy
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
 from detdiffusion.models.editors.interface import check_sides
 from detdiffusion.structures import Layout
+from detdiffusion.utils.array_cache import digest_of
 from detdiffusion.utils.checkpoint import find_checkpoint
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.devices import choose_device
@@ -164,7 +165,7 @@ def _facts(
         format="png" if png else f"{files.image_format} {files.jpeg_quality}",
         checkpoint=None if checkpoint is None else Path(checkpoint).name,
         checkpoint_sha256=None if checkpoint is None else sha256_of(find_checkpoint(checkpoint)),
-        model_sha256=_digest(_without_folders(run.config.model.to_dict())),
+        model_sha256=digest_of(_without_folders(run.config.model.to_dict())),
         annotation_files=_checksums(source.ann_files),
         layouts_sha256=source.digest,
         attributes_sha256=sha256_of(source.file.path) if source.file else None,
@@ -247,7 +248,3 @@ def _weights_digest(model: torch.nn.Module) -> str:
         digest.update(f"{name} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def _digest(value: object) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()

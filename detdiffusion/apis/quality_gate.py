@@ -13,7 +13,7 @@ from detdiffusion.generation.options import GateRules, GateThresholds
 from detdiffusion.generation.quality_gate import VERDICTS, Extra, Finding, apply_rules, count, judge
 from detdiffusion.perception.prediction_source import predict_set
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import check_writable, write_atomic
+from detdiffusion.utils.files import check_not_input, check_writable, write_atomic
 from detdiffusion.utils.shared_options import PredictionOptions
 from detdiffusion.utils.tables import format_table
 
@@ -83,9 +83,7 @@ def _check_paths(annotations: Path, out: Path, predictions: str | Path | None) -
         raise UserError(
             f"{out}: `out` must be a .json file, e.g. {annotations.with_name('annotations_gated.json')}"
         )
-    inputs = [Path(p).resolve() for p in (annotations, predictions) if p is not None]
-    if out.resolve() in inputs:
-        raise UserError(f"{out}: `out` would overwrite an input file; choose another name")
+    check_not_input(out, (annotations, predictions), "`out`")
     check_writable(out)
 
 

@@ -200,8 +200,7 @@ class AttributesFile:
         absent = [i for i in ids if i not in self.attributes]
         if not absent:
             return
-        sources = [entry.get("path") for entry in self._sources()]
-        made_from = f", made from {', '.join(map(str, sources))}" if sources else ""
+        made_from = f", {self._origin()}" if self._sources() else ""
         raise UserError(
             f"{self.path}: no attribute for {len(absent)} of the {len(ids)} annotations of {where} "
             f"(ids {some(absent, 5)}); the file has {len(self.attributes)} attributes{made_from}. It belongs to "

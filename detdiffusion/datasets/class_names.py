@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 from detdiffusion.utils.errors import UserError, some
+
+
+def read_names(path: str | Path) -> list[str]:
+    """Read a text file with one class name per line; blank lines and a byte order mark are ignored.
+
+    Raises:
+        OSError, UnicodeDecodeError: if the file cannot be read, or is not UTF-8 text.
+    """
+    lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    return [line.strip() for line in lines if line.strip()]
 
 
 def class_list(classes: Any, where: str) -> list[str]:

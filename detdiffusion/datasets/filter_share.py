@@ -85,8 +85,7 @@ def describe(
             spread = f"objects per image: {quantiles(counts, '.0f')}"
         rule = f"{option}={filter_cfg[option]:g}"
         taken[rule], spreads[rule] = count, spread
-    warning = little_left(report.get("objects kept", 0), taken, "these options are in filter_cfg", spreads)
-    return None if warning is None else f"warning: {warning}"
+    return little_left(report.get("objects kept", 0), taken, "these options are in filter_cfg", spreads)
 
 
 def quantiles(values: Sequence[float], form: str) -> str:

@@ -9,6 +9,8 @@ from typing import BinaryIO
 
 from PIL import Image
 
+from .jpeg_ends import has_end_marker
+
 _TAIL = 64
 _STRIPS, _TILES = (273, 279), (324, 325)
 _TYPE_SIZES = {3: 2, 4: 4, 5: 8, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}  # bytes of TIFF types; others have 1
@@ -26,10 +28,11 @@ def seems_cut_off(file: Image.Image, stream: BinaryIO) -> bool:
     length = stream.seek(0, os.SEEK_END)
     if file.format == "PNG":
         return all(name != b"IEND" for name, *_ in png_chunks(stream))
-    if file.format in ("JPEG", "MPO", "GIF"):
+    if file.format in ("JPEG", "MPO"):
+        return not has_end_marker(stream)
+    if file.format == "GIF":
         stream.seek(max(0, length - _TAIL))
-        tail = stream.read()
-        return not tail.rstrip(b"\0").endswith(b";") if file.format == "GIF" else b"\xff\xd9" not in tail
+        return not stream.read().rstrip(b"\0").endswith(b";")
     if file.format == "TIFF":
         return _end_of_tiff(file, stream) > length
     stream.seek(0)

@@ -99,7 +99,7 @@ def read_image(
             orientation = _orientation(file)
         names = _conversions(file, path, image)
         deep, turned = is_deep(file), file.format == "TIFF"
-        file = _decoded(file, stream, path, image)
+        file = _decoded(file, stream, path)
         if not turned:
             orientation = _orientation(file)
         rule = _rule(orientation, path, image, exif_orientation)
@@ -227,15 +227,18 @@ def _opened(stream: BinaryIO) -> Image.Image:
     return file
 
 
-def _decoded(file: Image.Image, stream: BinaryIO, path: str | Path, image: Mapping | None) -> Image.Image:
+def _decoded(file: Image.Image, stream: BinaryIO, path: str | Path) -> Image.Image:
     """Decode a file; also accepts a JPEG that lacks only its end marker."""
+    failure = None
     try:
         file.load()
-        if file.format not in _JPEG or not (data := mended_jpeg(stream, path)):
-            return file
-    except OSError:
-        if file.format not in _JPEG or not (data := mended_jpeg(stream, path)):
-            raise
+    except OSError as error:
+        failure = error
+    data = mended_jpeg(stream, path) if file.format in _JPEG else None
+    if data is None:
+        if failure is not None:
+            raise failure
+        return file
     file = Image.open(data)
     file.load()
     return file

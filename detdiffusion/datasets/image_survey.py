@@ -115,21 +115,6 @@ def inspect_images(paths: Iterable[str | Path], images: Iterable[Mapping | None]
     return facts
 
 
-def check_images(images: Sequence[Mapping], folder: str | Path) -> ImageFacts:
-    """Check the images of a COCO file, see :func:`inspect_images`.
-
-    Args:
-        images: COCO image dicts.
-        folder: folder that ``file_name`` is relative to.
-
-    Raises:
-        UserError: if the folder does not exist, or files are missing or cannot be used.
-    """
-    check_present(images, folder)
-    folder = Path(folder)
-    return inspect_images([folder / image["file_name"] for image in images], images)
-
-
 def check_present(images: Sequence[Mapping], folder: str | Path) -> None:
     """Raise a UserError if the folder or images of a COCO file are missing."""
     folder = Path(folder)

@@ -14,6 +14,13 @@ _END, _TAIL, _ZEROS = b"\xff\xd9", 64, bytes(16)
 _FILLER = b"\xaa\x55" * 2048  # stands in for any data that the decoder still expects
 
 
+def has_end_marker(stream: BinaryIO) -> bool:
+    """Return whether the last bytes of a JPEG file have an end marker; changes the stream's position."""
+    length = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, length - _TAIL))
+    return _END in stream.read()
+
+
 def mended_jpeg(stream: BinaryIO, path: str | Path) -> io.BytesIO | None:
     """Return a JPEG file with an end marker appended to its pixels, or None if it does not need one.
 
@@ -25,9 +32,7 @@ def mended_jpeg(stream: BinaryIO, path: str | Path) -> io.BytesIO | None:
     Raises:
         OSError: if pixels are missing, i.e. the file is truncated.
     """
-    length = stream.seek(0, os.SEEK_END)
-    stream.seek(max(0, length - _TAIL))
-    if _END in stream.read():
+    if has_end_marker(stream):
         return None
     stat = os.fstat(stream.fileno())
     verdict = _verdict(str(path), stat.st_size, stat.st_mtime_ns)

@@ -54,9 +54,8 @@ def _parse(path: Path, what: str, loads: Callable[[str], Any]) -> Any:
     if path.is_dir():
         raise UserError(f"{path}: is a folder, not a {what}; give the path of the file inside it")
     try:
-        text = (
-            path.read_bytes().decode()
-        )  # without newline translation, because offsets must be those of the file
+        # without newline translation, because offsets must be those of the file
+        text = path.read_bytes().decode()
     except FileNotFoundError:
         raise UserError(f"{path}: no such {what}; check the path") from None
     except UnicodeDecodeError as err:

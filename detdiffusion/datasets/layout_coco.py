@@ -87,12 +87,11 @@ class LayoutCocoDataset(Dataset):
         classes = None if classes is None else class_list(classes, "classes")
         self.layouts = self._load_layouts(classes, cache_index)
         self.report, self.categories = self.layouts.report, self.layouts.categories
-        warning = next((note for note in self.layouts.notes if note.startswith("warning: the filter")), "")
         refuse_least(
             self.report.get("objects kept", 0),
             layouts_taken(self.report),
             min_kept,
-            f"{', '.join(self.ann_files)}: {warning.removeprefix('warning: ') or self.summary()}",
+            f"{', '.join(self.ann_files)}: {self.layouts.warning or self.summary()}",
             "set min_kept=0 beside filter_cfg (train_dataloader.dataset.min_kept, layout_datasets.SPLIT.min_kept)",
         )
         self.classes = self._check_classes(classes, [category["name"] for category in self.categories])
@@ -131,7 +130,7 @@ class LayoutCocoDataset(Dataset):
         if classes is None:
             return [name for name in names if name not in self.filter_cfg["drop_classes"]]
         check_known(classes, names, "classes", ", ".join(self.ann_files))
-        return list(classes)
+        return classes
 
     @collector_off()
     def _build(self, classes: Sequence[str] | None) -> LayoutIndex:
@@ -176,16 +175,17 @@ class LayoutCocoDataset(Dataset):
         report.update({"images": len(images), "images kept": len(kept)})
         report["objects kept"] = sum(map(len, kept))
         self.report = report
-        warning = describe(report, self.filter_cfg, ratios, counts)
-        notes += [warning] if warning else []
+        warning = describe(report, self.filter_cfg, ratios, counts) or ""
+        note = f"; warning: {warning}" if warning else ""
         if not kept:
             raise UserError(
-                f"no image is left after the filter: {self.summary()}; {warning or ''}; relax filter_cfg or check "
-                "the paths"
+                f"no image is left after the filter: {self.summary()}{note}; relax filter_cfg or check the paths"
             )
+        notes += [f"warning: {warning}"] if warning else []
         rest = dict(names=names, report=dict(report), categories=self.categories)
-        rest.update(notes=notes, mask_errors=mask_errors)
-        return _columns(kept_images, kept, [label_of.get(n) for n in names.values()], **rest)
+        rest.update(notes=notes, warning=warning, mask_errors=mask_errors)
+        labels = {key: label_of[name] for key, name in names.items() if name in label_of}
+        return _columns(kept_images, kept, labels, **rest)
 
     def _drop_reason(self, annotation: dict, image: dict, names: dict, label_of: dict) -> str | None:
         _, _, w, h = annotation["bbox"]
@@ -276,8 +276,7 @@ class LayoutCocoDataset(Dataset):
         self._cache = cache
 
 
-def _columns(images: list[dict], objects: list[list[dict]], labels: list[int | None], **rest) -> LayoutIndex:
-    label_of = dict(zip(rest["names"], labels))
+def _columns(images: list[dict], objects: list[list[dict]], label_of: dict[int, int], **rest) -> LayoutIndex:
     flat = [annotation for image_objects in objects for annotation in image_objects]
     sizes = np.array([(image["width"], image["height"]) for image in images], np.int32)
     counts = np.array([len(image_objects) for image_objects in objects])

@@ -25,7 +25,7 @@ from detdiffusion.utils.errors import UserError
 
 from .segmentation_check import usable_parts
 
-FORMAT = 3  # increment it when the columns, the filter or the checks change
+FORMAT = 4  # increment it when the columns, the filter or the checks change
 MIN_BYTES = 32 << 20  # smaller files are read in a second or two and need no index
 _SAMPLE = 1 << 16
 _COLUMNS = (
@@ -59,6 +59,7 @@ class LayoutIndex(Sequence):
         names: category id -> class name.
         report: reason -> number of images or objects, as counted by the filter.
         notes: findings from reading the files, and the filter's warning.
+        warning: the filter's warning alone; empty if it kept half of the objects or more.
         mask_errors: errors about invalid segmentations, one line each.
         categories: category dicts of all files.
     """
@@ -77,6 +78,7 @@ class LayoutIndex(Sequence):
     names: dict[int, str]
     report: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    warning: str = ""
     mask_errors: list[str] = field(default_factory=list)
     categories: list[dict] = field(default_factory=list)
 
@@ -122,6 +124,7 @@ class LayoutIndex(Sequence):
             names=list(self.names.items()),
             report=self.report,
             notes=self.notes,
+            warning=self.warning,
             mask_errors=self.mask_errors,
             categories=self.categories,
         )

@@ -55,9 +55,22 @@ def digests_of_files(ann_files: Sequence[str | Path]) -> dict[int, int]:
         UserError: if a file is missing or broken, or the files contradict each other.
     """
     images, categories, annotations = merge_checked([read_coco(path, spans=True) for path in ann_files])
+    return digests_of_set(images, {key: c["name"] for key, c in categories.items()}, annotations)
+
+
+def digests_of_set(
+    images: Mapping[int, Mapping], class_names: Mapping[int, str], annotations: Sequence[Mapping]
+) -> dict[int, int]:
+    """Return annotation id -> digest for a data set that is in memory.
+
+    Args:
+        images: COCO image dicts by id.
+        class_names: name by category id.
+        annotations: checked annotations, see :func:`object_digests`.
+    """
     file_names = {key: image["file_name"] for key, image in images.items()}
-    digests = object_digests(annotations, file_names, {key: c["name"] for key, c in categories.items()})
-    return dict(zip((a["id"] for a in annotations), digests.tolist()))
+    digests = object_digests(annotations, file_names, class_names).tolist()
+    return dict(zip((annotation["id"] for annotation in annotations), digests))
 
 
 def _hash(text: str) -> int:

@@ -50,7 +50,11 @@ class SampleCache:
 
     def missing(self) -> list[int]:
         """Return the indices of shards that are missing or damaged."""
-        return [i for i in range(len(self.shards())) if self._read(i) is None]
+        return [i for i in range(len(self.shards())) if self.lacks(i)]
+
+    def lacks(self, shard: int) -> bool:
+        """Return whether a shard is missing or damaged."""
+        return self._read(shard) is None
 
     def _read(self, shard: int) -> tuple[np.ndarray, dict[str, np.ndarray] | None] | None:
         """Return latents and, if masks are cached, their run lengths; None if either is missing."""

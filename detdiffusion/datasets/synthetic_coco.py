@@ -238,9 +238,8 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
                     [i for i in infos if i["synthetic"] == synthetic] for infos in (self.data_list, kept)
                 )
                 tiny = self.report[f"{name} objects left out: {TINY}"]
-                tiny = (
-                    round(tiny * self.fraction) if synthetic else tiny
-                )  # was counted before `fraction` applied
+                if synthetic:  # was counted before `fraction` applied
+                    tiny = round(tiny * self.fraction)
                 check_share(*parts, tiny, self.filter_cfg or {}, self.min_kept, f"{name} images")
         return kept
 

@@ -48,14 +48,13 @@ class Reading:
 
 
 def count_readings(
-    instances: str | Path, stuff: str | Path | None = None, min_area_ratio: float = MIN_AREA_RATIO
+    instances: str | Path, stuff: str | Path | None = None
 ) -> tuple[list[Reading], list[CocoFile]]:
     """Count images and objects of all interpretations: no crowds, no class ``other``, images with 3 to 8 objects.
 
     Args:
         instances: COCO json of the things.
         stuff: COCO json of the stuff; None skips the interpretations with stuff.
-        min_area_ratio: threshold of the interpretations with an area filter.
 
     Returns:
         The interpretations, and the files that were read.
@@ -85,9 +84,9 @@ def count_readings(
         of_kind = is_thing.astype(bool) | with_stuff
         per_image = {
             limit: np.bincount(owner[of_kind & (ratio > limit)].astype(np.int64), minlength=len(images))
-            for limit in (min_area_ratio, 0.0)
+            for limit in (MIN_AREA_RATIO, 0.0)
         }
-        for limit, counted in ((min_area_ratio, min_area_ratio), (0.0, 0.0), (min_area_ratio, 0.0)):
+        for limit, counted in ((MIN_AREA_RATIO, MIN_AREA_RATIO), (0.0, 0.0), (MIN_AREA_RATIO, 0.0)):
             chosen = (per_image[counted] >= MIN_OBJECTS) & (per_image[counted] <= MAX_OBJECTS)
             left = per_image[limit][chosen & (per_image[limit] > 0)]
             readings.append(Reading(with_stuff, limit, len(left), int(left.sum()), counted != limit))

@@ -10,6 +10,7 @@ from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
 from ..registry import HOOKS
+from ..utils.checkpoint import not_finite
 from ..utils.errors import UserError, some
 from .checkpoint import latest_checkpoint
 
@@ -47,8 +48,8 @@ class FiniteHook(Hook):
         """
         model = runner.model
         names = {parameter: name for name, parameter in model.named_parameters()}
-        self._not_finite = {_plain(name) for name, buffer in model.named_buffers() if _is_bad(buffer)}
-        if wrong := [_plain(name) for name, parameter in model.named_parameters() if _is_bad(parameter)]:
+        self._not_finite = {_plain(name) for name, buffer in model.named_buffers() if not_finite(buffer)}
+        if wrong := [_plain(name) for name, parameter in model.named_parameters() if not_finite(parameter)]:
             raise UserError(f"before the first step: {len(wrong)} weights are not finite: {some(wrong)}")
         for wrapper in _wrappers(runner.optim_wrapper):
             hook = self._scaled if _scales(wrapper) else self._check_gradients(names)
@@ -67,7 +68,7 @@ class FiniteHook(Hook):
             gradients = [p.grad for p in with_gradient if not p.grad.is_sparse]
             if not gradients or bool(torch.stack([n.float() for n in _norms(gradients)]).isfinite().all()):
                 return
-            bad = [p for p in with_gradient if _is_bad(p.grad)]
+            bad = [p for p in with_gradient if not_finite(p.grad)]
             if not bad:  # all values are finite, but the norm overflowed
                 return
             self._gradients = [_plain(names.get(p, "?")) for p in bad]
@@ -117,7 +118,7 @@ class FiniteHook(Hook):
         """
         state = checkpoint.get("state_dict") or {}
         wrong = [
-            _plain(n) for n, value in state.items() if _is_bad(value) and _plain(n) not in self._not_finite
+            _plain(n) for n, value in state.items() if not_finite(value) and _plain(n) not in self._not_finite
         ]
         if wrong:
             raise UserError(
@@ -168,10 +169,6 @@ def _norms(tensors: list) -> Iterator:
     first = tensors[0].device
     for alike in kinds.values():
         yield from (norm.to(first) for norm in torch._foreach_norm(alike))
-
-
-def _is_bad(value) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point() and not bool(value.isfinite().all())
 
 
 def _plain(name: str) -> str:

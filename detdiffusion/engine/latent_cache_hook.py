@@ -67,11 +67,12 @@ class LatentCacheHook(Hook):
 
     def _fill(self, folder: Path, loader, model):
         cache = loader.dataset.sample_cache(folder, model.vae)
-        if cache.missing():
-            self._check_room(cache, model)
+        missing = cache.missing()
+        if missing:
+            self._check_room(cache, len(missing), model)
             check_images_of(loader.dataset)
             print_log(
-                f"caching latents of {cache.count} images in {cache.folder}: {len(cache.missing())} of "
+                f"caching latents of {cache.count} images in {cache.folder}: {len(missing)} of "
                 f"{len(cache.shards())} parts are missing",
                 logger="current",
             )
@@ -79,8 +80,8 @@ class LatentCacheHook(Hook):
         # the second round is for machines that do not share the folder
         local = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", world))
         for mine, all_of in ((rank, world), local):
-            for shard in cache.missing():
-                if shard % all_of == mine:
+            for shard in missing:
+                if shard % all_of == mine and cache.lacks(shard):
                     self._make(cache, shard, loader, model)
             barrier()
         return cache
@@ -112,9 +113,9 @@ class LatentCacheHook(Hook):
         print_log(f"latents: part {shard + 1} of {len(cache.shards())} written", logger="current")
 
     @staticmethod
-    def _check_room(cache, model) -> None:
+    def _check_room(cache, missing: int, model) -> None:
         image = 4 * (1 + len(cache.flips)) * math.prod(model.latent_shape(*cache.size))
-        needed = cache.count * image * len(cache.missing()) // len(cache.shards())
+        needed = cache.count * image * missing // len(cache.shards())
         folder = cache.folder
         while not folder.is_dir():
             folder = folder.parent

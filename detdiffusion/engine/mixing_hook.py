@@ -8,6 +8,7 @@ from mmengine.runner import Runner
 
 from ..registry import HOOKS
 from ..utils.errors import UserError
+from .run_checks import parts_of
 
 
 @HOOKS.register_module()
@@ -34,7 +35,8 @@ class MixingRatioHook(Hook):
         Raises:
             UserError: if the training data has no synthetic images.
         """
-        found = _with_synthetic(runner.train_dataloader.dataset)
+        parts = parts_of(runner.train_dataloader.dataset)
+        found = [part for part in parts if hasattr(part, "synthetic_ids")]
         if not found:
             raise UserError(
                 "MixingRatioHook: train_dataloader has no SyntheticAugmentedCocoDataset; leave the hook out"
@@ -87,11 +89,3 @@ def _why_not_ignored(model) -> str:
         return "this detector has no assigner that could ignore them"
     off = {type(assigner).__name__ for assigner in assigners if getattr(assigner, "ignore_iof_thr", -1) <= 0}
     return f"set ignore_iof_thr=0.5 in the config of {' and '.join(sorted(off))}" if off else ""
-
-
-def _with_synthetic(dataset) -> list:
-    """Return the data sets with synthetic images inside any wrappers."""
-    if hasattr(dataset, "synthetic_ids"):
-        return [dataset]
-    inner = getattr(dataset, "datasets", None) or [d for d in (getattr(dataset, "dataset", None),) if d]
-    return [found for part in inner for found in _with_synthetic(part)]

@@ -16,7 +16,7 @@ _SCHEMA = 2  # increase it when the computation changes
 
 
 class FeatureCache:
-    """Cache of arrays in a folder that all ranks share.
+    """Cache of arrays in a folder that all ranks share; for one command, as each file is read once for its digest.
 
     Args:
         folder: see :class:`~detdiffusion.utils.array_cache.ArrayCache`.
@@ -28,12 +28,16 @@ class FeatureCache:
     def __init__(self, folder: str | Path | None) -> None:
         self._entries = ArrayCache(folder)
         self.hits: list[str] = []
+        self._digests: dict[Path, str] = {}
 
     def key(self, files: Sequence[Path], identity: Mapping) -> str:
         """Return a key of the files' content, in order, of how files are read, and of ``identity`` (json values)."""
         if self._entries.folder is None:
             return ""
-        content = [sha256_of(path) for path in files]
+        for path in files:
+            if path not in self._digests:  # several networks see the same files
+                self._digests[path] = sha256_of(path)
+        content = [self._digests[path] for path in files]
         return digest_of(dict(schema=_SCHEMA, reading=reading_identity(), files=content, identity=identity))
 
     def load(self, key: str) -> dict[str, np.ndarray] | None:

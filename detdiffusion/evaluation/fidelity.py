@@ -140,7 +140,7 @@ def load_sets(
         )
     order = [i for i in images if i in common]
     notes += scored_notes(len(order), len(images))
-    check_real_images([images[i] for i in order], Path(real_images))
+    notes += check_real_images([images[i] for i in order], Path(real_images)).notes("real")
     bound = ImageSet(
         "real",
         Path(real_images),

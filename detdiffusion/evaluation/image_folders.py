@@ -133,7 +133,7 @@ def note_images(folder: ImageFolder) -> None:
     """
     facts = inspect_images(path for files in folder.files.values() for path in files)
     folder.notes += facts.notes(folder.name)
-    if len(facts.sizes) > 1 and folder.name != "real":
+    if len(facts.sizes) > 1:
         (width, height), files = max(facts.sizes.items(), key=lambda item: len(item[1]))
         folder.notes.append(
             f"{folder.name}: {folder.count - len(files)} of {folder.count} images have another size than the "

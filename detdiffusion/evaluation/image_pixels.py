@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from detdiffusion.datasets.image_survey import inspect_images
+from detdiffusion.datasets.image_survey import ImageFacts, inspect_images
 from detdiffusion.evaluation.protocols import FidProtocol
 from detdiffusion.utils.errors import UserError
 
@@ -34,8 +34,8 @@ def protocol_pixels(image: Image.Image, protocol: FidProtocol, size: tuple[int, 
     return np.array(image)
 
 
-def check_real_images(images: Sequence[Mapping], folder: Path, option: str = "`img_dir`") -> None:
-    """Check that the source images exist and have the sizes given in the annotation file.
+def check_real_images(images: Sequence[Mapping], folder: Path, option: str = "`img_dir`") -> ImageFacts:
+    """Check that the source images exist and have the sizes given in the annotation file; returns what was found.
 
     Args:
         images: COCO image dicts.
@@ -52,7 +52,7 @@ def check_real_images(images: Sequence[Mapping], folder: Path, option: str = "`i
             f"their folder by {option}: the real images are always scored as the bound"
         )
     try:
-        inspect_images([folder / image["file_name"] for image in images], images)
+        return inspect_images([folder / image["file_name"] for image in images], images)
     except UserError as error:
         raise UserError(
             f"real: {error} (is {folder}, given by {option}, the folder of the real images?)"

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from detdiffusion.utils.option_groups import OptionGroup, documented, option
 
+SIZE = 512  # of the YOLO score's protocol
+MIN_AREA_RATIO = 0.02
+
 
 @documented
 @dataclass(frozen=True, kw_only=True)
@@ -75,10 +78,12 @@ class YoloScoreOptions(OptionGroup):
         None, "score only the first samples of each layout (default: all)", minimum=1
     )
     size: int = option(
-        512, "side in pixels of the square that images are resized to by PIL, default: %(default)s", minimum=1
+        SIZE,
+        "side in pixels of the square that images are resized to by PIL, default: %(default)s",
+        minimum=1,
     )
     min_area_ratio: float = option(
-        0.02,
+        MIN_AREA_RATIO,
         "minimum area of an object for 'AP filtered', as a fraction of the image, default: %(default)s",
         flag="--min-area",
         minimum=0,

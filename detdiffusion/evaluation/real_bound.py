@@ -45,11 +45,13 @@ class Reference:
         ann: their annotation file.
         img_dir: their folder.
         images: COCO image dicts in :func:`fixed_order`.
+        notes: lines on how its files are converted when they are read.
     """
 
     ann: Path
     img_dir: Path
     images: list[dict]
+    notes: list[str]
 
     def paths(self, count: int) -> list[Path]:
         """Return the files of the first ``count`` images."""
@@ -73,7 +75,7 @@ def read_reference(ann: str | Path, img_dir: str | Path, count: int, real: Itera
     images = [by_id[image_id] for image_id in fixed_order(by_id)[:count]]
     if len(images) < 2:
         raise UserError(f"`real_reference` {ann}: {len(images)} images; a distance needs at least 2")
-    check_real_images(images, img_dir, "`real_reference`")
+    notes = check_real_images(images, img_dir, "`real_reference`").notes("real reference")
     known = {sha256_of(path) for path in real}
     twice = [image["file_name"] for image in images if sha256_of(img_dir / image["file_name"]) in known]
     if twice:
@@ -81,7 +83,7 @@ def read_reference(ann: str | Path, img_dir: str | Path, count: int, real: Itera
             f"`real_reference` {ann}: {len(twice)} of its {len(images)} images are among the real images that they are "
             f"compared with, the first {twice[0]}; name another split"
         )
-    return Reference(ann, img_dir, images)
+    return Reference(ann, img_dir, images, notes)
 
 
 def describe_bound(distance: float, real: int, width: int, reference: Reference | None, used: int) -> str:

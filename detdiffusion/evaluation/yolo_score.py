@@ -15,19 +15,18 @@ from pathlib import Path
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.datasets.filter_share import little_left
-from detdiffusion.evaluation.detection import METRIC_NAMES, evaluate_detection
+from detdiffusion.evaluation.detection import evaluate_detection
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.evaluation.feature_cache import FeatureCache
 from detdiffusion.evaluation.fidelity import nameable_categories, unnamed_notes
 from detdiffusion.evaluation.ground_truth import select_ground_truth
 from detdiffusion.evaluation.image_folders import ImageFolder, note_images, read_folder
 from detdiffusion.evaluation.image_pixels import check_real_images
+from detdiffusion.evaluation.names import METRIC_NAMES
+from detdiffusion.evaluation.options import MIN_AREA_RATIO, SIZE
 from detdiffusion.evaluation.scored_layouts import choose_ids
 from detdiffusion.perception.image_detector import ImageDetector
 from detdiffusion.utils.ranks import Ranks
-
-SIZE = 512
-MIN_AREA_RATIO = 0.02
 
 
 def evaluate(
@@ -79,9 +78,11 @@ def evaluate(
     ]
     chosen, how = choose_ids(folders, source.images, ids, ann, stuff, real_images, notes)
     real = _real_folder(source.images, chosen, Path(real_images))
-    folders = [real, *(folder.keep(chosen, samples) for folder in folders)]
+    folders = [folder.keep(chosen, samples) for folder in folders]
     for folder in folders:
         note_images(folder)
+    folders = [real, *folders]
+    for folder in folders:
         notes += folder.notes
         counts = {len(files) for files in folder.files.values()}
         if len(counts) > 1:
@@ -184,8 +185,8 @@ def _repeat(truth: Mapping, index: Mapping[int, int]) -> dict:
 
 def _real_folder(images: Sequence[dict], chosen: Sequence[int], folder: Path) -> ImageFolder:
     by_id = {image["id"]: image for image in images}
-    check_real_images([by_id[i] for i in chosen], folder)
-    return ImageFolder("real", folder, {i: [folder / by_id[i]["file_name"]] for i in chosen})
+    notes = check_real_images([by_id[i] for i in chosen], folder).notes("real")
+    return ImageFolder("real", folder, {i: [folder / by_id[i]["file_name"]] for i in chosen}, notes)
 
 
 def _protocol(

@@ -239,4 +239,4 @@ def with_attributes(
         raise UserError(
             f"{file.path}: {misfit}; create it again from these annotations with tools/extract_attributes.py"
         )
-    return [layout.with_attributes(file.lookup(layout.ids, "")) for layout in layouts]
+    return [layout.with_attributes([file.attributes[i] for i in layout.ids]) for layout in layouts]

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.file_names import check_file_name
+from detdiffusion.utils.files import sha256_of
 
 MANIFEST = "manifest.jsonl"
 _PART = re.compile(r"manifest\.rank(\d+)\.jsonl")
@@ -132,7 +133,7 @@ def file_fault(path: Path, entry: dict, checksum: bool) -> str | None:
     try:
         if path.stat().st_size != entry["bytes"]:
             return "damaged_files"
-        if checksum and hashlib.sha256(path.read_bytes()).hexdigest() != entry["sha256"]:
+        if checksum and sha256_of(path) != entry["sha256"]:
             return "damaged_files"
     except FileNotFoundError:
         return "missing_files"

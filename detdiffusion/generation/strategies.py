@@ -276,7 +276,7 @@ def build_strategy(
             )
         else:
             cfg = NAMED_STRATEGIES.get(cfg, dict(type=cfg))
-    cls = cfg["type"] if "type" in cfg else None
+    cls = cfg.get("type")
     cls = _registered(cls) if isinstance(cls, str) else cls
     if cls is None:
         raise UserError(f"unknown strategy {cfg!r}: no such type is registered in STRATEGIES")

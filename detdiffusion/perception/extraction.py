@@ -10,9 +10,9 @@ from pathlib import Path
 from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.datasets.coco_json import CocoFile, merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
-from detdiffusion.datasets.object_digests import object_digests
+from detdiffusion.datasets.object_digests import digests_of_set
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import check_writable, sha256_of, write_atomic
+from detdiffusion.utils.files import check_not_input, check_writable, sha256_of, write_atomic
 from detdiffusion.utils.shared_options import AnnotatedImages, PredictionOptions
 
 from .attribute_options import AttributeFiles, AttributeRule
@@ -80,7 +80,8 @@ def extract(
     groups = summarise(data.annotations, result.attributes, data.names, result.words)
     info = _info(data, found, result, thresholds, groups)
     scores = result.scores if files.with_scores else {}
-    written = AttributesFile(Path(files.out), result.attributes, info, scores, _digests(data))
+    digests = digests_of_set(data.images, data.names, data.annotations)
+    written = AttributesFile(Path(files.out), result.attributes, info, scores, digests)
     written.write()
     plot_summary(groups, _picture(files.out), result.words)
     _report(found, data, result.skipped, levels)
@@ -108,16 +109,15 @@ def _check_paths(labelled: AnnotatedImages, source: PredictionOptions, files: At
     if out.suffix == ".png":
         raise UserError(f"{out}: `out` must be a json file; the plot is written under its name with .png")
     checkpoint = None if source.detector is None else source.detector[1]
-    inputs = [p for p in (*labelled.files, checkpoint, source.predictions) if p is not None]
+    inputs = (*labelled.files, checkpoint, source.predictions)
     targets = {
         "`out`": out,
         "the picture of `out`": _picture(out),
         "`save_predictions`": files.save_predictions,
     }
     for name, target in targets.items():
-        if target is not None and any(Path(target).resolve() == Path(path).resolve() for path in inputs):
-            raise UserError(f"{target}: {name} would overwrite an input file; choose another name")
         if target is not None:
+            check_not_input(target, inputs, name)
             check_writable(target, name)
     if checkpoint is not None and not Path(checkpoint).is_file():
         raise UserError(f"{checkpoint}: no such checkpoint; check the path")
@@ -160,12 +160,6 @@ def _info(
         "skipped": {**result.skipped, **_skips(data.files)},
         "summary": groups,
     }
-
-
-def _digests(data: _LabelledSet) -> dict[int, int]:
-    file_names = {key: image["file_name"] for key, image in data.images.items()}
-    digests = object_digests(data.annotations, file_names, data.names).tolist()
-    return dict(zip((annotation["id"] for annotation in data.annotations), digests))
 
 
 def _skips(files: Sequence[CocoFile]) -> dict[str, int]:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from detdiffusion.datasets.image_reading import reading_identity
-from detdiffusion.datasets.image_survey import ImageFacts, check_images, check_present
+from detdiffusion.datasets.image_survey import ImageFacts, check_present, inspect_images
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.image_rules import rules_of_config
 from detdiffusion.utils.progress import Progress
@@ -137,7 +137,9 @@ class ImageDetector:
         chunks = {number: store.load(number) for number in range(len(store))}
         pending = [number for number, stored in chunks.items() if stored is None]
         todo = [image for number in pending for image in store.images_of(number)]
-        facts = check_images(todo, img_dir) if reader is None else ImageFacts()  # before a long run
+        facts = ImageFacts()
+        if reader is None:  # before a long run
+            facts = inspect_images([Path(img_dir) / image["file_name"] for image in todo], todo)
         title = f"detecting {name}".rstrip()
         with Progress(title, total=len(images), done=store.reused, enabled=progress) as bar:
             stream = self.detect(todo, img_dir, batch_size or self.default_batch_size, num_workers, reader)

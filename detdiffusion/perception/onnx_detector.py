@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from detdiffusion.datasets.class_names import read_names
 from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.registry import OUTPUT_LAYOUTS
 from detdiffusion.utils.config import load_config
@@ -226,9 +227,7 @@ def _read_spec(cfg: Mapping, config: str) -> dict:
 
 def _read_names(path: str, config: str) -> list[str]:
     try:
-        return [
-            line.strip() for line in Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()
-        ]
+        return read_names(path)
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"{config}: onnx_detector.classes {path}: cannot be read: {error}; a single name needs a comma: ('cat',)"

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, first_line
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.threads import thread_count
 
@@ -78,7 +78,7 @@ class OnnxGraph:
         except Exception as error:  # onnxruntime's exceptions share no public base
             raise UserError(
                 f"onnxruntime cannot run it on {self.inputs[0].name} {inputs.dtype} {list(inputs.shape)}: "
-                f"{_first_line(error)}"
+                f"{first_line(error)}"
             ) from error
         for name, array in zip(outputs, arrays):
             if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiub":
@@ -121,10 +121,4 @@ def _open(path: str, device: str | None):
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # onnxruntime's exceptions share no public base
-        raise UserError(
-            f"{path}: not an ONNX model that onnxruntime can run: {_first_line(error)}"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(f"{path}: not an ONNX model that onnxruntime can run: {first_line(error)}") from error

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from detdiffusion.datasets.class_names import class_list
+from detdiffusion.datasets.class_names import class_list, read_names
 from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.shared_options import PredictionOptions
@@ -113,7 +113,6 @@ def _nameable_ids(
 
 def _read_lines(path: str) -> list[str]:
     try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        return read_names(path)
     except (OSError, UnicodeDecodeError) as err:
         raise UserError(f"`detector_classes` {path}: cannot be read: {err}") from None
-    return [line.strip() for line in lines if line.strip()]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +13,7 @@ from detdiffusion.datasets.boxes import all_look_normalised
 from detdiffusion.datasets.coco_json import load_json
 from detdiffusion.datasets.coco_tables import MAX_ID
 from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.numbers import is_number
 
 UNKNOWN_CATEGORY = -1
 
@@ -149,15 +148,11 @@ def _describe_fault(entry: object, category_ids: set[int]) -> str:
         if not 0 <= entry[key] <= MAX_ID:
             return f"'{key}' must be from 0 to 2^63 - 1, got {str(entry[key])[:60]}"
     score, bbox = entry["score"], entry["bbox"]
-    if not _is_number(score) or not 0 <= score <= 1:
+    if not is_number(score) or not 0 <= score <= 1:
         return f"'score' must be a number from 0 to 1, got {score!r}"
-    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(_is_number, bbox)) or min(bbox[2:]) < 0:
+    if not isinstance(bbox, list) or len(bbox) != 4 or not all(map(is_number, bbox)) or min(bbox[2:]) < 0:
         return f"'bbox' must be four finite numbers [x, y, width, height], got {str(bbox)[:60]}"
     return (
         f"unknown category id {entry['category_id']}; the annotation files have {some(sorted(category_ids), 10)}; "
         "use the results of a detector on this data set, or give all annotation files by `ann`"
     )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and abs(value) <= sys.float_info.max

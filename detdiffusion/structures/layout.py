@@ -96,6 +96,11 @@ class Layout:
     def __len__(self) -> int:
         return len(self.boxes)
 
+    @property
+    def areas(self) -> Tensor:
+        """Areas of the boxes, (N,) float32, as fractions of the image's area."""
+        return (self.boxes[:, 2:] - self.boxes[:, :2]).prod(dim=1)
+
     def select(self, indices: Sequence[int]) -> Layout:
         """Return a layout of the objects at ``indices``, in that order; every per-object field is indexed."""
         index = torch.as_tensor(list(indices), dtype=torch.long)

@@ -147,14 +147,14 @@ def check_finite(
     Raises:
         UserError: if there are such tensors; gives their number, the first names and the number of affected values.
     """
-    spoilt = [f"{name} ({fault})" for name, value in state.items() if (fault := _not_finite(value))]
+    spoilt = [f"{name} ({fault})" for name, value in state.items() if (fault := not_finite(value))]
     if spoilt:
         raise UserError(
             f"{where}: {len(spoilt)} of {len(state)} tensors are not finite: {some(spoilt)}. {hint}"
         )
 
 
-def _not_finite(value: Any) -> str | None:
+def not_finite(value: Any) -> str | None:
     """Describe how many values of a tensor are NaN or infinite; None if all are finite."""
     import torch
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import difflib
-import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from .config_variables import evaluate, variables
 from .errors import UserError, some
 from .findings import Finding, raise_errors
 from .image_rules import check_rules_of_config
+from .ranks import is_first_process
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -208,7 +208,7 @@ def _check_text(path: str, filename: str) -> None:
 def _report(findings: Sequence[Finding]) -> None:
     """Raises findings that are errors; prints the others."""
     raise_errors(findings)
-    for finding in findings if os.environ.get("RANK", "0") == "0" else ():
+    for finding in findings if is_first_process() else ():
         print(f"{finding.severity}: config {finding}", file=sys.stderr)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from typing import Any
 
 from .config_files import ConfigFile
@@ -60,13 +60,12 @@ def unread_names(tree: ConfigFile) -> list[Finding]:
     return found
 
 
-def check_options(config: Mapping, options: Iterable[str], flag: str = "--cfg-options") -> None:
+def check_options(config: Mapping, options: Iterable[str]) -> None:
     """Check that options set something that is read.
 
     Args:
         config: the config without the options.
         options: dotted keys of the options.
-        flag: name of the flag, used in error messages.
 
     Raises:
         UserError: if neither the config nor a run has a top-level key, or a component of the config does not accept an
@@ -76,9 +75,9 @@ def check_options(config: Mapping, options: Iterable[str], flag: str = "--cfg-op
         name = key.partition(".")[0]
         if name not in config and name not in READ:
             raise UserError(
-                f"{flag} {key}: the config has no {name!r} and nothing reads it{_instead(config, key)}"
+                f"--cfg-options {key}: the config has no {name!r} and nothing reads it{_instead(config, key)}"
             )
-        _check_path(config, key, flag)
+        _check_path(config, key)
 
 
 def _instead(config: Mapping, key: str) -> str:
@@ -105,7 +104,7 @@ def _places(node: Any, name: str, path: str = "") -> list[str]:
     return found
 
 
-def _check_path(config: Mapping, key: str, flag: str) -> None:
+def _check_path(config: Mapping, key: str) -> None:
     """Check that the first name of a dotted key that is new to the config is an argument of its component."""
     node: Any = config
     parts = key.split(".")
@@ -114,24 +113,25 @@ def _check_path(config: Mapping, key: str, flag: str) -> None:
             node = node[int(name)]
         elif isinstance(node, Mapping) and name in node:
             node = node[name]
-        elif isinstance(node, Mapping) and depth and not _takes(config, parts[:depth], node, name):
-            where = ".".join(parts[:depth])
-            names = _names(config, parts[:depth], node)
-            near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
-            kind = f" ({node['type']})" if isinstance(node.get("type"), str) else ""
-            hint = f"did you mean {' or '.join(near)}?" if near else f"it has {some(sorted(names), 12)}"
-            raise UserError(f"{flag} {key}: {where}{kind} has no {name!r}; {hint}")
         else:
+            if isinstance(node, Mapping) and depth:
+                _check_argument(config, parts[:depth], node, name, key)
             return
 
 
-def _takes(config: Mapping, path: Sequence[str], node: Mapping, name: str) -> bool:
+def _check_argument(config: Mapping, path: Sequence[str], node: Mapping, name: str, key: str) -> None:
+    """Raise a UserError if the component at ``path`` has no argument ``name``."""
     names, is_open = arguments_of(path, node, config.get("default_scope") or "mmengine")
+    if _takes(names, is_open, node, name):
+        return
+    kind = f" ({node['type']})" if isinstance(node.get("type"), str) else ""
+    names = {*names, *node} - {"self", "args", "kwargs", "type", "_scope_"}
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.6)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"it has {some(sorted(names), 12)}"
+    raise UserError(f"--cfg-options {key}: {'.'.join(path)}{kind} has no {name!r}; {hint}")
+
+
+def _takes(names: Set[str], is_open: bool, node: Mapping, name: str) -> bool:
     if name in names or name in ("type", "_delete_", "_scope_"):
         return True
     return is_open and not difflib.get_close_matches(name, {*names, *node}, n=1, cutoff=_NEAR)
-
-
-def _names(config: Mapping, path: Sequence[str], node: Mapping) -> set[str]:
-    names, _ = arguments_of(path, node, config.get("default_scope") or "mmengine")
-    return {*names, *node} - {"self", "args", "kwargs", "type", "_scope_"}

@@ -21,3 +21,9 @@ def some(things: Iterable, limit: int = 3) -> str:
     """Join the first ``limit`` items, followed by an ellipsis if there are more: ``a, b, c, …``."""
     things = list(things)
     return ", ".join(map(str, things[:limit])) + (", …" if len(things) > limit else "")
+
+
+def first_line(error: Exception) -> str:
+    """Return the first line of an exception's message, or the name of its type if it has none."""
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

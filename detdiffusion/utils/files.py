@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from .errors import UserError
@@ -66,6 +67,24 @@ def check_writable(path: str | os.PathLike, name: str = "`out`") -> None:
             raise UserError(f"{path}: {name} cannot be written: {place} is read-only for this user")
     except OSError as err:
         raise UserError(f"{path}: {name} cannot be created: {err.strerror or err}") from None
+
+
+def check_not_input(
+    path: str | os.PathLike, inputs: Iterable[str | os.PathLike | None], name: str = ""
+) -> None:
+    """Checks that an output file is none of the inputs.
+
+    Args:
+        path: the output.
+        inputs: the inputs; None for those that were not given.
+        name: name of the argument, used in the error message.
+
+    Raises:
+        UserError: if it is one of them.
+    """
+    if Path(path).resolve() in {Path(given).resolve() for given in inputs if given is not None}:
+        subject = f"{name} " if name else ""
+        raise UserError(f"{path}: {subject}would overwrite an input file; choose another name")
 
 
 def sha256_of(path: str | os.PathLike) -> str:

@@ -7,13 +7,13 @@ to build it.
 """
 
 import logging
-import os
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import UserError
+from .ranks import is_first_process
 
 INSTALL_COMMAND = (
     "MMCV_WITH_OPS=1 pip install --no-build-isolation --force-reinstall --no-deps "
@@ -265,7 +265,7 @@ def fill(module) -> None:
 def warn_once() -> None:
     """Log once, on the first rank only, that mmcv has no compiled operators."""
     global _warned
-    if not _warned and os.environ.get("RANK", "0") == "0":
+    if not _warned and is_first_process():
         logging.getLogger("detdiffusion").warning(
             "mmcv has no compiled operators here; torchvision's are used instead (same results)."
         )

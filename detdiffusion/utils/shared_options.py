@@ -15,6 +15,12 @@ ANNOTATIONS = dict(metavar="ANN.json", repeat=True)
 """Arguments of :func:`option` for every ``--ann``."""
 IMAGE_FOLDER = dict(metavar="DIR")
 """Arguments of :func:`option` for every ``--img-dir``."""
+DETECTOR = dict(
+    help="an mmdet config and its checkpoint, or a config of configs/onnx and an .onnx file",
+    metavar=("CONFIG", "WEIGHTS"),
+    nargs=2,
+)
+"""Arguments of :func:`option` for every ``--detector``."""
 
 
 @documented
@@ -42,11 +48,7 @@ class ModelOptions(ConfigOptions):
 class DetectorOptions(ModelOptions):
     """A trained detector, see :func:`detdiffusion.perception.load_detector`."""
 
-    detector: tuple[str, str] = option(
-        help="an mmdet config and its checkpoint, or a config of configs/onnx and an .onnx file",
-        metavar=("CONFIG", "WEIGHTS"),
-        nargs=2,
-    )
+    detector: tuple[str, str] = option(**DETECTOR)
     batch_size: int | None = option(
         None,
         "images per batch (default: the config's test_dataloader; for ONNX the model's, else 8)",
@@ -63,12 +65,7 @@ class PredictionOptions(DetectorOptions):
         UserError: if neither or both are given, or settings of one are combined with the other.
     """
 
-    detector: tuple[str, str] | None = option(
-        None,
-        "an mmdet config and its checkpoint, or a config of configs/onnx and an .onnx file",
-        metavar=("CONFIG", "WEIGHTS"),
-        nargs=2,
-    )
+    detector: tuple[str, str] | None = option(None, **DETECTOR)
     predictions: str | Path | None = option(
         None, "COCO results json of a detector, instead of the detector itself", metavar="RESULTS.json"
     )

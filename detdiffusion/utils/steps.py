@@ -21,7 +21,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import UserError
@@ -51,7 +51,7 @@ class Step:
     configs: tuple[str, ...] = ()
     inputs: tuple[Path, ...] = ()
     outputs: tuple[Path, ...] = ()
-    remove: tuple[Path, ...] = field(default=())
+    remove: tuple[Path, ...] = ()
 
 
 class StepRunner:

@@ -93,6 +93,16 @@ class ToolParser(argparse.ArgumentParser):
             self.error(f"the following arguments are required: {action.option_strings[0]}")
 
 
+def add_launcher(parser: argparse.ArgumentParser) -> None:
+    """Add ``--launcher`` and ``--local-rank`` for mmengine's runners."""
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        help="what started the processes (default: pytorch, i.e. torchrun, if it started several processes)",
+    )
+    parser.add_argument("--local-rank", "--local_rank", type=int, default=0, help=argparse.SUPPRESS)
+
+
 def add_sets(parser: argparse.ArgumentParser, help: str) -> None:
     """Add ``--synthetic``: folders of generated images and their names in tables; see :func:`named_sets`."""
     parser.add_argument("--synthetic", nargs="+", required=True, metavar="[NAME=]DIR", help=help)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from .errors import UserError, some
+from .numbers import is_number
 
 
 @dataclass
@@ -34,7 +34,7 @@ class LogEntry:
             UserError: if it is not.
         """
         value = self.values[key]
-        if not _is_number(value):
+        if not is_number(value):
             raise UserError(
                 f"{self.log}, line {self.line}: {key!r} must be a number, it is {value!r}; remove the line, or train "
                 "again"
@@ -99,13 +99,9 @@ class TrainingLogs:
             if "loss" not in entry.values:
                 continue
             for name, value in entry.values.items():
-                if name.startswith("loss") and _is_number(value):
+                if name.startswith("loss") and is_number(value):
                     found.setdefault(name, {})[entry.iteration] = float(value)
         return {name: sorted(points.items()) for name, points in found.items()}
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _entries(log: Path, notes: list[str]) -> Iterator[LogEntry]:

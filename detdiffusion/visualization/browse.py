@@ -17,6 +17,7 @@ from detdiffusion.datasets.coco_json import merge_checked, read_coco
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.datasets.image_reading import ImageError, read_image
 from detdiffusion.datasets.masks import decode_segmentation
+from detdiffusion.datasets.object_digests import digests_of_set
 from detdiffusion.structures import ATTRIBUTES
 from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.errors import UserError, some
@@ -57,7 +58,8 @@ def browse_dataset(
     images, categories, annotations = merge_checked(files)
     names = {key: category["name"] for key, category in categories.items()}
     folder = None if sheets.layouts_only else image_folder(dataset.img_dir, dataset.files[0])
-    words, palette = _attributes(shown.attributes, annotations, dataset.files)
+    digests = digests_of_set(images, names, annotations) if shown.attributes is not None else {}
+    words, palette = _attributes(shown.attributes, annotations, dataset.files, digests)
     objects = _objects_of(annotations, names, shown.classes)
     chosen = _choose(images, objects, shown)
     drawer = _TileDrawer(names, words, palette, folder, sheets)
@@ -126,11 +128,13 @@ class _TileDrawer:
         return DrawnObject((x, y, x + w, y + h), " ".join(text), self.palette.get(word, colour), mask, colour)
 
 
-def _attributes(path, annotations: Sequence[dict], ann_files) -> tuple[dict[int, str], dict[str, tuple]]:
+def _attributes(
+    path: str | Path | None, annotations: Sequence[dict], ann_files: Sequence, digests: Mapping[int, int]
+) -> tuple[dict[int, str], dict[str, tuple]]:
     """Return attributes by annotation id, and colours by attribute."""
     if path is not None:
         file = AttributesFile.read(path)
-        file.check_objects([a["id"] for a in annotations], ann_files)
+        file.check_objects(list(digests), ann_files, list(digests.values()))
         words, vocabulary = file.attributes, file.words
     else:
         words = {a["id"]: str(a["attribute"]) for a in annotations if a.get("attribute")}

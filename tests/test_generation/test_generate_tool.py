@@ -497,7 +497,9 @@ def test_the_commands_error_is_one_line(world, tmp_path, repo_root, monkeypatch,
         "1",
     ]
     monkeypatch.setattr(sys, "argv", [tool, *arguments, "--attributes", str(world / "attributes.json")])
-    monkeypatch.setattr(logging, "raiseExceptions", False)  # a logger of an earlier test has pytest's closed stream
+    monkeypatch.setattr(
+        logging, "raiseExceptions", False
+    )  # a logger of an earlier test has pytest's closed stream
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(tool, run_name="__main__")
     error = capsys.readouterr().err.splitlines()

@@ -106,11 +106,10 @@ def judge_attributes(case: Case, source, detections_of, nameable) -> Account:
 
 
 ONNX_CONFIG = """onnx_detector = dict(
-    input=dict(size=(64, 64)), output=dict(type={type!r}{options}),
-    nms={nms}, classes=({classes}),
+    input=dict(size=(64, 64)), output=dict(type="DetsLabelsOutput", num_classes={count}),
+    nms=None, classes=({classes}),
 )
 """
-_NMS = "dict(iou_threshold=0.65, score_thr=0.01, max_per_image=100)"
 
 
 def write_onnx_detector(folder: Path, dets: np.ndarray, labels: np.ndarray, **options) -> None:
@@ -123,10 +122,7 @@ def write_onnx_detector(folder: Path, dets: np.ndarray, labels: np.ndarray, **op
         options: options of :func:`write_constant_model`.
     """
     classes = ", ".join(map(repr, CLASSES.values()))
-    text = ONNX_CONFIG.format(
-        type="DetsLabelsOutput", options=f", num_classes={len(CLASSES)}", nms=None, classes=classes
-    )
-    (folder / "model.py").write_text(text)
+    (folder / "model.py").write_text(ONNX_CONFIG.format(count=len(CLASSES), classes=classes))
     write_constant_model(folder / "model.onnx", dict(dets=dets, labels=labels), **options)
 
 

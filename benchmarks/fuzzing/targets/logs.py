@@ -45,16 +45,6 @@ class CompareTrainability(Target):
                     "coco/ball_precision": score, "coco/pine tree_precision": 0.2, "step": 50 * k,
                 })  # fmt: skip
             (folder / "scalars.json").write_text("\n".join(map(json.dumps, lines)) + "\n")
-            ann = base / "train.json"
-            ann.write_text(
-                json.dumps(
-                    dict(
-                        images=[],
-                        annotations=[],
-                        categories=[dict(id=1, name="ball"), dict(id=2, name="pine tree")],
-                    )
-                )
-            )
             (folder / "config.py").write_text(
                 "model = dict(type='mmdet.ATSS')\nrandomness = dict(seed=0)\n"
                 "val_dataloader = dict(dataset=dict(ann_file='val.json'))\n"

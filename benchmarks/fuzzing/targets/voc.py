@@ -108,10 +108,7 @@ class VocToCoco(Target):
                 compare_objects(account, path.name, objects, images)
             else:
                 account.lose(path.name, path.name, path.stem)
-        stems = {Path(name).stem for name in written} | {path.stem for path in xmls}
-        for path in find_files(case.source / "JPEGImages", *IMAGE_SUFFIXES):
-            if path.stem not in stems:
-                account.lose(f"image {path.name}", path.name, path.stem)
+        lose_images(account, case.source / "JPEGImages", written, xmls)
         nothing_left(account, written, held)
         return account
 
@@ -173,6 +170,14 @@ def compare_objects(account: Account, where: str, held: Iterable, images: Sequen
             left.pop(match)
     if left:
         account.wrong.append(f"{where}: {left[0]} is not in it")
+
+
+def lose_images(account: Account, folder: Path, written: Iterable[str], labels: Iterable[Path]) -> None:
+    """Account for the images of a folder that are neither written nor named by a label file."""
+    stems = {Path(name).stem for name in written} | {path.stem for path in labels}
+    for path in find_files(folder, *IMAGE_SUFFIXES):
+        if path.stem not in stems:
+            account.lose(f"image {path.name}", path.name, path.stem)
 
 
 def nothing_left(account: Account, written: dict, held: int) -> None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..case import Case, Run
-from ..reading import IMAGE_SUFFIXES, find_files, is_number, read_text
+from ..reading import find_files, is_number, read_text
 from ..verdict import Account
 from .target import Target, damage_some
-from .voc import compare_objects, converted, nothing_left
+from .voc import compare_objects, converted, lose_images, nothing_left
 from .worlds import CLASSES, OBJECTS, SIZE, write_image
 
 
@@ -74,10 +74,7 @@ class YoloToCoco(Target):
                 compare_objects(account, path.name, pixels, images)
             else:
                 account.lose(path.name, path.name, path.stem)
-        stems = {Path(name).stem for name in written} | {path.stem for path in labels}
-        for path in find_files(case.source / "images", *IMAGE_SUFFIXES):
-            if path.stem not in stems:
-                account.lose(f"image {path.name}", path.name, path.stem)
+        lose_images(account, case.source / "images", written, labels)
         nothing_left(account, written, held)
         return account
 

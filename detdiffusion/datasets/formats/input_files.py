@@ -131,6 +131,11 @@ class InputFiles:
         same = [name for name in names if stem_of(name) == path.name]
         return [folder / name for name in same or names if (folder / name).is_file()]
 
+    def find_images(self, path: Path) -> list[Path]:
+        """Return the file at ``path`` in any case, else the images with its stem (see :meth:`with_stem`)."""
+        file = self.find(path)
+        return [file] if file and file.is_file() else self.with_stem(path, IMAGE_SUFFIXES)
+
     def _listing(self, folder: Path) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         """Return the names in a folder, grouped by their case-folded form and by that of their stem."""
         if folder not in self._names:

@@ -49,11 +49,8 @@ class VocImages:
         places[1:1] = [self._folder / tail for tail in tails(text_of(tree, "folder"))][-1:]
         for tail in tails(named, self._folder.name):
             for place in places:
-                file = self._files.find(place / tail)
-                found = (
-                    [file] if file and file.is_file() else self._files.with_stem(place / tail, IMAGE_SUFFIXES)
-                )
-                if len(found := self._free(found, name, place)) == 1:
+                found = self._free(self._files.find_images(place / tail), name, place)
+                if len(found) == 1:
                     return found, BY_END if tail != named else None
         for place in places:
             found = self._files.with_stem(place / xml.name, IMAGE_SUFFIXES)

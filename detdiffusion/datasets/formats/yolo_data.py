@@ -179,8 +179,7 @@ def _find(files: InputFiles, bases: tuple[Path, ...], line: str) -> tuple[Path, 
     plain = line.replace("\\", "/")
     for tail, by_end in [(plain, False), *((tail, True) for tail in tails(plain, bases[-1].name))]:
         for base in bases:
-            found = files.find(base / tail)
-            found = [found] if found and found.is_file() else files.with_stem(base / tail, IMAGE_SUFFIXES)
+            found = files.find_images(base / tail)
             if len(found) == 1:
                 return found[0], by_end
     return None

@@ -8,9 +8,10 @@ from detdiffusion.utils.training_logs import TrainingLogs
 from detdiffusion.visualization.curves import line_chart
 from detdiffusion.visualization.grids import contact_sheet, side_by_side
 from detdiffusion.visualization.report import table, write_report
+from detdiffusion.visualization.reports.fidelity import percent
 
 from .pipeline import STRATEGIES, ZOO_MODELS, Demo
-from .summary import distance, percent, statements
+from .summary import distance, statements
 
 _AP = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.machine import machine_facts, package_versions
+from detdiffusion.visualization.reports.fidelity import percent
 
 from .pipeline import DETECTOR, STRATEGIES, Demo
 
@@ -136,11 +137,6 @@ def statements(summary: dict) -> list[str]:
     frechet = summary["frechet"]
     lines.append(f"Fréchet distance: {frechet['features']}; reference: {frechet['reference']}")
     return lines
-
-
-def percent(value: float | None) -> str:
-    """Format AP in percent; – if it is undefined."""
-    return "–" if value is None or value < 0 else f"{100 * value:.1f}"
 
 
 def distance(name: str, row: dict) -> str:

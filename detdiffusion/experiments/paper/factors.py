@@ -18,6 +18,8 @@ from detdiffusion.datasets.image_reading import read_bgr
 from detdiffusion.evaluation.names import MEASURES
 from detdiffusion.utils.errors import UserError
 
+from .verdicts import rank_correlation
+
 _MIN_PIXELS = 12
 
 
@@ -103,8 +105,6 @@ def compare_factors(things: Path, real_images: Path, sets: Mapping[str, Path]) -
     Raises:
         UserError: a file is missing or damaged, or no object is in every set.
     """
-    from scipy.stats import spearmanr
-
     source = read_coco(things)
     names = {image["id"]: image["file_name"] for image in source.images}
     loaded = {name: _generated(folder) for name, folder in sets.items()}
@@ -124,8 +124,7 @@ def compare_factors(things: Path, real_images: Path, sets: Mapping[str, Path]) -
     for measure, factor in hidden.items():
         values = [measured["real"][a["id"]][measure] for a in common]
         factors = [a["difficulty"][factor] for a in common]
-        enough = len(set(values)) > 1 and len(set(factors)) > 1
-        validity[measure] = float(spearmanr(values, factors).statistic) if enough else None
+        validity[measure] = rank_correlation(values, factors)
     means = {
         name: {measure: float(np.mean([found[a["id"]][measure] for a in common])) for measure in MEASURES}
         for name, found in measured.items()

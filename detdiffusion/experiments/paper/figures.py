@@ -9,6 +9,8 @@ from pathlib import Path
 from detdiffusion.evaluation.training_runs import read_run
 from detdiffusion.utils.errors import UserError
 
+from .verdicts import rank_correlation
+
 FACTORS = ("contrast", "blur", "texture", "occlusion", "size")
 _KEPT = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_full", "frechet", "images", "layouts", "objects")
 
@@ -44,8 +46,8 @@ def attribute_agreement(things: Path, attributes: Path) -> dict:
     return dict(
         easy=len(hard) - sum(hard),
         hard=sum(hard),
-        spearman=_spearman(hard, [difficulty["score"] for _, difficulty in objects]),
-        factors={name: _spearman(hard, [d[name] for _, d in objects]) for name in FACTORS},
+        spearman=rank_correlation(hard, [difficulty["score"] for _, difficulty in objects]),
+        factors={name: rank_correlation(hard, [d[name] for _, d in objects]) for name in FACTORS},
     )
 
 
@@ -64,14 +66,6 @@ def factor_figures(things: Path, real_images: Path, sets: Mapping[str, Path]) ->
     from .factors import compare_factors
 
     return compare_factors(things, real_images, sets)
-
-
-def _spearman(a: list, b: list) -> float | None:
-    from scipy.stats import spearmanr
-
-    if len(set(a)) < 2 or len(set(b)) < 2:
-        return None
-    return float(spearmanr(a, b).statistic)
 
 
 def _read(path: Path) -> dict:

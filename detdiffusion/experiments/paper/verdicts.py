@@ -104,6 +104,15 @@ def paired_tests(higher: Sequence[float], lower: Sequence[float]) -> tuple[float
     return p, p_wilcoxon
 
 
+def rank_correlation(a: Sequence[float], b: Sequence[float]) -> float | None:
+    """Return Spearman's rank correlation (SciPy), or None if all values of one of them are equal."""
+    from scipy.stats import spearmanr
+
+    if len(set(a)) < 2 or len(set(b)) < 2:
+        return None
+    return float(spearmanr(a, b).statistic)
+
+
 def judge(claim: Claim, values: Values) -> dict:
     """Judge a claim; returns its row of the scoreboard.
 

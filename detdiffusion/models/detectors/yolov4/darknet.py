@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
 
+from detdiffusion.datasets.class_names import read_names
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.files import check_not_input, write_atomic
 
 
 def from_darknet(
@@ -34,7 +34,7 @@ def from_darknet(
     from detdiffusion.models.detectors.yolov4.weights import read_weights
     from detdiffusion.utils.checkpoint import check_finite
 
-    _check_not_input(out, (network, weights, classes))
+    check_not_input(out, (network, weights, classes))
     model, config = _build(network)
     layers = model.darknet_convolutions()
     header = read_weights(weights, layers)
@@ -75,8 +75,8 @@ def to_darknet(network: str | Path, checkpoint: str | Path, out: str | Path) -> 
     out = Path(out)
     if out.suffix != ".weights":
         raise UserError(f"{out}: the name of a darknet weights file must end in .weights")
-    _check_not_input(out, (network, checkpoint))
-    _check_not_input(out.with_suffix(".cfg"), (network, checkpoint))
+    check_not_input(out, (network, checkpoint))
+    check_not_input(out.with_suffix(".cfg"), (network, checkpoint))
     model, _ = _build(network)
     stored = load_checkpoint(checkpoint)
     load_strictly(model, stored, f"checkpoint {checkpoint}", hint="Use the network it was trained with.")
@@ -109,9 +109,7 @@ def _build(network: str | Path):
 def _class_names(path: str | Path | None, config, count: int) -> list[str] | None:
     if path is not None:
         try:
-            names = [
-                line.strip() for line in Path(path).read_text(encoding="utf-8").splitlines() if line.strip()
-            ]
+            names = read_names(path)
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: cannot read the class names: {error}") from None
         where = str(path)
@@ -126,9 +124,3 @@ def _class_names(path: str | Path | None, config, count: int) -> list[str] | Non
     if len(names) != count:
         raise UserError(f"{where}: {len(names)} class names for a network of {count} classes")
     return names
-
-
-def _check_not_input(out: str | Path, inputs: Sequence[str | Path | None]) -> None:
-    for path in inputs:
-        if path is not None and Path(out).resolve() == Path(path).resolve():
-            raise UserError(f"{out}: would overwrite an input file; choose another name")

@@ -33,9 +33,8 @@ def draw_layout(layout: Layout, height: int, width: int) -> Image.Image:
     keys = layout.category_ids
     if keys is None:
         keys = layout.labels.tolist() if layout.labels is not None else range(len(layout))
-    areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1)
     boxes = layout.boxes.double().tolist()
-    for index in areas.argsort(descending=True, stable=True).tolist():
+    for index in layout.areas.argsort(descending=True, stable=True).tolist():
         x1, y1, x2, y2 = boxes[index]
         left, top = round(x1 * width), round(y1 * height)
         corner = max(left, round(x2 * width) - 1), max(top, round(y2 * height) - 1)

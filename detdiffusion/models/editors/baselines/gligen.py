@@ -46,8 +46,7 @@ class GLIGENEditor(PipelineEditor):
 
     def choose(self, layout: Layout) -> list[int]:
         """Return the indices of all objects, or of the 30 largest, in the layout's order."""
-        areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1)
-        return sorted(areas.argsort(descending=True, stable=True)[:MAX_OBJECTS].tolist())
+        return sorted(layout.areas.argsort(descending=True, stable=True)[:MAX_OBJECTS].tolist())
 
     def draw(
         self,

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from detdiffusion.structures import Layout
 from detdiffusion.utils.checkpoint import check_finite
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.errors import UserError, first_line
 
 from ..detdiffusion.components import build_sampling_scheduler
 from ..detdiffusion.latents import latent_sides
@@ -199,7 +199,7 @@ def load_folder(class_name: str, folder: str, expected: str, **kwargs):
     try:
         return getattr(diffusers, class_name).from_pretrained(str(folder), local_files_only=True, **kwargs)
     except (OSError, ValueError, TypeError, AttributeError, RuntimeError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"cannot load {class_name} from {str(folder)!r}: {reason}. It should be {expected}"
         ) from error

@@ -13,7 +13,7 @@ from torch import nn
 
 from detdiffusion.utils.checkpoint import check_finite
 from detdiffusion.utils.compat import fit_clip_names, fit_tokenizer_arguments
-from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.errors import UserError, first_line, some
 
 from .layout_tokenizer import LayoutTokenizer, sincos_grid
 from .single_file import is_single_file, load_single_file, tokenizer_source
@@ -116,7 +116,7 @@ def _load_part(cls, kind: str, role: str, source: str, spec: dict):
             return cls.from_pretrained(source, **spec)
         model, info = cls.from_pretrained(source, output_loading_info=True, **spec)
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = first_line(error)
         raise UserError(
             f"{role}: {HUB}{source} cannot be loaded from the Hugging Face hub ({reason})"
             if folder is None

@@ -24,7 +24,7 @@ from detdiffusion.utils.errors import UserError
 @OVERFLOW_POLICIES.register_module("largest")
 def keep_largest(layout: Layout, order: list[int], lengths: list[int], room: int) -> list[list[int]]:
     """Fill one window with the largest objects that fit."""
-    areas = (layout.boxes[:, 2:] - layout.boxes[:, :2]).prod(dim=1).tolist()
+    areas = layout.areas.tolist()
     fitting, used = set(), 0
     for k in sorted(order, key=lambda k: -areas[k]):
         if used + lengths[k] <= room:
