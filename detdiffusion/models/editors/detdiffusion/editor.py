@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -261,6 +261,7 @@ class DetDiffusion(BaseModel):
         num_inference_steps: int = 50,
         guidance_scale: float = 3.5,
         generators: Sequence[torch.Generator] | None = None,
+        on_step: Callable[[int, int], None] | None = None,
     ) -> dict:
         """Generate images of layouts.
 
@@ -272,6 +273,7 @@ class DetDiffusion(BaseModel):
             guidance_scale: scale of classifier-free guidance.
             generators: B CPU generators; image i depends on generator i only, even with a stochastic scheduler.
                 Default: seeded from torch's global random state.
+            on_step: called after every denoising step, see :func:`.sampler.denoise`.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, the indices of the objects in each prompt; and
@@ -301,6 +303,7 @@ class DetDiffusion(BaseModel):
                     num_inference_steps,
                     guidance_scale,
                     generators,
+                    on_step=on_step,
                 )
             images = self.decode_latents(latents)
         finally:

@@ -30,6 +30,7 @@ def denoise(
     num_inference_steps: int = 50,
     guidance_scale: float = 3.5,
     generators: Sequence[torch.Generator] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> Tensor:
     """Denoise noise to latents.
 
@@ -42,6 +43,7 @@ def denoise(
         guidance_scale: scale of classifier-free guidance; with 1 or less the empty prompt is not used.
         generators: B CPU generators; a stochastic scheduler (DDPM, Euler ancestral, ...) takes the noise of image i
             from generator i in every step; None: torch's global random state.
+        on_step: called after every step with the number of steps done and of all steps; may raise to stop.
 
     Returns:
         (B, C, h, w) scaled latents.
@@ -54,13 +56,15 @@ def denoise(
     guided = guidance_scale > 1
     conditions = prompts.after(null_prompts) if guided else prompts
     extra = _step_arguments(scheduler, generators)
-    for t in scheduler.timesteps:
+    for done, t in enumerate(scheduler.timesteps, 1):
         model_input = torch.cat((latents, latents)) if guided else latents
         prediction = predict(scheduler.scale_model_input(model_input, t), t, conditions)
         if guided:
             null, text = prediction.chunk(2)
             prediction = null + guidance_scale * (text - null)
         latents = scheduler.step(prediction.float(), t, latents, return_dict=False, **extra)[0]
+        if on_step is not None:
+            on_step(done, len(scheduler.timesteps))
     return latents
 
 
