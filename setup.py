@@ -90,7 +90,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=["detdiffusion", "detdiffusion.*"]),
-    package_data={"detdiffusion": ["zoo/**/*", "zoo/*"]},
+    package_data={"detdiffusion": ["zoo/**/*", "zoo/*", "studio/page/*"]},
     include_package_data=False,
     install_requires=requirements("runtime"),
     extras_require={name: requirements(name) for name in ("optional", "tests", "docs")},
