@@ -2,6 +2,7 @@
 # make test       every test
 # make test-matrix  the tests of models, generation, engine and set-up on the lowest and the newest versions of
 #                 requirements/runtime.txt, on every Python that is found; its record is benchmarks/results/version_matrix.json
+# make studio     a page to draw layouts on: the generator and detector of `make demo`, or the zoo's model before it
 # make demo-full  the demo with everything trained from nothing (hours on two cores)
 #
 # Each builds .venv first where it is missing or older than requirements/lock.txt. Nothing is compiled.
@@ -16,13 +17,25 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LOCK := requirements/lock.txt
 STAMP := $(VENV)/.ready-$(shell cat $(LOCK) setup.py | cksum | cut -d' ' -f1)
 
-.PHONY: demo demo-full test test-matrix setup
+.PHONY: demo demo-full studio test test-matrix setup
 
 demo: $(STAMP)
 	@$(VENV)/bin/python tools/quickstart.py $(ARGS)
 
 demo-full: $(STAMP)
 	@$(VENV)/bin/python tools/quickstart.py --full $(ARGS)
+
+DEMO := work_dirs/demo
+DEMO_MODEL := $(DEMO)/generator/iter_800.pth
+SCENES := $(if $(wildcard $(DEMO_MODEL)),$(DEMO)/data,work_dirs/studio_data)
+STUDIO := $(if $(wildcard $(DEMO_MODEL)),configs/detdiffusion_miniscenes.py $(DEMO_MODEL) \
+	--detector configs/detectors/atss_miniscenes.py $(DEMO)/detector/iter_450.pth \
+	--attributes $(DEMO)/attributes/val.json,configs/geodiffusion_miniscenes.py none)
+
+studio: $(STAMP)
+	@test -f $(SCENES)/val/stuff.json || \
+		$(VENV)/bin/python tools/dataset_converters/miniscenes.py --out $(SCENES) --counts val=40
+	@$(VENV)/bin/python tools/studio.py $(STUDIO) --ann $(SCENES)/val/instances.json --ann $(SCENES)/val/stuff.json $(ARGS)
 
 test: $(STAMP)
 	@echo "== ruff"

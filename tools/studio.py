@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
   python tools/studio.py configs/detdiffusion_miniscenes.py work_dirs/demo/generator/iter_800.pth \\
-      --detector configs/detectors/atss_miniscenes.py work_dirs/demo/detector/iter_1500.pth \\
+      --detector configs/detectors/atss_miniscenes.py work_dirs/demo/detector/iter_450.pth \\
       --ann work_dirs/demo/data/val/instances.json --ann work_dirs/demo/data/val/stuff.json
   # the zoo's model, which was trained without attributes
   python tools/studio.py configs/geodiffusion_miniscenes.py none --port 0
