@@ -74,7 +74,7 @@ def photograph(url: str) -> list[bytes]:
         page.get_by_label("Seed", exact=True).fill(str(SEED))
         page.get_by_role("button", name="Generate").click()
         page.get_by_text(", done").wait_for()
-        page.wait_for_function("[...document.images].every((image) => image.complete)")
+        page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
         shots.append(page.screenshot())
         browser.close()
     return shots

@@ -8,7 +8,7 @@ from http.client import HTTPConnection
 
 from detdiffusion.generation.options import GeneratorOptions
 from detdiffusion.studio import StudioOptions
-from detdiffusion.studio.serve import open_studio
+from detdiffusion.studio.start import open_studio
 from detdiffusion.studio.server import StudioServer
 
 BOXES = [

@@ -9,6 +9,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
         "detdiffusion.studio.options": ["StudioOptions"],
-        "detdiffusion.studio.serve": ["serve"],
+        "detdiffusion.studio.start": ["serve"],
     },
 )

@@ -55,6 +55,7 @@ class StudioModel:
     Attributes:
         inferencer: the loaded generator.
         words: its attributes, easiest first, ``background`` last; empty for a model without attributes.
+        trained_attributes: whether its weights were trained with them; a checkpoint is taken to be.
         classes: classes that it was trained with; empty if its checkpoint does not tell.
         image_size: (height, width) of its images in pixels.
 
@@ -71,6 +72,8 @@ class StudioModel:
         self.words: tuple[str, ...] = ()
         if model.needs_attributes(self.inferencer.config.model):
             self.words = tuple(model.layout_tokenizer.attribute_words)
+        new = self.words and options.checkpoint is None and model.layout_tokenizer.added["attribute"]
+        self.trained_attributes = bool(self.words) and not new
         self.classes = tuple(getattr(self.inferencer, "classes", ()))
         self.image_size: tuple[int, int] = model.image_size
         self._reports_steps = "on_step" in inspect.signature(model.infer).parameters

@@ -1,4 +1,4 @@
-"""Options of the studio, see :func:`.serve.serve`."""
+"""Options of the studio, see :func:`.start.serve`."""
 
 from __future__ import annotations
 

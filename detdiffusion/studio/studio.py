@@ -44,6 +44,7 @@ class Studio:
             width=width,
             height=height,
             attributes=list(model.words),
+            trained_attributes=model.trained_attributes,
             columns=list(column_names(model.words)),
             classes=list(dict.fromkeys(classes)),
             detector=None if detector is None else detector.name,

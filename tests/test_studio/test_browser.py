@@ -177,10 +177,11 @@ def test_errors_are_shown_in_words_and_layouts_are_opened(new_page, tmp_path):
     page.get_by_role("button", name="Generate").click()
     page.get_by_text("the layout has no boxes: draw at least one").wait_for()
     page.get_by_label("COCO file").select_option(index=1)
-    page.get_by_text(" boxes", exact=False).first.wait_for()
-    page.wait_for_function("document.querySelectorAll('#stage .box').length > 2")
+    page.locator("#stage .box").nth(2).wait_for()
+    assert page.get_by_label("Layout", exact=True).input_value() == "1"
     page.get_by_role("button", name="Next layout").click()
-    page.wait_for_function("document.getElementById('index').value === '2'")
+    page.get_by_text("000000000002.png: ").wait_for()
+    assert page.get_by_label("Layout", exact=True).input_value() == "2"
     (tmp_path / "own.json").write_text("{}")
     page.locator("#upload").set_input_files(tmp_path / "own.json")
     page.get_by_text("own.json:").wait_for()
@@ -203,7 +204,7 @@ def test_two_people_get_their_own_images(new_page):
     set_row(first, 1, "ball", "easy")
     set_row(second, 1, "star", "hard")
     for page in (first, second):
-        page.get_by_label("Steps", exact=True).fill("30")
+        page.get_by_label("Steps", exact=True).fill("8")
     for page in (first, second):
         page.get_by_role("button", name="Generate").click()
     for page, name in ((first, "ball"), (second, "star")):

@@ -2,6 +2,7 @@
 
 import io
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -10,7 +11,9 @@ from pycocotools.coco import COCO
 from studio_world import BOXES, Client, options_of, request, serving
 from tiny_generation import draw, pixels, write_world
 
-from detdiffusion.studio.serve import open_studio
+from detdiffusion.generation.writer import CocoWriter
+from detdiffusion.studio import serve
+from detdiffusion.studio.start import open_studio
 from detdiffusion.utils.errors import UserError
 
 
@@ -52,6 +55,7 @@ def test_it_describes_itself(client, server):
         "hard",
     ]
     assert (model["width"], model["height"], model["detector"]) == (32, 32, None)
+    assert model["trained_attributes"]
     assert {"ball", "sky"} <= set(model["classes"]) and model["files"][0]["layouts"] == 4
 
 
@@ -191,8 +195,8 @@ def test_errors_are_words(client):
 @pytest.mark.parametrize(
     "path",
     [
-        "/../serve.py",
-        "/%2e%2e/serve.py",
+        "/../server.py",
+        "/%2e%2e/server.py",
         "//etc/passwd",
         "/etc/passwd",
         "/page/index.html",
@@ -227,3 +231,19 @@ def test_the_address_in_use_is_said(world, server, tmp_path):
     with pytest.raises(UserError, match=f"cannot listen on 127.0.0.1, port {port}: .*choose another"):
         with serving(world, tmp_path / "set", port=port):
             pass
+
+
+def test_it_serves_until_it_is_stopped(world, tmp_path):
+    def ready(server):
+        assert server.url.startswith("http://127.0.0.1:")
+
+        def visit():
+            key, _ = Client(server).images()
+            assert Client(server)("POST", f"/api/jobs/{key}/save", dict(images=[0]))[0] == 200
+            server.shutdown()
+
+        threading.Thread(target=visit).start()
+
+    serve(*options_of(world, tmp_path / "set"), ready)
+    with CocoWriter(tmp_path / "set", json.loads((tmp_path / "set/run.json").read_text()), []) as writer:
+        assert len(writer) == 1  # the folder was released

@@ -227,7 +227,7 @@ function overlay() {
   shown?.images.forEach((image, index) => {
     const canvas = document.querySelectorAll("#images .canvas")[index];
     canvas.querySelectorAll(".box").forEach((element) => element.remove());
-    if ($("show-boxes").checked) image.objects.forEach((one) => canvas.append(mark(one, "drawn", [one.name, one.attribute])));
+    if ($("show-boxes").checked) image.objects.forEach((one) => canvas.append(mark(one, "drawn", [one.name, one.attribute, one.found === false && "– missed"])));
     if ($("show-detections").checked)
       (image.detections ?? []).filter(({ score }) => score > threshold)
         .forEach((one) => canvas.append(mark(one, "detection", [one.name, one.score.toFixed(2)])));
@@ -256,8 +256,9 @@ const save = () => trying(async () => {
 function prepare() {
   const { width, height, attributes, detector } = model;
   $("model").textContent = [model.config, model.checkpoint ?? "weights of the config", `${width} × ${height}`,
-    attributes.length ? "" : "trained without attributes", detector ? `detector: ${detector.split("/").at(-1)}` : "no detector"]
+    model.trained_attributes ? "" : "trained without attributes", detector ? `detector: ${detector.split("/").at(-1)}` : "no detector"]
     .filter(Boolean).join(" · ");
+  $("untrained").hidden = !attributes.length || model.trained_attributes;
   document.querySelectorAll(".with-attributes").forEach((element) => (element.hidden = !attributes.length));
   document.querySelectorAll(".with-detector").forEach((element) => (element.hidden = !detector));
   $("stage").style.aspectRatio = `${width} / ${height}`;

@@ -73,5 +73,7 @@ def open_studio(generator: GeneratorOptions, options: StudioOptions) -> Studio:
 def _introduce(server: StudioServer) -> None:
     studio = server.studio
     if not studio.model.words:
-        print("note: this generator was trained without attributes, so it makes one image for a layout")
+        print("note: this generator was trained without attributes, so it makes one image of a layout")
+    elif not studio.model.trained_attributes:
+        print("note: these weights were never trained with attributes, so easy and hard mean nothing yet")
     print(f"saving to {studio.saved.out}\nopen {server.url} (Ctrl-C stops)", flush=True)
