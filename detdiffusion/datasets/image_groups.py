@@ -6,23 +6,26 @@ Such images must not be divided between training and validation, because a model
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from detdiffusion.utils.errors import UserError
 
-_COPY = re.compile(r"^(?P<source>.+?)[_.](?:jpe?g|png|bmp|webp|tiff?|gif|heic)\.rf\.[0-9A-Za-z]{8,}$", re.IGNORECASE)
+_COPY = re.compile(
+    r"^(?P<source>.+?)[_.](?:jpe?g|png|bmp|webp|tiff?|gif|heic)\.rf\.[0-9A-Za-z]{8,}$", re.IGNORECASE
+)
 _FRAME = re.compile(r"^(?P<sequence>.*?)[ _.-]*(?:frame|img|f)?[ _.-]*(?P<number>\d+)$", re.IGNORECASE)
 
 
 def source_of(file_name: str) -> str:
-    """Return the name, without folder and suffix, of the photograph that an image is a copy of.
+    """Return the name, with folder and without suffix, of the photograph that an image is a copy of.
 
     Roboflow names augmented copies ``name_jpg.rf.HASH.jpg``; other images are their own source.
     """
-    stem = PurePosixPath(file_name.replace("\\", "/")).stem
-    found = _COPY.match(stem)
-    return found["source"] if found else stem
+    path = PurePosixPath(file_name.replace("\\", "/"))
+    found = _COPY.match(path.stem)
+    return (path.parent / (found["source"] if found else path.stem)).as_posix()
 
 
 def frame_of(file_name: str) -> tuple[str, int] | None:
@@ -30,11 +33,11 @@ def frame_of(file_name: str) -> tuple[str, int] | None:
 
     The folder is part of the sequence. Returns None for images without a number at the end of their names.
     """
-    folder = PurePosixPath(file_name.replace("\\", "/")).parent
-    found = _FRAME.match(source_of(file_name))
+    source = PurePosixPath(source_of(file_name))
+    found = _FRAME.match(source.name)
     if found is None or len(found["number"]) > 18:
         return None
-    return (folder / found["sequence"]).as_posix(), int(found["number"])
+    return (source.parent / found["sequence"]).as_posix(), int(found["number"])
 
 
 def groups_by_pattern(file_names: Sequence[str], pattern: str) -> list[str]:
@@ -54,14 +57,29 @@ def groups_by_pattern(file_names: Sequence[str], pattern: str) -> list[str]:
         raise UserError(f"`groups`: {pattern!r} is not a regular expression: {error}") from None
     found = [search(name) for name in file_names]
     if not any(found):
-        raise UserError(f"`groups`: {pattern!r} matches none of the {len(found)} file names (such as {file_names[0]})")
+        raise UserError(
+            f"`groups`: {pattern!r} matches none of the {len(found)} file names (such as {file_names[0]})"
+        )
     return [
         f"image {name}" if hit is None else hit.group(1 if hit.re.groups else 0) or ""
         for hit, name in zip(found, file_names)
     ]
 
 
-def sequence_groups(file_names: Sequence[str]) -> list[str]:
-    """Return the sequence of every image, see :func:`frame_of`, or its source if it has no number."""
-    frames = map(frame_of, file_names)
-    return [f"sequence {frame[0]}" if frame else f"image {source_of(n)}" for frame, n in zip(frames, file_names)]
+def sequences_of(file_names: Sequence[str]) -> list[tuple[str, int] | None]:
+    """Return the sequence and number of every image, see :func:`frame_of`; None for one that is in no sequence.
+
+    Numbers at irregular distances, such as ids, are no sequence.
+    """
+    frames = [frame_of(name) for name in file_names]
+    numbers: dict[str, set[int]] = {}
+    for frame in filter(None, frames):
+        numbers.setdefault(frame[0], set()).add(frame[1])
+    regular = {sequence for sequence, found in numbers.items() if _is_regular(sorted(found))}
+    return [frame if frame and frame[0] in regular else None for frame in frames]
+
+
+def _is_regular(numbers: Sequence[int]) -> bool:
+    """Return whether at least half of the distances between sorted numbers are the same."""
+    distances = Counter(later - earlier for earlier, later in zip(numbers, numbers[1:]))
+    return bool(distances) and 2 * distances.most_common(1)[0][1] >= distances.total()
