@@ -230,7 +230,8 @@ def _source(sources: list, cfg, img_dir) -> LabelledSource:
         return found[0]
     if not all(source.parts for source in found):
         raise UserError(
-            f"several sets are given ({', '.join(map(str, sources))}); only COCO jsons of one set can be checked together"
+            f"several sets are given ({', '.join(map(str, sources))}); only COCO jsons of one set can be checked "
+            "together"
         )
     return LabelledSource("COCO", Path(sources[0]), tuple(part for source in found for part in source.parts))
 
