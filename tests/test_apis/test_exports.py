@@ -11,6 +11,7 @@ from detdiffusion import apis
 RUNS = {
     "DetDiffusionInferencer",
     "browse_dataset",
+    "check_dataset",
     "compare_trainability",
     "evaluate_fidelity",
     "extract",
