@@ -11,11 +11,11 @@ from mmengine.config import Config
 from tiny_generation import CONFIG, write_tokenizer
 
 from detdiffusion.apis import check_dataset
-from detdiffusion.apis.config_check import check_config
 from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.datasets.object_digests import digests_of_files
+from detdiffusion.engine.config_check import check_config
 from detdiffusion.registry import MODELS
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError

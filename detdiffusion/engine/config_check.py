@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -40,6 +40,25 @@ class ConfigCheck:
     room: int | None = None
     left_out: dict[str, int] = field(default_factory=dict)
     needs: dict[str, str] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, Any]:
+        """Return everything but the findings as json data."""
+        return {name: value for name, value in asdict(self).items() if name != "findings"}
+
+    def tables(self) -> dict[str, list[list]]:
+        """Return the figures as tables, title -> rows, the first of which are the headings."""
+        found = {}
+        if self.kept:
+            found["filter of the config"] = [["rule", "objects"], *map(list, self.kept.items())]
+        if self.tokens:
+            head = ["class", "tokens", f"objects in a prompt of {self.room} tokens", "left out"]
+            rows = [
+                [n, count, self.room // count, self.left_out.get(n, 0)] for n, count in self.tokens.items()
+            ]
+            found["prompts"] = [head, *rows]
+        if self.needs:
+            found["needs of the config"] = [["training needs", ""], *map(list, self.needs.items())]
+        return found
 
 
 def check_config(
