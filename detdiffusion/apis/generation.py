@@ -14,6 +14,7 @@ import torch
 
 from detdiffusion.apis.generation_session import Session
 from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
+from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.layout_source import LayoutSource
 from detdiffusion.generation.options import (
@@ -113,7 +114,7 @@ class _Plan:
         config: parsed config of the generator.
         source: the layouts with their attributes.
         strategy: sets the attributes.
-        editor: edits the layouts, or None.
+        editor: makes new layouts, or None.
         layouts: number of layouts that are used.
         drawings: all images of the set.
         real: reads the real images to start from, or None.
@@ -122,7 +123,7 @@ class _Plan:
     config: Config
     source: LayoutSource
     strategy: Strategy
-    editor: LayoutEdits | None
+    editor: LayoutEdits | LayoutComposer | None
     layouts: int
     drawings: list[Drawing]
     real: RealSource | None
@@ -139,7 +140,7 @@ def _plan(
     needs_attributes = editor_class(config).needs_attributes(config.model)
     source = LayoutSource.read(config, generator.config, layouts, needs_attributes, ranks.print)
     strategy = source.strategy(content.strategy, content.strategy_options, ranks.print)
-    editor = source.editor(content.edits)
+    editor = source.editor(content)
     samples = source.samples(
         content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.print
     )

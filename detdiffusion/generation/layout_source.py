@@ -12,9 +12,10 @@ import numpy as np
 
 from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.datasets.layout_index import LayoutIndex
+from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
-from detdiffusion.generation.options import LayoutOptions
-from detdiffusion.generation.oversampling import repeat_factors, samples_of
+from detdiffusion.generation.options import EDIT, ContentOptions, LayoutOptions
+from detdiffusion.generation.oversampling import class_factors, repeat_factors, samples_of
 from detdiffusion.generation.real_images import RealSource
 from detdiffusion.generation.strategies import Strategy, build_strategy
 from detdiffusion.structures import Layout
@@ -119,13 +120,18 @@ class LayoutSource:
         self.layouts = with_attributes(self.layouts, self.file, chosen, self.config, self.ann_files, say)
         return chosen
 
-    def editor(self, edits: Mapping[str, float] | None) -> LayoutEdits | None:
-        """Build the edits, or return None if there are none."""
-        if not edits:
+    def editor(self, content: ContentOptions) -> LayoutEdits | LayoutComposer | None:
+        """Build what makes new layouts of these, or return None if they stay as they are."""
+        kind, context = content.layouts, dict(nameable=self.nameable, layouts=self.layouts)
+        if kind == EDIT:
+            return LayoutEdits.defaults(categories=self.categories, **context)
+        if kind is not None:
+            rare = content.oversample_thr
+            weights = None if rare is None else class_factors(self.layouts, rare)
+            return LayoutComposer(kind, weights=weights, **context)
+        if not content.edits:
             return None
-        return LayoutEdits.from_options(
-            edits, nameable=self.nameable, categories=self.categories, layouts=self.layouts
-        )
+        return LayoutEdits.from_options(content.edits, categories=self.categories, **context)
 
     def real_images(
         self, layouts: Sequence[Layout], strength: float | None, keep: str | None

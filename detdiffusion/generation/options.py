@@ -30,6 +30,7 @@ class GeneratorOptions(ModelOptions):
 
 
 BACKGROUND, OBJECTS = "background", "objects"
+EDIT, RECOMPOSE, SAMPLE = "edit", "recompose", "sample"
 
 
 @documented
@@ -38,7 +39,7 @@ class ContentOptions(OptionGroup):
     """Which images of the layouts are generated; different values give a different set.
 
     Raises:
-        UserError: ``keep`` without ``from_real``.
+        UserError: ``keep`` without ``from_real``, or both ``layouts`` and ``edits``.
     """
 
     strategy: str | Mapping = option(
@@ -56,6 +57,12 @@ class ContentOptions(OptionGroup):
         flag="--edit",
         metavar="EDIT=VALUE",
         nargs="+",
+    )
+    layouts: str | None = option(
+        None,
+        "new layouts. edit: `edits` with default strengths; recompose: objects of several images at their own places; "
+        "sample: around the places of the set (kernel density); overlaps stay those of the set",
+        choices=(EDIT, RECOMPOSE, SAMPLE),
     )
     from_real: float | None = option(
         None,
@@ -89,6 +96,8 @@ class ContentOptions(OptionGroup):
         super().__post_init__()
         if self.keep is not None and self.from_real is None:
             raise UserError("`keep` requires `from_real`: without it, no real image is read")
+        if self.layouts is not None and self.edits:
+            raise UserError("`layouts` and `edits` exclude each other: both make new layouts")
 
 
 @documented

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from detdiffusion.models.editors.interface import RealImages
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
+from .edits import is_free
 from .options import BACKGROUND, OBJECTS
 from .planning import Drawing
 
@@ -102,14 +104,12 @@ class RealSource:
     def _is_object(self, drawing: Drawing, source: Layout) -> list[bool]:
         attributes = drawing.layout.attributes
         words = dict(zip(drawing.layout.ids, attributes)) if attributes else {}
-        return [
-            (self.nameable is None or name in self.nameable) and words.get(key) != "background"
-            for name, key in zip(source.names, source.ids)
-        ]
+        named = is_free(replace(source, attributes=None), self.nameable)
+        return [free and words.get(key) != "background" for free, key in zip(named, source.ids)]
 
     def _kept(self, drawing: Drawing, source: Layout) -> list[int]:
         log = drawing.log
-        changed = set() if log is None else {*log.dropped, *log.jittered, *log.swapped}
+        changed = set() if log is None else {*log.dropped, *log.jittered, *log.swapped, *log.added}
         objects = self._is_object(drawing, source)
         return [i for i, key in enumerate(source.ids) if objects[i] and key not in changed]
 
