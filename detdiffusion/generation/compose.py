@@ -30,8 +30,8 @@ class LayoutComposer:
     The number of objects stays that of the layout. ``recompose`` takes objects of any images at their own places, so
     sizes and usual places of the classes are those of the set. ``sample`` takes the classes of another image, and for
     each a box from the class's kernel density: the box of one of its objects, moved by Gaussian noise in centre and
-    logarithmic sides with Silverman's bandwidth. In both, an object is taken only if it overlaps no other more than objects of the
-    set do (the 95 % quantile); if none of 30 tries fits, the layout has one object less.
+    logarithmic sides with Silverman's bandwidth. In both, an object is taken only if it overlaps no other more than
+    objects of the set do (the 95 % quantile); if none of 30 tries fits, the layout has one object less.
 
     Args:
         kind: 'recompose' or 'sample'.
