@@ -21,9 +21,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ],
         "detdiffusion.apis.quality_gate": ["run_quality_gate"],
         "detdiffusion.apis.fidelity": ["evaluate_fidelity"],
+        "detdiffusion.apis.near_copies": ["report_near_copies"],
         "detdiffusion.apis.yolo_score": ["score_methods"],
         "detdiffusion.evaluation.options": [
             "BootstrapOptions",
+            "CopyOptions",
             "FidOptions",
             "ResultFolder",
             "YoloScoreOptions",

@@ -208,9 +208,9 @@ class LayoutCocoDataset(Dataset):
     def __len__(self) -> int:
         return len(self.layouts)
 
-    def load(self, index: int) -> dict:
-        """Load image and masks of a sample by the pipeline's loading steps, before any random augmentation."""
-        return self._run(self._sample(index), self._loading)
+    def load(self, index: int, steps: Sequence[Callable] | None = None) -> dict:
+        """Load image and masks of a sample by ``steps``; default: the loading steps of the pipeline."""
+        return self._run(self._sample(index), self._loading if steps is None else steps)
 
     def __getitem__(self, index: int) -> dict:
         if self._cache is None:
