@@ -105,6 +105,9 @@ class LayoutCocoDataset(Dataset):
         if self.layouts.mask_errors and any(isinstance(s, transforms.LoadLayoutMasks) for s in self.pipeline):
             raise UserError("\n".join(self.layouts.mask_errors))
         self._cache: SampleCache | None = None
+        for number, step in enumerate(self.pipeline):
+            if hasattr(step, "use_samples"):
+                step.use_samples(partial(self.load, steps=self.pipeline[:number]), len(self))
         for step in self.pipeline:  # detect files of another data set before the first epoch
             if hasattr(step, "check"):
                 step.check(self.layouts.ids, ", ".join(self.ann_files), self.ann_files, self.layouts.digests)
@@ -273,11 +276,12 @@ class LayoutCocoDataset(Dataset):
                 results may not be cacheable.
         """
         kinds = [type(step).__name__ for step in self.pipeline]
-        foreign = [kind for kind in kinds if kind not in transforms.__all__]
+        known = [step.__name__ for step in transforms.CACHEABLE]
+        foreign = [kind for kind in kinds if kind not in known]
         if foreign or kinds[:1] != ["LoadLayoutImage"]:
             raise UserError(
                 f"cache_latents: the pipeline {' -> '.join(kinds)} must begin with LoadLayoutImage and have only "
-                f"{', '.join(transforms.__all__)}; set model.cache_latents=False to keep it"
+                f"{', '.join(known)}; set model.cache_latents=False to keep it"
             )
         size, with_masks = self.pipeline[0].size, "LoadLayoutMasks" in kinds
         masks = index_key(self.ann_files, {}).encode() + self.layouts.ids.tobytes() if with_masks else b""
