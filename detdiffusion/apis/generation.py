@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from detdiffusion.apis.generation_session import Session
-from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
+from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.layout_source import LayoutSource
 from detdiffusion.generation.options import (
@@ -28,6 +28,7 @@ from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.strategies import Strategy
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
 from detdiffusion.models.editors.interface import check_sides
+from detdiffusion.models.editors.lookup import editor_class
 from detdiffusion.structures import Layout
 from detdiffusion.utils.array_cache import digest_of
 from detdiffusion.utils.checkpoint import find_checkpoint
@@ -203,9 +204,8 @@ def _open_writer(
 def _infer(
     inferencer: DetDiffusionInferencer, sampling: SamplingOptions, batch: Sequence[Layout], generators
 ) -> dict:
-    return inferencer(
-        batch,
-        generators,
+    return inferencer.forward(
+        (batch, generators),
         height=sampling.height,
         width=sampling.width,
         num_inference_steps=sampling.steps,

@@ -9,6 +9,7 @@ import torch
 
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.numbers import is_number
 
 
 class LayoutEditor(Protocol):
@@ -87,9 +88,15 @@ def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int |
         The result of ``infer``.
 
     Raises:
-        UserError: images have NaN or infinite pixels; the message names the layouts' image ids.
+        UserError: the number of steps or the guidance scale is not valid; or images have NaN or infinite pixels, and
+            the message names the layouts' image ids.
     """
     layouts = [layouts] if isinstance(layouts, Layout) else layouts
+    steps, scale = options.get("num_inference_steps", 1), options.get("guidance_scale", 1)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise UserError(f"`num_inference_steps` must be a whole number of at least 1, it is {steps!r}")
+    if not is_number(scale):
+        raise UserError(f"`guidance_scale` must be a finite number, it is {scale!r}")
     result = editor.infer(layouts, *sides, **options)
     finite = result["samples"].isfinite().flatten(1).all(dim=1).tolist()
     failed = [layout.image_id for layout, is_finite in zip(layouts, finite) if not is_finite]
