@@ -66,8 +66,8 @@ class DetDiffusionInferencer(BaseInferencer):
         self.config = config if parsed else load_config(str(config), cfg_options)
         needs_attributes = editor_class(self.config).needs_attributes(self.config.model)
         super().__init__(self.config, checkpoint, self.device, scope="detdiffusion", show_progress=False)
-        words = self.model.layout_tokenizer.attribute_words if needs_attributes else ()
-        self.attribute_words: tuple[str, ...] = tuple(words)
+        tokenizer = getattr(self.model, "layout_tokenizer", None) if needs_attributes else None
+        self.attribute_words: tuple[str, ...] = getattr(tokenizer, "attribute_words", ())
 
     def __call__(
         self,
@@ -100,6 +100,9 @@ class DetDiffusionInferencer(BaseInferencer):
                 infinite pixels.
         """
         layouts = self._inputs_to_list(inputs)
+        for index, layout in enumerate(layouts):
+            self._check_classes(layout, index)
+            self._check_attributes(layout, index)
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"`batch_size` must be a whole number of at least 1, it is {batch_size!r}")
         self._check_sampling(sampling)
@@ -121,7 +124,7 @@ class DetDiffusionInferencer(BaseInferencer):
 
     def compare(
         self,
-        layouts: Layout | Sequence[Layout],
+        inputs: Layout | Sequence[Layout],
         attributes: Sequence[str] = ("easy", "hard"),
         seed: int | Sequence[int] = 0,
         boxes: bool = True,
@@ -130,7 +133,7 @@ class DetDiffusionInferencer(BaseInferencer):
         """Generate images that differ in the attributes of their objects only, from the same noise.
 
         Args:
-            layouts: one or more layouts, one row each. Objects whose attribute is ``background`` keep it.
+            inputs: one or more layouts, one row each. Objects whose attribute is ``background`` keep it.
             attributes: attributes for all other objects, or names of strategies (``origin``, ``flip``, ``mix``), one
                 column each.
             seed: see :meth:`__call__`.
@@ -151,7 +154,7 @@ class DetDiffusionInferencer(BaseInferencer):
             )
         if isinstance(attributes, str) or not attributes:
             raise UserError(f"`attributes` must be a list like ['easy', 'hard'], it is {attributes!r}")
-        layouts = [layouts] if isinstance(layouts, Layout) else list(layouts)
+        layouts = self._inputs_to_list(inputs)
         nameable = {name for layout in layouts for name in layout.names}
         columns = {}
         for word in dict.fromkeys(attributes):
@@ -216,21 +219,22 @@ class DetDiffusionInferencer(BaseInferencer):
         return None  # the config's reports to the trackers of its training
 
     def _inputs_to_list(self, inputs: Layout | Sequence[Layout]) -> list[Layout]:
-        """Return the layouts as a list after checking their classes and attributes."""
+        """Return the layouts as a list after checking their types."""
         layouts = [inputs] if isinstance(inputs, Layout) else inputs
         if not isinstance(layouts, (list, tuple)) or not layouts:
             raise UserError(f"`inputs` must be a Layout or a list of them, got {inputs!r:.80}")
-        known = {name.replace("-", " ") for name in self.classes}
         for index, layout in enumerate(layouts):
             if not isinstance(layout, Layout):
                 raise UserError(f"`inputs`[{index}] must be a Layout, got {layout!r:.80}")
-            for name in layout.names:
-                if known and name.replace("-", " ") not in known:
-                    raise UserError(
-                        f"layout {index}: the model does not know the class {name!r}; {similar(name, self.classes)}"
-                    )
-            self._check_attributes(layout, index)
         return list(layouts)
+
+    def _check_classes(self, layout: Layout, index: int) -> None:
+        known = {name.replace("-", " ") for name in self.classes}
+        for name in layout.names:
+            if known and name.replace("-", " ") not in known:
+                raise UserError(
+                    f"layout {index}: the model does not know the class {name!r}; {similar(name, self.classes)}"
+                )
 
     def _check_attributes(self, layout: Layout, index: int) -> None:
         words = self.attribute_words

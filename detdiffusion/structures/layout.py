@@ -87,6 +87,9 @@ class Layout:
                 )
             if value is not None and len(value) != len(self.boxes):
                 raise UserError(f"{where}: {field} has {len(value)} entries for {len(self.boxes)} boxes")
+        wrong = [name for name in self.names if not isinstance(name, str)]
+        if wrong:
+            raise UserError(f"{where}: names must be class names, got {wrong[0]!r}")
         if not ((self.boxes >= -1e-4) & (self.boxes <= 1 + 1e-4)).all():
             raise UserError(
                 f"{where}: boxes must be xyxy in [0, 1], got values from {self.boxes.min():.4g} to "

@@ -85,6 +85,8 @@ def test_comparison_shares_noise_and_changes_attributes(generator, monkeypatch):
     ):
         with pytest.raises(UserError, match=message):
             generator.compare(without, words, **FAST)
+    with pytest.raises(UserError, match=r"`inputs`\[0\] must be a Layout, got 'ball'"):
+        generator.compare(["ball"])
 
 
 def one(names=("ball",), attributes=("easy",)):

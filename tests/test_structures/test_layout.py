@@ -27,6 +27,7 @@ def test_pixels_become_fractions():
         (dict(boxes="box"), "boxes must be a list of x1, y1, x2, y2"),
         (dict(names=["cat", "dog"]), "names has 2 entries for 1 boxes"),
         (dict(names="c"), "names must be a list"),
+        (dict(names=[3]), "names must be class names, got 3"),
         (dict(attributes=["Hard"]), "attributes must be lower-case words"),
         (dict(width=0), "`width` must be a number of pixels above 0, it is 0"),
         (dict(height=None), "`height` must be a number of pixels above 0"),

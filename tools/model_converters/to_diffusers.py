@@ -43,11 +43,9 @@ def build_parser():
 
 def main(args) -> None:
     from detdiffusion.evaluation.results import read_result_file
-
-    results = [row for file in args.results for row in read_result_file(file)]
-
     from detdiffusion.models.editors.converters.diffusers_folder import export_diffusers
 
+    results = [row for file in args.results for row in read_result_file(file)]
     written = export_diffusers(
         args.config, args.checkpoint, args.out, args.dtype, args.cfg_options, args.license, results
     )
