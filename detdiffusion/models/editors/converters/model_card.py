@@ -31,6 +31,7 @@ _LOGGED = (
     "memory",
 )  # in a log, but not figures of the model
 _NOT_STATED = "not stated"
+_SCRATCH = "random weights"
 _EXAMPLE = """import torch
 from diffusers import DiffusionPipeline
 
@@ -100,8 +101,7 @@ def write_model_card(folder: str | Path, model: DetDiffusion, facts: CardFacts) 
         _figures(facts),
         "## Licence",
         markdown_table(("part", "licence"), _licences(facts)),
-        "Stable Diffusion's licence, where the weights start from it, restricts their use; images that were trained on "
-        "may have terms of their own.",
+        "The terms of the weights that the training started from, and of its images, hold for these weights too.",
     ]
     write_atomic(Path(folder) / "README.md", ("\n\n".join(parts) + "\n").encode())
 
@@ -126,8 +126,8 @@ def _summary(model: DetDiffusion, facts: CardFacts) -> str:
     if tokenizer.attributes:
         levels = ", ".join(f"`{word}`" for word in tokenizer.attribute_words[:-1])
         text += (
-            f"Each object has a class, a box and an attribute: {levels}, how hard a detector finds it, or `background` "
-            "for what the detector does not know. "
+            f"Each object has a class, a box and an attribute: {levels} (how well a detector finds it, best first) or "
+            "`background` (the detector does not know its class). "
         )
     elif tokenizer.template == "caption":
         text += "It reads class names only, no boxes. "
@@ -222,9 +222,11 @@ def _logged(facts: CardFacts) -> dict[str, float]:
 
 
 def _licences(facts: CardFacts) -> list[tuple[str, str]]:
+    base = _base(facts)
+    start = [] if base == _SCRATCH else [(f"{base}, where the training started", _NOT_STATED)]
     return [
         ("these weights", facts.license or _NOT_STATED),
-        (f"weights that the training started from ({_base(facts)})", _NOT_STATED),
+        *start,
         ("training images and annotations", _NOT_STATED),
         ("`pipeline.py`", "Apache-2.0"),
     ]
@@ -234,7 +236,7 @@ def _base(facts: CardFacts) -> str:
     """Return what the UNet's weights started from; of a local path only the name."""
     source = _dict(_dict(facts.config.get("model")).get("unet")).get("from_pretrained")
     if source is None:
-        return "random weights"
+        return _SCRATCH
     return str(source) if "://" in str(source) else Path(source).name
 
 
