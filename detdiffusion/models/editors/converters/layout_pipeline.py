@@ -109,9 +109,8 @@ class LayoutPipeline(StableDiffusionPipeline):
         layouts = [self._checked(*layout) for layout in zip(boxes, names, attributes)]
         prompts = [self._encode(*layout, overflow or self.layout_config["overflow"]) for layout in layouts]
         images: list = [None] * len(prompts)
-        for count in sorted(
-            {len(windows) for windows, _ in prompts}
-        ):  # prompts of one batch have the same length
+        counts = {len(windows) for windows, _ in prompts}
+        for count in sorted(counts):  # prompts of one batch have the same length
             batch = [index for index, (windows, _) in enumerate(prompts) if len(windows) == count]
             null = self._states([self._padded([self.tokenizer.bos_token_id])]).repeat(len(batch), count, 1)
             drawn = super().__call__(
