@@ -17,6 +17,7 @@ from pathlib import Path
 
 PROGRAM = "detdiffusion"
 SHORT = {
+    "check": "check_dataset.py",
     "train": "train.py",
     "extract": "extract_attributes.py",
     "generate": "generate.py",

@@ -251,7 +251,9 @@ class DetDiffusionInferencer(BaseInferencer):
     def _check_sampling(self, sampling: Mapping) -> None:
         """Check the names of sampling options and the size; the other values are checked by :func:`draw`."""
         known = [
-            n for n in inspect.signature(self.model.infer).parameters if n not in ("layouts", "generators")
+            n
+            for n in inspect.signature(self.model.infer).parameters
+            if n not in ("layouts", "generators", "real")
         ]
         for name in sampling:
             if name not in known:

@@ -24,6 +24,7 @@ from .filter_share import LEAST, describe, layouts_taken, refuse_least
 from .json_files import collector_off
 from .layout_index import MIN_BYTES, LayoutIndex, Segmentations, index_key, index_places, only_one, store
 from .object_digests import object_digests
+from .object_table import ObjectTable
 from .sample_cache import SampleCache, cache_key
 
 _LOADING = (transforms.LoadLayoutImage, transforms.LoadLayoutMasks)
@@ -207,9 +208,9 @@ class LayoutCocoDataset(Dataset):
     def __len__(self) -> int:
         return len(self.layouts)
 
-    def load(self, index: int) -> dict:
-        """Load image and masks of a sample by the pipeline's loading steps, before any random augmentation."""
-        return self._run(self._sample(index), self._loading)
+    def load(self, index: int, steps: Sequence[Callable] | None = None) -> dict:
+        """Load image and masks of a sample by ``steps``; default: the loading steps of the pipeline."""
+        return self._run(self._sample(index), self._loading if steps is None else steps)
 
     def __getitem__(self, index: int) -> dict:
         if self._cache is None:
@@ -242,6 +243,23 @@ class LayoutCocoDataset(Dataset):
         rows = zip(self.layouts.image_ids.tolist(), self.layouts.sizes.tolist())
         images = [dict(id=image_id, width=width, height=height) for image_id, (width, height) in rows]
         return [self.img_dir / name for name in self.layouts.file_names], images
+
+    def object_table(self) -> ObjectTable:
+        """Return the objects that the filter kept, with the paths of their images."""
+        counts = np.diff(self.layouts.first)
+        image = np.repeat(np.arange(len(counts)), counts)
+        sizes = self.layouts.sizes.astype(np.int64)
+        boxes = self.layouts.boxes.astype(np.float64)
+        boxes[:, 2:] -= boxes[:, :2]
+        return ObjectTable(
+            self.classes,
+            [f"{self.img_dir}/{name}" for name in self.layouts.file_names],
+            sizes,
+            image,
+            self.layouts.labels,
+            boxes * np.tile(sizes[image], 2),
+            np.zeros(len(image), bool),
+        )
 
     def sample_cache(self, folder: Path, vae: nn.Module) -> SampleCache:
         """Return the cache of this data set's latents and masks for a VAE; it may be incomplete, see ``missing()``.
