@@ -69,12 +69,10 @@ class StudioModel:
         )
         self.inspector = inspector
         model = self.inferencer.model
-        self.words: tuple[str, ...] = ()
-        if model.needs_attributes(self.inferencer.config.model):
-            self.words = tuple(model.layout_tokenizer.attribute_words)
+        self.words = self.inferencer.attribute_words
         new = self.words and options.checkpoint is None and model.layout_tokenizer.added["attribute"]
         self.trained_attributes = bool(self.words) and not new
-        self.classes = tuple(getattr(self.inferencer, "classes", ()))
+        self.classes = tuple(self.inferencer.classes)
         self.image_size: tuple[int, int] = model.image_size
         self._reports_steps = "on_step" in inspect.signature(model.infer).parameters
 
