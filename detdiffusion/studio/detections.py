@@ -13,6 +13,8 @@ from PIL import Image
 from detdiffusion.perception.attributes import perception_attributes
 from detdiffusion.perception.image_detector import ImageDetector
 
+from .scope_lock import SCOPE_LOCK
+
 LOWEST_SCORE = 0.05
 """Detections with lower scores are not shown."""
 MOST = 100
@@ -56,7 +58,8 @@ class ImageInspector:
         with tempfile.TemporaryDirectory() as folder:
             for record, image in zip(records, images):
                 Image.fromarray(image.pixels).save(Path(folder) / record["file_name"])
-            predictions = self.detector.predict(records, folder, self._labels, progress=False)
+            with SCOPE_LOCK:
+                predictions = self.detector.predict(records, folder, self._labels, progress=False)
         annotations = [
             dict(
                 id=(number, index),

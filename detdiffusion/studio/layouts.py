@@ -14,6 +14,8 @@ from detdiffusion.datasets.layout_coco import LayoutCocoDataset
 from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.utils.errors import UserError
 
+from .scope_lock import SCOPE_LOCK
+
 MAX_UPLOADS = 16
 """Number of uploaded files whose layouts are kept."""
 _ALL = dict(min_area_ratio=0.0, min_objects=1, max_objects=2**31, drop_classes=())
@@ -132,10 +134,11 @@ class LayoutFiles:
 def _read(ann_files: Sequence[str | Path]) -> LayoutCocoDataset:
     """Read all objects of all images that have any; the images themselves are not needed."""
     folder = Path(ann_files[0]).resolve().parent
-    return LayoutCocoDataset(
-        [str(path) for path in ann_files],
-        str(folder) if folder.is_dir() else ".",
-        filter_cfg=_ALL,
-        cache_index=False,
-        min_kept=0,
-    )
+    with SCOPE_LOCK:
+        return LayoutCocoDataset(
+            [str(path) for path in ann_files],
+            str(folder) if folder.is_dir() else ".",
+            filter_cfg=_ALL,
+            cache_index=False,
+            min_kept=0,
+        )

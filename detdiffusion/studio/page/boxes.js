@@ -72,6 +72,7 @@ export class BoxEditor {
     this.draw();
     this.changed(true);
     if (this.boxes.length) this.select(Math.min(index, this.boxes.length - 1));
+    else this.stage.focus({ preventScroll: true });
   }
 
   edit(index, values) {

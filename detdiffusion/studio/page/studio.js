@@ -169,10 +169,14 @@ async function generate(event) {
   job = null;
 }
 
+// Exchanges the buttons; the keyboard's focus goes with them.
 function running(is) {
+  const focused = [document.body, $("generate"), $("cancel")].includes(document.activeElement);
   $("generate").disabled = is;
-  $("cancel").hidden = $("progress").hidden = !is;
-  if (is) $("progress").value = 0;
+  $("cancel").hidden = $("progress").hidden = $("step").hidden = !is;
+  $("step").textContent = "";
+  $("progress").removeAttribute("value");
+  if (focused) $(is ? "cancel" : "generate").focus({ preventScroll: true });
 }
 
 // Waits for a job, and shows how far it is.
@@ -185,9 +189,11 @@ async function follow(key) {
       $("state").textContent = `${images.length} ${images.length > 1 ? "images" : "image"}, done`;
       return show(key, images);
     }
-    if (steps) Object.assign($("progress"), { max: steps, value: step });
-    else $("progress").removeAttribute("value");
-    $("state").textContent = state === "queued" ? `waiting, ${position} before you` : steps ? `step ${step} of ${steps}` : "starting";
+    $("state").textContent = state === "queued" ? `waiting, ${position} before you` : "generating";
+    if (steps) {
+      Object.assign($("progress"), { max: steps, value: step });
+      $("step").textContent = `step ${step} of ${steps}`; // not in the status, which is read aloud
+    }
     await new Promise((resolve) => setTimeout(resolve, POLL));
   }
 }
