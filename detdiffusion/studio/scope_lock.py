@@ -3,5 +3,5 @@
 import threading
 
 SCOPE_LOCK = threading.Lock()
-"""Held while a detector runs or a data set is built: both set the default scope, which all threads share, for a time and
+"""Held while a detector runs or a data set is built. Both set the default scope, which all threads share, for a time, and
 then restore what was there before."""
