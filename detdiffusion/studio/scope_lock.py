@@ -3,5 +3,7 @@
 import threading
 
 SCOPE_LOCK = threading.Lock()
-"""Held while a detector runs or a data set is built. Both set the default scope, which all threads share, for a time, and
-then restore what was there before."""
+"""Held while a detector runs or a data set is built.
+
+Both set the default scope, which all threads share, for a time and restore the earlier one.
+"""
