@@ -1,5 +1,7 @@
 # make demo       the whole loop on the embedded MiniScenes: data, detector, attributes, generator, scores
 # make test       every test
+# make test-studio  the tests of the studio's page in a browser: adds requirements/studio.txt, needs Chromium
+#                 (apt-get install chromium, or CHROMIUM=/path/to/it)
 # make test-matrix  the tests of models, generation, engine and set-up on the lowest and the newest versions of
 #                 requirements/runtime.txt, on every Python that is found; its record is benchmarks/results/version_matrix.json
 # make studio     a page to draw layouts on: the generator and detector of `make demo`, or the zoo's model before it
@@ -17,7 +19,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LOCK := requirements/lock.txt
 STAMP := $(VENV)/.ready-$(shell cat $(LOCK) setup.py | cksum | cut -d' ' -f1)
 
-.PHONY: demo demo-full studio test test-matrix setup
+.PHONY: demo demo-full studio test test-studio test-matrix setup
 
 demo: $(STAMP)
 	@$(VENV)/bin/python tools/quickstart.py $(ARGS)
@@ -42,6 +44,10 @@ test: $(STAMP)
 	@$(VENV)/bin/ruff check -q .
 	@echo "== pytest"
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-studio: $(STAMP)
+	@$(PIP) install -qq --no-deps -r requirements/studio.txt
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -rs tests/test_studio $(ARGS)
 
 test-matrix: $(STAMP)
 	@$(VENV)/bin/python benchmarks/version_matrix.py --json benchmarks/results/version_matrix.json $(ARGS)

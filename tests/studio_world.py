@@ -8,8 +8,8 @@ from http.client import HTTPConnection
 
 from detdiffusion.generation.options import GeneratorOptions
 from detdiffusion.studio import StudioOptions
-from detdiffusion.studio.start import open_studio
 from detdiffusion.studio.server import StudioServer
+from detdiffusion.studio.start import open_studio
 
 BOXES = [
     dict(box=[0.1, 0.2, 0.5, 0.6], name="ball", attribute="easy"),
