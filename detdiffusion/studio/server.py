@@ -1,4 +1,4 @@
-"""The page's HTTP server: three static files and a json interface.
+"""The page's HTTP server: its static files and a json interface.
 
 ==========  ===============================  ==========================================================
 ``GET``     ``/api/model``                   what the page can do: :meth:`Studio.describe`
