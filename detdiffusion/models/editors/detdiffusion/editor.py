@@ -22,7 +22,7 @@ from .latents import latent_sides
 from .layout_config import settle_layout_config
 from .layout_tokenizer import LayoutTokenizer
 from .options import AUTOCAST, FLAT_KEYS, read_options
-from .perception_branch import build_branch, class_labels, masks_to_find
+from .perception_branch import build_branch, class_labels, masks_to_find, optimise_head
 from .sampler import denoise, initial_noise
 
 
@@ -114,6 +114,7 @@ class DetDiffusion(BaseModel):
             self.mask_head, self.perception_loss = build_branch(
                 perception.mask_head, perception.loss, channels
             )
+            optimise_head(self.mask_head, self.memory.channels_last, self.memory.compile)
 
     @property
     def tokenizer(self):
