@@ -174,6 +174,8 @@ def test_autocast_and_deterministic_repeat():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = head(features())
     assert logits.isfinite().all()
+    logits.float().square().mean().backward()
+    assert without_gradient(head) == []
     assert torch.equal(head(features()), head(features()))
 
 

@@ -128,7 +128,8 @@ class MaskHead(nn.Module):
         query, position, used = self.queries(len(finest), boxes, labels)
         for i, layer in enumerate(self.layers):
             keys, placed_keys, size = levels[i % len(levels)]
-            query = layer(query, position, keys, placed_keys, self._seen(query, finest, size), used)
+            seen = _seen(self._masks(query, finest), size)
+            query = layer(query, position, keys, placed_keys, seen, used)
         mask_logits = _resize(self._masks(query, finest), [self.upsample * s for s in finest.shape[-2:]])
         if self.classifier is None:
             return mask_logits
@@ -138,12 +139,6 @@ class MaskHead(nn.Module):
         """(B, Q, C) queries against (B, C, h, w) features -> (B, Q, h, w) logits."""
         masks = torch.bmm(self.mask_mlp(self.norm(query)), finest.flatten(2))
         return masks.unflatten(2, finest.shape[-2:])
-
-    @torch.no_grad()
-    def _seen(self, query: Tensor, finest: Tensor, size: tuple[int, int]) -> Tensor:
-        """Return the cells (B, 1, Q, K) of a level that each query attends to; an empty mask attends everywhere."""
-        seen = _resize(self._masks(query, finest), size).flatten(2) > 0
-        return (seen | ~seen.any(-1, keepdim=True))[:, None]
 
     @staticmethod
     def _keys(feature: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
@@ -272,6 +267,13 @@ class LayoutQueries(nn.Module):
 def _pad(tensors: list[Tensor], size: int) -> Tensor:
     padded = pad_sequence(tensors, batch_first=True)
     return F.pad(padded, [0, 0] * (padded.dim() - 2) + [0, size - padded.shape[1]])
+
+
+@torch.no_grad()  # not around the masks: autocast keeps the weights that it casts, here without their gradient
+def _seen(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the cells (B, 1, Q, K) of a level that each query attends to; an empty mask attends everywhere."""
+    seen = _resize(mask_logits, size).flatten(2) > 0
+    return (seen | ~seen.any(-1, keepdim=True))[:, None]
 
 
 def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
