@@ -1,7 +1,7 @@
 """Measure training and sampling on one GPU with every speed option, and print everything in one table.
 
     python benchmarks/gpu.py --json work_dirs/gpu.json
-    python benchmarks/gpu.py --device cpu --size tiny --batch-sizes 2 --rounds 1 --steps 1 --variants default bf16
+    python benchmarks/gpu.py --device cpu --size tiny --batch-sizes 2 --rounds 1 --steps 1 --variants default
 
 Each variant is measured beside diffusers in turns: `plain` is the diffusers training loop of `train_throughput.py`,
 `stock` the `StableDiffusionPipeline` of `generate_throughput.py`, both in the variant's dtype and without its other
