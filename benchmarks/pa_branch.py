@@ -31,7 +31,7 @@ def operations(spec: dict, size: str, batch: int) -> dict[str, int]:
 
     from detdiffusion.models.editors.detdiffusion.components import build_component
     from detdiffusion.models.editors.detdiffusion.feature_taps import FeatureTaps
-    from detdiffusion.models.losses import pairwise_mask_bce, pairwise_mask_dice
+    from detdiffusion.models.losses.mask_losses import pairwise_mask_bce, pairwise_mask_dice
     from detdiffusion.registry import MODELS
 
     empty = torch.device("meta") if size == "sd15" else contextlib.nullcontext()  # the zoo's have weights

@@ -58,7 +58,8 @@ def plain_arm(spec: dict, folder: Path, args, batch: int, device, dtype):
     from detdiffusion.models.editors.detdiffusion.components import build_component
 
     parts = {name: build_component(part, name) for name, part in spec["parts"].items()}
-    vae, text, unet = (parts[name].to(device) for name in ("vae", "text_encoder", "unet"))
+    # as in the editor: trained weights are float32, whatever dtype their files have
+    vae, text, unet = (parts[name].float().to(device) for name in ("vae", "text_encoder", "unet"))
     vae.requires_grad_(False).to(dtype)
     unet.train(), text.train()
     if args.gradient_checkpointing:
