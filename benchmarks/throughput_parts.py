@@ -139,7 +139,10 @@ def interleave(
             if device.type == "cuda":
                 extra = (torch.cuda.max_memory_allocated(device) - before) / 1e9
                 memory[name] = max(memory[name] or 0.0, extra)
-    middle = {name: torch.tensor(pairs).median(dim=0).values.tolist() for name, pairs in times.items()}
+    middle = {
+        name: torch.tensor(pairs, dtype=torch.float64).median(dim=0).values.tolist()
+        for name, pairs in times.items()
+    }
     clock = 0 if device.type == "cuda" else 1
     return {
         n: dict(

@@ -71,7 +71,9 @@ def test_one_table_of_everything(tmp_path, monkeypatch, capsys):
     )
     monkeypatch.setattr(sys, "argv", [*command.split(), "--denoising-steps", "1", "--json", str(record)])
     gpu.main()
-    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith(("variant ", "default "))]
+    lines = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith(("variant ", "default "))
+    ]
     assert [line.split("  ")[0] for line in lines] == ["variant", *["default"] * 5]
     assert all(column in lines[0] for column in ("P.A.", "first step s", "extra GB", "utilisation"))
     (run,) = json.loads(record.read_text())["runs"]
