@@ -93,7 +93,7 @@ setup(
     package_data={"detdiffusion": ["zoo/**/*", "zoo/*"]},
     include_package_data=False,
     install_requires=requirements("runtime"),
-    extras_require={name: requirements(name) for name in ("optional", "tests", "docs")},
+    extras_require={name: requirements(name) for name in ("optional", "tests")},
     cmdclass={"build_py": BuildPy, "editable_wheel": EditableWheel},
     zip_safe=False,
 )
