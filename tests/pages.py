@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 DOCS = {path.stem: path for path in sorted((ROOT / "docs").rglob("*.md"))}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.values()]
+RECORDS = [ROOT / "detdiffusion/zoo/README.md", *sorted((ROOT / "benchmarks/results").rglob("*.md"))]
 
 
 def name_of(page):
