@@ -31,11 +31,19 @@ def names_of(cell: str) -> list[str]:
 
 def reference_page(title: str, names: list[tuple[str, str]]) -> str:
     """Return a section's page as Markdown for mkdocstrings: the imports, then every docstring."""
-    modules = dict.fromkeys(module for module, _ in names)
-    imports = [f"from {m} import {', '.join(name for module, name in names if module == m)}" for m in modules]
     entries = [f"::: {home_of(module, name)}.{name}" for module, name in names]
-    code = "\n".join(textwrap.fill(line, 110, subsequent_indent="    ") for line in imports)
-    return "\n\n".join([f"# {title}", f"```text\n{code}\n```", *entries]) + "\n"
+    return "\n\n".join([f"# {title}", f"```python\n{_imports(names)}\n```", *entries]) + "\n"
+
+
+def _imports(names: list[tuple[str, str]]) -> str:
+    lines = []
+    for module in dict.fromkeys(module for module, _ in names):
+        listed = ", ".join(name for home, name in names if home == module)
+        line = f"from {module} import {listed}"
+        if len(line) > 88:
+            line = f"from {module} import (\n{textwrap.indent(textwrap.fill(listed + ',', 84), '    ')}\n)"
+        lines.append(line)
+    return "\n".join(lines)
 
 
 def link_names(text: str) -> str:
