@@ -12,22 +12,17 @@ from mkdocs.structure.files import File
 from docs.hooks.reference_pages import link_names, reference_page, sections
 from docs.hooks.repository_links import IMAGES, file_page, is_foreign, rewrite, site_name
 from docs.hooks.symbols import ROOT
-from docs.hooks.tool_pages import index_page, page_of, tool_files, tool_page
+from docs.hooks.tool_pages import index_page, page_of, tool_files, tool_navigation, tool_page
 
 ELSEWHERE = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)")
 
 
 def on_config(config):
     """Complete the navigation by the pages that are made here, and let ```math blocks be MathML."""
-    made = {"tools": [page_of(tool) for tool in tool_files()], "reference": list(sections())}
-    for group in config.nav:
-        for title, entries in group.items():
-            if isinstance(entries, list):
-                group[title] = [
-                    page
-                    for entry in entries
-                    for page in (made[entry.split("/")[0]] if str(entry).endswith("/*") else [entry])
-                ]
+    made = {"tools/*": tool_navigation(), "reference/*": list(sections())}
+    for tab in config.nav:
+        for title, entries in tab.items():
+            tab[title] = [page for entry in entries for page in made.get(str(entry), [entry])]
     fence = {"name": "math", "class": "math", "format": _math}
     config.mdx_configs.setdefault("pymdownx.superfences", {})["custom_fences"] = [fence]
     return config

@@ -23,6 +23,18 @@ def page_of(tool: Path) -> str:
     return tool.relative_to(ROOT).as_posix().rpartition(".")[0] + ".md"
 
 
+def tool_navigation() -> list[dict]:
+    """Return the tools' entries in the navigation, those of a folder under its name."""
+    entries, folders = [], {}
+    for tool in tool_files():
+        entry = {tool.name: page_of(tool)}
+        if tool.parent == ROOT / "tools":
+            entries.append(entry)
+        else:
+            folders.setdefault(tool.parent.name.replace("_", " ").capitalize(), []).append(entry)
+    return [*entries, *({title: pages} for title, pages in folders.items())]
+
+
 def tool_page(tool: Path) -> str:
     """Return a tool's page as Markdown."""
     name = tool.relative_to(ROOT).as_posix()

@@ -2,6 +2,7 @@
 
 import ast
 import importlib.util
+import inspect
 import json
 import re
 import runpy
@@ -12,7 +13,7 @@ import pytest
 from pages import DOCS, PAGES, RECORDS, ROOT, blocks, commands, help_of, name_of, table
 
 from docs.hooks.reference_pages import names_of
-from docs.hooks.symbols import lines_of
+from docs.hooks.symbols import home_of, lines_of, module_path
 
 COMMANDS = [(name_of(page), words) for page in PAGES for words in commands(page.read_text())]
 FREE = {"pip", "source", ".venv/bin/ruff"}  # programs that are not ours
@@ -332,6 +333,12 @@ def test_names_of_the_reference_exist(row):
     module = importlib.import_module(row[0].strip("`"))
     names = names_of(row[1])
     assert names and [name for name in names if not hasattr(module, name)] == []
+    for name in names:  # the site finds its docstring without importing the module
+        value, home = getattr(module, name), home_of(module.__name__, name)
+        first, last = lines_of(module_path(home), name)
+        if inspect.isclass(value) or inspect.isfunction(value):
+            lines, start = inspect.getsourcelines(value)
+            assert (value.__module__, first, last) == (home, start, start + len(lines) - 1)
 
 
 def test_names_that_are_given_as_stable_are_registered():

@@ -1,8 +1,7 @@
 """The site: its navigation, and the pages that are made of parsers, docstrings and other files of the repository."""
 
-import inspect
 import re
-from importlib import import_module
+import runpy
 
 import pytest
 import yaml
@@ -53,8 +52,6 @@ def test_nothing_is_loaded_from_elsewhere():
 
 @pytest.mark.parametrize("tool", tool_files(), ids=lambda path: path.name)
 def test_a_tools_page_has_its_options_and_examples(tool):
-    import runpy
-
     text = tool_page(tool)
     assert text.startswith(f"# {name_of(tool)}\n") and f"`{name_of(tool)}`" in index_page()
     if tool.suffix == ".sh":
@@ -79,17 +76,6 @@ def test_the_reference_has_every_exported_name():
     packages = {module for module, _ in PUBLIC if module_path(module).name == "__init__.py"}
     names = {(home_of(package, name), name) for package in packages for name in exported(package)}
     assert sorted(names - {(home_of(module, name), name) for module, name in PUBLIC}) == []
-
-
-@pytest.mark.parametrize(("module", "name"), PUBLIC, ids=lambda value: value)
-def test_a_public_name_is_found_where_it_is_defined(module, name):
-    home = home_of(module, name)
-    first, last = lines_of(module_path(home), name)
-    value = getattr(import_module(module), name)
-    if inspect.isclass(value) or inspect.isfunction(value):
-        assert value.__module__ == home
-        lines, start = inspect.getsourcelines(value)
-        assert (first, last) == (start, start + len(lines) - 1)
 
 
 def test_a_page_of_the_reference_names_every_docstring():
