@@ -11,9 +11,8 @@ from functools import lru_cache
 
 import pytest
 from pages import DOCS, PAGES, RECORDS, ROOT, blocks, commands, help_of, name_of, table
-
-from docs.hooks.reference_pages import names_of
-from docs.hooks.symbols import home_of, lines_of, module_path
+from site_pages.reference_pages import names_of
+from site_pages.symbols import home_of, lines_of, module_path
 
 COMMANDS = [(name_of(page), words) for page in PAGES for words in commands(page.read_text())]
 FREE = {"pip", "source", ".venv/bin/ruff"}  # programs that are not ours

@@ -6,11 +6,10 @@ import runpy
 import pytest
 import yaml
 from pages import DOCS, PAGES, RECORDS, ROOT, blocks, name_of
-
-from docs.hooks.reference_pages import link_names, reference_page, sections
-from docs.hooks.repository_links import file_page, rewrite, site_name
-from docs.hooks.symbols import exported, home_of, lines_of, module_path
-from docs.hooks.tool_pages import index_page, is_shown, page_of, tool_files, tool_page
+from site_pages.reference_pages import link_names, reference_page, sections
+from site_pages.repository_links import file_page, rewrite, site_name
+from site_pages.symbols import exported, home_of, lines_of, module_path
+from site_pages.tool_pages import index_page, is_shown, page_of, tool_files, tool_page
 
 
 class Loader(yaml.SafeLoader):
@@ -35,21 +34,13 @@ def test_every_page_is_two_clicks_from_home_or_nearer():
     """Home shows the tabs; a tab, its pages. Questions and errors are also linked on home itself."""
     assert NAVIGATION[0] == "index.md" and all(isinstance(pages, list) for pages in TABS.values())
     links = set(re.findall(r"\]\(([\w/]+\.md)", DOCS["index"].read_text()))
-    assert {
-        "start.md",
-        "own_data.md",
-        "questions.md",
-        "errors.md",
-        "how_it_works.md",
-        "model_zoo.md",
-    } <= links
+    assert {f"{name}.md" for name in ("start", "own_data", "questions", "errors", "how_it_works")} <= links
 
 
 def test_nothing_is_loaded_from_elsewhere():
     assert SITE["theme"]["font"] is False and "repo_url" not in SITE
-    assert "extra_javascript" not in SITE and all(
-        (ROOT / "docs" / file).is_file() for file in SITE["extra_css"]
-    )
+    assert "extra_javascript" not in SITE
+    assert all((ROOT / "docs" / file).is_file() for file in SITE["extra_css"])
 
 
 @pytest.mark.parametrize("tool", tool_files(), ids=lambda path: path.name)
@@ -103,14 +94,12 @@ def test_code_is_shown_where_a_line_is_a_link():
     text, targets = rewrite("[`version`](../setup.py#version)\n\nSee `tools/train.py`.", "docs/x.md")
     first, last = lines_of(ROOT / "setup.py", "version")
     assert targets == {"setup.py", "tools/train.py"}
-    assert (
-        f"(files/setup.py.md#__codelineno-0-{first})" in text and "[`tools/train.py`](tools/train.md)" in text
-    )
+    assert f"(files/setup.py.md#__codelineno-0-{first})" in text
+    assert "[`tools/train.py`](tools/train.md)" in text
     assert f'"setup.py, lines {first} to {last}"' in text and "    def version() -> str:\n" in text
     source = (ROOT / "setup.py").read_text()
-    assert source.splitlines()[first - 1].startswith("def version") and source.rstrip() in file_page(
-        "setup.py"
-    )
+    assert source.splitlines()[first - 1].startswith("def version")
+    assert source.rstrip() in file_page("setup.py")
 
 
 def test_pages_of_the_site_have_names_of_their_own():

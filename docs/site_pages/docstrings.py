@@ -8,9 +8,7 @@ import re
 import griffe
 
 ROLE = re.compile(r":\w+:`~?([^`]+)`")
-DEFAULT = re.compile(
-    r"[;,]? default: %\(default\)s"
-)  # in the help of a flag; the reference shows the default itself
+DEFAULT = re.compile(r"[;,]? default: %\(default\)s")  # the reference shows the default beside the text
 
 
 class Docstrings(griffe.Extension):

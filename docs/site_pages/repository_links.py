@@ -12,8 +12,8 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 
-from docs.hooks.symbols import ROOT, lines_of
-from docs.hooks.tool_pages import page_of
+from site_pages.symbols import ROOT, lines_of
+from site_pages.tool_pages import page_of
 
 OWN_PAGES = {"README.md": "index.md", "CHANGELOG.md": "changelog.md", "CONTRIBUTING.md": "contributing.md"}
 LANGUAGES = {".py": "python", ".json": "json", ".yml": "yaml", ".sh": "bash"}

@@ -8,11 +8,10 @@ from pathlib import Path
 from latex2mathml.converter import convert
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
-
-from docs.hooks.reference_pages import link_names, reference_page, sections
-from docs.hooks.repository_links import IMAGES, file_page, is_foreign, rewrite, site_name
-from docs.hooks.symbols import ROOT
-from docs.hooks.tool_pages import index_page, page_of, tool_files, tool_navigation, tool_page
+from site_pages.reference_pages import link_names, reference_page, sections
+from site_pages.repository_links import IMAGES, file_page, is_foreign, rewrite, site_name
+from site_pages.symbols import ROOT
+from site_pages.tool_pages import index_page, page_of, tool_files, tool_navigation, tool_page
 
 ELSEWHERE = re.compile(r"<(?:script|link|img|iframe)\b[^>]*\b(?:src|href)=[\"']?((?:https?:)?//[^\"'\s>]+)")
 

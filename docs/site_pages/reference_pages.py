@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 
-from docs.hooks.symbols import ROOT, home_of
+from site_pages.symbols import ROOT, home_of
 
 PAGE = ROOT / "docs/reference.md"
 ROW = re.compile(r"^\| `(detdiffusion[\w.]*)` \| (.+) \|$", re.MULTILINE)
