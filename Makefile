@@ -38,7 +38,7 @@ test-matrix: $(STAMP)
 	@$(VENV)/bin/python benchmarks/version_matrix.py --json benchmarks/results/version_matrix.json $(ARGS)
 
 docs: $(DOCS_STAMP)
-	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --quiet --strict $(ARGS)
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict $(ARGS)
 	@echo "site/index.html; with search: $(DOCS_VENV)/bin/python -m http.server --bind 127.0.0.1 -d site"
 
 setup: $(STAMP)

@@ -63,6 +63,11 @@ def on_files(files, config):
     return files
 
 
+def on_page_content(html, page, config, files):
+    """Let mkdocs know the anchors of numbered lines, so that it checks the links to them as well."""
+    page.present_anchor_ids |= set(re.findall(r'\bid="(__codelineno-[\d-]+)"', html))
+
+
 def on_post_build(config):
     """Refuse a site that loads fonts, scripts or pictures from elsewhere."""
     for page in Path(config.site_dir).rglob("*.html"):
