@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from detdiffusion.apis.generation_session import Session
-from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
+from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer
 from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.layout_source import LayoutSource
@@ -30,6 +30,7 @@ from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.strategies import Strategy
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
 from detdiffusion.models.editors.interface import LayoutEditor, check_sides, draw
+from detdiffusion.models.editors.lookup import editor_class
 from detdiffusion.structures import Layout
 from detdiffusion.utils.array_cache import digest_of
 from detdiffusion.utils.checkpoint import find_checkpoint

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.numbers import is_number
 
 
 @dataclass(frozen=True)
@@ -117,10 +118,15 @@ def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int |
         The result of ``infer``.
 
     Raises:
-        UserError: the model cannot start from real images, or pixels are NaN or infinite (the message names the
-            image ids).
+        UserError: the number of steps or the guidance scale is not valid, the model cannot start from real images, or
+            pixels are NaN or infinite (the message names the image ids).
     """
     layouts = [layouts] if isinstance(layouts, Layout) else layouts
+    steps, scale = options.get("num_inference_steps", 1), options.get("guidance_scale", 1)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise UserError(f"`num_inference_steps` must be a whole number of at least 1, it is {steps!r}")
+    if not is_number(scale):
+        raise UserError(f"`guidance_scale` must be a finite number, it is {scale!r}")
     if options.get("real") is not None and "real" not in inspect.signature(editor.infer).parameters:
         raise UserError(f"{type(editor).__name__} cannot start from real images: leave out `from_real`")
     result = editor.infer(layouts, *sides, **options)
