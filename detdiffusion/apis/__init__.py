@@ -21,11 +21,13 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ],
         "detdiffusion.apis.quality_gate": ["run_quality_gate"],
         "detdiffusion.apis.fidelity": ["evaluate_fidelity"],
+        "detdiffusion.apis.sampler_sweep": ["sweep_sampling"],
         "detdiffusion.apis.yolo_score": ["score_methods"],
         "detdiffusion.evaluation.options": [
             "BootstrapOptions",
             "FidOptions",
             "ResultFolder",
+            "SweepOptions",
             "YoloScoreOptions",
         ],
         "detdiffusion.apis.trainability": ["compare_trainability"],

@@ -28,7 +28,6 @@ from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.strategies import Strategy
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
 from detdiffusion.models.editors.interface import check_sides
-from detdiffusion.structures import Layout
 from detdiffusion.utils.array_cache import digest_of
 from detdiffusion.utils.checkpoint import find_checkpoint
 from detdiffusion.utils.config import load_config
@@ -36,6 +35,7 @@ from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.progress import Progress
 from detdiffusion.utils.ranks import Ranks
+from detdiffusion.utils.sampling_plan import SamplingPlan
 from detdiffusion.visualization.preview import LivePreview
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def generate_dataset(
     *,
     launcher: str | None = None,
     progress: bool = True,
+    inferencer: DetDiffusionInferencer | None = None,
 ) -> dict:
     """Generate a synthetic set, or continue one.
 
@@ -65,11 +66,12 @@ def generate_dataset(
         sampling: how the images are sampled.
         launcher: see :meth:`~detdiffusion.utils.ranks.Ranks.join`; all ranks must see the same output folder.
         progress: show progress on stderr.
+        inferencer: the model, if it was built from ``generator`` before, for example for another set.
 
     Returns:
-        Counts over all ranks: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches``,
-        ``already_there`` and those of the writer's report; with ``files.verify`` also ``verified`` and ``repaired``
-        files.
+        Counts over all ranks: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches``, ``seconds``
+        (of sampling and writing, summed over the ranks), ``already_there`` and those of the writer's report; with
+        ``files.verify`` also ``verified`` and ``repaired`` files.
 
     Raises:
         UserError: an option or an input file is not valid.
@@ -80,9 +82,10 @@ def generate_dataset(
         # Check everything that does not need the model before loading it, which may take minutes.
         device = choose_device(ranks.device(generator.device))
         run = _plan(generator, layouts, content, files, ranks)
-        facts = _facts(run, generator, content, sampling, files)
+        sampled = sampling.settle(run.config.get("sampling"), generator.config)
+        facts = _facts(run, generator, content, sampling, sampled, files)
         check_run(Path(files.out), facts)
-        inferencer = DetDiffusionInferencer(run.config, generator.checkpoint, device)
+        inferencer = inferencer or DetDiffusionInferencer(run.config, generator.checkpoint, device)
         side = _sides(inferencer, sampling, ranks)
         # without a checkpoint, the weights are those in the folders that the config names
         facts["weights_sha256"] = _weights_digest(inferencer.model) if generator.checkpoint is None else None
@@ -97,7 +100,8 @@ def generate_dataset(
             every = 0 if ranks.rank else files.preview_every
             preview = LivePreview(Path(files.out) / PREVIEW, run.source.categories, every)
             with Progress("generating", total=session.missing, enabled=progress and ranks.is_main) as bar:
-                return session.run(partial(_infer, inferencer, sampling), preview, bar)
+                infer = partial(inferencer, height=side[0], width=side[1], **sampled.arguments())
+                return session.run(infer, preview, bar)
     finally:
         ranks.close()
 
@@ -148,6 +152,7 @@ def _facts(
     generator: GeneratorOptions,
     content: ContentOptions,
     sampling: SamplingOptions,
+    sampled: SamplingPlan,
     files: SetFiles,
 ) -> dict:
     """Return the settings that must be equal whenever the set is continued, for ``run.json``."""
@@ -158,8 +163,7 @@ def _facts(
         strategy_options=_custom_options(run.strategy, content.strategy, content.strategy_options),
         edits=run.editor.name if run.editor else None,
         seed=content.seed,
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance_scale,
+        **sampled.facts(),
         height=sampling.height,
         width=sampling.width,
         format="png" if png else f"{files.image_format} {files.jpeg_quality}",
@@ -198,19 +202,6 @@ def _open_writer(
             jpeg_quality=files.jpeg_quality,
             progress=bar,
         )
-
-
-def _infer(
-    inferencer: DetDiffusionInferencer, sampling: SamplingOptions, batch: Sequence[Layout], generators
-) -> dict:
-    return inferencer(
-        batch,
-        generators,
-        height=sampling.height,
-        width=sampling.width,
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance_scale,
-    )
 
 
 def _checksums(paths: Sequence[str]) -> dict[str, str]:

@@ -112,15 +112,19 @@ class DetDiffusionInferencer:
         width: int | None = None,
         num_inference_steps: int = 50,
         guidance_scale: float = 3.5,
+        **options,
     ) -> dict:
         """Generate images of layouts; for the arguments see the editor's ``infer``.
+
+        Args:
+            **options: ``schedule``, ``guidance_interval`` and ``guidance_rescale``, if the model has them.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, the indices of the objects in each prompt; and
             ``prompts``.
 
         Raises:
-            UserError: images have NaN or infinite pixels.
+            UserError: images have NaN or infinite pixels, or the model does not have an option.
         """
         from detdiffusion.models.editors.interface import draw
 
@@ -132,4 +136,5 @@ class DetDiffusionInferencer:
             num_inference_steps=num_inference_steps,
             guidance_scale=guidance_scale,
             generators=generators,
+            **options,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -39,6 +40,9 @@ class LayoutEditor(Protocol):
         generators: Sequence[torch.Generator] | None = None,
     ) -> dict:
         """Generate images; image i depends on ``layouts[i]`` and ``generators[i]`` only.
+
+        Further arguments are optional: a model whose ``infer`` has ``schedule``, ``guidance_interval`` or
+        ``guidance_rescale`` takes these options of ``tools/generate.py``; for other models they are refused.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, for each layout the indices of the objects that were
@@ -87,8 +91,14 @@ def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int |
         The result of ``infer``.
 
     Raises:
-        UserError: images have NaN or infinite pixels; the message names the layouts' image ids.
+        UserError: images have NaN or infinite pixels, the message names the layouts' image ids; or the model's
+            ``infer`` has no argument for an option.
     """
+    accepted = inspect.signature(editor.infer).parameters
+    takes_any = any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values())
+    lacking = [name for name in options if name not in accepted]
+    if lacking and not takes_any:
+        raise UserError(f"`{lacking[0]}`: the model {type(editor).__name__} does not have this option")
     layouts = [layouts] if isinstance(layouts, Layout) else layouts
     result = editor.infer(layouts, *sides, **options)
     finite = result["samples"].isfinite().flatten(1).all(dim=1).tolist()

@@ -23,7 +23,8 @@ from .layout_config import settle_layout_config
 from .layout_tokenizer import LayoutTokenizer
 from .options import AUTOCAST, FLAT_KEYS, read_options
 from .perception_branch import build_branch, class_labels, masks_to_find
-from .sampler import denoise, initial_noise
+from .prompt_states import PromptStates
+from .sampler import count_evaluations, denoise, initial_noise
 
 
 @MODELS.register_module()
@@ -94,6 +95,7 @@ class DetDiffusion(BaseModel):
             dict(**kind, model=self, parts=parts, layout_tokenizer=layout_tokenizer or {})
         )
         self.layout_tokenizer = self.backbone.layout_tokenizer
+        self._states = PromptStates(self.backbone)
         if lora is not None:
             self.backbone.add_lora(**lora)
         self.backbone.optimise(
@@ -156,6 +158,7 @@ class DetDiffusion(BaseModel):
     def train(self, mode: bool = True):
         super().train(mode)
         self.vae.eval()
+        self._states.clear()
         return self
 
     def _autocast(self):
@@ -261,8 +264,14 @@ class DetDiffusion(BaseModel):
         num_inference_steps: int = 50,
         guidance_scale: float = 3.5,
         generators: Sequence[torch.Generator] | None = None,
+        schedule: str | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guidance_rescale: float = 0.0,
     ) -> dict:
         """Generate images of layouts.
+
+        In evaluation mode, the text states of equal batches of prompts are computed once; :meth:`train`,
+        :meth:`eval` and loading a state dict forget them.
 
         Args:
             layouts: B layouts, or a single one, with any number of objects; with attributes if prompts have attribute
@@ -272,13 +281,17 @@ class DetDiffusion(BaseModel):
             guidance_scale: scale of classifier-free guidance.
             generators: B CPU generators; image i depends on generator i only, even with a stochastic scheduler.
                 Default: seeded from torch's global random state.
+            schedule: spacing of the timesteps, see :func:`.schedules.with_timesteps`; None: the scheduler's own.
+            guidance_interval: part of the evaluations with guidance, see :func:`.sampler.guided_evaluations`.
+            guidance_rescale: share of rescaling, in [0, 1], see :func:`.sampler.rescale_guided`.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, the indices of the objects in each prompt; and
             ``prompts``, the prompts as text.
 
         Raises:
-            UserError: there is no layout, a side is not divisible, or the numbers of generators and layouts differ.
+            UserError: there is no layout, a side is not divisible, the numbers of generators and layouts differ, or the
+                scheduler lacks the schedule.
         """
         layouts = [layouts] if isinstance(layouts, Layout) else list(layouts)
         if not layouts:
@@ -288,35 +301,37 @@ class DetDiffusion(BaseModel):
         encoded = self.layout_tokenizer.encode(layouts)
         noise = initial_noise(self.latent_shape(*size), generators)
         training = self.training
-        self.eval()
+        if training:
+            self.eval()
         try:
             with self._autocast():
-                prompts = self.backbone.encode_layouts(encoded, size)
+                prompts = self._states.prompts(encoded, size)
                 latents = denoise(
                     self.backbone.predict,
                     self.test_scheduler,
                     noise.to(self.device),
                     prompts,
-                    self._null_prompts(prompts, size),
+                    self._states.null_prompts(prompts, size),
                     num_inference_steps,
                     guidance_scale,
                     generators,
+                    schedule,
+                    guidance_interval,
+                    guidance_rescale,
                 )
             images = self.decode_latents(latents)
         finally:
-            self.train(training)
+            if training:
+                self.train()
         return dict(samples=images, kept=encoded.kept, prompts=encoded.prompts)
 
-    def _null_prompts(self, prompts, size: tuple[int, int]):
-        """Encode the empty prompt once and repeat it for every image of a batch."""
-        count, length = prompts.states.shape[:2]
-        null = self.backbone.encode(self.layout_tokenizer.null_ids(1), size=size)
-        windows = length // self.layout_tokenizer.max_length
-        null.states = null.states.repeat(count, windows, 1)
-        null.extra = {
-            name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in null.extra.items()
-        }
-        return null
+    def evaluations(self, **sampling) -> int:
+        """Return how often the network is evaluated for an image.
+
+        Args:
+            **sampling: arguments of :meth:`infer` that concern the sampling.
+        """
+        return count_evaluations(self.test_scheduler, **sampling)
 
     def val_step(self, data: dict) -> list:
         """Generate images of the layouts of a batch (mmengine's evaluation protocol)."""
@@ -327,5 +342,6 @@ class DetDiffusion(BaseModel):
 
 
 def _fit_state(module, state_dict, prefix, *args) -> None:
-    """Make checkpoints that were saved with other versions of the libraries loadable."""
+    """Make checkpoints that were saved with other versions of the libraries loadable, and forget text states."""
+    module._states.clear()
     module.backbone.fit_state(state_dict, prefix)
