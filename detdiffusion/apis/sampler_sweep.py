@@ -53,8 +53,8 @@ def sweep_sampling(
     Returns:
         The content of ``sampler_sweep.json``: ``plans``, with ``evaluations`` and ``seconds`` per image, ``bbox_mAP``,
         ``frechet`` and ``difference``, the paired bootstrap of a plan's AP - the paper's (None for the paper's); the
-        name of the ``cheapest`` plan, see
-        :func:`detdiffusion.evaluation.sampler_sweep.cheapest`; and ``real``, AP of the real images.
+        name of the ``cheapest`` plan, see :func:`detdiffusion.evaluation.sampler_sweep.cheapest`; and ``real``, AP of
+        the real images.
 
     Raises:
         UserError: an option or an input file is not valid.
@@ -77,7 +77,7 @@ def sweep_sampling(
             layouts,
             ContentOptions(strategy=sweep.strategy, seed=sweep.seed, limit=sweep.limit),
             SetFiles(out=folders[name], preview_every=0),
-            SamplingOptions(batch_size=sweep.batch_size, **asdict(plan)),
+            SamplingOptions(batch_size=sweep.batch_size, plan=BASELINE, **asdict(plan)),  # not the config's
             progress=progress,
             inferencer=inferencer,
         )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from detdiffusion.datasets.coco_json import load_json
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.sampling_plan import SamplingPlan
 
@@ -69,7 +70,7 @@ def plan_seconds(path: Path, plan: SamplingPlan, counts: Mapping) -> float | Non
         plan: the plan.
         counts: ``written`` images and ``seconds`` of the run.
     """
-    times = json.loads(path.read_text()) if path.is_file() else {}
+    times = load_json(path, "times of a sweep") if path.is_file() else {}
     time = times.setdefault(str(plan), dict(images=0, seconds=0.0))
     if counts["written"]:
         time["images"] += counts["written"]

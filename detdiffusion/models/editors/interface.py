@@ -49,6 +49,12 @@ class LayoutEditor(Protocol):
             used; and ``prompts``, the prompts as text.
         """
 
+    def evaluations(self, **sampling) -> int:
+        """Return how often the network is evaluated for an image with these arguments of :meth:`infer`.
+
+        Only a comparison of sampling plans needs it.
+        """
+
 
 def check_sides(editor: LayoutEditor, height: int | None, width: int | None) -> tuple[int, int]:
     """Return height and width in pixels, replacing None by the model's default.
