@@ -109,7 +109,7 @@ def test_schedules_and_rescaled_guidance_are_the_stock_pipelines(tmp_path, sched
     expected = stock_images(editor, *text_states(editor), (1, 2), 3.5, steps, **stock)
     torch.testing.assert_close(images, expected, atol=1e-5, rtol=0)
     plain = editor.infer(layouts(), num_inference_steps=steps, generators=generators(1, 2))["samples"]
-    assert (images - plain).abs().max() > 1e-3
+    assert (images - plain).abs().max() > 1e-5  # more than the tolerance
 
 
 @pytest.mark.parametrize("scheduler", ["dpm", "euler"])
