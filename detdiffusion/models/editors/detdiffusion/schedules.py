@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -59,13 +60,11 @@ def with_timesteps(
 
 
 def available(scheduler: Any) -> list[str]:
-    """Return the schedules that a scheduler's configuration has, and ``ays``."""
-    own = [name for name in _SIGMAS if f"use_{name}_sigmas" in scheduler.config]
-    return [
-        name
-        for name in SCHEDULES
-        if name == "ays" or name in own or (name not in _SIGMAS and _SPACING in scheduler.config)
-    ]
+    """Return the schedules that a scheduler has."""
+    config, arguments = scheduler.config, inspect.signature(scheduler.set_timesteps).parameters
+    has = {name: _SPACING in config for name in SCHEDULES}
+    has.update({name: f"use_{name}_sigmas" in config for name in _SIGMAS}, ays="timesteps" in arguments)
+    return [name for name in SCHEDULES if has[name]]
 
 
 def ays_timesteps(scheduler: Any, steps: int) -> list[int]:
