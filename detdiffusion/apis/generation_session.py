@@ -13,6 +13,7 @@ from detdiffusion.generation.disk import DiskGuard
 from detdiffusion.generation.generate import generate
 from detdiffusion.generation.options import SetFiles
 from detdiffusion.generation.planning import Drawing, batches_to_draw
+from detdiffusion.generation.real_images import RealSource
 from detdiffusion.generation.writer import CocoWriter
 from detdiffusion.utils.progress import Progress
 from detdiffusion.utils.ranks import Ranks
@@ -70,13 +71,20 @@ class Session:
                 f"{report['missing_files']} missing, {report['stray_files']} stray"
             )
 
-    def run(self, infer: Callable[..., dict], preview: LivePreview, progress: Progress) -> dict:
+    def run(
+        self,
+        infer: Callable[..., dict],
+        preview: LivePreview,
+        progress: Progress,
+        real: RealSource | None = None,
+    ) -> dict:
         """Generate this rank's share; rank 0 then finishes the set.
 
         Args:
             infer: see :func:`detdiffusion.generation.generate.generate`.
             preview: receives every image.
             progress: receives the number of images after every batch, those of the other ranks' earlier batches too.
+            real: reads the real images to start from.
 
         Returns:
             The counts of :func:`detdiffusion.apis.generation.generate_dataset`.
@@ -88,7 +96,7 @@ class Session:
                 background.add(image=image, record=record, annotations=annotations, extra=extra)
                 preview.add(image, annotations)
 
-            counts = generate(infer, self._own_batches(progress), self.done, add)
+            counts = generate(infer, self._own_batches(progress), self.done, add, real)
         counts["seconds"] = time.perf_counter() - start
         if rank:
             self.writer.close()

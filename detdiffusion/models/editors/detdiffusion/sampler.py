@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,15 +13,57 @@ from torch import Tensor
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.sampling_plan import check_interval
 
+from .latents import kept_cells
 from .schedules import with_timesteps
 
 if TYPE_CHECKING:
-    from .backbones import Prompts
+    from ..interface import RealImages
+    from .backbones import Backbone, Prompts
 
 
 def initial_noise(shape: tuple[int, int, int], generators: Sequence[torch.Generator]) -> Tensor:
     """Return (B, C, h, w) float32 standard normal noise, for image i from ``generators[i]`` (CPU generators)."""
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+
+
+@dataclass(frozen=True)
+class Start:
+    """Clean latents that denoising starts from.
+
+    Attributes:
+        latents: (B, C, h, w) scaled latents.
+        strength: share of the denoising steps that are run, in [0, 1].
+        keep: (B, 1, h, w) float32, 1 where the latents stay; None changes all.
+    """
+
+    latents: Tensor
+    strength: float
+    keep: Tensor | None = None
+
+    @classmethod
+    def of(cls, backbone: Backbone, real: RealImages) -> Start:
+        """Encode real images to the mean of the VAE's posterior."""
+        latents = backbone.scaled(backbone.posterior(real.images.to(backbone.device))[0])
+        keep = None if real.keep is None else kept_cells(real.keep.to(backbone.device), backbone.latent_scale)
+        return cls(latents, real.strength, keep)
+
+    def begin(self, scheduler: Any) -> int:
+        """Return the index of the first timestep to run, as in diffusers' image-to-image pipelines."""
+        count = scheduler.num_inference_steps
+        first = (count - min(int(count * self.strength), count)) * getattr(scheduler, "order", 1)
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(first)
+        return first
+
+    def noisy(self, scheduler: Any, noise: Tensor, t: Tensor | None) -> Tensor:
+        """Return the latents with the noise of timestep ``t``; None: without noise."""
+        return self.latents if t is None else scheduler.add_noise(self.latents, noise, t.reshape(1))
+
+    def restore(self, scheduler: Any, latents: Tensor, noise: Tensor, t: Tensor | None) -> Tensor:
+        """Return ``latents`` at timestep ``t`` with what is kept restored."""
+        if self.keep is None:
+            return latents
+        return self.keep * self.noisy(scheduler, noise, t) + (1 - self.keep) * latents
 
 
 @torch.no_grad()
@@ -36,6 +79,7 @@ def denoise(
     schedule: str | None = None,
     guidance_interval: tuple[float, float] = (0.0, 1.0),
     guidance_rescale: float = 0.0,
+    start: Start | None = None,
 ) -> Tensor:
     """Denoise noise to latents.
 
@@ -51,6 +95,7 @@ def denoise(
         schedule: spacing of the timesteps, see :func:`.schedules.with_timesteps`; None: the scheduler's own.
         guidance_interval: part of the evaluations with guidance, see :func:`guided_evaluations`.
         guidance_rescale: see :func:`rescale_guided`.
+        start: latents that are noised to ``start.strength`` and denoised; None starts from noise alone.
 
     Returns:
         (B, C, h, w) scaled latents.
@@ -60,11 +105,15 @@ def denoise(
             interval is not valid.
     """
     scheduler = with_timesteps(scheduler, num_inference_steps, schedule, noise_BCHW.device)
-    latents = noise_BCHW * scheduler.init_noise_sigma
-    guided = guided_evaluations(len(scheduler.timesteps), guidance_scale, guidance_interval)
+    timesteps, latents = scheduler.timesteps, noise_BCHW * scheduler.init_noise_sigma
+    guided = guided_evaluations(len(timesteps), guidance_scale, guidance_interval)
+    if start is not None:
+        begin = start.begin(scheduler)
+        timesteps, guided = timesteps[begin:], guided[begin:]
+        latents = start.noisy(scheduler, noise_BCHW, timesteps[0] if len(timesteps) else None)
     both = prompts.after(null_prompts) if any(guided) else prompts
     extra = _step_arguments(scheduler, generators)
-    for t, with_null in zip(scheduler.timesteps, guided):
+    for t, following, with_null in zip(timesteps, [*timesteps[1:], None], guided):
         model_input = torch.cat((latents, latents)) if with_null else latents
         prediction = predict(scheduler.scale_model_input(model_input, t), t, both if with_null else prompts)
         if with_null:
@@ -73,6 +122,8 @@ def denoise(
             if guidance_rescale:
                 prediction = rescale_guided(prediction.float(), text.float(), guidance_rescale)
         latents = scheduler.step(prediction.float(), t, latents, return_dict=False, **extra)[0]
+        if start is not None:
+            latents = start.restore(scheduler, latents, noise_BCHW, following)
     return latents
 
 
