@@ -190,6 +190,7 @@ RUN = {
     **{part: "test_docs" for part in ("OVERFLOW_POLICIES", "SmoothNoiseLoss", "_base_ = ")},
     "SmallIsHard": "test_generate_tool",
     "integrations.mmagic": "test_mmagic",
+    "DiffusionPipeline": "test_exported_pipeline",
 }
 # The configs that the other blocks, parts of a config, are added to.
 BASES = {
