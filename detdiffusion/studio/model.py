@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
 from detdiffusion.generation.generate import generate
 from detdiffusion.generation.identity import noise_seed, rng_of, synthetic_file_name, synthetic_image_id
-from detdiffusion.generation.options import GeneratorOptions
+from detdiffusion.generation.options import GeneratorOptions, SamplingOptions
 from detdiffusion.generation.planning import Drawing
 from detdiffusion.generation.strategies import build_strategy
 from detdiffusion.models.editors.interface import draw
@@ -58,6 +58,7 @@ class StudioModel:
         trained_attributes: whether its weights were trained with them; a checkpoint is taken to be.
         classes: classes that it was trained with; empty if its checkpoint does not tell.
         image_size: (height, width) of its images in pixels.
+        plan: the config's sampling plan, of which a request changes steps and guidance scale.
 
     Raises:
         UserError: see :class:`~detdiffusion.apis.DetDiffusionInferencer`.
@@ -74,6 +75,7 @@ class StudioModel:
         self.trained_attributes = bool(self.words) and not new
         self.classes = tuple(self.inferencer.classes)
         self.image_size: tuple[int, int] = model.image_size
+        self.plan = SamplingOptions().settle(self.inferencer.config.get("sampling"), options.config)
         self._reports_steps = "on_step" in inspect.signature(model.infer).parameters
 
     def read_request(self, data: object) -> ImageRequest:
@@ -97,15 +99,18 @@ class StudioModel:
         """
         drawings = self._drawings(request)
         found: list[StudioImage] = []
-        steps = dict(on_step=on_step) if self._reports_steps else {}
+        sampling = replace(self.plan, steps=request.steps, guidance_scale=request.guidance_scale)
+        steps = {}
+        if self._reports_steps and on_step is not None:
+            # second-order schedulers evaluate the network more often
+            steps["on_step"] = lambda done: on_step(done, max(done, request.steps))
 
         def infer(layouts, generators) -> dict:
             return draw(
                 self.inferencer.model,
                 layouts,
                 generators=generators,
-                num_inference_steps=request.steps,
-                guidance_scale=request.guidance_scale,
+                **sampling.arguments(),
                 **steps,
             )
 

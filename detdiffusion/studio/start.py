@@ -18,6 +18,8 @@ from .saving import SavedSet
 from .server import StudioServer
 from .studio import Studio
 
+_OF_REQUESTS = ("num_inference_steps", "guidance_scale")
+
 
 def serve(
     generator: GeneratorOptions,
@@ -66,6 +68,7 @@ def open_studio(generator: GeneratorOptions, options: StudioOptions) -> Studio:
         config=Path(generator.config).name,
         checkpoint=None if generator.checkpoint is None else Path(generator.checkpoint).name,
         weights_sha256=weights_digest(model.inferencer.model),
+        sampling={name: value for name, value in model.plan.facts().items() if name not in _OF_REQUESTS},
     )
     return Studio(model, facts, layouts, SavedSet(options.out, facts, layouts.categories))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from detdiffusion.generation.options import SamplingOptions
 from detdiffusion.utils.errors import UserError
 
 from .jobs import DONE, Job, JobQueue
@@ -33,7 +32,7 @@ class Studio:
 
     def describe(self) -> dict:
         """Return what the page needs to know, as json values."""
-        model, sampling = self.model, SamplingOptions()
+        model = self.model
         height, width = model.image_size
         detector = model.inspector.detector if model.inspector else None
         classes = [*(category["name"] for category in self.layouts.categories), *model.classes]
@@ -50,7 +49,7 @@ class Studio:
             detector=None if detector is None else detector.name,
             files=self.layouts.named(),
             out=str(self.saved.out),
-            defaults=dict(steps=sampling.steps, guidance_scale=sampling.guidance_scale, seed=0),
+            defaults=dict(steps=model.plan.steps, guidance_scale=model.plan.guidance_scale, seed=0),
             limits=dict(boxes=MAX_BOXES, upload=MAX_UPLOAD),
         )
 
