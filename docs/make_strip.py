@@ -1,4 +1,6 @@
-"""Take the pictures of docs/studio.png from the real page, in a headless browser, and put them side by side.
+"""Take the pictures of docs/studio.png from the real page in a headless browser, and put them side by side.
+
+A box is drawn, the layout is complete, its images are there.
 
     python docs/make_strip.py CONFIG CHECKPOINT --detector CONFIG WEIGHTS --ann instances.json --ann stuff.json
 
@@ -23,7 +25,7 @@ BOXES = [  # class, attribute, first and last corner
 ]
 GROUND = [("sky", (0, 0), (1, 0.45)), ("grass", (0, 0.45), (1, 1))]
 STEPS, SEED = 25, 4
-WIDTH, HEIGHT, COLOURS = 1180, 860, 96
+WIDTH, HEIGHT, GAP, COLOURS = 1180, 690, 16, 128
 
 
 def main(args) -> None:
@@ -47,37 +49,47 @@ def main(args) -> None:
 
 
 def photograph(url: str) -> list[bytes]:
-    """Return screenshots: a layout that is being drawn, and the images made from it."""
+    """Return screenshots of the layout, while it is drawn and complete, and of its images."""
     from playwright.sync_api import sync_playwright
 
     chromium = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_page(viewport=dict(width=WIDTH, height=HEIGHT))
+        page = browser.new_page(viewport=dict(width=WIDTH, height=1000))
         page.set_default_timeout(300_000)
         page.goto(url)
         page.wait_for_selector("body[data-ready]")
-        with_attributes = page.locator("#columns").is_visible()
-        for number, (name, attribute, first, last) in enumerate(BOXES, 1):
-            draw(page, first, last)
-            page.get_by_label(f"Class of box {number}").fill(name)
-            if with_attributes:
-                page.get_by_label(f"Attribute of box {number}").select_option(attribute)
-        shots = [page.screenshot()]
-        for number, (name, first, last) in enumerate(GROUND, len(BOXES) + 1):
-            page.locator("#stage .box.selected").press("Escape")
-            draw(page, first, last)
-            page.get_by_label(f"Class of box {number}").fill(name)
-            if with_attributes:
-                page.get_by_label(f"Attribute of box {number}").select_option("background")
+        for box in BOXES:
+            add(page, *box)
+        shots = [shoot(page, "#draw")]
+        for name, first, last in GROUND:
+            page.locator("#stage").dispatch_event("keydown", dict(key="Escape"))
+            add(page, name, "background", first, last)
+        shots.append(shoot(page, "#draw"))
         page.get_by_label("Steps", exact=True).fill(str(STEPS))
         page.get_by_label("Seed", exact=True).fill(str(SEED))
         page.get_by_role("button", name="Generate").click()
         page.get_by_text(", done").wait_for()
         page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")
-        shots.append(page.screenshot())
+        shots.append(shoot(page, "#result"))
         browser.close()
     return shots
+
+
+def add(page, name: str, attribute: str, first: tuple[float, float], last: tuple[float, float]) -> None:
+    """Draw a box, and choose its class and attribute if the model has attributes."""
+    draw(page, first, last)
+    number = page.locator("#stage .box").count()
+    page.get_by_label(f"Class of box {number}").fill(name)
+    page.get_by_label(f"Class of box {number}").press("Tab")
+    if page.locator("#columns").is_visible():
+        page.get_by_label(f"Attribute of box {number}").select_option(attribute)
+
+
+def shoot(page, section: str) -> bytes:
+    """Take a screenshot of the upper part of a section."""
+    area = page.locator(section).bounding_box()
+    return page.screenshot(clip={**area, "height": HEIGHT})
 
 
 def draw(page, first: tuple[float, float], last: tuple[float, float]) -> None:
@@ -97,9 +109,13 @@ def write(shots: list[bytes], path: Path) -> None:
     from PIL import Image
 
     images = [Image.open(io.BytesIO(shot)).convert("RGB") for shot in shots]
-    strip = Image.new("RGB", (sum(image.width for image in images), images[0].height))
-    for number, image in enumerate(images):
-        strip.paste(image, (number * image.width, 0))
+    strip = Image.new(
+        "RGB", (sum(image.width for image in images) + GAP * (len(images) - 1), HEIGHT), "white"
+    )
+    left = 0
+    for image in images:
+        strip.paste(image, (left, 0))
+        left += image.width + GAP
     strip.quantize(COLOURS, dither=Image.Dither.NONE).save(path, optimize=True)
     print(f"{path}: {strip.width} x {strip.height}, {path.stat().st_size / 1000:.0f} kB")
 
