@@ -251,7 +251,7 @@ const save = () => trying(async () => {
   $("save").disabled = true;
   try {
     const { saved, already_there, total, out } = await send("POST", `api/jobs/${shown.key}/save`, { images: shown.images.map((_, i) => i) });
-    $("saved").textContent = `${saved} saved${already_there ? `, ${already_there} were there` : ""}; ${out} has ${total} images`;
+    $("saved").textContent = `${saved} saved${already_there ? `, ${already_there} were there` : ""}; ${out} has ${total} ${total > 1 ? "images" : "image"}`;
   } finally {
     $("save").disabled = false;
   }
