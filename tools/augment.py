@@ -47,14 +47,13 @@ def main(args) -> None:
     options = options_of(args)
     run = RunFolder(ROOT, options)
     check_options(options, run.dir)
-    dry = RunFolder(ROOT, options, dry=True)
+    planned = list(steps(RunFolder(ROOT, options, dry=True)))
     if options.dry_run:
-        print_commands(steps(dry))
+        print_commands(planned)
         return
-    run.steps_in_all = sum(1 for _ in steps(dry))
     with claim(run.dir, MARK, "--out") as lock:
         record_owner(options, run.dir)
-        seconds, threads = run_steps(steps(run), run.steps_in_all, ROOT, run.dir, lock)
+        seconds, threads = run_steps(steps(run), len(planned), ROOT, run.dir, lock)
         from detdiffusion.experiments.augment.report import write_answer
 
         verdict = write_answer(run, seconds, threads)

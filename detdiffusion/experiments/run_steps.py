@@ -49,7 +49,7 @@ def run_steps(
 
     Args:
         steps: the steps; an iterator may read the results of one step before it yields the next.
-        total: their number.
+        total: their number, as far as it is known.
         root: working directory of the commands.
         folder: folder of stamps and logs.
         lock: see :func:`claim`.
@@ -65,5 +65,7 @@ def run_steps(
     environment = {"OMP_NUM_THREADS": str(threads), **(environment or {})}
     runner = StepRunner(root, folder, environment, keep_open=[lock.fileno()])
     print(f"{total} steps into {folder}, {threads} threads; logs in {folder / 'logs'}", flush=True)
-    seconds = {step.name: runner.run(step, f"{number}/{total}") for number, step in enumerate(steps, 1)}
+    seconds = {}
+    for number, step in enumerate(steps, 1):
+        seconds[step.name] = runner.run(step, f"{number}/{max(number, total)}")
     return seconds, threads

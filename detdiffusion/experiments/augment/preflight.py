@@ -7,6 +7,7 @@ import json
 import shutil
 from pathlib import Path
 
+from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_writable, write_atomic
 
@@ -27,6 +28,9 @@ def check_options(options: AugmentOptions, out: Path) -> None:
     for name in ("train", "val", "test", "img_dir"):
         if (path := getattr(options, name)) is not None:
             _exists(path, f"`{name}`")
+    for name in ("train", "val", "test"):
+        if (path := getattr(options, name)) is not None:
+            recognise(path)
     _check_generator(options)
     _check_learner(options.learner)
     if options.detector is not None:

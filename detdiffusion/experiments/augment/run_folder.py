@@ -29,6 +29,8 @@ SYNTHETIC_SETS: dict[str, tuple[str, dict[str, float]]] = {
     "edited": ("origin", {"flip": 0.5, "jitter": 0.1}),
 }
 """Strategy and edits of the sets that the learner is trained with."""
+OTHER_STEPS = 18
+"""Steps beside the trainings of the learner."""
 SAMPLING_STEPS = {None: 25, "paper": 50, "fast": 20}
 """Denoising steps by plan."""
 
@@ -53,8 +55,6 @@ class RunFolder:
         self.splits: dict[str, Split] = {}
         self.facts: Facts | None = None
         self.plan: Plan | None = None
-        self.steps_in_all = 0
-        """Number of steps of the pipeline; known to the one who runs them."""
 
     # paths
 
@@ -148,9 +148,10 @@ class RunFolder:
         steps = SAMPLING_STEPS[self.options.plan]
         if self.plan is None:
             return Schedule(0, 0, 0, 0, steps)
+        trainings = self.options.seeds * (1 + len(SYNTHETIC_SETS)) + (0 if self.options.detector else 2)
         work = Work(
-            trainings=self.options.seeds * (1 + len(SYNTHETIC_SETS)) + (0 if self.options.detector else 2),
-            steps=self.steps_in_all,
+            trainings=trainings,
+            steps=trainings + OTHER_STEPS,
             held_out_sets=len(HELD_OUT_SETS),
             synthetic_sets=len(SYNTHETIC_SETS),
             held_out=self.facts.images["val"],

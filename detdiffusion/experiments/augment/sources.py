@@ -5,17 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.experiments.common_steps import Split, texts
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
 from .settings import AugmentOptions
-
-ROLES = ("train", "val", "test")
-NAMES = dict(train=("train", "training"), val=("val", "valid", "validation", "dev"), test=("test", "testing"))
-"""Names of splits in the forms that exist, by role."""
-
 
 class Sources:
     """The sources of a run and the folders that they are converted into.
@@ -38,38 +34,39 @@ class Sources:
         return self.paths[role].suffix.lower() == ".json"
 
     def steps(self) -> list[Step]:
-        """Return the conversions."""
-        return [self._convert(role) for role in self.paths if not self.is_json(role)]
+        """Return the check of all sources and their conversions."""
+        return [self._check(), *(self._convert(role) for role in self.paths if not self.is_json(role))]
 
-    def splits(self) -> tuple[dict[str, Split], bool]:
+    def _check(self) -> Step:
+        out, sources = self.folder / "check", list(dict.fromkeys(self.paths.values()))
+        command = ["tools/check_dataset.py", *sources, "--out", out]
+        if self.options.img_dir:
+            command += ["--img-dir", self.options.img_dir]
+        files = tuple(path for path in sources if path.is_file())
+        title = f"check {', '.join(map(str, sources))}"
+        return Step("check", title, texts(command), inputs=files, outputs=(out / "check.json",), remove=(out,))
+
+    def splits(self, expected: bool = False) -> tuple[dict[str, Split], bool]:
         """Return the splits by role, and whether val has yet to be cut from train.
+
+        Args:
+            expected: sources may not be converted yet.
 
         Raises:
             UserError: a source has no split for its role, or several that fit none.
         """
-        found = {role: self._found(role) for role in self.paths}
+        found = {role: self._found(role, expected) for role in self.paths}
         train = found["train"]
         splits = {role: self._of_role(role, splits) for role, splits in found.items()}
-        for role in ("val", "test"):
-            if role not in splits and len(train) > 1:
-                own = next((train[name] for name in NAMES[role] if name in train), None)
-                if own is not None and (role == "val" or "val" not in self.paths):
-                    splits[role] = own
-        if "val" in splits or "test" in splits:
-            splits.setdefault("val", splits.get("test"))
-            return splits, False
-        return splits, True
+        if "val" not in self.paths:  # its own val and test belong to a source of several splits
+            splits = {**{role: train[role] for role in ("val", "test") if role in train}, **splits}
+        if "test" in splits:
+            splits.setdefault("val", splits["test"])
+        return splits, "val" not in splits
 
     def expected(self) -> tuple[dict[str, Split], bool]:
-        """Return what :meth:`splits` will return, as far as it is known before the conversion."""
-        try:
-            return self.splits()
-        except UserError:
-            splits = {
-                role: Split((self._converted(role) / f"annotations/{role}.json",), self._images(role))
-                for role in self.paths
-            }
-            return splits, "val" not in splits
+        """Return what :meth:`splits` will return, as far as the files tell before the conversion."""
+        return self.splits(expected=True)
 
     def _converted(self, role: str) -> Path:
         return self.folder / role
@@ -87,12 +84,19 @@ class Sources:
             remove=(out,),
         )
 
-    def _found(self, role: str) -> Mapping[str, Split]:
+    def _found(self, role: str, expected: bool) -> Mapping[str, Split]:
         """Return the splits of a source by name."""
         if self.is_json(role):
             path = self.paths[role]
-            return {role: Split((path,), image_folder(self.options.img_dir, path))}
-        files = sorted((self._converted(role) / "annotations").glob("*.json"))
+            (part,) = recognise(path, self.options.img_dir).parts
+            folder = next((place for place in part.folders if place.is_dir()), None)
+            return {role: Split((path,), folder or image_folder(None, path))}
+        folder = self._converted(role) / "annotations"
+        files = sorted(folder.glob("*.json"))
+        if expected and not files:
+            parts = recognise(self.paths[role]).parts
+            several = ("train", "val", "test") if role == "train" and "val" not in self.paths else (role,)
+            files = [folder / f"{name}.json" for name in [part.split for part in parts] or several]
         if not files:
             raise UserError(
                 f"{self._converted(role)}: the conversion of {self.paths[role]} left no annotations"
@@ -100,12 +104,10 @@ class Sources:
         return {path.stem: Split((path,), self._images(role)) for path in files}
 
     def _of_role(self, role: str, splits: Mapping[str, Split]) -> Split:
-        for name in NAMES[role]:
-            if name in splits:
-                return splits[name]
+        if role in splits:
+            return splits[role]
         if len(splits) == 1:
             return next(iter(splits.values()))
         raise UserError(
-            f"`{role}` {self.paths[role]}: none of its splits {', '.join(splits)} is named {' or '.join(NAMES[role])}; "
-            "name the json of one of them"
+            f"`{role}` {self.paths[role]}: none of its splits {', '.join(splits)} is named {role}; give the json of one"
         )

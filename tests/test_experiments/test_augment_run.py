@@ -1,0 +1,132 @@
+"""tools/augment.py at its smallest size: every command in this process, and the answer that comes out."""
+
+import json
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from detdiffusion.datasets.miniscenes import write_miniscenes
+from detdiffusion.experiments.augment.pipeline import steps
+from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
+from detdiffusion.experiments.augment.settings import AugmentOptions
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def small_autoencoder(folder):
+    """An AutoencoderTiny of TAESD's structure with few channels."""
+    import torch
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(0)
+    AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    ).save_pretrained(folder)
+    return folder
+
+
+def run_here(step):
+    """Run a step's command in this process; the imports of twenty processes would take minutes."""
+    tool, *arguments = step.command
+    names = runpy.run_path(str(ROOT / tool))
+    names["main"](names["build_parser"]().parse_args(arguments))
+    assert [path for path in step.outputs if not path.is_file()] == []
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run on scenes, from jsons, without Stable Diffusion, without a detector."""
+    root = tmp_path_factory.mktemp("augment")
+    for split, count in (("train", 12), ("val", 6)):
+        write_miniscenes(root, split, count, size=64)
+    options = AugmentOptions(
+        train=str(root / "train/instances.json"),
+        val=str(root / "val/instances.json"),
+        vae=[str(small_autoencoder(root / "vae"))],
+        out=str(root / "out"),
+        min_ap50=0.0,
+        seeds=2,
+        smoke=True,
+    )
+    run = RunFolder(ROOT, options)
+    done = []
+    for step in steps(run):
+        run_here(step)
+        done.append(step)
+    return run, done
+
+
+def test_dry_run_shows_the_same_commands(finished):
+    """Apart from numbers and names that only the data tell."""
+    run, done = finished
+    dry = list(steps(RunFolder(ROOT, run.options, dry=True)))
+    assert [step.name for step in dry] == [step.name for step in done]
+    for shown, ran in zip(dry, done):
+        flags = [[word for word in step.command if word.startswith("--")] for step in (shown, ran)]
+        assert shown.command[0] == ran.command[0] and flags[0] == flags[1]
+
+
+def test_answer_and_report(finished):
+    from detdiffusion.experiments.augment.report import write_answer
+
+    run, done = finished
+    verdict = write_answer(run, {step.name: 1.0 for step in done}, 1)
+    summary = json.loads((run.dir / "summary.json").read_text())
+    assert summary["sentence"] == verdict.sentence and "AP" in verdict.sentence
+    assert [row["name"] for row in summary["effects"]] == list(SYNTHETIC_SETS)
+    assert all(row["seeds"] == 2 and row["low"] <= row["mean"] <= row["high"] for row in summary["effects"])
+    page = (run.dir / "report.html").read_text()
+    places = [page.index(word) for word in ('class="headline"', "The same layouts", "difference", "Seconds")]
+    assert places == sorted(places) and not re.search(r'(src|href)="(?!data:|#)', page)
+
+
+def test_no_learner_judged_its_own_images(finished):
+    run, _ = finished
+    ids = {
+        half: {i["id"] for i in json.loads(split.annotations[0].read_text())["images"]}
+        for half, split in run.halves.items()
+    }
+    train = {i["id"] for i in json.loads(run.splits["train"].annotations[0].read_text())["images"]}
+    assert ids["a"] | ids["b"] == train and not ids["a"] & ids["b"]
+    for half in "ab":
+        judged = json.loads((run.dir / f"attributes/half_{half}.results.json").read_text())
+        assert {entry["image_id"] for entry in judged} <= ids[half]
+        log = next((run.dir / "detectors" / half).glob("*/vis_data/config.py")).read_text()
+        assert str(run.halves[half].annotations[0]) in log
+
+
+def test_arms_have_equal_iterations_and_the_gated_labels(finished):
+    run, _ = finished
+    rows = json.loads((run.comparison / "comparison.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["real", *SYNTHETIC_SETS]
+    assert {tuple(row["iterations"]) for row in rows} == {(4,)} and {row["runs"] for row in rows} == {2}
+    config = next((run.arm("edited", 1)).glob("*/vis_data/config.py")).read_text()
+    assert "annotations_gated.json" in config and str(run.synthetic("edited")) in config
+
+
+def test_generated_images_have_the_derived_size(finished):
+    run, _ = finished
+    height, width = run.plan.image_size
+    assert (height, width) == (64, 64)
+    for name in SYNTHETIC_SETS:
+        picture = next((run.synthetic(name) / "images").glob("*.png"))
+        assert Image.open(picture).size == (width, height)
+    assert (run.dir / "generator.pth").resolve() == (run.generator / "iter_4.pth").resolve()
+
+
+def test_edited_configs_stay(finished, capsys):
+    run, _ = finished
+    path = run.configs.folder / "generator.py"
+    before = path.read_text()
+    path.write_text(before.replace("max_iters = 4", "max_iters = 9"))
+    run.write_generator()
+    assert "max_iters = 9" in path.read_text() and "has been edited and stays" in capsys.readouterr().out
+    path.unlink()
+    run.write_generator()
+    assert path.read_text() == before
