@@ -34,6 +34,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "detdiffusion.perception.attribute_options": ["AttributeFiles", "AttributeRule"],
         "detdiffusion.visualization.browse": ["browse_dataset"],
         "detdiffusion.visualization.browse_options": ["SheetOptions", "ShownImages"],
+        "detdiffusion.apis.dataset_check": ["DatasetReport", "check_dataset"],
         "detdiffusion.apis.conversion": ["OutputOptions", "write_and_report"],
         "detdiffusion.utils.shared_options": [
             "AnnotatedImages",

@@ -32,7 +32,7 @@ th:first-child, td:first-child { text-align: left }
 .scene img, .gallery img { width: 100%; display: block }
 .scene b { font-size: .9em } figure { margin: 0 }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 8px }
-figcaption, .note { color: #666; font-size: .9em; margin: .2em 0 .8em }
+figcaption, .note { color: #666; font-size: .9em; margin: .2em 0 .8em; overflow-wrap: anywhere }
 .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em }
 .bad { color: #b00020; font-weight: bold } .good { color: #1b7f3b }
 .charts { display: flex; flex-wrap: wrap; gap: 12px } .charts svg { max-width: 100%; height: auto }
@@ -64,7 +64,7 @@ title="{{ scene.layout }}: {{ scene.caption }}">{% endfor %}</div>
 style="background: rgb{{ colour }}"></span>{{ name }}{% endfor %}</p>
 {% endif %}{% endfor %}{% endif %}
 {% for gallery in galleries %}<h2>{{ gallery.title }}</h2>
-<p class="note">{{ gallery.note }}</p>
+{% if gallery.note %}<p class="note">{{ gallery.note }}</p>{% endif %}
 <div class="gallery">{% for picture in gallery.pictures %}<figure><img src="{{ picture.source }}"
 alt="{{ picture.caption }}"><figcaption>{{ picture.caption }}</figcaption></figure>{% endfor %}</div>
 {% endfor %}

@@ -6,12 +6,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.findings import Finding, Severity
 
-from .coco_exports import read_coco_export
-from .conversion import Conversion
+from .coco_exports import MISSING, OTHER_SIZE, ROOT_CATEGORY, read_coco_export
+from .conversion import UNREADABLE, Conversion
+from .input_files import COMPANION, HIDDEN, LOOP, OTHER_KIND
 from .recognise import LabelledSource, recognise, split_name
-from .voc import read_voc
-from .yolo import read_yolo
+from .voc import OTHER_LIST, read_voc
+from .yolo import NO_LABELS, read_yolo
+from .yolo_data import MISSING as MISSING_IN_LIST
+
+_ERRORS = (MISSING, MISSING_IN_LIST, OTHER_SIZE, UNREADABLE)
+_NOTES = (COMPANION, HIDDEN, LOOP, NO_LABELS, OTHER_KIND, OTHER_LIST, ROOT_CATEGORY)
 
 
 def read_set(
@@ -56,6 +62,26 @@ def read_set(
     if found.voc["annotations"] == ".":
         _split_by_folder(converted)
     return converted
+
+
+def reading_findings(converted: Conversion, where: str) -> list[Finding]:
+    """Return what a reader counted as findings: images that cannot be used are errors, since a training stops at them.
+
+    Args:
+        converted: the result of :func:`read_set`.
+        where: the set.
+    """
+    found = []
+    for reason, count in converted.report.items():
+        severity: Severity = "error" if reason in _ERRORS else "note" if reason in _NOTES else "warning"
+        places = "; ".join(converted.examples[reason]) + (
+            "; …" if count > len(converted.examples[reason]) else ""
+        )
+        problem, _, done = reason.partition(": ")
+        if severity == "error":
+            done = "correct it, or train on the result of to_coco.py, which leaves it out"
+        found.append(Finding(where, places, problem, remedy=done, severity=severity, count=count))
+    return found
 
 
 def _split_by_folder(converted: Conversion) -> None:

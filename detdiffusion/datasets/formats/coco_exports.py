@@ -19,8 +19,8 @@ from .recognise import ROBOFLOW_FILE, CocoPart, LabelledSource
 from .text_files import BY_END, tails
 
 MISSING = "image of the json that does not exist: left out, with its objects"
-_ROOT = "Roboflow's root category, which has no objects: left out"
-_OTHER_SIZE = "image of another size than the json states: left out, its boxes would be misplaced"
+ROOT_CATEGORY = "Roboflow's root category, which has no objects: left out"
+OTHER_SIZE = "image of another size than the json states: left out, its boxes would be misplaced"
 _TWICE = "image in two splits with different objects: those of the first are used"
 _UNLISTED = "image that no json lists: left out"
 _STANDARD = {"id", "image_id", "category_id", "bbox", "span"}
@@ -58,10 +58,12 @@ def read_coco_export(
     set_of = Conversion([], InputFiles(without))
     parts = [_Part(part, set_of) for part in source.parts]
     files = [part.read(spans=not segmentations) for part in parts]
-    names = {str(p.split): [c["name"] for c in file.categories] for p, file in zip(source.parts, files)}
+    names: dict[str, list[str]] = {}
+    for part, file in zip(source.parts, files):  # a split may have several jsons, such as things and stuff
+        names[part.split] = names.get(part.split, []) + [category["name"] for category in file.categories]
     root_names = {name for part in parts for name in part.roots}
     set_of.classes = common_classes(names, str(source.root), classes, ignored=root_names)
-    owner: dict[Path, tuple[int, list]] = {}
+    owner: dict[Path, tuple[int, str, list]] = {}
     for part, file in zip(parts, files):
         part.add(file, owner, decode, progress)
         if not segmentations:
@@ -149,7 +151,7 @@ class _Part:
             return
         self.roots = [category["name"] for category in roots]
         data["categories"] = [category for category in data["categories"] if category not in roots]
-        self._set_of.count(_ROOT, f"{self.part.split}: {', '.join(self.roots)}")
+        self._set_of.count(ROOT_CATEGORY, f"{self.part.split}: {', '.join(self.roots)}")
 
     def _folder_of(self, names: Sequence[str]) -> Path:
         """Return the candidate folder in which most of a sample of the images are."""
@@ -170,12 +172,14 @@ class _Part:
         found = _look_up(self._set_of.files, self.folder, name)
         return (found, BY_END) if found else (None, None)
 
-    def add(self, file: CocoFile, owner: dict[Path, tuple[int, list]], decode: bool, progress: bool) -> None:
+    def add(
+        self, file: CocoFile, owner: dict[Path, tuple[int, str, list]], decode: bool, progress: bool
+    ) -> None:
         """Add the images and objects to the conversion.
 
         Args:
             file: the checked json.
-            owner: file -> image id and objects of the images of earlier splits; updated.
+            owner: file -> image id, split and objects of the images of earlier jsons; updated.
             decode: decode every image completely.
             progress: show progress.
         """
@@ -192,8 +196,12 @@ class _Part:
                 own = objects.pop(image["id"], [])
                 content = sorted((names[a["category_id"]], *a["bbox"]) for a in own)
                 if path in owner:
-                    ids.append(owner[path][0])
-                    if owner[path][1] != content:
+                    image_id, split, known = owner[path]
+                    if split == self.part.split:
+                        self._add_objects(image_id, own, names, label_of)
+                        continue
+                    ids.append(image_id)
+                    if known != content:
                         set_of.count(_TWICE, set_of.files.name(path))
                     continue
                 size = image_size(path, decode)
@@ -203,19 +211,25 @@ class _Part:
                 stated = (image["width"], image["height"])
                 if stated != size:
                     detail = f"{stated[0]} x {stated[1]}, the file has {size[0]} x {size[1]}"
-                    set_of.leave_out(path, _OTHER_SIZE, detail)
+                    set_of.leave_out(path, OTHER_SIZE, detail)
                     continue
                 image_id = set_of.add_image(path, self._name_of(image["file_name"]), size)
                 ids.append(image_id)
-                owner[path] = (image_id, content)
-                for annotation in own:
-                    name = names[annotation["category_id"]]
-                    where = f"{self.part.ann_file.name}, annotation id {annotation['id']}"
-                    if name not in label_of:
-                        set_of.count("object of a class that was not requested: left out", f"{where}, {name}")
-                        continue
-                    extra = {key: value for key, value in annotation.items() if key not in _STANDARD}
-                    set_of.add_object(image_id, label_of[name], annotation["bbox"], where, **extra)
+                owner[path] = (image_id, self.part.split, content)
+                self._add_objects(image_id, own, names, label_of)
+
+    def _add_objects(
+        self, image_id: int, own: list[dict], names: dict[int, str], label_of: dict[str, int]
+    ) -> None:
+        for annotation in own:
+            name = names[annotation["category_id"]]
+            where = f"{self.part.ann_file.name}, annotation id {annotation['id']}"
+            if name not in label_of:
+                reason = "object of a class that was not requested: left out"
+                self._set_of.count(reason, f"{where}, {name}")
+                continue
+            extra = {key: value for key, value in annotation.items() if key not in _STANDARD}
+            self._set_of.add_object(image_id, label_of[name], annotation["bbox"], where, **extra)
 
     def _name_of(self, file_name: str) -> str:
         """Return the name in the converted set; splits whose images have folders of their own keep them apart."""
