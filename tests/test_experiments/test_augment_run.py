@@ -1,19 +1,21 @@
-"""tools/augment.py at its smallest size: every command in this process, and the answer that comes out."""
+"""README's three commands for own data at their smallest size: every step in this process, and the answer."""
 
 import json
 import re
 import runpy
-from pathlib import Path
 
 import pytest
+from pages import README, ROOT, commands
 from PIL import Image
 
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.experiments.augment.pipeline import steps
 from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
-from detdiffusion.experiments.augment.settings import AugmentOptions
 
-ROOT = Path(__file__).resolve().parents[2]
+OWN = README[README.index("## Your own data") : README.index("## Python")]
+CHECK, AUGMENT, GENERATE = commands(OWN)
+SMALLEST = ["--smoke", "--seeds", "2", "--min-ap50", "0"]
+TAESD = ["taesd_encoder.safetensors", "taesd_decoder.safetensors"]
 
 
 def small_autoencoder(folder):
@@ -31,35 +33,70 @@ def small_autoencoder(folder):
     return folder
 
 
-def run_here(step):
-    """Run a step's command in this process; the imports of twenty processes would take minutes."""
-    tool, *arguments = step.command
+def write_coco_folder(root):
+    """Scenes as a folder of annotations and images, with the splits train and val."""
+    for split, count in (("train", 12), ("val", 6)):
+        write_miniscenes(root / "images", split, count, size=64)
+        coco = json.loads((root / f"images/{split}/instances.json").read_text())
+        for image in coco["images"]:
+            image["file_name"] = f"{split}/images/{image['file_name']}"
+        for name in ("instances", "stuff"):
+            (root / f"images/{split}/{name}.json").unlink()
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / f"annotations/{split}.json").write_text(json.dumps(coco))
+
+
+def run_here(tool, *arguments):
+    """Run a command in this process; the imports of twenty processes would take minutes."""
     names = runpy.run_path(str(ROOT / tool))
-    names["main"](names["build_parser"]().parse_args(arguments))
+    assert not names["main"](names["build_parser"]().parse_args(arguments))
+
+
+def run_step(step):
+    run_here(*step.command)
     assert [path for path in step.outputs if not path.is_file()] == []
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished run on scenes, from jsons, without Stable Diffusion, without a detector."""
+def place(tmp_path_factory):
+    """A function that replaces README's paths in a command, and the folder of the run."""
     root = tmp_path_factory.mktemp("augment")
-    for split, count in (("train", 12), ("val", 6)):
-        write_miniscenes(root, split, count, size=64)
-    options = AugmentOptions(
-        train=str(root / "train/instances.json"),
-        val=str(root / "val/instances.json"),
-        vae=[str(small_autoencoder(root / "vae"))],
-        out=str(root / "out"),
-        min_ap50=0.0,
-        seeds=2,
-        smoke=True,
-    )
-    run = RunFolder(ROOT, options)
+    write_coco_folder(root / "my_set")
+    vae = small_autoencoder(root / "vae")
+
+    def placed(command):
+        assert command[0] == "python"
+        words = [str(vae) if word == TAESD[0] else word for word in command[1:] if word != TAESD[1]]
+        return [
+            re.sub("^work_dirs/my_set", str(root / "out"), re.sub("^data/my_set", str(root / "my_set"), word))
+            for word in words
+        ]
+
+    return placed
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    """README's second command: the finished run and its steps."""
+    tool, *words = place(AUGMENT)
+    names = runpy.run_path(str(ROOT / tool))
+    run = RunFolder(ROOT, names["options_of"](names["build_parser"]().parse_args([*words, *SMALLEST])))
     done = []
     for step in steps(run):
-        run_here(step)
+        run_step(step)
         done.append(step)
     return run, done
+
+
+def test_readmes_first_command_finds_no_error(place):
+    run_here(*place(CHECK))
+
+
+def test_readmes_third_command_draws(place, finished):
+    run, _ = finished
+    run_here(*place(GENERATE), "--limit", "1", "--steps", "1", "--device", "cpu")
+    more = json.loads((run.dir / "more/annotations.json").read_text())
+    assert len(more["images"]) == 4 and {a["attribute"] for a in more["annotations"]} <= {"hard"}
 
 
 def test_dry_run_shows_the_same_commands(finished):

@@ -18,6 +18,8 @@ def steps(run: RunFolder) -> Iterator[Step]:
     Raises:
         UserError: the labels cannot be used, or the learner finds too little to judge.
     """
+    if not run.dry:
+        run.sources.check_jsons()
     yield from run.sources.steps()
     run.splits, cut = run.sources.expected() if run.dry else run.sources.splits()
     if cut:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.formats.recognise import recognise
@@ -12,6 +12,8 @@ from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
 from .settings import AugmentOptions
+from .survey import check_labels
+
 
 class Sources:
     """The sources of a run and the folders that they are converted into.
@@ -33,18 +35,34 @@ class Sources:
         """Return whether a source is a COCO json, which needs no conversion."""
         return self.paths[role].suffix.lower() == ".json"
 
-    def steps(self) -> list[Step]:
-        """Return the check of all sources and their conversions."""
-        return [self._check(), *(self._convert(role) for role in self.paths if not self.is_json(role))]
+    def check_jsons(self) -> None:
+        """Check the labels of the sources that need no conversion, before any step.
 
-    def _check(self) -> Step:
-        out, sources = self.folder / "check", list(dict.fromkeys(self.paths.values()))
+        Raises:
+            UserError: a run cannot use them.
+        """
+        if self.is_json("train"):
+            jsons = [role for role in self.paths if self.is_json(role)]
+            splits = {role: self._of_role(role, self._found(role, expected=False)) for role in jsons}
+            check_labels(splits, self.options.classes)
+
+    def steps(self) -> list[Step]:
+        """Return the checks of all sources and their conversions."""
+        paths = list(dict.fromkeys(self.paths.values()))
+        together = all(map(self.is_json, self.paths))
+        checks = [self._check(paths, "check")] if together else []
+        for role in () if together else self.paths:
+            checks.append(self._check([self.paths[role]], f"check-{role}"))
+        return [*checks, *(self._convert(role) for role in self.paths if not self.is_json(role))]
+
+    def _check(self, sources: Sequence[Path], name: str) -> Step:
+        out = self.folder / name
         command = ["tools/check_dataset.py", *sources, "--out", out]
-        if self.options.img_dir:
+        if self.options.img_dir and all(source.suffix.lower() == ".json" for source in sources):
             command += ["--img-dir", self.options.img_dir]
         files = tuple(path for path in sources if path.is_file())
         title = f"check {', '.join(map(str, sources))}"
-        return Step("check", title, texts(command), inputs=files, outputs=(out / "check.json",), remove=(out,))
+        return Step(name, title, texts(command), inputs=files, outputs=(out / "check.json",), remove=(out,))
 
     def splits(self, expected: bool = False) -> tuple[dict[str, Split], bool]:
         """Return the splits by role, and whether val has yet to be cut from train.

@@ -49,12 +49,17 @@ class Facts:
         return [row for row in kept if row]
 
 
-def survey(splits: Mapping[str, Split], wanted: Sequence[str] | None = None) -> Facts:
-    """Read the annotations of all splits.
+def check_labels(
+    splits: Mapping[str, Split], wanted: Sequence[str] | None = None
+) -> tuple[dict[str, CocoFile], tuple[str, ...], tuple[str, ...]]:
+    """Read the annotations of splits and check that a run can use them.
 
     Args:
         splits: ``train``, and ``val`` and ``test`` if there are any.
         wanted: classes to use; None uses all that have objects in ``train``.
+
+    Returns:
+        The files by split, the names of the classes, and those of the unused ones.
 
     Raises:
         UserError: a file is missing or broken; a split has no objects of the classes; a class is unknown or differs
@@ -64,14 +69,22 @@ def survey(splits: Mapping[str, Split], wanted: Sequence[str] | None = None) -> 
     classes, unused = _classes(files, wanted)
     for name, file in files.items():
         _check_split(name, file, splits[name].images, classes)
+    train, chosen = files["train"], set(classes)
+    names = {category["id"]: category["name"] for category in train.categories}
+    labelled = {a["image_id"] for a in train.annotations if names[a["category_id"]] in chosen}
+    if len(labelled) < MIN_IMAGES:
+        raise UserError(
+            f"`train` {train.path}: {len(labelled)} of its {len(train.images)} images have objects; at least "
+            f"{MIN_IMAGES} are needed, better a few hundred"
+        )
+    return files, classes, unused
+
+
+def survey(splits: Mapping[str, Split], wanted: Sequence[str] | None = None) -> Facts:
+    """Return the facts about all splits; the arguments and errors are those of :func:`check_labels`."""
+    files, classes, unused = check_labels(splits, wanted)
     train = files["train"]
     objects, centres = _objects(train, set(classes))
-    labelled = sum(bool(row) for row in objects)
-    if labelled < MIN_IMAGES:
-        raise UserError(
-            f"`train` {train.path}: {labelled} of its {len(train.images)} images have objects; at least {MIN_IMAGES} "
-            "are needed, better a few hundred"
-        )
     area = float(np.median([image["width"] * image["height"] for image in train.images]))
     ratio = float(np.median([image["width"] / image["height"] for image in train.images]))
     return Facts(

@@ -46,7 +46,13 @@ def write_dataset_page(
     shown += [table(name, rows[0], rows[1:]) for name, rows in tables.items()]
     pictures = [picture for split in objects for picture in _pictures(split, objects[split], files[split])]
     intro = ["No finding."] if not rows else []
-    write_report(path, f"Check of {title}", intro, shown, galleries=[Gallery("Pictures", "", pictures)] if pictures else ())
+    write_report(
+        path,
+        f"Check of {title}",
+        intro,
+        shown,
+        galleries=[Gallery("Pictures", "", pictures)] if pictures else (),
+    )
 
 
 def _pictures(split: str, objects: ObjectTable, files: Sequence[Path]) -> Iterator[tuple[str, Image.Image]]:
