@@ -27,14 +27,14 @@ from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.progress import Progress
+from detdiffusion.utils.shared_options import AnnotatedImages
 
 KINDS = ("resized", "reconstructed")
 
 
 def measure_autoencoder(
     vae: str,
-    ann: str | Path,
-    img_dir: str | Path | None,
+    real: AnnotatedImages,
     size: tuple[int, int],
     out: str | Path,
     *,
@@ -46,8 +46,7 @@ def measure_autoencoder(
 
     Args:
         vae: diffusers folder of an autoencoder, or ``hub://OWNER/NAME``.
-        ann: COCO json of the images.
-        img_dir: their folder.
+        real: COCO json and folder of the images.
         size: (height, width) of generated images, which the images are resized to.
         out: folder; the images are in ``resized`` and ``reconstructed``.
         limit: number of images, spread evenly over the file.
@@ -65,7 +64,7 @@ def measure_autoencoder(
     device, out = choose_device(device), Path(out)
     kind = autoencoder_type(vae)
     model = build_component(dict(type=kind, from_pretrained=vae), "vae").to(device).eval()
-    file, folder = read_coco(ann), image_folder(img_dir, ann)
+    file, folder = read_coco(real.file), image_folder(real.img_dir, real.file)
     step = max(1, len(file.images) // limit)
     images = file.images[::step][:limit]
     errors, variances = [], []

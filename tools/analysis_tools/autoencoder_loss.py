@@ -11,35 +11,27 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 EXAMPLES = """examples:
   python tools/analysis_tools/autoencoder_loss.py work_dirs/taesd --ann data/bccd/annotations/train.json \\
-      --size 144 192 --out work_dirs/bccd/autoencoder
+      --height 144 --width 192 --out work_dirs/bccd/autoencoder
   # and what a detector still finds
   python tools/analysis_tools/autoencoder_loss.py work_dirs/taesd --ann instances.json --img-dir images \\
-      --size 256 256 --out DIR --detector CONFIG WEIGHTS
+      --height 256 --width 256 --out DIR --detector CONFIG WEIGHTS
 """
 
 
 def build_parser():
-    from detdiffusion.utils.shared_options import DETECTOR
+    from detdiffusion.utils.option_groups import add_options
+    from detdiffusion.utils.shared_options import DETECTOR, AnnotatedImages
     from detdiffusion.utils.tool_parser import ToolParser
 
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument(
         "vae", metavar="FOLDER", help="diffusers folder of an autoencoder, or hub://OWNER/NAME"
     )
-    parser.add_argument("--ann", required=True, metavar="ANN.json", help="COCO annotations of the images")
-    parser.add_argument("--img-dir", metavar="DIR", help="folder of the images (default: found beside --ann)")
-    parser.add_argument(
-        "--size",
-        nargs=2,
-        type=int,
-        required=True,
-        metavar=("HEIGHT", "WIDTH"),
-        help="size of generated images",
-    )
+    add_options(parser, AnnotatedImages)
+    parser.add_argument("--height", type=int, required=True, help="height of generated images in pixels")
+    parser.add_argument("--width", type=int, required=True, help="width of generated images in pixels")
     parser.add_argument("--out", required=True, metavar="DIR", help="folder for the results")
-    parser.add_argument(
-        "--limit", type=int, default=64, metavar="N", help="number of images, default: %(default)s"
-    )
+    parser.add_argument("--limit", type=int, default=64, help="number of images, default: %(default)s")
     parser.add_argument("--detector", **DETECTOR)
     parser.add_argument(
         "--device", metavar="NAME", help="torch device (default: cuda where available, else cpu)"
@@ -49,12 +41,13 @@ def build_parser():
 
 def main(args) -> None:
     from detdiffusion.evaluation.autoencoder_loss import measure_autoencoder
+    from detdiffusion.utils.option_groups import build_options
+    from detdiffusion.utils.shared_options import AnnotatedImages
 
     result = measure_autoencoder(
         args.vae,
-        args.ann,
-        args.img_dir,
-        tuple(args.size),
+        build_options(AnnotatedImages, args),
+        (args.height, args.width),
         args.out,
         limit=args.limit,
         detector=args.detector,

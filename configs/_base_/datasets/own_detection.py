@@ -14,10 +14,10 @@ test_images = data_root + "images/"
 metainfo = dict(classes=("cat", "dog"))
 image_scale = (320, 320)  # width, height
 batch_size = 8
+flip_prob = 0.5  # 0 for classes that a mirror image does not show, such as letters
 
-train_pipeline = [
-    dict(step, scale=image_scale) if step.type == "Resize" else step for step in _base_.train_pipeline
-]
+changes = dict(Resize=dict(scale=image_scale), RandomFlip=dict(prob=flip_prob))
+train_pipeline = [dict(step, **changes.get(step.type, {})) for step in _base_.train_pipeline]
 test_pipeline = [
     dict(step, scale=image_scale) if step.type == "Resize" else step for step in _base_.test_pipeline
 ]

@@ -43,9 +43,9 @@ def parts(run: RunFolder) -> Iterator[Step]:
         outputs=(run.tokenizer / "vocab.json",),
         remove=(run.tokenizer,),
     )
-    out, size = run.dir / "autoencoder", run.plan.image_size if run.plan else ("HEIGHT", "WIDTH")
+    out, (height, width) = run.dir / "autoencoder", run.plan.image_size if run.plan else ("HEIGHT", "WIDTH")
     command = ["tools/analysis_tools/autoencoder_loss.py", vae, "--ann", train.annotations[0]]
-    command += ["--img-dir", train.images, "--size", *size, "--out", out]
+    command += ["--img-dir", train.images, "--height", height, "--width", width, "--out", out]
     command += ["--limit", 4 if options.smoke else LOSS_IMAGES, *run.make().device]
     if options.detector:
         command += ["--detector", *options.detector]
@@ -104,7 +104,9 @@ def generator(run: RunFolder) -> Iterator[Step]:
     sets = {strategy: run.held_out(strategy) for strategy in HELD_OUT_SETS}
     title = "does the detector find the prompted objects?"
     yield make.score("fidelity", title, judge, sets, run.fidelity, schedule.resamples)
+    may_flip = run.dry or run.plan.flip_prob > 0
     for name, (strategy, edits) in SYNTHETIC_SETS.items():
+        edits = {edit: value for edit, value in edits.items() if edit != "flip" or may_flip}
         yield make.generate(
             f"synthetic-{name}",
             f"draw training layouts: {name}",

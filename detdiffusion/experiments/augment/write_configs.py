@@ -195,6 +195,7 @@ def _small_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
         "]",
         *data,
         f"image_scale = ({width}, {height})  # width, height",
+        f"flip_prob = {0.5 if plan.flip_prob else 0.0}",
         f"model = dict({_HEAD_OF_LEARNER[learner].format(n=len(plan.classes))})",
         "train_cfg = dict(max_iters=max_iters, val_interval=max_iters)",
     ]
