@@ -36,15 +36,25 @@ class Sampling:
     """How images are sampled.
 
     Attributes:
-        steps, guidance_scale: see ``tools/generate.py``.
+        steps, guidance_scale: see ``tools/generate.py``; None leaves them to the plan.
         batch: images per batch.
-        more: further flags, e.g. ``("--plan", "fast")``.
+        plan: name of a plan; None for none.
     """
 
-    steps: int
-    guidance_scale: float
+    steps: int | None
+    guidance_scale: float | None
     batch: int
-    more: tuple[str, ...] = ()
+    plan: str | None = None
+
+    def flags(self) -> list[object]:
+        """Return the flags of ``tools/generate.py``."""
+        flags = {
+            "--batch-size": self.batch,
+            "--plan": self.plan,
+            "--steps": self.steps,
+            "--guidance-scale": self.guidance_scale,
+        }
+        return [word for flag, value in flags.items() if value is not None for word in (flag, value)]
 
 
 class CommonSteps:
@@ -169,9 +179,16 @@ class CommonSteps:
             command += ["--ann", path]
         if attributes:
             command += ["--attributes", attributes]
-        command += ["--strategy", strategy, "--limit", limit, "--batch-size", sampling.batch]
-        command += ["--steps", sampling.steps, "--guidance-scale", sampling.guidance_scale]
-        command += ["--seed", self.seed, *sampling.more, *self.device]
+        command += [
+            "--strategy",
+            strategy,
+            "--limit",
+            limit,
+            *sampling.flags(),
+            "--seed",
+            self.seed,
+            *self.device,
+        ]
         if edits:
             command += ["--edit", *pairs(edits)]
         if self.generator_options:

@@ -8,7 +8,15 @@ import pytest
 from scipy import stats
 
 from detdiffusion.experiments.augment import derive
-from detdiffusion.experiments.augment.budget import RESERVE, SAMPLING_COST, STEP_SECONDS, Rates, Work, divide
+from detdiffusion.experiments.augment.budget import (
+    RESERVE,
+    SAMPLING_COST,
+    STEP_SECONDS,
+    Rates,
+    Work,
+    divide,
+    minutes_of,
+)
 from detdiffusion.experiments.augment.verdict import (
     COSTS,
     HELPS,
@@ -92,6 +100,7 @@ def test_division_of_the_budget():
     spent = 11 * schedule.detector_iters * 0.5 + schedule.generator_iters * 0.8
     spent += images * 25 * SAMPLING_COST * 0.8 / 8
     assert spent == pytest.approx(left, rel=0.02)
+    assert 60 * minutes_of(schedule, rates, work) == pytest.approx(spent + 29 * STEP_SECONDS)
     assert schedule.held_out <= 72 and schedule.synthetic <= 205
     longer = divide(180, rates, work, 25)
     assert (

@@ -50,6 +50,18 @@ def run_here(tool, *arguments):
     """Run a command in this process; the imports of twenty processes would take minutes."""
     names = runpy.run_path(str(ROOT / tool))
     assert not names["main"](names["build_parser"]().parse_args(arguments))
+    forget_runs()
+
+
+def forget_runs():
+    """Drop mmengine's objects of a process, such as the visualizer that writes into the first run's folder."""
+    from mmengine.utils import ManagerMixin
+
+    pending = [ManagerMixin]
+    while pending:
+        kind = pending.pop()
+        kind._instance_dict.clear()
+        pending += kind.__subclasses__()
 
 
 def run_step(step):

@@ -13,6 +13,8 @@ RESERVE = 0.1
 SAMPLING_COST = 2 / 3
 """A denoising step of an image with guidance (two forward passes) over a training step of an image (forward, backward
 of twice its cost): 2 / 3."""
+LEAST_ITERS = 20
+"""Iterations of any training, whatever the budget."""
 MAX_HELD_OUT = 100
 """Held-out layouts that are drawn; more change no decision."""
 
@@ -99,7 +101,7 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
     seconds = 60 * minutes
     left = max(seconds / 2, seconds * (1 - RESERVE) - STEP_SECONDS * work.steps)
     detector_iters = int(SHARES["detectors"] * left / work.trainings / rates.detector)
-    image = sampling_steps * SAMPLING_COST * rates.generator / work.batch if rates.generator else 1.0
+    image = _image_seconds(sampling_steps, rates, work) if rates.generator else 1.0
     affordable = int(SHARES["images"] * left / image)
     held_out = max(1, min(work.held_out, MAX_HELD_OUT, affordable // 3 // work.held_out_sets))
     used = held_out * work.held_out_sets
@@ -108,9 +110,21 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
     for_generator = SHARES["generator"] * left + max(0.0, SHARES["images"] * left - used * image)
     generator_iters = int(for_generator / rates.generator) if rates.generator else 100
     return Schedule(
-        detector_iters=max(20, detector_iters),
-        generator_iters=max(20, generator_iters),
+        detector_iters=max(LEAST_ITERS, detector_iters),
+        generator_iters=max(LEAST_ITERS, generator_iters),
         held_out=held_out,
         synthetic=synthetic,
         sampling_steps=sampling_steps,
     )
+
+
+def minutes_of(schedule: Schedule, rates: Rates, work: Work) -> float:
+    """Return the minutes that a schedule takes."""
+    images = schedule.held_out * work.held_out_sets + schedule.synthetic * work.synthetic_sets
+    seconds = STEP_SECONDS * work.steps + work.trainings * schedule.detector_iters * rates.detector
+    seconds += schedule.generator_iters * rates.generator
+    return (seconds + images * _image_seconds(schedule.sampling_steps, rates, work)) / 60
+
+
+def _image_seconds(sampling_steps: int, rates: Rates, work: Work) -> float:
+    return sampling_steps * SAMPLING_COST * rates.generator / work.batch

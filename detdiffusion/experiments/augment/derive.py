@@ -70,7 +70,7 @@ def most_objects(counts: Sequence[int]) -> int:
     """Return the objects that a prompt must hold: those of 99 % of the images, at most :data:`MOST_OBJECTS`."""
     if not len(counts):
         return 1
-    enough = int(np.quantile(np.asarray(counts), 0.99, method="higher"))
+    enough = int(np.quantile(np.asarray(counts), 0.99, method="inverted_cdf"))
     return max(1, min(enough, MOST_OBJECTS))
 
 

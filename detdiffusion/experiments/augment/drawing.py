@@ -87,8 +87,9 @@ def generator(run: RunFolder) -> Iterator[Step]:
     weights = run.weights(config, run.generator)
     if not run.dry:
         _link(run.dir / "generator.pth", weights.checkpoint)
-    more = ("--plan", run.options.plan) if run.options.plan else ()
-    sampling = Sampling(schedule.sampling_steps, GUIDANCE_SCALE, BATCH, more)
+    sampling = Sampling(schedule.sampling_steps, GUIDANCE_SCALE, BATCH)
+    if run.options.plan and not run.options.smoke:
+        sampling = Sampling(None, None, BATCH, run.options.plan)
     for strategy in HELD_OUT_SETS:
         yield make.generate(
             f"held-out-{strategy}",

@@ -82,6 +82,8 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
     if not run.dry:
         run.store_rate(name, out)
         write()
+        if name == "generator":
+            print(run.schedule_line())
 
 
 def _train_arm(run: RunFolder, arm: str, seed: int) -> Step:

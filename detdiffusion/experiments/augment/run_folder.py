@@ -12,7 +12,7 @@ from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.training_logs import TrainingLogs
 
-from .budget import SMOKE, Rates, Schedule, Work, divide
+from .budget import SMOKE, Rates, Schedule, Work, divide, minutes_of
 from .plan import Plan, make_plan
 from .preflight import HUB, vae_folder
 from .settings import NO_BASE, AugmentOptions
@@ -31,7 +31,7 @@ SYNTHETIC_SETS: dict[str, tuple[str, dict[str, float]]] = {
 """Strategy and edits of the sets that the learner is trained with."""
 OTHER_STEPS = 18
 """Steps beside the trainings of the learner."""
-SAMPLING_STEPS = {None: 25, "paper": 50, "fast": 20}
+SAMPLING_STEPS = {None: 25, "paper": 50, "fast": 10}
 """Denoising steps by plan."""
 
 
@@ -148,8 +148,22 @@ class RunFolder:
         steps = SAMPLING_STEPS[self.options.plan]
         if self.plan is None:
             return Schedule(0, 0, 0, 0, steps)
+        return divide(self.options.budget, self._rates(), self._work(), steps)
+
+    def schedule_line(self) -> str:
+        """Return the sizes and the minutes that follow from the budget, in a line."""
+        schedule, budget = self.schedule, self.options.budget
+        minutes = minutes_of(schedule, self._rates(), self._work())
+        line = (
+            f"{schedule.detector_iters} iterations of each detector, {schedule.generator_iters} of the generator, "
+            f"{schedule.held_out} held-out and {schedule.synthetic} training layouts in a set: about {minutes:.0f} "
+            "minutes"
+        )
+        return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
+
+    def _work(self) -> Work:
         trainings = self.options.seeds * (1 + len(SYNTHETIC_SETS)) + (0 if self.options.detector else 2)
-        work = Work(
+        return Work(
             trainings=trainings,
             steps=trainings + OTHER_STEPS,
             held_out_sets=len(HELD_OUT_SETS),
@@ -158,7 +172,6 @@ class RunFolder:
             train=self.plan.images,
             batch=self.plan.batch,
         )
-        return divide(self.options.budget, self._rates(), work, steps)
 
     def _rates(self) -> Rates:
         path = self.dir / "rates.json"
