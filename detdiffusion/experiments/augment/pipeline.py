@@ -18,13 +18,12 @@ def steps(run: RunFolder) -> Iterator[Step]:
     Raises:
         UserError: the labels cannot be used, or the learner finds too little to judge.
     """
-    if not run.dry:
-        run.sources.check_jsons()
+    run.look_early()
     yield from run.sources.steps()
     run.splits, cut = run.sources.expected() if run.dry else run.sources.splits()
     if cut:
         yield _cut_val(run)
-    if not run.dry:
+    if not run.dry and run.plan is None:
         run.derive()
     yield from drawing.parts(run)
     yield from _calibrated(run, "detector", {"train_cfg.val_interval": 1000}, run.write_detectors)

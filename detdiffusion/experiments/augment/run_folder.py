@@ -17,7 +17,7 @@ from .plan import Plan, make_plan
 from .preflight import HUB, vae_folder
 from .settings import NO_BASE, AugmentOptions
 from .sources import Sources
-from .survey import Facts, survey
+from .survey import Facts, check_labels, survey
 from .write_configs import ConfigFolder, detector_config, generator_config, mixed_config
 
 REAL = "real"
@@ -120,6 +120,21 @@ class RunFolder:
         return self.weights(self.config("detector"), self.arm(REAL, self.seeds[0]))
 
     # what is derived
+
+    def look_early(self) -> None:
+        """Find mistakes in the labels before any step, where no source needs a conversion.
+
+        Raises:
+            UserError: the labels cannot be used.
+        """
+        if self.dry or not self.sources.all_jsons():
+            return
+        splits, cut = self.sources.splits()
+        if cut:
+            check_labels(splits, self.options.classes)
+            return
+        self.splits = splits
+        self.derive()
 
     def derive(self) -> None:
         """Read the labels of all splits and derive the plan; prints what follows.

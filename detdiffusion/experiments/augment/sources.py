@@ -12,7 +12,6 @@ from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
 from .settings import AugmentOptions
-from .survey import check_labels
 
 
 class Sources:
@@ -35,24 +34,16 @@ class Sources:
         """Return whether a source is a COCO json, which needs no conversion."""
         return self.paths[role].suffix.lower() == ".json"
 
-    def check_jsons(self) -> None:
-        """Check the labels of the sources that need no conversion, before any step.
-
-        Raises:
-            UserError: a run cannot use them.
-        """
-        if self.is_json("train"):
-            jsons = [role for role in self.paths if self.is_json(role)]
-            splits = {role: self._of_role(role, self._found(role, expected=False)) for role in jsons}
-            check_labels(splits, self.options.classes)
+    def all_jsons(self) -> bool:
+        """Return whether no source needs a conversion."""
+        return all(map(self.is_json, self.paths))
 
     def steps(self) -> list[Step]:
         """Return the checks of all sources and their conversions."""
         paths = list(dict.fromkeys(self.paths.values()))
-        together = all(map(self.is_json, self.paths))
-        checks = [self._check(paths, "check")] if together else []
-        for role in () if together else self.paths:
-            checks.append(self._check([self.paths[role]], f"check-{role}"))
+        if self.all_jsons():
+            return [self._check(paths, "check")]
+        checks = [self._check([path], f"check-{role}") for role, path in self.paths.items()]
         return [*checks, *(self._convert(role) for role in self.paths if not self.is_json(role))]
 
     def _check(self, sources: Sequence[Path], name: str) -> Step:
