@@ -134,12 +134,14 @@ def _check_learner(learner: str) -> None:
 
 
 def _check_detector(config: str, weights: str) -> None:
-    if "::" not in config:
-        _exists(config, "`detector`")
+    from detdiffusion.utils.config_files import read_tree
+
     _exists(weights, "`detector`")
-    text = Path(config).read_text() if Path(config).is_file() else ""
+    if "::" in config:
+        return
+    _exists(config, "`detector`")
     is_onnx = Path(weights).suffix.lower() == ".onnx"
-    if text and is_onnx != ("onnx_detector" in text):
+    if is_onnx != any("onnx_detector" in file.assigned for file in read_tree(config).family()):
         wanted = "a config of configs/onnx" if is_onnx else "an mmdet config"
         raise UserError(f"`detector` {config} {weights}: weights of this kind need {wanted}")
 

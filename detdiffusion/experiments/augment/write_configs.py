@@ -149,6 +149,10 @@ def detector_config(
         f"max_iters = {iters}  # what the budget allows; the same in every arm",
     ]
     schedule_lines = [
+        "default_hooks = dict(",
+        f"    logger=dict(interval={max(1, min(50, iters // 4))}, log_metric_by_epoch=False),",
+        "    checkpoint=dict(by_epoch=False),",
+        ")",
         "param_scheduler = [",
         f'    dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end={warm_up}),',
         f'    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin={warm_up}, end=max_iters),',
@@ -243,7 +247,6 @@ def _foreign_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
         "test_evaluator = val_evaluator",
         'train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)',
         'log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)',
-        "default_hooks = dict(checkpoint=dict(by_epoch=False))",
         "randomness = dict(seed=0)",
     ]
 
