@@ -67,18 +67,18 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
     """Derive a plan from the labels.
 
     Raises:
-        UserError: ``min_area`` leaves too few objects.
+        UserError: ``min_area_ratio`` leaves too few objects.
     """
     from_nothing = options.base == NO_BASE
     divisor, area = (SCRATCH_DIVISOR, SCRATCH_AREA) if from_nothing else (SD_DIVISOR, SD_AREA)
     size = derive.image_size(facts.width, facts.height, area, divisor)
-    min_area = options.min_area if options.min_area is not None else derive.smallest_object(size, FACTOR)
+    min_area = options.min_area_ratio if options.min_area_ratio is not None else derive.smallest_object(size, FACTOR)
     rows = facts.above(min_area)
     most = derive.most_objects([len(row) for row in rows])
     rows = [row for row in rows if len(row) <= most]
     kept, total = sum(map(len, rows)), sum(map(len, facts.objects))
-    taken = {f"`min_area` {min_area:g}": total - kept}
-    said = little_left(kept, taken, "a smaller `min_area` keeps more") or ""
+    taken = {f"`min_area_ratio` {min_area:g}": total - kept}
+    said = little_left(kept, taken, "a smaller `min_area_ratio` keeps more") or ""
     refuse_least(kept, taken, LEAST, f"`train`: {said}", "there is nothing to generate from so few objects")
     if said:
         print(f"warning: {said}")

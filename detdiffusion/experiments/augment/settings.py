@@ -78,7 +78,7 @@ class AugmentOptions(OptionGroup):
         minimum=0,
         maximum=100,
     )
-    min_area: float | None = option(
+    min_area_ratio: float | None = option(
         None,
         "objects up to this share of the image are not prompted (default: what half a cell of the latents covers)",
         metavar="SHARE",
