@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detdiffusion.datasets.filter_share import LEAST, little_left, refuse_least
+from detdiffusion.utils.option_groups import with_flags
 
 from . import derive
 from .settings import NO_BASE, AugmentOptions
@@ -81,7 +82,7 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
     said = little_left(kept, taken, "a smaller `min_area_ratio` keeps more") or ""
     refuse_least(kept, taken, LEAST, f"`train`: {said}", "there is nothing to generate from so few objects")
     if said:
-        print(f"warning: {said}")
+        print(with_flags(f"warning: {said}", {"min_area_ratio": "--min-area-ratio"}))
     tokens = [[len(name.replace("-", " ").split()) for name in row] for row in rows]
     if from_nothing:
         length, overflow = derive.prompt_length(tokens, most), "largest"
