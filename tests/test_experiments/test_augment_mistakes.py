@@ -101,7 +101,11 @@ def test_images_are_missing(world):
 
 def test_filter_that_leaves_little(world):
     write_set(world, size=10)
-    refused(world, r"the filter keeps only 0 of 12 objects .*`min_area_ratio` 0.02 removes 12", min_area_ratio=0.02)
+    refused(
+        world,
+        r"the filter keeps only 0 of 12 objects .*`min_area_ratio` 0.02 removes 12",
+        min_area_ratio=0.02,
+    )
 
 
 def test_weights_of_another_model(world, shared_dir):

@@ -46,7 +46,7 @@ def test_image_size_is_exact_where_it_can_be():
 
 def test_detector_scale_keeps_the_shape():
     assert derive.detector_scale(640, 480, 320 * 240) == (320, 240)
-    assert derive.detector_scale(64, 64, 320 * 240) == (64, 64)
+    assert derive.detector_scale(64, 64, 320 * 240) == (96, 96)
 
 
 def test_grid_filter_and_prompt():
@@ -139,6 +139,8 @@ def test_interval_is_students():
         (dict(hard=[-4.0, -4.1, -4.2], edited=[-5.0, -5.1, -5.2]), COSTS, "−4.1 AP .* cost AP"),
         (dict(hard=[-1.0, 1.0, 0.3], edited=[-2.0, 0.0, 1.0]), NOT_SHOWN, r"no benefit shown: \+0.1 AP \[−"),
         (dict(hard=[5.0]), NO_ANSWER, "no answer"),
+        (dict(hard=[0.1, 0.1, 0.1]), NO_ANSWER, "no answer"),
+        (dict(hard=[9.0, 9.0, 9.0], edited=[2.0, 2.1, 2.2]), HELPS, "use the edited set"),
     ],
 )
 def test_sentence(differences, outcome, words):

@@ -46,8 +46,12 @@ def image_size(width: float, height: float, area: float, divisor: int) -> tuple[
 
 
 def detector_scale(width: float, height: float, area: float) -> tuple[int, int]:
-    """Return the (width, height) that detectors see: the real aspect ratio, at most ``area`` pixels, multiples of 8."""
-    factor = min(1.0, math.sqrt(area / (width * height)))
+    """Return the (width, height) that detectors see, in multiples of 8.
+
+    The aspect ratio is the real one; large images are reduced to ``area`` pixels, and small ones enlarged up to that by
+    at most 1.5, for more cells an object.
+    """
+    factor = min(1.5, math.sqrt(area / (width * height)))
     return max(8, 8 * round(width * factor / 8)), max(8, 8 * round(height * factor / 8))
 
 

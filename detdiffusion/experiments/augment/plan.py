@@ -73,7 +73,9 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
     from_nothing = options.base == NO_BASE
     divisor, area = (SCRATCH_DIVISOR, SCRATCH_AREA) if from_nothing else (SD_DIVISOR, SD_AREA)
     size = derive.image_size(facts.width, facts.height, area, divisor)
-    min_area = options.min_area_ratio if options.min_area_ratio is not None else derive.smallest_object(size, FACTOR)
+    min_area = (
+        options.min_area_ratio if options.min_area_ratio is not None else derive.smallest_object(size, FACTOR)
+    )
     rows = facts.above(min_area)
     most = derive.most_objects([len(row) for row in rows])
     rows = [row for row in rows if len(row) <= most]

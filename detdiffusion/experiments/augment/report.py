@@ -171,7 +171,7 @@ def worst_images(folder: Path, name: str) -> Gallery:
         shown = draw_objects(picture, drawn, WIDTH / picture.width, line=1)
         pictures.append((f"{found} of {len(drawn)} found{lost}", shown))
     note = "Green: found where it was prompted; orange: elsewhere; red: not found."
-    return Gallery(f"The ten worst images of the {name} set", note, pictures)
+    return Gallery(f"The worst images of the {name} set", note, pictures)
 
 
 def _box(annotation: Mapping) -> DrawnObject:

@@ -13,6 +13,8 @@ from detdiffusion.utils.steps import Step
 
 from .settings import AugmentOptions
 
+ROLES = ("train", "val", "test")
+
 
 class Sources:
     """The sources of a run and the folders that they are converted into.
@@ -71,7 +73,7 @@ class Sources:
             splits = {**{role: train[role] for role in ("val", "test") if role in train}, **splits}
         if "test" in splits:
             splits.setdefault("val", splits["test"])
-        return splits, "val" not in splits
+        return {role: splits[role] for role in ROLES if role in splits}, "val" not in splits
 
     def expected(self) -> tuple[dict[str, Split], bool]:
         """Return what :meth:`splits` will return, as far as the files tell before the conversion."""
@@ -104,7 +106,7 @@ class Sources:
         files = sorted(folder.glob("*.json"))
         if expected and not files:
             parts = recognise(self.paths[role]).parts
-            several = ("train", "val", "test") if role == "train" and "val" not in self.paths else (role,)
+            several = ROLES if role == "train" and "val" not in self.paths else (role,)
             files = [folder / f"{name}.json" for name in [part.split for part in parts] or several]
         if not files:
             raise UserError(

@@ -8,7 +8,8 @@ Rules:
   intervals hold together with 95 %: looking at several sets and taking the best is allowed.
 * A set helps if its interval lies above 0; the one with the largest mean is recommended. If all intervals lie below 0,
   synthetic images cost AP. Otherwise no benefit is shown, and the set with the largest mean is quoted.
-* One seed has no interval, and gives no answer.
+* One seed has no interval, nor have seeds that all differ by the same (AP is logged with three decimals); then there is
+  no answer.
 * A class is not drawn if a detector finds less than a tenth as large a share of its objects in the generated images as
   in the real images of the same layouts, of at least ten objects.
 """
@@ -34,7 +35,7 @@ class Effect:
     Attributes:
         name: the set.
         mean: mean difference over the seeds.
-        low, high: interval; None with one seed.
+        low, high: interval; None if there is none.
         seeds: number of pairs.
     """
 
@@ -81,7 +82,7 @@ def effects_of(differences: Mapping[str, Sequence[float]]) -> tuple[list[Effect]
     effects = []
     for name, values in differences.items():
         mean, count = statistics.fmean(values), len(values)
-        if count < 2:
+        if len({round(value, 6) for value in values}) < 2:
             effects.append(Effect(name, mean, None, None, count))
             continue
         half = float(t.ppf(0.5 + level / 2, count - 1)) * statistics.stdev(values) / math.sqrt(count)
@@ -117,15 +118,16 @@ def judge(differences: Mapping[str, Sequence[float]], consistency: Mapping) -> V
     """
     effects, level = effects_of(differences)
     not_drawn = classes_not_drawn(consistency)
-    best = max(effects, key=lambda effect: effect.mean)
+    known = [effect for effect in effects if effect.low is not None]
+    best = max(known or effects, key=lambda effect: effect.mean)
     seeds = min(effect.seeds for effect in effects)
     at = f"at equal iterations, {seeds} seed{'s' if seeds > 1 else ''}"
-    if seeds < 2:
+    if not known:
         outcome, sentence = NO_ANSWER, f"no answer: {best} {at}, which has no interval; use 3 seeds or more"
-    elif helping := [effect for effect in effects if effect.low > 0]:
+    elif helping := [effect for effect in known if effect.low > 0]:
         best = max(helping, key=lambda effect: effect.mean)
         outcome, sentence = HELPS, f"{best} {at}: use the {best.name} set"
-    elif all(effect.high < 0 for effect in effects):
+    elif len(known) == len(effects) and all(effect.high < 0 for effect in known):
         outcome, sentence = COSTS, f"no benefit: {best} {at}; the synthetic images cost AP"
     else:
         outcome, sentence = NOT_SHOWN, f"no benefit shown: {best} {at}, with the {best.name} set"

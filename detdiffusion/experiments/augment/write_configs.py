@@ -56,6 +56,12 @@ class ConfigFolder:
         return json.loads(path.read_text()) if path.is_file() else {}
 
 
+def _literal(value: object) -> str:
+    """Return a value as Python source, with double quotes where it has none."""
+    text = repr(value)
+    return text if '"' in text else text.replace("'", '"')
+
+
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -89,27 +95,27 @@ def generator_config(
         "]",
         "",
         *_paths(splits),
-        f"attributes_file = {str(attributes)!r}",
-        f"classes = {list(plan.classes)!r}",
+        f"attributes_file = {_literal(str(attributes))}",
+        f"classes = {_literal(list(plan.classes))}",
         "",
         f"image_size = {plan.image_size}  # height, width: the shape of the photographs, in multiples of the UNet's",
         f"# {plan.kept} of {plan.total} objects are prompted; the others are too small, or in too full images",
         f"filter_cfg = dict(min_area_ratio={plan.min_area}, min_objects=1, max_objects={plan.most_objects})",
         f"flip_prob = {plan.flip_prob}",
-        f"flip_directions = {list(plan.flip_directions)!r}",
+        f"flip_directions = {_literal(list(plan.flip_directions))}",
         f"batch_size = {plan.batch}",
         "",
         f"max_iters = {schedule.generator_iters}  # what the budget allows",
         f"warm_up = {max(2, schedule.generator_iters // 15)}",
         "",
-        *(f"{name} = {value!r}" for name, value in parts.items()),
+        *(f"{name} = {_literal(value)}" for name, value in parts.items()),
     ]
     if plan.from_nothing:
         lines += [
             f"max_length = {plan.max_length}  # tokens per prompt",
             f"latent_size = {plan.latent_size}",
             f"bins = {plan.bins}  # rows, columns of the location grid: one per 4 px",
-            f"model = dict(cache_latents={str(folder / 'latents')!r})",
+            f"model = dict(cache_latents={_literal(str(folder / 'latents'))})",
         ]
     else:
         lines += [
@@ -117,8 +123,8 @@ def generator_config(
                 f"""\
                 model = dict(
                     unet=dict(sample_size={list(plan.latent_size)}),
-                    layout_tokenizer=dict(bins={plan.bins}, overflow={plan.overflow!r}),
-                    cache_latents={str(folder / "latents")!r},
+                    layout_tokenizer=dict(bins={plan.bins}, overflow={_literal(plan.overflow)}),
+                    cache_latents={_literal(str(folder / "latents"))},
                     # lora=dict(r=16), gradient_checkpointing=True,  # for a GPU with less than 20 GB
                 )
                 optim_wrapper = dict(optimizer=dict(lr=5e-5, betas=(0.9, 0.999)))
@@ -144,7 +150,7 @@ def detector_config(
     head = [f"# {learner} on the real images of train. {_WRITTEN}"]
     data = [
         *_paths({"train": splits["train"], "test": splits[test]}, "/"),
-        f"metainfo = dict(classes={plan.classes!r})",
+        f"metainfo = dict(classes={_literal(plan.classes)})",
         f"batch_size = {plan.batch}",
         f"max_iters = {iters}  # what the budget allows; the same in every arm",
     ]
@@ -175,7 +181,7 @@ def mixed_config(folder: Path) -> str:
             # The same detector on real and synthetic images, for the same number of iterations; objects that the gate
             # missed are ignored regions.
             _base_ = "detector.py"
-            synthetic_root = {str(folder)!r}  # of tools/generate.py
+            synthetic_root = {_literal(str(folder))}  # of tools/generate.py
 
             train_dataloader = dict(
                 dataset=dict(
@@ -274,7 +280,7 @@ def _paths(splits: Mapping[str, Split], end: str = "") -> list[str]:
     lines = []
     for name, split in splits.items():
         lines += [
-            f"{name}_ann = {str(split.annotations[0])!r}",
-            f"{name}_images = {str(split.images) + end!r}",
+            f"{name}_ann = {_literal(str(split.annotations[0]))}",
+            f"{name}_images = {_literal(str(split.images) + end)}",
         ]
     return lines
