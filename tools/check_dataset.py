@@ -1,8 +1,9 @@
 """Check a labelled set before anything is trained on it; the exit status is 1 if there are errors.
 
-Prints classes, sizes and every finding with what to do about it: classes without objects, objects annotated twice, images
-that are missing, unreadable or in two splits, copies and neighbouring frames that a split divides. With --config also
-what its filter keeps, which objects fit into a prompt, whether its classes fit, and the memory that training needs.
+Prints classes, sizes and every finding with what to do about it: classes without objects, objects annotated twice,
+images that are missing, unreadable or in two splits, copies and neighbouring frames that a split divides. With
+--config also what its filter keeps, which objects fit into a prompt, whether its classes fit, and the memory that
+training needs.
 """
 
 import sys
@@ -12,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
   python tools/check_dataset.py my_export
-  python tools/check_dataset.py data/my_set/annotations/train.json data/my_set/annotations/val.json --out work_dirs/check
+  python tools/check_dataset.py data/my_set --out work_dirs/check
+  python tools/check_dataset.py labels_train.json labels_val.json --img-dir photos
   python tools/check_dataset.py data/my_set --config configs/detdiffusion_small_coco.py --attributes attributes.json
 """
 
@@ -28,8 +30,8 @@ def build_parser():
         "sources",
         nargs="*",
         metavar="SET",
-        help="COCO jsons, a data.yaml, or a folder of COCO, VOC, YOLO, Roboflow, CVAT or Label Studio (default: the data "
-        "of --config)",
+        help="COCO jsons, a data.yaml, or a folder of COCO, VOC, YOLO, Roboflow, CVAT or Label Studio (default: the "
+        "data of --config)",
     )
     parser.add_argument("--config", metavar="CONFIG", help="a config that is to be trained on the set")
     parser.add_argument("--attributes", metavar="FILE", help="an attributes file of the set")

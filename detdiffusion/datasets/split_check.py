@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-
 from detdiffusion.utils.errors import some
 from detdiffusion.utils.findings import Finding
 

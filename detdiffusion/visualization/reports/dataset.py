@@ -11,6 +11,7 @@ from PIL import Image
 
 from detdiffusion.datasets.image_reading import ImageError, read_rgb
 from detdiffusion.datasets.object_table import ObjectTable
+from detdiffusion.datasets.set_findings import split_pairs
 from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.findings import Finding
 from detdiffusion.visualization.overlays import DrawnObject, draw_objects
@@ -41,18 +42,13 @@ def write_dataset_page(
     Raises:
         UserError: the file cannot be written.
     """
-    rows = [[f.severity, f"{f.count} × {f.problem}", f.remedy, f.item] for f in findings]
-    shown = [table("findings", ["", "what", "what to do", "where"], rows)] if rows else []
-    shown += [table(name, rows[0], rows[1:]) for name, rows in tables.items()]
-    pictures = [picture for split in objects for picture in _pictures(split, objects[split], files[split])]
-    intro = ["No finding."] if not rows else []
-    write_report(
-        path,
-        f"Check of {title}",
-        intro,
-        shown,
-        galleries=[Gallery("Pictures", "", pictures)] if pictures else (),
-    )
+    shown = [table(name, rows[0], rows[1:]) for name, rows in tables.items()]
+    pairs = split_pairs({split: set(paths) for split, paths in files.items()})  # without trainval
+    splits = dict.fromkeys(name for pair in pairs for name in pair) or objects
+    pictures = [picture for split in splits for picture in _pictures(split, objects[split], files[split])]
+    intro = [f"{finding.severity}: {finding}" for finding in findings] or ["No finding."]
+    galleries = [Gallery("Pictures", "", pictures)] if pictures else ()
+    write_report(path, f"Check of {title}", intro, shown, galleries=galleries)
 
 
 def _pictures(split: str, objects: ObjectTable, files: Sequence[Path]) -> Iterator[tuple[str, Image.Image]]:

@@ -15,15 +15,15 @@ from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
 from ...losses import noise_target, sqrt_alpha_bar
-from ..interface import check_generators, check_sides, predict_batch
+from ..interface import RealImages, check_generators, check_sides, predict_batch
 from .backbones import Backbone
 from .components import source_folder
-from .latents import latent_sides
+from .latents import kept_cells, latent_sides
 from .layout_config import settle_layout_config
 from .layout_tokenizer import LayoutTokenizer
 from .options import AUTOCAST, FLAT_KEYS, read_options
 from .perception_branch import build_branch, class_labels, masks_to_find
-from .sampler import denoise, initial_noise
+from .sampler import Start, denoise, initial_noise
 
 
 @MODELS.register_module()
@@ -178,6 +178,12 @@ class DetDiffusion(BaseModel):
         """Decode scaled latents to images (B, 3, H, W) float32 in [0, 1]."""
         return self.backbone.decode(latents)
 
+    @torch.no_grad()
+    def round_trip(self, images: Tensor) -> Tensor:
+        """Encode and decode images (B, 3, H, W) in [-1, 1]; the result, float32 in [0, 1], is the best that the frozen
+        autoencoder lets any generated image be."""
+        return self.decode_latents(self.backbone.scaled(self.posterior(images)[0]))
+
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "tensor"):
         """Compute the losses of a training batch, or generate images of the layouts of a batch.
 
@@ -186,7 +192,8 @@ class DetDiffusion(BaseModel):
             data_samples: B samples with a ``layout``. For ``loss``, they may have ``moments`` (2, C, h, w), mean and
                 deviation of the VAE's posterior, which are then used instead of ``inputs``.
             mode: ``loss`` returns a dict of scalars; ``predict`` returns the samples with ``pred_img`` (3, H, W) in
-                [0, 1] and ``prompted``, the indices of the objects in the prompt; ``tensor`` returns the latents. The
+                [0, 1], ``prompted``, the indices of the objects in the prompt, and ``round_trip``, the real image
+                after :meth:`round_trip`; ``tensor`` returns the latents. The
                 noise of a prediction depends on the layout's image id only, so it is the same in every validation and
                 on every rank.
         """
@@ -197,7 +204,10 @@ class DetDiffusion(BaseModel):
                 return self._losses(self.backbone.sample(*moments.float().unbind(1)), layouts)
             return self._losses(self.encode_images(inputs), layouts)
         if mode == "predict":
-            return predict_batch(self, *inputs.shape[-2:], data_samples)
+            samples = predict_batch(self, *inputs.shape[-2:], data_samples)
+            for sample, image in zip(samples, self.round_trip(inputs)):
+                sample.set_data(dict(round_trip=image))
+            return samples
         if mode == "tensor":
             return self.encode_images(inputs)
         raise UserError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
@@ -261,6 +271,7 @@ class DetDiffusion(BaseModel):
         num_inference_steps: int = 50,
         guidance_scale: float = 3.5,
         generators: Sequence[torch.Generator] | None = None,
+        real: RealImages | None = None,
     ) -> dict:
         """Generate images of layouts.
 
@@ -272,13 +283,16 @@ class DetDiffusion(BaseModel):
             guidance_scale: scale of classifier-free guidance.
             generators: B CPU generators; image i depends on generator i only, even with a stochastic scheduler.
                 Default: seeded from torch's global random state.
+            real: B real images of this size to start from. Pixels that are kept are those of the real image; what is
+                kept is also restored in the latents after every step.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, the indices of the objects in each prompt; and
             ``prompts``, the prompts as text.
 
         Raises:
-            UserError: there is no layout, a side is not divisible, or the numbers of generators and layouts differ.
+            UserError: there is no layout, a side is not divisible, the numbers of generators and layouts differ, or
+                real images have another size.
         """
         layouts = [layouts] if isinstance(layouts, Layout) else list(layouts)
         if not layouts:
@@ -287,6 +301,10 @@ class DetDiffusion(BaseModel):
         generators = check_generators(layouts, generators)
         encoded = self.layout_tokenizer.encode(layouts)
         noise = initial_noise(self.latent_shape(*size), generators)
+        if real is not None and real.images.shape != (len(layouts), 3, *size):
+            raise UserError(
+                f"infer: `real.images` must have the shape {(len(layouts), 3, *size)}, got {tuple(real.images.shape)}"
+            )
         training = self.training
         self.eval()
         try:
@@ -301,11 +319,19 @@ class DetDiffusion(BaseModel):
                     num_inference_steps,
                     guidance_scale,
                     generators,
+                    None if real is None else self._start(real),
                 )
             images = self.decode_latents(latents)
         finally:
             self.train(training)
+        if real is not None and real.keep is not None:
+            images = torch.where(real.keep.to(images.device), (real.images / 2 + 0.5).to(images), images)
         return dict(samples=images, kept=encoded.kept, prompts=encoded.prompts)
+
+    def _start(self, real: RealImages) -> Start:
+        latents = self.backbone.scaled(self.posterior(real.images.to(self.device))[0])
+        keep = None if real.keep is None else kept_cells(real.keep.to(self.device), self.latent_scale)
+        return Start(latents, real.strength, keep)
 
     def _null_prompts(self, prompts, size: tuple[int, int]):
         """Encode the empty prompt once and repeat it for every image of a batch."""

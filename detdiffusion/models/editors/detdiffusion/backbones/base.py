@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from ..latents import decode, latent_scale, posterior, sample_latents
+from ..latents import decode, latent_scale, posterior, sample_latents, scaled
 from ..layout_tokenizer import EncodedLayouts, LayoutTokenizer
 
 
@@ -148,6 +148,10 @@ class Backbone(ABC):
     def sample(self, mean: Tensor, std: Tensor) -> Tensor:
         """Sample scaled float32 latents from a posterior, using torch's global random state."""
         return sample_latents(self.model.vae, mean, std)
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """Return latents of the VAE at the denoising network's scale, in float32."""
+        return scaled(self.model.vae, latents)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode scaled latents to images (B, 3, H, W) float32 in [0, 1]."""

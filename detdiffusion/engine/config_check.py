@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
@@ -40,6 +40,25 @@ class ConfigCheck:
     room: int | None = None
     left_out: dict[str, int] = field(default_factory=dict)
     needs: dict[str, str] = field(default_factory=dict)
+
+    def figures(self) -> dict[str, Any]:
+        """Return everything but the findings as json data."""
+        return {name: value for name, value in asdict(self).items() if name != "findings"}
+
+    def tables(self) -> dict[str, list[list]]:
+        """Return the figures as tables, title -> rows, the first of which are the headings."""
+        found = {}
+        if self.kept:
+            found["filter of the config"] = [["rule", "objects"], *map(list, self.kept.items())]
+        if self.tokens:
+            head = ["class", "tokens", f"objects in a prompt of {self.room} tokens", "left out"]
+            rows = [
+                [n, count, self.room // count, self.left_out.get(n, 0)] for n, count in self.tokens.items()
+            ]
+            found["prompts"] = [head, *rows]
+        if self.needs:
+            found["needs of the config"] = [["training needs", ""], *map(list, self.needs.items())]
+        return found
 
 
 def check_config(
@@ -85,8 +104,7 @@ def _filter(cfg, dataset: Mapping, ann_files: Sequence, img_dir, checked: Config
                 [str(path) for path in ann_files], str(img_dir), cache_index=False, min_kept=0, **options
             )
     except UserError as error:
-        remedy = "relax train_dataloader.dataset.filter_cfg"
-        checked.findings.append(Finding(str(cfg.filename), "filter_cfg", str(error), remedy=remedy))
+        checked.findings.append(Finding(str(cfg.filename), "train_dataloader.dataset", str(error)))
         return None
     taken = layouts_taken(layouts.report)
     checked.kept = {**taken, "kept": layouts.report["objects kept"]}
@@ -116,6 +134,7 @@ def _prompts(cfg, layouts, classes: Sequence[str], checked: ConfigCheck) -> None
     )
     from detdiffusion.models.editors.detdiffusion.layout_config import settle_layout_config
     from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
+    from detdiffusion.structures import Layout
 
     model = cfg.get("model") or {}
     try:
@@ -139,17 +158,19 @@ def _prompts(cfg, layouts, classes: Sequence[str], checked: ConfigCheck) -> None
         )
         return
     checked.room = tokenizer.max_length - len(tokenizer.words(tokenizer.prefix)) - 2
-    extra = 3 * (tokenizer.template != "caption") - (not tokenizer.attributes)
+    word = tokenizer.attribute_words[0]
     for name in classes:
         try:
-            checked.tokens[name] = len(tokenizer.words(name.replace("-", " "))) + max(0, extra)
+            spans = tokenizer.encode([Layout([[0, 0, 1, 1]], [name], [word])]).spans[0]
         except UserError as error:
             checked.findings.append(
-                Finding(str(cfg.filename), name, "class without tokens", remedy=first_line(error))
+                Finding(str(cfg.filename), name, "class that cannot be prompted", remedy=first_line(error))
             )
+            continue
+        checked.tokens[name] = spans[0][1] - spans[0][0] if spans else checked.room + 1
+    tokenizer.dropped.clear()
     if layouts is None or len(checked.tokens) < len(classes):
         return
-    word = tokenizer.attribute_words[0]
     for index in range(len(layouts)):
         layout = layouts.layouts[index]
         layout.attributes = [word] * len(layout)
