@@ -123,13 +123,11 @@ def _classes(
         if order != classes:
             lacking = [name for name in classes if name not in order]
             what = (
-                f"lacks the categories {some(lacking, 5)}"
+                f"lacks the categories {some(lacking, 5)} of"
                 if lacking
-                else "has the categories in another order"
+                else "has the categories in another order than"
             )
-            raise UserError(
-                f"`{split}` {path} {what} than `train` {train.path}; write the same list into both"
-            )
+            raise UserError(f"`{split}` {path} {what} `train` {train.path}; write the same list into both")
     return tuple(classes), tuple(name for name in names if name not in classes)
 
 
