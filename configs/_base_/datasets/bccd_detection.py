@@ -1,4 +1,4 @@
-"""Blood cells (BCCD) for detectors, written by `tools/dataset_converters/voc_to_coco.py BCCD_FOLDER --out data/bccd`."""
+"""Blood cells (BCCD) for detectors, from `tools/dataset_converters/voc_to_coco.py BCCD_FOLDER --out data/bccd`."""
 
 _base_ = "own_detection.py"
 

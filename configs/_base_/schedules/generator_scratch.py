@@ -1,4 +1,4 @@
-"""Schedule of a generator trained from scratch on a small set: AdamW, warm-up, cosine, EMA; `max_iters` is a variable."""
+"""Schedule of a generator from scratch on a small set: AdamW, warm-up, cosine, EMA; `max_iters` is a variable."""
 
 _base_ = ["../default_runtime.py", "generator_miniscenes.py"]
 
