@@ -10,6 +10,7 @@ from pathlib import Path
 from detdiffusion.experiments.common_steps import CommonSteps, Split, Weights, config_iters
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.sampling_plan import PLANS
 from detdiffusion.utils.training_logs import TrainingLogs
 
 from .budget import SMOKE, Rates, Schedule, Work, divide, minutes_of
@@ -31,8 +32,8 @@ SYNTHETIC_SETS: dict[str, tuple[str, dict[str, float]]] = {
 """Strategy and edits of the sets that the learner is trained with."""
 OTHER_STEPS = 18
 """Steps beside the trainings of the learner."""
-SAMPLING_STEPS = {None: 25, "paper": 50, "fast": 10}
-"""Denoising steps by plan."""
+SAMPLING_STEPS = 25
+"""Denoising steps without a plan."""
 
 
 class RunFolder:
@@ -160,7 +161,8 @@ class RunFolder:
         """Sizes that follow from the budget and the rates measured so far."""
         if self.options.smoke:
             return SMOKE
-        steps = SAMPLING_STEPS[self.options.plan]
+        plan = self.options.plan
+        steps = PLANS[plan].steps if plan else SAMPLING_STEPS
         if self.plan is None:
             return Schedule(0, 0, 0, 0, steps)
         return divide(self.options.budget, self._rates(), self._work(), steps)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from detdiffusion.utils.option_groups import OptionGroup, documented, option
+from detdiffusion.utils.sampling_plan import PLANS
 from detdiffusion.utils.shared_options import DETECTOR
 
 LEARNERS = ("atss", "faster-rcnn", "fcos")
@@ -91,7 +92,7 @@ class AugmentOptions(OptionGroup):
     seeds: int = option(3, "trainings of each arm, default: %(default)s", metavar="N", minimum=1)
     seed: int = option(0, "first seed of trainings, noise and bootstrap, default: %(default)s")
     plan: str | None = option(
-        None, "how images are sampled, see tools/generate.py (default: its own)", choices=("paper", "fast")
+        None, "how images are sampled, see tools/generate.py (default: 25 steps)", choices=tuple(PLANS)
     )
     device: str | None = option(
         None,
