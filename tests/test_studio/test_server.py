@@ -6,6 +6,7 @@ import threading
 
 import numpy as np
 import pytest
+from pages import DOCS, blocks
 from PIL import Image
 from pycocotools.coco import COCO
 from studio_world import BOXES, Client, options_of, request, serving
@@ -78,7 +79,10 @@ def test_images_differ_by_attribute_and_repeat(client):
 
 def test_a_png_carries_the_recipe_that_makes_it_again(client):
     key, _ = client.images(columns=["origin", "hard"])
-    recipe = json.loads(image_of(client, key, 1).text["detdiffusion"])
+    (code,) = blocks(DOCS["studio"].read_text(), "python")  # the guide's way to read it
+    names = {}
+    exec(code, names)
+    recipe = names["recipe_of"](io.BytesIO(client.raw("GET", f"/api/jobs/{key}/1.png")[2]))
     assert recipe == client("GET", f"/api/jobs/{key}/1.json")[1]
     assert recipe["attributes"] == "hard" and recipe["prompt"].startswith("An image with")
     again, images = client.images(**recipe["request"])
