@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from detdiffusion.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from detdiffusion.models.editors.detdiffusion.backbones import Backbone
 
 _DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 
@@ -71,8 +75,8 @@ def export_diffusers(
         for name in model.backbone.trained:
             merge_lora(getattr(model, name))
         parts = model.backbone.folder_parts()
-        _write_index(parts, out_dir, model.backbone.pipeline)
-        write_layout_config(out_dir, model.layout_tokenizer, **about)
+        _write_index(parts, out_dir, model.backbone)
+        write_layout_config(out_dir, model.layout_tokenizer, **model.backbone.stored_condition(), **about)
     else:
         raise UserError(f"{config}: its model {cfg.model.type} is neither a generator nor an autoencoder")
     for name, part in parts.items():
@@ -119,14 +123,13 @@ def _about(cfg, classes: Sequence[str]) -> dict:
     return about
 
 
-def _write_index(parts: dict, out_dir: Path, pipeline: str) -> None:
+def _write_index(parts: dict, out_dir: Path, backbone: Backbone) -> None:
     import diffusers
 
     out_dir.mkdir(parents=True, exist_ok=True)
-    index = dict(_class_name=pipeline, _diffusers_version=diffusers.__version__)
+    index = dict(_class_name=backbone.pipeline, _diffusers_version=diffusers.__version__)
     for name, part in parts.items():
         library = type(part).__module__.split(".")[0]
         index[name] = [library, type(part).__name__]
-    index.update(safety_checker=[None, None], feature_extractor=[None, None], image_encoder=[None, None])
-    index["requires_safety_checker"] = False
+    index.update(backbone.pipeline_options)
     (out_dir / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

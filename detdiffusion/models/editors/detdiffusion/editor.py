@@ -19,6 +19,7 @@ from ..interface import check_generators, check_sides, predict_batch
 from .backbones import Backbone
 from .components import source_folder
 from .latents import latent_sides
+from .layout_condition import condition_arguments, read_condition
 from .layout_config import settle_layout_config
 from .layout_tokenizer import LayoutTokenizer
 from .options import AUTOCAST, FLAT_KEYS, read_options
@@ -90,9 +91,10 @@ class DetDiffusion(BaseModel):
         parts = dict(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet)
         parts.update(scheduler=scheduler, test_scheduler=test_scheduler)
         kind = dict(type=backbone) if isinstance(backbone, str) else dict(backbone)
-        self.backbone: Backbone = BACKBONES.build(
-            dict(**kind, model=self, parts=parts, layout_tokenizer=layout_tokenizer or {})
+        layout = condition_arguments(
+            dict(layout_tokenizer=layout_tokenizer, conditioning=vars(self.conditioning))
         )
+        self.backbone: Backbone = BACKBONES.build(dict(**kind, model=self, parts=parts, layout=layout))
         self.layout_tokenizer = self.backbone.layout_tokenizer
         if lora is not None:
             self.backbone.add_lora(**lora)
@@ -122,9 +124,10 @@ class DetDiffusion(BaseModel):
 
     @staticmethod
     def needs_attributes(cfg: Mapping) -> bool:
-        """Return whether prompts of a model with this config have attribute tokens, without building the model."""
-        settled = settle_layout_config(cfg.get("layout_tokenizer") or {}, source_folder(cfg.get("tokenizer")))
-        return LayoutTokenizer.with_attributes(settled)
+        """Return whether prompts or blueprints of a model with this config have attributes, without building it."""
+        settled = settle_layout_config(condition_arguments(cfg), source_folder(cfg.get("tokenizer")))
+        arguments, blueprint = read_condition(settled)
+        return LayoutTokenizer.with_attributes(arguments) or (blueprint is not None and blueprint.attributes)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -228,8 +231,11 @@ class DetDiffusion(BaseModel):
         if self.grounding_loss is not None:
             attention = self.backbone.attention_taps()
         size = tuple(side * self.latent_scale for side in latents.shape[-2:])
+        source_sizes = [(layout.height or size[0], layout.width or size[1]) for layout in layouts]
         with self._autocast(), taps, attention:
-            prompts = self.backbone.encode_layouts(encoded, size)
+            prompts = self.backbone.encode_layouts(encoded, size, source_sizes)
+            drawn = [None if empty else layout for layout, empty in zip(layouts, null.tolist())]
+            prompts = self.backbone.add_blueprints(prompts, drawn, latents.shape[-2:])
             prediction = self.backbone.predict(noisy, timesteps, prompts)
         boxes = [layout.boxes.to(latents.device) for layout in layouts]
         losses = dict(loss_ldm=self.noise_loss(prediction.float(), target, boxes, timesteps, self.scheduler))
@@ -292,12 +298,18 @@ class DetDiffusion(BaseModel):
         try:
             with self._autocast():
                 prompts = self.backbone.encode_layouts(encoded, size)
+                null_prompts = self._null_prompts(prompts, size)
+                drawn = [layout.select(sorted(kept)) for layout, kept in zip(layouts, encoded.kept)]
+                prompts = self.backbone.add_blueprints(prompts, drawn, noise.shape[-2:])
+                null_prompts = self.backbone.add_blueprints(
+                    null_prompts, [None] * len(drawn), noise.shape[-2:]
+                )
                 latents = denoise(
                     self.backbone.predict,
                     self.test_scheduler,
                     noise.to(self.device),
                     prompts,
-                    self._null_prompts(prompts, size),
+                    null_prompts,
                     num_inference_steps,
                     guidance_scale,
                     generators,

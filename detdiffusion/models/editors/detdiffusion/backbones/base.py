@@ -8,14 +8,19 @@ next to :mod:`.stable_diffusion` and select its class with ``model.backbone='Its
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
 
+from detdiffusion.structures import Layout
+
+from ..components import source_folder
 from ..latents import decode, latent_scale, posterior, sample_latents
+from ..layout_condition import Blueprint, read_condition, stored_condition
+from ..layout_config import settle_layout_config
 from ..layout_tokenizer import EncodedLayouts, LayoutTokenizer
 
 
@@ -26,7 +31,7 @@ class Prompts:
     Attributes:
         states: (B, L, D) text states.
         mask: (B, L) bool, False for tokens that a prompt does not attend; None where all are attended.
-        extra: further conditions by name, for example pooled states or image sizes; batch first.
+        extra: further conditions by name, for example pooled states, image sizes or a ``blueprint``; batch first.
     """
 
     states: Tensor
@@ -51,29 +56,54 @@ class Backbone(ABC):
     Args:
         model: the editor that owns the parts.
         parts: mapping of part names to objects, or to configs of :func:`..components.build_component`.
-        layout_tokenizer: arguments of :class:`..layout_tokenizer.LayoutTokenizer`, without the tokenizer.
+        layout: the config's arguments of prompts and blueprints, :func:`..layout_condition.condition_arguments`.
 
     Attributes:
         pipeline: diffusers' class that loads an exported folder.
-        trained: names of the parts that are trained.
+        pipeline_options: further entries of an exported ``model_index.json``.
+        trained: names of the parts that are trained, the denoising network first.
         layout_tokenizer: encodes layouts as token ids.
+        blueprint: draws layouts for the network's input, or None.
     """
 
     pipeline: str
+    pipeline_options: Mapping = {}
     trained: tuple[str, ...]
     layout_tokenizer: LayoutTokenizer
 
-    def __init__(self, model: nn.Module, parts: Mapping, layout_tokenizer: Mapping) -> None:
+    def __init__(self, model: nn.Module, parts: Mapping, layout: Mapping) -> None:
         self.model = model
-        self.build(parts, layout_tokenizer)
+        settled = settle_layout_config(layout, source_folder(parts["tokenizer"]))
+        arguments, self.blueprint = read_condition(settled)
+        self.build(parts, arguments)
+        self.widen_input(0 if self.blueprint is None else Blueprint.channels)
 
     @abstractmethod
     def build(self, parts: Mapping, layout_tokenizer: Mapping) -> None:
-        """Set the parts as the model's attributes: ``vae`` frozen, trained parts in float32, and both schedulers."""
+        """Set :attr:`layout_tokenizer` and the parts as the model's attributes.
+
+        ``vae`` is frozen, trained parts are float32.
+
+        Args:
+            parts: as for the class.
+            layout_tokenizer: arguments of :class:`..layout_tokenizer.LayoutTokenizer`, without the tokenizer.
+        """
+
+    @abstractmethod
+    def widen_input(self, channels: int) -> None:
+        """Add input channels with zero weights to the network, unless it has them; see :func:`..widen_input`.
+
+        Raises:
+            UserError: the network takes another number of channels, or cannot take more.
+        """
 
     @abstractmethod
     def encode(
-        self, input_ids: Tensor, mask: Tensor | None = None, size: tuple[int, int] | None = None
+        self,
+        input_ids: Tensor,
+        mask: Tensor | None = None,
+        size: tuple[int, int] | None = None,
+        source_sizes: Sequence[tuple[int, int]] | None = None,
     ) -> Prompts:
         """Encode prompts.
 
@@ -81,11 +111,12 @@ class Backbone(ABC):
             input_ids: (B, W * max_length) token ids; each window of ``max_length`` tokens is encoded separately.
             mask: (B, W * max_length) bool, True for tokens to attend.
             size: height and width of the image in pixels, for models that are conditioned on it.
+            source_sizes: in training, the B images' heights and widths before they were resized, for the same models.
         """
 
     @abstractmethod
-    def predict(self, latents: Tensor, timesteps: Tensor, prompts: Prompts) -> Tensor:
-        """Return the network's output (B, C, h, w) for noisy latents (B, C, h, w) at timesteps (B,) or ()."""
+    def run_network(self, inputs: Tensor, timesteps: Tensor, prompts: Prompts) -> Tensor:
+        """Return the network's output (B, C, h, w) for an input (B, C + blueprint channels, h, w); see :meth:`predict`."""
 
     @property
     @abstractmethod
@@ -95,7 +126,7 @@ class Backbone(ABC):
     @property
     @abstractmethod
     def latent_channels(self) -> int:
-        """Channels of the latents."""
+        """Channels of the latents, those of the blueprint not included."""
 
     @abstractmethod
     def feature_taps(self, mode: str) -> AbstractContextManager:
@@ -136,10 +167,42 @@ class Backbone(ABC):
         """Image pixels per latent cell, 8 for Stable Diffusion."""
         return latent_scale(self.model.vae)
 
-    def encode_layouts(self, encoded: EncodedLayouts, size: tuple[int, int] | None = None) -> Prompts:
-        """Encode the prompts of layouts."""
+    def encode_layouts(
+        self,
+        encoded: EncodedLayouts,
+        size: tuple[int, int] | None = None,
+        source_sizes: Sequence[tuple[int, int]] | None = None,
+    ) -> Prompts:
+        """Encode the prompts of layouts; ``size`` and ``source_sizes`` as in :meth:`encode`."""
         mask = encoded.attention_mask()
-        return self.encode(encoded.input_ids, None if mask is None else mask.to(self.device), size)
+        return self.encode(
+            encoded.input_ids, None if mask is None else mask.to(self.device), size, source_sizes
+        )
+
+    def add_blueprints(
+        self, prompts: Prompts, layouts: Sequence[Layout | None], sides: tuple[int, int]
+    ) -> Prompts:
+        """Return the prompts with the blueprints of their layouts in ``extra``, if the model is conditioned on them.
+
+        Args:
+            prompts: encoded prompts; not changed.
+            layouts: one per prompt; None for an empty blueprint, which belongs to the empty prompt.
+            sides: rows and columns of the latents.
+        """
+        if self.blueprint is None:
+            return prompts
+        drawn = self.blueprint(layouts, sides).to(self.device)
+        return replace(prompts, extra={**prompts.extra, "blueprint": drawn})
+
+    def predict(self, latents: Tensor, timesteps: Tensor, prompts: Prompts) -> Tensor:
+        """Return the network's output (B, C, h, w) for noisy latents (B, C, h, w) at timesteps (B,) or ()."""
+        if self.blueprint is not None:
+            latents = torch.cat((latents, prompts.extra["blueprint"].to(latents.dtype)), dim=1)
+        return self.run_network(latents, timesteps, prompts)
+
+    def stored_condition(self) -> dict:
+        """Return what ``layout_config.json`` stores about the condition."""
+        return stored_condition(self.layout_tokenizer.template, self.blueprint)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""
