@@ -116,7 +116,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def run_network(self, inputs: Tensor, timesteps: Tensor, prompts: Prompts) -> Tensor:
-        """Return the network's output (B, C, h, w) for an input (B, C + blueprint channels, h, w); see :meth:`predict`."""
+        """Return the network's output (B, C, h, w) for an input of latents and, with one, a blueprint."""
 
     @property
     @abstractmethod
