@@ -106,7 +106,9 @@ class StableDiffusionXL(StableDiffusion):
             null = (tokens == self.layout_tokenizer.null_ids(1, windows).to(self.device)).all(dim=1)
             states = states.masked_fill(null[:, None, None], 0)
             pooled = pooled.masked_fill(null[:, None], 0)
-        return Prompts(states, mask, dict(text_embeds=pooled, time_ids=self._sizes(count, size, source_sizes)))
+        return Prompts(
+            states, mask, dict(text_embeds=pooled, time_ids=self._sizes(count, size, source_sizes))
+        )
 
     def _second_ids(self, tokens: Tensor, length: int) -> Tensor:
         """Return the (B * W, max_length) ids of the second tokenizer: those of the first, with its own padding."""
