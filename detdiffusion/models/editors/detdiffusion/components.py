@@ -52,8 +52,8 @@ def build_component(spec: Any, role: str) -> Any:
         spec: an object (returned unchanged) or a dict with ``type``, the name of a class that diffusers or
             transformers exports, and either ``from_pretrained`` or the configuration of the class.
             ``from_pretrained`` is a local folder, ``zoo://NAME`` or ``hub://OWNER/NAME``, with ``subfolder`` and other
-            keywords of that method; or a single safetensors file of SD 1.x or SDXL, see :mod:`.single_file`. A transformers
-            model built from its configuration accepts ``embedding_std``, the standard deviation of its initial token
+            keywords of that method; or a single safetensors file of SD 1.x or SDXL, see :mod:`.single_file`. A
+            transformers model built from its configuration accepts ``embedding_std``, the standard deviation of its initial token
             and position embeddings: CLIP's default of 0.02 is negligible next to the location tokens' 0.7, which
             slows down the training of a small model.
         role: name of the editor's argument, for error messages.
@@ -229,8 +229,10 @@ def extend_text_encoder(text_encoder: nn.Module, layout_tokenizer: LayoutTokeniz
     Raises:
         UserError: prompts are longer than the number of positions of the text encoder.
     """
-    positions = text_encoder.config.max_position_embeddings
-    if layout_tokenizer.max_length > positions:
+    positions = getattr(
+        text_encoder.config, "max_position_embeddings", None
+    )  # None: relative positions, as T5
+    if positions is not None and layout_tokenizer.max_length > positions:
         raise UserError(
             f"layout_tokenizer.max_length is {layout_tokenizer.max_length}, but the text encoder has {positions} "
             "positions: lower it, and set overflow='chunk' for more objects"

@@ -14,7 +14,6 @@ from detdiffusion.registry import BACKBONES, MODELS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
-from ...losses import noise_target, sqrt_alpha_bar
 from ..interface import check_generators, check_sides, predict_batch
 from .backbones import Backbone
 from .components import source_folder
@@ -210,10 +209,7 @@ class DetDiffusion(BaseModel):
         noise = torch.randn_like(latents)
         if self.conditioning.noise_offset:
             noise = noise + self.conditioning.noise_offset * torch.randn_like(latents[:, :, :1, :1])
-        steps = self.scheduler.config.num_train_timesteps
-        timesteps = torch.randint(0, steps, (len(latents),), device=latents.device)
-        noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        return noisy, noise_target(self.scheduler, latents, noise, timesteps), timesteps
+        return self.backbone.add_noise(latents, noise)
 
     def _losses(self, latents: Tensor, layouts: list[Layout]) -> dict[str, Tensor]:
         count = len(latents)
@@ -255,7 +251,7 @@ class DetDiffusion(BaseModel):
         mask_logits, class_logits = logits if isinstance(logits, tuple) else (logits, None)
         skip = null & (not self.perception.on_null_text)
         masks, labels = masks_to_find(layouts, labels, skip, mask_logits.shape[-2:])
-        weights = sqrt_alpha_bar(self.scheduler, timesteps)
+        weights = self.backbone.signal_share(timesteps)
         return self.perception_loss(mask_logits, masks, weights, class_logits, labels)
 
     @torch.no_grad()

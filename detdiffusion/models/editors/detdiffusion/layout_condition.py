@@ -104,23 +104,24 @@ def stored_condition(template: str, blueprint: Blueprint | None) -> dict[str, An
     )
 
 
-def widen_input(unet: nn.Module, channels: int) -> None:
-    """Let a UNet take ``channels`` more input channels, in place; their weights are 0, so its output is the same.
+def widen_input(network: nn.Module, convolution: nn.Conv2d, latents: int, channels: int) -> None:
+    """Let a network take ``channels`` more input channels, in place; their weights are 0, so its output is the same.
 
     Args:
-        unet: a ``UNet2DConditionModel``; unchanged if it already takes them.
-        channels: number of channels besides the latents'.
+        network: a diffusers model with ``in_channels`` in its config; unchanged if it already takes them.
+        convolution: its first layer.
+        latents: number of the latents' channels.
+        channels: number of further channels.
 
     Raises:
-        UserError: the UNet takes another number of channels.
+        UserError: the network takes another number of channels.
     """
-    convolution, latents = unet.conv_in, unet.config.out_channels
     missing = latents + channels - convolution.in_channels
     if missing == 0:
         return
     if missing != channels:
         raise UserError(
-            f"unet: it takes {convolution.in_channels} channels, it should take {latents} (latents)"
+            f"unet: {type(network).__name__} takes {convolution.in_channels} channels, it should take {latents} (latents)"
             + (f" or {latents + channels} (latents and blueprint)" if channels else "")
             + "; set layout_condition to that of the model's training, or start from another model"
         )
@@ -128,4 +129,4 @@ def widen_input(unet: nn.Module, channels: int) -> None:
     added = weight.new_zeros(weight.shape[0], channels, *weight.shape[2:])
     convolution.weight = nn.Parameter(torch.cat((weight.detach(), added), dim=1))
     convolution.in_channels = latents + channels
-    unet.register_to_config(in_channels=latents + channels)
+    network.register_to_config(in_channels=latents + channels)

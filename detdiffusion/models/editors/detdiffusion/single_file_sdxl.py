@@ -1,4 +1,4 @@
-"""Configurations of Stable Diffusion XL's parts, and the names of its second text encoder's tensors in a single file."""
+"""Configurations of Stable Diffusion XL's parts, and the names of its second text encoder in a single file."""
 
 from __future__ import annotations
 

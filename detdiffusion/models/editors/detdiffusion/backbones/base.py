@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from detdiffusion.structures import Layout
 
+from ....losses import noise_target, sqrt_alpha_bar
 from ..components import source_folder
 from ..latents import decode, latent_scale, posterior, sample_latents
 from ..layout_condition import Blueprint, read_condition, stored_condition
@@ -203,6 +204,18 @@ class Backbone(ABC):
     def stored_condition(self) -> dict:
         """Return what ``layout_config.json`` stores about the condition."""
         return stored_condition(self.layout_tokenizer.template, self.blueprint)
+
+    def add_noise(self, latents: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return noisy latents (B, C, h, w) at random timesteps, the network's target, and the timesteps (B,)."""
+        scheduler = self.model.scheduler
+        steps = scheduler.config.num_train_timesteps
+        timesteps = torch.randint(0, steps, (len(latents),), device=latents.device)
+        noisy = scheduler.add_noise(latents, noise, timesteps)
+        return noisy, noise_target(scheduler, latents, noise, timesteps), timesteps
+
+    def signal_share(self, timesteps: Tensor) -> Tensor:
+        """Return the weights (B,) in [0, 1] of the perception-aware loss, sqrt(alpha_bar_t) of Eq. 4."""
+        return sqrt_alpha_bar(self.model.scheduler, timesteps)
 
     def posterior(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """Return mean and deviation (B, C, h, w) of the VAE's posterior; a deterministic VAE has deviation 0."""

@@ -47,7 +47,8 @@ class StableDiffusion(Backbone):
         extend_text_encoder(model.text_encoder, self.layout_tokenizer)
 
     def widen_input(self, channels: int) -> None:
-        widen_input(self.model.unet, channels)
+        unet = self.model.unet
+        widen_input(unet, unet.conv_in, self.latent_channels, channels)
 
     def optimise(self, gradient_checkpointing: bool, channels_last: bool, compile: bool | Mapping) -> None:
         if gradient_checkpointing:
