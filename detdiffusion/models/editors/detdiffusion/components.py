@@ -53,9 +53,9 @@ def build_component(spec: Any, role: str) -> Any:
             transformers exports, and either ``from_pretrained`` or the configuration of the class.
             ``from_pretrained`` is a local folder, ``zoo://NAME`` or ``hub://OWNER/NAME``, with ``subfolder`` and other
             keywords of that method; or a single safetensors file of SD 1.x or SDXL, see :mod:`.single_file`. A
-            transformers model built from its configuration accepts ``embedding_std``, the standard deviation of its initial token
-            and position embeddings: CLIP's default of 0.02 is negligible next to the location tokens' 0.7, which
-            slows down the training of a small model.
+            transformers model built from its configuration accepts ``embedding_std``, the standard deviation of its
+            initial token and position embeddings: CLIP's default of 0.02 is negligible next to the location tokens'
+            0.7, which slows down the training of a small model.
         role: name of the editor's argument, for error messages.
 
     Raises:

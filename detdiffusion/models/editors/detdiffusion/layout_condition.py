@@ -121,7 +121,8 @@ def widen_input(network: nn.Module, convolution: nn.Conv2d, latents: int, channe
         return
     if missing != channels:
         raise UserError(
-            f"unet: {type(network).__name__} takes {convolution.in_channels} channels, it should take {latents} (latents)"
+            f"unet: {type(network).__name__} takes {convolution.in_channels} channels, it should take {latents} "
+            "(latents)"
             + (f" or {latents + channels} (latents and blueprint)" if channels else "")
             + "; set layout_condition to that of the model's training, or start from another model"
         )

@@ -1,0 +1,115 @@
+"""The config of Stable Diffusion XL: its variables, its memory, and training from a folder of tiny parts."""
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_editor import build_editor, layouts
+from tiny_folder import save_parts
+from tiny_sdxl import sdxl_parts
+
+from detdiffusion.models.editors.detdiffusion.single_file_sdxl import SDXL_CONFIGS
+from detdiffusion.utils.config import load_config
+from detdiffusion.utils.errors import UserError
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs/detdiffusion_sdxl_coco.py"
+TOKENS = 256 * 256 + 3
+SMALL = ["model.layout_tokenizer.max_length=32", "model.layout_tokenizer.bins=(4,4)", "model.dtype=fp32"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A diffusers folder like SDXL's, at tiny size."""
+    pytest.importorskip("peft")
+    folder = tmp_path_factory.mktemp("sdxl") / "sdxl"
+    plain = dict(
+        mask_head=None, perception_loss=None, layout_tokenizer=dict(template="caption", max_length=32)
+    )
+    editor = build_editor(folder / "parts", **sdxl_parts(folder / "parts"), **plain)
+    save_parts(editor, folder)
+    editor.text_encoder_2.save_pretrained(folder / "text_encoder_2")
+    editor.backbone.tokenizer_2.save_pretrained(folder / "tokenizer_2")
+    return folder
+
+
+def build(config, **parts):
+    from mmengine.registry import init_default_scope
+
+    import detdiffusion.models  # noqa: F401
+    from detdiffusion.registry import MODELS
+
+    init_default_scope("detdiffusion")
+    return MODELS.build({**config.model.to_dict(), **parts})
+
+
+def test_variables_move_every_path_and_size():
+    config = load_config(str(CONFIG), ["sd_folder=/new/sd", "data_root=/new/data", "image_size=(512,768)"])
+    model = config.model
+    parts = [*model.values(), *model.backbone.values()]
+    parts = [part for part in parts if isinstance(part, dict) and "from_pretrained" in part]
+    assert len(parts) == 7 and {part.from_pretrained for part in parts} == {"/new/sd"}
+    assert len({part.subfolder for part in parts}) == 7
+    assert model.unet.sample_size == [64, 96]
+    assert config.train_dataloader.dataset.pipeline[0].size == (512, 768)
+    assert config.train_dataloader.dataset.data_root == "/new/data"
+    base = load_config(str(CONFIG.with_name("detdiffusion_coco.py")))
+    for name in ("mask_head", "perception_loss", "noise_loss", "layout_tokenizer", "null_text_prob"):
+        assert model[name] == base.model[name]
+    assert config.optim_wrapper.accumulative_counts * config.train_dataloader.batch_size == 4
+
+
+@pytest.mark.parametrize("condition", ["tokens", "blueprint", "both"])
+def test_it_builds_and_learns_with_every_condition(folder, condition):
+    options = [f"sd_folder={folder}", f"model.layout_condition={condition}", *SMALL]
+    editor = build(load_config(str(CONFIG), options)).train()
+    torch.manual_seed(0)
+    losses = editor._losses(torch.randn(2, 4, 8, 8), layouts())
+    assert set(losses) == {"loss_ldm", "loss_pa"}
+    sum(losses.values()).backward()
+    learned = {name.partition(".")[0] for name, p in editor.named_parameters() if p.requires_grad}
+    assert learned == {"unet", "text_encoder", "text_encoder_2", "mask_head"}
+    assert editor.unet.conv_in.weight.requires_grad == (condition != "tokens")
+
+
+def test_a_missing_folder_is_one_message():
+    from detdiffusion.models.editors.detdiffusion.components import check_sources
+
+    config = load_config(str(CONFIG))
+    with pytest.raises(UserError, match="vae: no folder"):
+        check_sources(config.model)
+    only_second = dict(backbone=config.model.backbone)
+    with pytest.raises(UserError, match="text_encoder_2: no folder .*text_encoder_2"):
+        check_sources(only_second)
+
+
+def test_the_memory_that_it_names_is_that_of_its_parameters(folder):
+    from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
+
+    config = load_config(str(CONFIG), [f"sd_folder={folder}", *SMALL])
+    kinds = dict(unet="UNet2DConditionModel", vae="AutoencoderKL", text_encoder="CLIPTextModel")
+    kinds["text_encoder_2"] = "CLIPTextModelWithProjection"
+    parts = {role: dict(SDXL_CONFIGS[role], type=kind) for role, kind in kinds.items()}
+    for part in parts.values():
+        part.pop("_class_name", None)
+    backbone = dict(config.model.backbone, text_encoder_2=parts.pop("text_encoder_2"))
+    parts.update(scheduler=DDPMScheduler(), test_scheduler=DPMSolverMultistepScheduler(), backbone=backbone)
+    with torch.device("meta"):
+        editor = build(config, **parts)
+    few = len(editor.layout_tokenizer.layout_ids)
+    weights, learned = (
+        sum(p.numel() for p in editor.parameters() if p.requires_grad or every) for every in (True, False)
+    )
+    for encoder in (editor.text_encoder, editor.text_encoder_2):
+        rows, width = encoder.config.vocab_size, encoder.config.hidden_size
+        weights += (
+            49408 + TOKENS - rows + TOKENS - few
+        ) * width  # the real vocabulary, and peft's copy of the tokens
+        learned += (TOKENS - few) * width
+    text = CONFIG.read_text()
+    named = re.search(r"Memory a GPU: ([\d.]+) GB \(computed, not measured", text)[1]
+    assert float(named) == round((4 * weights + 12 * learned) / 1e9, 1)
+    assert (
+        f"each of {round(learned / 1e6)} million" in text
+        and f"{round(4 * weights / 1e9, 1)} GB of weights" in text
+    )
