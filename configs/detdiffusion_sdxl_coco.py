@@ -7,8 +7,8 @@ UNet and both text encoders are frozen; low-rank updates, the embeddings of the 
 mask head train. Every image is conditioned on its size in the data set. For smaller images, which take less memory and
 which SDXL draws less well: --cfg-options image_size=(768,768), or (512,512); sides are multiples of 64.
 
-Memory a GPU: 18.4 GB (computed, not measured; activations excluded): 14.5 GB of weights in float32, the frozen ones
-too, and 12 bytes of gradient and AdamW moments for each of 323 million trained parameters.
+Memory a GPU: 17.2 GB (computed, not measured; activations excluded): 15.1 GB of weights in float32, the frozen ones
+too, and 12 bytes of gradient and AdamW moments for each of 173 million trained parameters.
 """
 
 _base_ = [

@@ -185,7 +185,9 @@ def test_wrong_settings_are_one_message(tmp_path):
     with pytest.raises(UserError, match="blueprint_shapes must be one of .*got 'circles'"):
         build_editor(tmp_path, layout_condition="both", blueprint_shapes="circles")
     unet = dict(editor_config(tmp_path)["unet"], in_channels=9)
-    with pytest.raises(UserError, match="unet: UNet2DConditionModel takes 9 channels, it should take 4 .* or 12"):
+    with pytest.raises(
+        UserError, match="unet: UNet2DConditionModel takes 9 channels, it should take 4 .* or 12"
+    ):
         build_editor(tmp_path, unet=unet, layout_condition="both")
 
 

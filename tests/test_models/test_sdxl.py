@@ -219,6 +219,18 @@ def test_the_real_size_on_the_meta_device(tmp_path):
     assert (count["text_encoder"], count["text_encoder_2"]) == (123_060_480, 694_659_840)
     assert editor.image_size == (1024, 1024) and editor.latent_scale == 8
     assert editor.backbone.feature_taps("decoder").channels == [1280, 640, 320]
-    editor.mask_head = None  # its loss assigns queries by values
-    loss = editor._losses(torch.empty(2, 4, 128, 128, device="meta"), layouts())["loss_ldm"]
-    assert loss.shape == () and loss.device.type == "meta" and loss.requires_grad
+    encoded = editor.layout_tokenizer.encode(layouts())
+    prompts = editor.backbone.encode_layouts(encoded, (1024, 1024), [(480, 640)] * 2)
+    assert prompts.states.shape == (2, 32, 768 + 1280) and prompts.extra["text_embeds"].shape == (2, 1280)
+    latents = torch.empty(2, 4, 128, 128, device="meta")
+    taps = editor.backbone.feature_taps("decoder")
+    with taps:
+        prediction = editor.backbone.predict(latents, torch.zeros(2, device="meta"), prompts)
+    assert [tuple(f.shape) for f in taps.features] == [
+        (2, 1280, 32, 32),
+        (2, 640, 64, 64),
+        (2, 320, 128, 128),
+    ]
+    boxes = [layout.boxes for layout in layouts()]  # a loss has no value on the meta device
+    loss = editor.noise_loss(torch.zeros(prediction.shape), torch.ones(latents.shape), boxes)
+    assert prediction.requires_grad and loss.item() == pytest.approx(1)
