@@ -92,6 +92,7 @@ setup(
     packages=find_packages(include=["detdiffusion", "detdiffusion.*"]),
     package_data={"detdiffusion": ["zoo/**/*", "zoo/*"]},
     include_package_data=False,
+    entry_points={"console_scripts": ["detdiffusion = detdiffusion.cli:main"]},
     install_requires=requirements("runtime"),
     extras_require={name: requirements(name) for name in ("optional", "tests", "docs")},
     cmdclass={"build_py": BuildPy, "editable_wheel": EditableWheel},

@@ -34,9 +34,9 @@ def _own(name: str, *locations: str) -> OwnRegistry:
 
 
 MODELS = _child("model", _root.MODELS, "models")
-DATASETS = _child("dataset", _root.DATASETS, "datasets")
+DATASETS = _child("dataset", _root.DATASETS, "datasets.image_patches", "datasets.layout_coco")
 TRANSFORMS = _child("transform", _root.TRANSFORMS, "datasets.transforms")
-DATA_SAMPLERS = _child("data sampler", _root.DATA_SAMPLERS, "datasets")
+DATA_SAMPLERS = _child("data sampler", _root.DATA_SAMPLERS, "datasets.samplers")
 METRICS = _child("metric", _root.METRICS, "evaluation")
 EVALUATOR = _child("evaluator", _root.EVALUATOR, "evaluation")
 HOOKS = _child("hook", _root.HOOKS, "engine")

@@ -103,3 +103,20 @@ def layouts(masks=True):
         image_id=8,
     )
     return [with_masks(first), with_masks(second)]
+
+
+def trained_editor(folder, **overrides):
+    """Paths of a config and a checkpoint of it, whose weights a few steps have moved."""
+    config = editor_config(folder, **overrides)
+    config["tokenizer"]["model_max_length"] = 32
+    head = "default_scope = 'detdiffusion'\ncustom_imports = dict(imports=['detdiffusion.models'])\n"
+    data = "train_dataloader = dict(dataset=dict(filter_cfg=dict(max_objects=8)))\n"
+    (folder / "config.py").write_text(f"{head}{data}model = {config!r}\n")
+    editor = build_editor(folder, **overrides)
+    optimizer = torch.optim.AdamW([p for p in editor.parameters() if p.requires_grad], lr=1e-3)
+    for _ in range(2):
+        sum(editor._losses(torch.randn(2, 4, 8, 8), layouts()).values()).backward()
+        optimizer.step()
+    meta = dict(iter=2, dataset_meta=dict(classes=("ball", "pine tree", "sky")))
+    torch.save(dict(state_dict=editor.state_dict(), meta=meta), folder / "weights.pth")
+    return str(folder / "config.py"), folder / "weights.pth"

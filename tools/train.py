@@ -10,6 +10,7 @@ EXAMPLES = """examples:
   python tools/train.py configs/detectors/faster-rcnn_miniscenes.py
   python tools/train.py configs/detdiffusion_miniscenes.py --work-dir work_dirs/gen --resume
   python tools/train.py configs/detdiffusion_coco.py --cfg-options train_dataloader.batch_size=8
+  python tools/train.py configs/detdiffusion_coco.py --track tensorboard
   bash tools/dist_train.sh configs/detdiffusion_coco.py 8 --amp
 """
 
@@ -19,6 +20,7 @@ def build_parser():
     from detdiffusion.utils.option_groups import add_options
     from detdiffusion.utils.shared_options import ConfigOptions
     from detdiffusion.utils.tool_parser import ToolParser, add_launcher
+    from detdiffusion.utils.tracking import TrackOptions
 
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("config", help="config file, or package::file.py of an installed package")
@@ -38,6 +40,7 @@ def build_parser():
     parser.add_argument(
         "--auto-scale-lr", action="store_true", help="scale the learning rate with the total batch size"
     )
+    add_options(parser, TrackOptions)
     add_options(parser, ConfigOptions)
     add_launcher(parser)
     add_image_options(parser)
@@ -46,6 +49,11 @@ def build_parser():
 
 def main(args) -> None:
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+
+    from detdiffusion.utils.option_groups import build_options
+    from detdiffusion.utils.tracking import TrackOptions
+
+    tracking = build_options(TrackOptions, args)  # checked before anything heavy is imported
 
     from detdiffusion.engine import launch
     from detdiffusion.utils.config import default_work_dir, load_config
@@ -65,6 +73,7 @@ def main(args) -> None:
     if args.resume:
         cfg.resume = True
         cfg.load_from = None if args.resume == "auto" else args.resume
+    tracking.apply(cfg)
     launch.prepare_ranks(cfg, args.launcher)
     launch.build_runner(cfg).train()
 

@@ -21,9 +21,11 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ],
         "detdiffusion.apis.quality_gate": ["run_quality_gate"],
         "detdiffusion.apis.fidelity": ["evaluate_fidelity"],
+        "detdiffusion.apis.near_copies": ["report_near_copies"],
         "detdiffusion.apis.yolo_score": ["score_methods"],
         "detdiffusion.evaluation.options": [
             "BootstrapOptions",
+            "CopyOptions",
             "FidOptions",
             "ResultFolder",
             "YoloScoreOptions",
@@ -34,6 +36,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "detdiffusion.perception.attribute_options": ["AttributeFiles", "AttributeRule"],
         "detdiffusion.visualization.browse": ["browse_dataset"],
         "detdiffusion.visualization.browse_options": ["SheetOptions", "ShownImages"],
+        "detdiffusion.apis.dataset_check": ["check_dataset"],
+        "detdiffusion.datasets.set_check": ["DatasetReport"],
         "detdiffusion.apis.conversion": ["OutputOptions", "write_and_report"],
         "detdiffusion.utils.shared_options": [
             "AnnotatedImages",

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import torch
 
 from detdiffusion.apis.generation_session import Session
-from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer, editor_class
+from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer
+from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.layout_source import LayoutSource
 from detdiffusion.generation.options import (
@@ -24,10 +25,12 @@ from detdiffusion.generation.options import (
     SetFiles,
 )
 from detdiffusion.generation.planning import Drawing, plan
+from detdiffusion.generation.real_images import RealSource, real_name
 from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.strategies import Strategy
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
-from detdiffusion.models.editors.interface import check_sides
+from detdiffusion.models.editors.interface import LayoutEditor, check_sides, draw
+from detdiffusion.models.editors.lookup import editor_class
 from detdiffusion.structures import Layout
 from detdiffusion.utils.array_cache import digest_of
 from detdiffusion.utils.checkpoint import find_checkpoint
@@ -84,6 +87,8 @@ def generate_dataset(
         check_run(Path(files.out), facts)
         inferencer = DetDiffusionInferencer(run.config, generator.checkpoint, device)
         side = _sides(inferencer, sampling, ranks)
+        if run.real is not None:
+            run.real.use_size(*side)
         # without a checkpoint, the weights are those in the folders that the config names
         facts["weights_sha256"] = _weights_digest(inferencer.model) if generator.checkpoint is None else None
         with ranks.first_then_others(
@@ -97,7 +102,7 @@ def generate_dataset(
             every = 0 if ranks.rank else files.preview_every
             preview = LivePreview(Path(files.out) / PREVIEW, run.source.categories, every)
             with Progress("generating", total=session.missing, enabled=progress and ranks.is_main) as bar:
-                return session.run(partial(_infer, inferencer, sampling), preview, bar)
+                return session.run(partial(_infer, inferencer.model, sampling), preview, bar, run.real)
     finally:
         ranks.close()
 
@@ -110,17 +115,19 @@ class _Plan:
         config: parsed config of the generator.
         source: the layouts with their attributes.
         strategy: sets the attributes.
-        editor: edits the layouts, or None.
+        editor: makes new layouts, or None.
         layouts: number of layouts that are used.
         drawings: all images of the set.
+        real: reads the real images to start from, or None.
     """
 
     config: Config
     source: LayoutSource
     strategy: Strategy
-    editor: LayoutEdits | None
+    editor: LayoutEdits | LayoutComposer | None
     layouts: int
     drawings: list[Drawing]
+    real: RealSource | None
 
 
 def _plan(
@@ -134,13 +141,15 @@ def _plan(
     needs_attributes = editor_class(config).needs_attributes(config.model)
     source = LayoutSource.read(config, generator.config, layouts, needs_attributes, ranks.print)
     strategy = source.strategy(content.strategy, content.strategy_options, ranks.print)
-    editor = source.editor(content.edits)
+    editor = source.editor(content)
     samples = source.samples(
         content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.print
     )
     chosen = source.layouts[: content.limit]
-    drawings = plan(chosen, strategy, content.seed, samples, editor, SUFFIXES[files.image_format])
-    return _Plan(config, source, strategy, editor, len(samples), drawings)
+    real = source.real_images(chosen, content.from_real, content.keep)
+    name = real_name(content.from_real, content.keep)
+    drawings = plan(chosen, strategy, content.seed, samples, editor, SUFFIXES[files.image_format], name)
+    return _Plan(config, source, strategy, editor, len(samples), drawings, real)
 
 
 def _facts(
@@ -157,6 +166,7 @@ def _facts(
         strategy=run.strategy.name,
         strategy_options=_custom_options(run.strategy, content.strategy, content.strategy_options),
         edits=run.editor.name if run.editor else None,
+        from_real=real_name(content.from_real, content.keep) or None,
         seed=content.seed,
         num_inference_steps=sampling.steps,
         guidance_scale=sampling.guidance_scale,
@@ -201,11 +211,13 @@ def _open_writer(
 
 
 def _infer(
-    inferencer: DetDiffusionInferencer, sampling: SamplingOptions, batch: Sequence[Layout], generators
+    model: LayoutEditor, sampling: SamplingOptions, batch: Sequence[Layout], generators, **options
 ) -> dict:
-    return inferencer(
+    return draw(
+        model,
         batch,
-        generators,
+        generators=generators,
+        **options,
         height=sampling.height,
         width=sampling.width,
         num_inference_steps=sampling.steps,

@@ -11,6 +11,7 @@ from detdiffusion.generation.disk import DiskGuard
 from detdiffusion.generation.generate import generate
 from detdiffusion.generation.options import SetFiles
 from detdiffusion.generation.planning import Drawing, batches_to_draw
+from detdiffusion.generation.real_images import RealSource
 from detdiffusion.generation.writer import CocoWriter
 from detdiffusion.utils.progress import Progress
 from detdiffusion.utils.ranks import Ranks
@@ -68,13 +69,20 @@ class Session:
                 f"{report['missing_files']} missing, {report['stray_files']} stray"
             )
 
-    def run(self, infer: Callable[..., dict], preview: LivePreview, progress: Progress) -> dict:
+    def run(
+        self,
+        infer: Callable[..., dict],
+        preview: LivePreview,
+        progress: Progress,
+        real: RealSource | None = None,
+    ) -> dict:
         """Generate this rank's share; rank 0 then finishes the set.
 
         Args:
             infer: see :func:`detdiffusion.generation.generate.generate`.
             preview: receives every image.
             progress: receives the number of images after every batch.
+            real: reads the real images to start from.
 
         Returns:
             The counts of :func:`detdiffusion.apis.generation.generate_dataset`.
@@ -95,7 +103,7 @@ class Session:
                 # assume that the other ranks have made the same progress with equal shares
                 progress(min(written * size, self.missing), self.missing)
 
-            counts = generate(infer, batches, self.done, add, report, before_batch)
+            counts = generate(infer, batches, self.done, add, report, before_batch, real)
         if rank:
             self.writer.close()
         counts = self.ranks.total(counts)

@@ -1,8 +1,15 @@
-"""`detdiffusion.datasets`: layouts for the generator, synthetic-augmented COCO for detectors, MiniScenes."""
+"""`detdiffusion.datasets`: layouts for the generator, synthetic-augmented COCO for detectors, MiniScenes.
 
-from . import transforms  # noqa: F401
-from .image_patches import ImagePatches
-from .layout_coco import LayoutCocoDataset
-from .samplers import SeededInfiniteSampler, SeededSampler
+Names are imported lazily, so that reading and converting labels does not import torch.
+"""
 
-__all__ = ["ImagePatches", "LayoutCocoDataset", "SeededInfiniteSampler", "SeededSampler"]
+from detdiffusion.utils.lazy import lazy_exports
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "detdiffusion.datasets.image_patches": ["ImagePatches"],
+        "detdiffusion.datasets.layout_coco": ["LayoutCocoDataset"],
+        "detdiffusion.datasets.samplers": ["SeededInfiniteSampler", "SeededSampler"],
+    },
+)

@@ -10,7 +10,7 @@ corrected, and counted. Code that needs masks treats invalid segmentations as er
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ class CocoFile:
         findings: what was skipped or corrected, and notes.
         mask_errors: errors for code that needs masks; among the findings they are warnings.
         info: the file's ``info`` entry.
+        masks: number of annotations in the file with a usable segmentation.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class CocoFile:
     findings: list[Finding] = field(default_factory=list)
     mask_errors: list[Finding] = field(default_factory=list)
     info: dict = field(default_factory=dict)
+    masks: int = 0
 
     @property
     def report(self) -> dict[str, int]:
@@ -77,7 +79,13 @@ def finding_lines(findings: Iterable[Finding]) -> list[str]:
     return [f"  {f.count} × {f.problem}: {f.remedy} ({f.item})" for f in findings]
 
 
-def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool = False) -> CocoFile:
+def read_coco(
+    path: str | Path,
+    *,
+    require_annotations: bool = True,
+    spans: bool = False,
+    prepare: Callable[[dict], None] | None = None,
+) -> CocoFile:
     """Read and validate a COCO json (instances, stuff, or both in one file).
 
     Args:
@@ -86,6 +94,8 @@ def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool
         spans: return annotations without ``segmentation`` and other extra fields, and without ``area`` if it would have
             to be computed from the mask, but with ``span``, the (start, end) of their text in the file's bytes. This
             halves the time and needs a tenth of the memory; the checks are the same.
+        prepare: changes the parsed images and categories in place before they are checked, for exports that deviate
+            from COCO.
 
     Returns:
         The cleaned file; print its :meth:`~CocoFile.summary`.
@@ -102,6 +112,8 @@ def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool
 
     data = load_with_spans(path, lighten) if spans else load_json(path)
     _check_top_level(path, data, require_annotations)
+    if prepare is not None:
+        prepare(data)
     log = FindingLog(path)
     categories, sizes = check_categories(data["categories"], log), check_images(data["images"], log)
     log.raise_errors()
@@ -117,6 +129,7 @@ def read_coco(path: str | Path, *, require_annotations: bool = True, spans: bool
         log.findings,
         segmentations.errors,
         info if isinstance(info, dict) else {},
+        sum(segmentations.usable),
     )
 
 

@@ -24,6 +24,7 @@ from .filter_share import LEAST, describe, layouts_taken, refuse_least
 from .json_files import collector_off
 from .layout_index import MIN_BYTES, LayoutIndex, Segmentations, index_key, index_places, only_one, store
 from .object_digests import object_digests
+from .object_table import ObjectTable
 from .sample_cache import SampleCache, cache_key
 
 _LOADING = (transforms.LoadLayoutImage, transforms.LoadLayoutMasks)
@@ -104,6 +105,9 @@ class LayoutCocoDataset(Dataset):
         if self.layouts.mask_errors and any(isinstance(s, transforms.LoadLayoutMasks) for s in self.pipeline):
             raise UserError("\n".join(self.layouts.mask_errors))
         self._cache: SampleCache | None = None
+        for number, step in enumerate(self.pipeline):
+            if hasattr(step, "use_samples"):
+                step.use_samples(partial(self.load, steps=self.pipeline[:number]), len(self))
         for step in self.pipeline:  # detect files of another data set before the first epoch
             if hasattr(step, "check"):
                 step.check(self.layouts.ids, ", ".join(self.ann_files), self.ann_files, self.layouts.digests)
@@ -207,9 +211,9 @@ class LayoutCocoDataset(Dataset):
     def __len__(self) -> int:
         return len(self.layouts)
 
-    def load(self, index: int) -> dict:
-        """Load image and masks of a sample by the pipeline's loading steps, before any random augmentation."""
-        return self._run(self._sample(index), self._loading)
+    def load(self, index: int, steps: Sequence[Callable] | None = None) -> dict:
+        """Load image and masks of a sample by ``steps``; default: the loading steps of the pipeline."""
+        return self._run(self._sample(index), self._loading if steps is None else steps)
 
     def __getitem__(self, index: int) -> dict:
         if self._cache is None:
@@ -243,6 +247,23 @@ class LayoutCocoDataset(Dataset):
         images = [dict(id=image_id, width=width, height=height) for image_id, (width, height) in rows]
         return [self.img_dir / name for name in self.layouts.file_names], images
 
+    def object_table(self) -> ObjectTable:
+        """Return the objects that the filter kept, with the paths of their images."""
+        counts = np.diff(self.layouts.first)
+        image = np.repeat(np.arange(len(counts)), counts)
+        sizes = self.layouts.sizes.astype(np.int64)
+        boxes = self.layouts.boxes.astype(np.float64)
+        boxes[:, 2:] -= boxes[:, :2]
+        return ObjectTable(
+            self.classes,
+            [f"{self.img_dir}/{name}" for name in self.layouts.file_names],
+            sizes,
+            image,
+            self.layouts.labels,
+            boxes * np.tile(sizes[image], 2),
+            np.zeros(len(image), bool),
+        )
+
     def sample_cache(self, folder: Path, vae: nn.Module) -> SampleCache:
         """Return the cache of this data set's latents and masks for a VAE; it may be incomplete, see ``missing()``.
 
@@ -255,11 +276,12 @@ class LayoutCocoDataset(Dataset):
                 results may not be cacheable.
         """
         kinds = [type(step).__name__ for step in self.pipeline]
-        foreign = [kind for kind in kinds if kind not in transforms.__all__]
+        known = [step.__name__ for step in transforms.CACHEABLE]
+        foreign = [kind for kind in kinds if kind not in known]
         if foreign or kinds[:1] != ["LoadLayoutImage"]:
             raise UserError(
                 f"cache_latents: the pipeline {' -> '.join(kinds)} must begin with LoadLayoutImage and have only "
-                f"{', '.join(transforms.__all__)}; set model.cache_latents=False to keep it"
+                f"{', '.join(known)}; set model.cache_latents=False to keep it"
             )
         size, with_masks = self.pipeline[0].size, "LoadLayoutMasks" in kinds
         masks = index_key(self.ann_files, {}).encode() + self.layouts.ids.tobytes() if with_masks else b""

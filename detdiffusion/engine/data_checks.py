@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from ..datasets.set_findings import object_findings, shared_findings
 from ..utils.config import config_errors
 from ..utils.findings import Finding, raise_errors
 from .image_check import image_findings
-from .run_checks import check_classes, check_steps, fit_schedule
+from .run_checks import check_classes, check_steps, fit_schedule, parts_of
 
 
 class ChecksData:
@@ -23,10 +24,11 @@ class ChecksData:
         """Build and check the data loaders.
 
         Raises:
-            UserError: if an epoch has no steps, the model's heads have another number of classes than the data, or
-                images are missing or unreadable (all of them are counted).
+            UserError: if an epoch has no steps, the model's heads have another number of classes than the data, images
+                are missing or unreadable (all of them are counted), or there are no objects to train on.
         """
         findings: list[Finding] = []
+        used: dict[str, list[str]] = {}
         for name in self.loaders:
             loader = getattr(self, f"_{name}_dataloader", None)
             if isinstance(loader, dict):
@@ -41,7 +43,9 @@ class ChecksData:
                 check_steps(place, loader, name == "train" and _by_epoch(self._train_loop))
             findings += check_classes(self.cfg, place, loader.dataset)
             findings += self._check_images(name, loader.dataset)
-        self.report(findings)
+            if "train" in self.loaders:
+                findings += _check_objects(name, loader.dataset, used.setdefault(name, []))
+        self.report([*findings, *shared_findings(used, str(self.cfg.filename))])
         if "train" in self.loaders:
             self.report(self._fit_schedule())
 
@@ -67,6 +71,19 @@ class ChecksData:
         findings = fit_schedule(self.cfg, len(loader))
         self.param_schedulers = self.cfg.param_scheduler
         return findings
+
+
+def _check_objects(name: str, dataset, used: list[str]) -> list[Finding]:
+    """Find problems with the objects of a data set, as tools/check_dataset.py does; adds the paths of its images to
+    ``used``."""
+    found = []
+    for part in parts_of(dataset):
+        table = part.object_table() if hasattr(part, "object_table") else None
+        if table is not None:
+            used += table.file_names
+            files = getattr(part, "ann_files", None) or [getattr(part, "ann_file", "")]
+            found += object_findings(table, ", ".join(map(str, files)), name)
+    return found
 
 
 def _by_epoch(loop) -> bool:

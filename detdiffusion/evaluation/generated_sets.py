@@ -87,7 +87,7 @@ def read_generated_set(
         if image.get("edits"):
             raise UserError(
                 f"{path}: its layouts were edited ({image['edits']}), so the real images show other objects at other "
-                "positions and cannot be the bound; score a set that was generated without --edit"
+                "positions and cannot be the bound; score a set that was generated without --edit and --layouts"
             )
         for key in ("source_image_id", "sample_index"):
             if type(image.get(key, 0)) is not int:

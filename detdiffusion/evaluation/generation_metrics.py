@@ -37,14 +37,13 @@ class _GenerationMetric(BaseMetric):
                 f"{type(self).__name__}: the model's val_step returns no {' and no '.join(absent)}; this metric "
                 "needs an editor such as DetDiffusion and a val_dataloader of LayoutCocoDataset"
             )
-        generated = torch.stack([sample["pred_img"] for sample in data_samples]).detach().float().cpu()
         real = data_batch["inputs"]
         real = torch.stack(list(real)) if not isinstance(real, Tensor) else real
         if real.dtype != torch.uint8:
             raise UserError(
                 f"{type(self).__name__}: expected uint8 images from PackLayoutInputs, got {real.dtype}"
             )
-        return (generated.clamp(0, 1) * 255).round().to(torch.uint8), real.cpu()
+        return _as_pixels(data_samples, "pred_img"), real.cpu()
 
 
 @METRICS.register_module()
@@ -118,7 +117,8 @@ class GenerationDetectionMetric(_GenerationMetric):
 
     Args:
         config, checkpoint, cfg_options: those of an mmdet detector.
-        real_bound: also run the detector on the real images, once in the first validation.
+        real_bound: also run the detector on the real images and, if the model gives them, on the real images after its
+            autoencoder, which no generated image can be expected to exceed; once, in the first validation.
         score_thr, iou_thr: thresholds for counting an object as found.
         collect_device, prefix, collect_dir: see :class:`mmengine.evaluator.BaseMetric`.
     """
@@ -137,7 +137,7 @@ class GenerationDetectionMetric(_GenerationMetric):
         self.detector_args = dict(config=config, checkpoint=checkpoint, cfg_options=cfg_options)
         self.real_bound, self.score_thr, self.iou_thr = real_bound, score_thr, iou_thr
         self._detector = None
-        self._real: dict = {}
+        self._bounds: dict[str, dict] = {"real": {}, "autoencoder": {}}
 
     def process(self, data_batch: Mapping, data_samples: Sequence[Mapping]) -> None:
         """Detect objects in the images of a batch, one result per image."""
@@ -149,8 +149,12 @@ class GenerationDetectionMetric(_GenerationMetric):
                 device=str(data_samples[0]["pred_img"].device), **self.detector_args
             )
         keys = [(sample["layout"].image_id, sample.get("flip", False)) for sample in data_samples]
-        if self.real_bound and any(key not in self._real for key in keys):
-            self._real.update(zip(keys, self._detect(real)))
+        if self.real_bound and any(key not in self._bounds["real"] for key in keys):
+            self._bounds["real"].update(zip(keys, self._detect(real)))
+            if all("round_trip" in sample for sample in data_samples):
+                self._bounds["autoencoder"].update(
+                    zip(keys, self._detect(_as_pixels(data_samples, "round_trip")))
+                )
         for key, sample, found in zip(keys, data_samples, self._detect(generated)):
             layout = sample["layout"]
             if sample.get("prompted") is not None:
@@ -164,7 +168,7 @@ class GenerationDetectionMetric(_GenerationMetric):
                     names=list(layout.names),
                     attributes=layout.attributes,
                     generated=found,
-                    real=self._real.get(key),
+                    **{name: found_there.get(key) for name, found_there in self._bounds.items()},
                 )
             )
 
@@ -174,8 +178,8 @@ class GenerationDetectionMetric(_GenerationMetric):
 
     def compute_metrics(self, results: list) -> dict[str, float]:
         """Compute ``bbox_mAP``, ``bbox_mAP_50``, ``bbox_mAP_75``, ``found`` (fraction of objects) and ``mean_score``
-        of the generated images, ``real_bbox_mAP`` of the real images, and ``mean_score_easy`` and ``mean_score_hard``
-        if the layouts have attributes."""
+        of the generated images, ``real_bbox_mAP`` and ``autoencoder_bbox_mAP`` of the bounds, and
+        ``mean_score_easy`` and ``mean_score_hard`` if the layouts have attributes."""
         classes = self._detector.classes
         ids = {name: index for index, name in enumerate(classes, 1)}
         truth = dict(images=[], annotations=[], categories=[dict(id=i, name=n) for n, i in ids.items()])
@@ -207,10 +211,10 @@ class GenerationDetectionMetric(_GenerationMetric):
         found = _as_results([row["generated"] for row in results])
         scores = evaluate_detection(found, truth)
         metrics = {key: scores[key] for key in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")}
-        if self.real_bound:
-            metrics["real_bbox_mAP"] = evaluate_detection(_as_results([r["real"] for r in results]), truth)[
-                "bbox_mAP"
-            ]
+        for name in self._bounds:
+            if all(row[name] is not None for row in results):
+                bound = evaluate_detection(_as_results([row[name] for row in results]), truth)
+                metrics[f"{name}_bbox_mAP"] = bound["bbox_mAP"]
         matches = match_objects(found, truth, self.score_thr, self.iou_thr)
         total = consistency_report(matches, truth)["all"]
         metrics.update(found=total["found"], mean_score=total["mean_score"], objects=total["objects"])
@@ -219,6 +223,12 @@ class GenerationDetectionMetric(_GenerationMetric):
             if (words == word).any():
                 metrics[f"mean_score_{word}"] = float(matches.score[words == word].mean())
         return metrics
+
+
+def _as_pixels(data_samples: Sequence[Mapping], key: str) -> Tensor:
+    """Return images of the samples, float in [0, 1], as (B, 3, H, W) uint8."""
+    images = torch.stack([sample[key] for sample in data_samples]).detach().float().cpu()
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 
 def _as_results(found: Sequence[Mapping]) -> list[dict]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detdiffusion.utils.option_groups import OptionGroup, documented, option
+from detdiffusion.utils.shared_options import DETECTOR, DetectorOptions
 
 SIZE = 512  # of the YOLO score's protocol
 MIN_AREA_RATIO = 0.02
@@ -88,4 +89,23 @@ class YoloScoreOptions(OptionGroup):
         flag="--min-area",
         minimum=0,
         below=1,
+    )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class CopyOptions(DetectorOptions):
+    """What counts as a near copy of a training image; with a detector, its features are compared, too."""
+
+    detector: tuple[str, str] | None = option(None, **DETECTOR)
+    quantile: float = option(
+        0.05,
+        "an image is a near copy if it is nearer to a training image than this share of the training images are to "
+        "their nearest other one, default: %(default)s",
+        metavar="SHARE",
+        minimum=0.001,
+        maximum=0.999,
+    )
+    pairs: int = option(
+        8, "pairs in the picture of each set, the nearest first, default: %(default)s", minimum=1
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -16,7 +16,29 @@ import torch
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
-_MIN_VISIBLE = 0.5  # minimum fraction of a jittered box inside the image; otherwise the box is not moved
+_MIN_VISIBLE = 0.5
+DEFAULTS = dict(jitter=0.1, drop=0.1, flip=0.5, swap=0.3)
+"""Strengths of ``layouts='edit'``."""
+
+
+def is_free(layout: Layout, nameable: Collection[str] | None) -> list[bool]:
+    """Return for each object whether its place and class may change: not for stuff and other ``background``.
+
+    Args:
+        layout: a layout, with or without attributes.
+        nameable: class names of objects; None: all.
+    """
+    known = [nameable is None or name in nameable for name in layout.names]
+    words = layout.attributes or [None] * len(layout)
+    return [named and word != "background" for named, word in zip(known, words)]
+
+
+def visible_part(box: Sequence[float]) -> list[float] | None:
+    """Return the part of an xyxy box that is inside the image, or None if it is not more than half of the box."""
+    x1, y1, x2, y2 = box
+    inside = [min(max(value, 0.0), 1.0) for value in box]
+    visible = max(0.0, inside[2] - inside[0]) * max(0.0, inside[3] - inside[1])
+    return inside if visible > _MIN_VISIBLE * (x2 - x1) * (y2 - y1) else None
 
 
 @dataclass
@@ -28,12 +50,14 @@ class EditLog:
         dropped: source annotation ids of dropped objects.
         jittered: source annotation ids of jittered objects.
         swapped: source category id by source annotation id, for objects whose class was replaced.
+        added: source annotation ids of objects that come from other images, see :mod:`.compose`.
     """
 
     flipped: bool = False
     dropped: list[int] = field(default_factory=list)
     jittered: list[int] = field(default_factory=list)
     swapped: dict[int, int] = field(default_factory=dict)
+    added: list[int] = field(default_factory=list)
 
     def of_object(self, annotation_id: int) -> str:
         """Return the edits of one object as text, e.g. 'flip+jitter'; '' for none."""
@@ -41,6 +65,7 @@ class EditLog:
             ("flip", self.flipped),
             ("jitter", annotation_id in self.jittered),
             ("swap", annotation_id in self.swapped),
+            ("new", annotation_id in self.added),
         ]
         return "+".join(name for name, applies in done if applies)
 
@@ -88,6 +113,10 @@ class LayoutEdits:
         self.nameable = None if nameable is None else frozenset(nameable)
         self.name = "-".join(f"{name}{value:.6g}" for name, value in values.items() if value)
         self._targets = self._rarer_classes(categories, layouts) if swap else {}
+        if swap and not any(self._targets.values()):
+            raise UserError(
+                "edit swap: no class of the layouts has a rarer one in its supercategory; omit swap"
+            )
         self._categories = {category["name"]: category["id"] for category in categories}
         self._labels = {
             name: int(label)
@@ -104,6 +133,14 @@ class LayoutEdits:
             raise UserError(f"edits: unknown {', '.join(sorted(unknown))}; known: jitter, drop, flip, swap")
         return cls(**options, **context)
 
+    @classmethod
+    def defaults(cls, categories: Sequence[Mapping], layouts: Sequence[Layout], **context) -> LayoutEdits:
+        """Build edits of :data:`DEFAULTS`, without ``swap`` if no class of the set has a rarer one."""
+        context.update(categories=categories, layouts=layouts)
+        plain = cls(**{**DEFAULTS, "swap": 0.0}, **context)
+        rarer = plain._rarer_classes(categories, layouts)
+        return cls(**DEFAULTS, **context) if any(rarer.values()) else plain
+
     def __call__(self, layout: Layout, rng: random.Random) -> tuple[Layout, EditLog]:
         """Return the edited layout, without masks, and the log of its edits; ``layout`` must have ``ids``."""
         log = EditLog()
@@ -114,14 +151,8 @@ class LayoutEdits:
             layout, log.flipped = layout.flip(), True
         return layout, log
 
-    def _free(self, layout: Layout) -> list[bool]:
-        """Return for each object whether it may be jittered, dropped and swapped."""
-        known = [self.nameable is None or name in self.nameable for name in layout.names]
-        words = layout.attributes or [None] * len(layout)
-        return [named and word != "background" for named, word in zip(known, words)]
-
     def _dropped(self, layout: Layout, rng: random.Random, log: EditLog) -> Layout:
-        draws = [free and rng.random() < self.drop for free in self._free(layout)]
+        draws = [free and rng.random() < self.drop for free in is_free(layout, self.nameable)]
         kept = [index for index, drop in enumerate(draws) if not drop]
         if not kept and draws:
             kept = [rng.randrange(len(draws))]
@@ -130,7 +161,7 @@ class LayoutEdits:
 
     def _jittered(self, layout: Layout, rng: random.Random, log: EditLog) -> Layout:
         boxes = layout.boxes.tolist()
-        for index, free in enumerate(self._free(layout)):
+        for index, free in enumerate(is_free(layout, self.nameable)):
             if not self.jitter or not free:
                 continue
             x1, y1, x2, y2 = boxes[index]
@@ -139,9 +170,8 @@ class LayoutEdits:
             cx, cy = (x1 + x2) / 2 + draws[0] * width, (y1 + y2) / 2 + draws[1] * height
             width, height = width * (1 + draws[2]), height * (1 + draws[3])
             box = [cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2]
-            inside = [min(max(value, 0.0), 1.0) for value in box]
-            visible = max(0.0, inside[2] - inside[0]) * max(0.0, inside[3] - inside[1])
-            if visible > _MIN_VISIBLE * width * height:
+            inside = visible_part(box)
+            if inside is not None:
                 boxes[index] = inside
                 log.jittered.append(layout.ids[index])
         return replace(layout, boxes=torch.tensor(boxes).reshape(-1, 4))
@@ -150,7 +180,7 @@ class LayoutEdits:
         if not self.swap:
             return layout
         names, category_ids = list(layout.names), list(layout.category_ids)
-        for index, free in enumerate(self._free(layout)):
+        for index, free in enumerate(is_free(layout, self.nameable)):
             draw, pick = rng.random(), rng.random()
             targets = self._targets.get(names[index])
             if not free or draw >= self.swap or not targets:
@@ -167,7 +197,7 @@ class LayoutEdits:
         """Return for each class of the layouts its rarer classes, with weights that sum to 1."""
         counts: dict[str, int] = {}
         for layout in layouts:
-            for name, free in zip(layout.names, self._free(layout)):
+            for name, free in zip(layout.names, is_free(layout, self.nameable)):
                 if free:
                     counts[name] = counts.get(name, 0) + 1
         group = {category["name"]: category.get("supercategory") for category in categories}
@@ -178,10 +208,6 @@ class LayoutEdits:
             ]
             total = math.fsum(weight for _, weight in rarer)
             targets[name] = [(other, weight / total) for other, weight in sorted(rarer)]
-        if not any(targets.values()):
-            raise UserError(
-                "edit swap: no class of the layouts has a rarer one in its supercategory; omit swap"
-            )
         return targets
 
 

@@ -20,6 +20,7 @@ def generate(
     add: Callable[..., None],
     report: Callable[[int, int], None] | None = None,
     before_batch: Callable[[], None] | None = None,
+    real: Callable[[Sequence[Drawing]], tuple] | None = None,
 ) -> dict[str, int]:
     """Generate batches and pass the images that are not done yet to ``add``.
 
@@ -31,6 +32,8 @@ def generate(
             :meth:`.writer.CocoWriter.add`.
         report: called after each batch with the number of images added so far and in total.
         before_batch: called before each batch; may raise to stop.
+        real: reads the real images that a batch starts from, :class:`.real_images.RealSource`; they are passed to
+            ``infer`` as ``real``.
 
     Returns:
         Counts: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches`` (images generated in
@@ -39,14 +42,14 @@ def generate(
     done = set(done)
     missing = sum(drawing.image_id not in done for batch in batches for drawing in batch)
     counts = dict(written=0, objects=0, objects_not_prompted=0, in_smaller_batches=0)
-    generator = _BatchGenerator(infer)
+    generator = _BatchGenerator(infer, real)
     for batch in batches:
         if before_batch:
             before_batch()
-        for drawing, image, kept, prompt in generator.run(batch):
+        for drawing, image, kept, prompt, outlines in generator.run(batch):
             if drawing.image_id in done:
                 continue
-            add(image=image, **record_of(drawing, kept, prompt, image.shape[1], image.shape[0]))
+            add(image=image, **record_of(drawing, kept, prompt, image.shape[1], image.shape[0], outlines))
             counts["written"] += 1
             counts["objects"] += len(kept)
             counts["objects_not_prompted"] += len(drawing.layout) - len(kept)
@@ -59,10 +62,10 @@ def generate(
 class _BatchGenerator:
     """Generates batches, halving the batch size, for all following batches too, whenever memory runs out."""
 
-    def __init__(self, infer: Callable[..., dict]) -> None:
-        self.infer, self.limit = infer, None
+    def __init__(self, infer: Callable[..., dict], real: Callable[[Sequence[Drawing]], tuple] | None) -> None:
+        self.infer, self.real, self.limit = infer, real, None
 
-    def run(self, batch: Sequence[Drawing]) -> Iterator[tuple[Drawing, np.ndarray, list[int], str]]:
+    def run(self, batch: Sequence[Drawing]) -> Iterator[tuple[Drawing, np.ndarray, list[int], str, dict]]:
         start = 0
         while start < len(batch):
             part = batch[start : start + (self.limit or len(batch))]
@@ -74,12 +77,16 @@ class _BatchGenerator:
             start += len(part)
 
     def _try(self, part: Sequence[Drawing]) -> tuple | None:
-        """Return pixels, kept objects and prompts, or None if memory ran out."""
+        """Return pixels, objects in the prompt, prompts and outlines, or None if memory ran out."""
         generators = [torch.Generator().manual_seed(drawing.noise_seed) for drawing in part]
         try:
-            result = self.infer([drawing.layout for drawing in part], generators=generators)
+            options, outlines = {}, [{} for _ in part]
+            if self.real is not None:
+                options["real"], outlines = self.real(part)
+            result = self.infer([drawing.layout for drawing in part], generators=generators, **options)
             pixels = (result["samples"].float().clamp(0, 1) * 255).round().to(torch.uint8)
-            return pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy(), result["kept"], result["prompts"]
+            pixels = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
+            return pixels, result["kept"], result["prompts"], outlines
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

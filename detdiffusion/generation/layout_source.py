@@ -12,9 +12,11 @@ import numpy as np
 
 from detdiffusion.datasets.attributes_file import AttributesFile
 from detdiffusion.datasets.layout_index import LayoutIndex
+from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
-from detdiffusion.generation.options import LayoutOptions
-from detdiffusion.generation.oversampling import repeat_factors, samples_of
+from detdiffusion.generation.options import EDIT, ContentOptions, LayoutOptions
+from detdiffusion.generation.oversampling import class_factors, repeat_factors, samples_of
+from detdiffusion.generation.real_images import RealSource
 from detdiffusion.generation.strategies import Strategy, build_strategy
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
@@ -37,6 +39,7 @@ class LayoutSource:
         file: their attributes; None for a model without attributes.
         config: path of the generator's config, for messages.
         digest: SHA-256 of the ids of images and objects, which changes with the data set's filter.
+        dataset: the data set of the layouts.
     """
 
     layouts: Sequence[Layout]
@@ -46,6 +49,7 @@ class LayoutSource:
     file: AttributesFile | None
     config: str
     digest: str
+    dataset: Any = None
 
     @classmethod
     def read(
@@ -93,6 +97,7 @@ class LayoutSource:
             file=AttributesFile.read(attributes) if with_attributes else None,
             config=config,
             digest=_digest(dataset.layouts),
+            dataset=dataset,
         )
 
     @property
@@ -115,13 +120,26 @@ class LayoutSource:
         self.layouts = with_attributes(self.layouts, self.file, chosen, self.config, self.ann_files, say)
         return chosen
 
-    def editor(self, edits: Mapping[str, float] | None) -> LayoutEdits | None:
-        """Build the edits, or return None if there are none."""
-        if not edits:
+    def editor(self, content: ContentOptions) -> LayoutEdits | LayoutComposer | None:
+        """Build what makes new layouts of these, or return None if they stay as they are."""
+        kind, context = content.layouts, dict(nameable=self.nameable, layouts=self.layouts)
+        if kind == EDIT:
+            return LayoutEdits.defaults(categories=self.categories, **context)
+        if kind is not None:
+            rare = content.oversample_thr
+            weights = None if rare is None else class_factors(self.layouts, rare)
+            return LayoutComposer(kind, weights=weights, **context)
+        if not content.edits:
             return None
-        return LayoutEdits.from_options(
-            edits, nameable=self.nameable, categories=self.categories, layouts=self.layouts
-        )
+        return LayoutEdits.from_options(content.edits, categories=self.categories, **context)
+
+    def real_images(
+        self, layouts: Sequence[Layout], strength: float | None, keep: str | None
+    ) -> RealSource | None:
+        """Return the reader of the layouts' real images, or None if ``strength`` is None."""
+        if strength is None:
+            return None
+        return RealSource(self.dataset, layouts, strength, keep, self.nameable)
 
     def samples(
         self, threshold: float | None, samples: int, seed: int, limit: int | None, say: Callable[[str], None]
@@ -191,11 +209,16 @@ def read_layouts(cfg: Config, config: str, options: LayoutOptions) -> tuple[Any,
         loaders = [s for s in steps if str(s.get("type", "")).endswith("LoadPerceptionAttributes")]
         attributes = loaders[0]["attributes_file"] if loaders else None
     if options.ann:
-        # Generation does not read the source images, so any existing folder will do.
-        folder = options.img_dir or Path(options.ann[0]).resolve().parent
+        # Only from_real reads the source images; without it any existing folder will do.
+        folder = options.img_dir or _likely_folder(Path(options.ann[0]).resolve().parent)
         spec.pop("data_root", None)
         spec.update(ann_files=[str(path) for path in options.ann], img_dir=str(folder))
     return DATASETS.build(spec), attributes
+
+
+def _likely_folder(parent: Path) -> Path:
+    """Return ``images`` in the annotations' folder or next to it, or the annotations' folder if there is none."""
+    return next((f for f in (parent / "images", parent.parent / "images") if f.is_dir()), parent)
 
 
 def with_attributes(

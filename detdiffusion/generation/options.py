@@ -29,10 +29,18 @@ class GeneratorOptions(ModelOptions):
             object.__setattr__(self, "checkpoint", None)
 
 
+BACKGROUND, OBJECTS = "background", "objects"
+EDIT, RECOMPOSE, SAMPLE = "edit", "recompose", "sample"
+
+
 @documented
 @dataclass(frozen=True, kw_only=True)
 class ContentOptions(OptionGroup):
-    """Which images of the layouts are generated; different values give a different set."""
+    """Which images of the layouts are generated; different values give a different set.
+
+    Raises:
+        UserError: ``keep`` without ``from_real``, or both ``layouts`` and ``edits``.
+    """
 
     strategy: str | Mapping = option(
         help="attributes of the objects that the attribute detector can name ([background] stays): origin, easy, hard, "
@@ -50,6 +58,26 @@ class ContentOptions(OptionGroup):
         metavar="EDIT=VALUE",
         nargs="+",
     )
+    layouts: str | None = option(
+        None,
+        "new layouts. edit: `edits` with default strengths; recompose: objects of several images at their own places; "
+        "sample: around the places of the set (kernel density); overlaps stay those of the set",
+        choices=(EDIT, RECOMPOSE, SAMPLE),
+    )
+    from_real: float | None = option(
+        None,
+        "start from the real image of each layout instead of noise alone: the share of the denoising steps that is "
+        "run. 0 only encodes and decodes it: the bound that the autoencoder sets",
+        metavar="STRENGTH",
+        minimum=0,
+        maximum=1,
+    )
+    keep: str | None = option(
+        None,
+        "with `from_real`: pixels of the real image that stay as they are. background: everything outside the objects; "
+        "objects: those that `edits` leaves in place",
+        choices=(BACKGROUND, OBJECTS),
+    )
     oversample_thr: float | None = option(
         None,
         "generate more images of layouts with classes that occur in less than this fraction of the layouts (repeat "
@@ -63,6 +91,13 @@ class ContentOptions(OptionGroup):
         "use only the first layouts; a later run can continue the set with a higher limit",
         minimum=1,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.keep is not None and self.from_real is None:
+            raise UserError("`keep` requires `from_real`: without it, no real image is read")
+        if self.layouts is not None and self.edits:
+            raise UserError("`layouts` and `edits` exclude each other: both make new layouts")
 
 
 @documented
@@ -82,7 +117,7 @@ class LayoutOptions(OptionGroup):
         None, "COCO annotations to take the layouts from, instead of a split; may be repeated", **ANNOTATIONS
     )
     img_dir: str | Path | None = option(
-        None, "image folder of `ann` (generation itself does not read the images)", **IMAGE_FOLDER
+        None, "image folder of `ann` (only `from_real` reads the images)", **IMAGE_FOLDER
     )
     attributes: str | Path | None = option(
         None, "attributes file of the layouts (default: the config's)", metavar="FILE"

@@ -12,11 +12,10 @@ from detdiffusion.utils.errors import UserError
 from .identity import rng_of
 
 
-def repeat_factors(layouts: Sequence[Layout], threshold: float) -> list[float]:
-    """Return how often each layout is repeated by repeat factor sampling (LVIS, Gupta et al. 2019, appendix B).
+def class_factors(layouts: Sequence[Layout], threshold: float) -> dict[str, float]:
+    """Return how often each class is repeated by repeat factor sampling (LVIS, Gupta et al. 2019, appendix B).
 
-    A class that occurs in a fraction f of the layouts has the factor max(1, sqrt(threshold / f)); a layout has the
-    largest factor of its classes. The same as ``oversample_thr`` of mmdet's ``ClassBalancedDataset``.
+    A class that occurs in a fraction f of the layouts has the factor max(1, sqrt(threshold / f)).
 
     Args:
         layouts: layouts of a set.
@@ -28,9 +27,22 @@ def repeat_factors(layouts: Sequence[Layout], threshold: float) -> list[float]:
     if not 0 < threshold <= 1:
         raise UserError(f"`oversample_thr` must be in (0, 1], got {threshold}")
     frequency: Counter = Counter(name for layout in layouts for name in set(layout.names))
-    factor = {
-        name: max(1.0, math.sqrt(threshold * len(layouts) / count)) for name, count in frequency.items()
-    }
+    return {name: max(1.0, math.sqrt(threshold * len(layouts) / count)) for name, count in frequency.items()}
+
+
+def repeat_factors(layouts: Sequence[Layout], threshold: float) -> list[float]:
+    """Return how often each layout is repeated: the largest factor of its classes, see :func:`class_factors`.
+
+    The same as ``oversample_thr`` of mmdet's ``ClassBalancedDataset``.
+
+    Args:
+        layouts: layouts of a set.
+        threshold: see :func:`class_factors`.
+
+    Raises:
+        UserError: the threshold is out of range.
+    """
+    factor = class_factors(layouts, threshold)
     return [max((factor[name] for name in layout.names), default=1.0) for layout in layouts]
 
 

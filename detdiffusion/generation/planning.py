@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -25,7 +25,8 @@ from .identity import (
 class Drawing:
     """One image to generate: a layout with the strategy's attributes, and the identity of its image.
 
-    ``edits`` is the name of the layout's edits ('' for none), ``log`` their log.
+    ``edits`` is the name of the layout's edits ('' for none), ``log`` their log, ``real`` how it starts from a real
+    image ('' for none).
     """
 
     layout: Layout
@@ -37,6 +38,7 @@ class Drawing:
     sample_index: int
     edits: str = ""
     log: EditLog | None = None
+    real: str = ""
 
 
 def plan(
@@ -46,6 +48,7 @@ def plan(
     samples_per_image: int | Sequence[int] = 1,
     edits: LayoutEdits | None = None,
     suffix: str = ".png",
+    real: str = "",
 ) -> list[Drawing]:
     """Return all images of a set; the first sample of every layout comes before any second sample.
 
@@ -56,12 +59,13 @@ def plan(
         samples_per_image: images per layout, or one number for each layout.
         edits: applied separately to each sample of a layout, before the strategy; their name is part of the ids.
         suffix: suffix of the file names, '.png' or '.jpg'.
+        real: see :func:`.real_images.real_name`; part of the ids.
 
     Raises:
         UserError: the strategy fails for a layout, or two images or two annotations would get the same id.
     """
     counts = [samples_per_image] * len(layouts) if isinstance(samples_per_image, int) else samples_per_image
-    variant = f"{strategy.name}_{edits.name}" if edits else strategy.name
+    variant = "_".join(filter(None, (strategy.name, edits.name if edits else "", real)))
     drawings = []
     for sample in range(max(counts, default=0)):
         for layout, count in zip(layouts, counts):
@@ -81,6 +85,7 @@ def plan(
                     sample_index=sample,
                     edits=edits.name if edits else "",
                     log=log,
+                    real=real,
                 )
             )
     check_unique((d.image_id for d in drawings), "image")
@@ -109,7 +114,14 @@ def _attributed(strategy: Callable[..., Layout], layout: Layout, rng) -> Layout:
     return result
 
 
-def record_of(drawing: Drawing, kept: Sequence[int], prompt: str, width: int, height: int) -> dict:
+def record_of(
+    drawing: Drawing,
+    kept: Sequence[int],
+    prompt: str,
+    width: int,
+    height: int,
+    outlines: Mapping[int, dict] | None = None,
+) -> dict:
     """Return the arguments of the writer other than the pixels.
 
     Args:
@@ -118,6 +130,7 @@ def record_of(drawing: Drawing, kept: Sequence[int], prompt: str, width: int, he
             ``not_prompted`` in the image record, as it is unknown whether the image shows them.
         prompt: text of the prompt.
         width, height: size of the generated image in pixels, the unit of the boxes.
+        outlines: RLE, by source annotation id, of objects that are those of the real image.
 
     Returns:
         ``record``, ``annotations`` and ``extra`` of :meth:`.writer.CocoWriter.add`.
@@ -147,6 +160,8 @@ def record_of(drawing: Drawing, kept: Sequence[int], prompt: str, width: int, he
             annotation["edits"] = log.of_object(layout.ids[index])
             if layout.ids[index] in log.swapped:
                 annotation["source_category_id"] = log.swapped[layout.ids[index]]
+        if outlines and layout.ids[index] in outlines:
+            annotation.update(from_real=True, segmentation=outlines[layout.ids[index]])
         annotations.append(annotation)
     record = dict(
         id=drawing.image_id,
@@ -163,6 +178,8 @@ def record_of(drawing: Drawing, kept: Sequence[int], prompt: str, width: int, he
         record["not_prompted"] = [facts(index) for index in left_out]
     if log is not None:
         record.update(edits=drawing.edits, flipped=log.flipped, dropped=log.dropped)
+    if drawing.real:
+        record["from_real"] = drawing.real
     extra = dict(
         noise_seed=drawing.noise_seed, prompt=prompt, not_prompted=[layout.ids[index] for index in left_out]
     )

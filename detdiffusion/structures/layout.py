@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.numbers import is_number
 
 ATTRIBUTES = ("easy", "hard", "background")
 """The paper's perception-aware attributes. An attributes file may define more levels of difficulty before
@@ -59,7 +60,8 @@ class Layout:
         image_id, file_name, width, height: the source image; its size in pixels.
 
     Raises:
-        ValueError: if a field's length differs from the number of boxes, or a box is outside [0, 1].
+        UserError: if a field's length differs from the number of boxes, a box is outside [0, 1], or a word cannot be
+            an attribute.
     """
 
     boxes: Tensor
@@ -75,23 +77,60 @@ class Layout:
     height: int | None = None
 
     def __post_init__(self) -> None:
-        self.boxes = torch.as_tensor(self.boxes, dtype=torch.float32).reshape(-1, 4)
+        where = "layout" if self.image_id is None else f"layout of image {self.image_id}"
+        self.boxes = _as_boxes(self.boxes, where)
         for field in ("names", "attributes", "masks", "labels", "ids", "category_ids"):
             value = getattr(self, field)
-            if value is not None and len(value) != len(self.boxes):
-                raise ValueError(
-                    f"layout of image {self.image_id}: {field} has {len(value)} entries for {len(self.boxes)} boxes"
+            if isinstance(value, str):
+                raise UserError(
+                    f"{where}: {field} must be a list with an entry for each box, it is {value!r}"
                 )
-        if len(self.boxes) and (self.boxes.min() < -1e-4 or self.boxes.max() > 1 + 1e-4):
-            raise ValueError(
-                f"layout of image {self.image_id}: boxes must be xyxy in [0, 1], got values from "
-                f"{self.boxes.min():.4g} to {self.boxes.max():.4g}"
+            if value is not None and len(value) != len(self.boxes):
+                raise UserError(f"{where}: {field} has {len(value)} entries for {len(self.boxes)} boxes")
+        wrong = [name for name in self.names if not isinstance(name, str)]
+        if wrong:
+            raise UserError(f"{where}: names must be class names, got {wrong[0]!r}")
+        if not ((self.boxes >= -1e-4) & (self.boxes <= 1 + 1e-4)).all():
+            raise UserError(
+                f"{where}: boxes must be xyxy in [0, 1], got values from {self.boxes.min():.4g} to "
+                f"{self.boxes.max():.4g}; Layout.from_pixels takes pixels"
             )
         bad = [a for a in self.attributes or () if not isinstance(a, str) or not _ATTRIBUTE.fullmatch(a)]
         if bad:
-            raise ValueError(
-                f"layout of image {self.image_id}: attributes must be lower-case words like {ATTRIBUTES}, got {bad}"
-            )
+            raise UserError(f"{where}: attributes must be lower-case words like {ATTRIBUTES}, got {bad}")
+
+    @classmethod
+    def from_pixels(
+        cls,
+        boxes: Sequence[Sequence[float]],
+        names: Sequence[str],
+        width: int,
+        height: int,
+        attributes: Sequence[str] | None = None,
+    ) -> Layout:
+        """Create a layout from boxes in pixels.
+
+        Args:
+            boxes: N boxes x1, y1, x2, y2 in pixels, the corners; up to a pixel outside of the image they are clipped.
+            names: N class names.
+            width, height: size in pixels of the image that the boxes belong to.
+            attributes: N perception-aware attributes, or None.
+
+        Raises:
+            UserError: as for the class; also if a box is empty or lies outside of the image.
+        """
+        for name, side in (("width", width), ("height", height)):
+            if not is_number(side) or side <= 0:
+                raise UserError(f"layout: `{name}` must be a number of pixels above 0, it is {side!r}")
+        pixels = _as_boxes(boxes, "layout")
+        size = torch.tensor([width, height, width, height], dtype=torch.float32)
+        for index, (box, (x1, y1, x2, y2)) in enumerate(zip(pixels, pixels.tolist())):
+            if not (x1 < x2 and y1 < y2 and (box > -1.01).all() and (box < size + 1.01).all()):
+                raise UserError(
+                    f"layout: boxes[{index}] is ({x1:g}, {y1:g}, {x2:g}, {y2:g}); a box must be x1, y1, x2, y2 with x1 "
+                    f"< x2 and y1 < y2 (not width and height), inside the image of {width} x {height} pixels"
+                )
+        return cls((pixels / size).clamp(0, 1), names, attributes, width=width, height=height)
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -135,3 +174,11 @@ class Layout:
     def with_attributes(self, attributes: Sequence[str]) -> Layout:
         """Return a copy with the given perception-aware attributes, one per object."""
         return replace(self, attributes=list(attributes))
+
+
+def _as_boxes(boxes: Tensor | Sequence, where: str) -> Tensor:
+    """Return boxes as (N, 4) float32."""
+    try:
+        return torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UserError(f"{where}: boxes must be a list of x1, y1, x2, y2, got {boxes!r:.80}") from error

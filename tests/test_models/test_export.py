@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import AutoencoderKL, StableDiffusionPipeline
-from tiny_editor import build_editor, editor_config, layouts
+from tiny_editor import build_editor, layouts, trained_editor
 
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
 from detdiffusion.models.editors.autoencoder import Autoencoder
@@ -22,28 +22,11 @@ def generators():
     return [torch.Generator().manual_seed(seed) for seed in (1, 2)]
 
 
-def trained(folder, **overrides):
-    """A config and a checkpoint of it, whose weights a few steps have moved."""
-    config = editor_config(folder, **overrides)
-    config["tokenizer"]["model_max_length"] = 32
-    head = "default_scope = 'detdiffusion'\ncustom_imports = dict(imports=['detdiffusion.models'])\n"
-    data = "train_dataloader = dict(dataset=dict(filter_cfg=dict(max_objects=8)))\n"
-    (folder / "config.py").write_text(f"{head}{data}model = {config!r}\n")
-    editor = build_editor(folder, **overrides)
-    optimizer = torch.optim.AdamW([p for p in editor.parameters() if p.requires_grad], lr=1e-3)
-    for _ in range(2):
-        sum(editor._losses(torch.randn(2, 4, 8, 8), layouts()).values()).backward()
-        optimizer.step()
-    meta = dict(dataset_meta=dict(classes=("ball", "pine tree", "sky")))
-    torch.save(dict(state_dict=editor.state_dict(), meta=meta), folder / "weights.pth")
-    return str(folder / "config.py"), folder / "weights.pth"
-
-
 @pytest.mark.parametrize("lora", [None, dict(r=2)], ids=["full", "lora"])
 def test_plain_diffusers_draws_the_same(tmp_path, lora):
     if lora:
         pytest.importorskip("peft")
-    config, checkpoint = trained(tmp_path, lora=lora)
+    config, checkpoint = trained_editor(tmp_path, lora=lora)
     ours = DetDiffusionInferencer(config, checkpoint, "cpu")
     result = ours(layouts(), generators=generators(), **DRAWING)
     sizes = export_diffusers(config, checkpoint, tmp_path / "out")
@@ -74,7 +57,7 @@ def start_from(folder, parts, **layout_tokenizer):
 
 
 def test_the_folder_says_how_layouts_are_written(tmp_path):
-    config, checkpoint = trained(
+    config, checkpoint = trained_editor(
         tmp_path, layout_tokenizer=dict(bins=(4, 8), template="paper", max_length=48)
     )
     export_diffusers(config, checkpoint, tmp_path / "out")
@@ -100,13 +83,15 @@ def test_the_folder_says_how_layouts_are_written(tmp_path):
 
 def test_attributes_can_be_added_and_a_base_without_layouts_binds_nothing(tmp_path):
     plain = dict(mask_head=None, perception_loss=None)
-    config, checkpoint = trained(
+    config, checkpoint = trained_editor(
         tmp_path, layout_tokenizer=dict(bins=(4, 4), attributes=False, max_length=32), **plain
     )
     export_diffusers(config, checkpoint, tmp_path / "geo")
     assert not start_from(tmp_path / "geo", tmp_path).layout_tokenizer.attributes
     assert start_from(tmp_path / "geo", tmp_path, attributes=True).layout_tokenizer.attributes
-    config, checkpoint = trained(tmp_path, layout_tokenizer=dict(template="caption", max_length=32), **plain)
+    config, checkpoint = trained_editor(
+        tmp_path, layout_tokenizer=dict(template="caption", max_length=32), **plain
+    )
     export_diffusers(config, checkpoint, tmp_path / "base")
     assert start_from(tmp_path / "base", tmp_path).layout_tokenizer.template == "caption"
     tokenizer = start_from(tmp_path / "base", tmp_path, template="compact", bins=(4, 4)).layout_tokenizer

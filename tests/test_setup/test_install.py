@@ -80,6 +80,12 @@ def test_wheel_carries_mim_and_zoo(tmp_path):
     site = tmp_path / "site"
     zipfile.ZipFile(wheel).extractall(site)
     resolves_from_elsewhere(site, tmp_path / "elsewhere")
+    (points,) = site.glob("*.dist-info/entry_points.txt")
+    assert "detdiffusion = detdiffusion.cli:main" in points.read_text()
+    environment = dict(os.environ, PYTHONPATH=str(site))
+    command = [sys.executable, "-m", "detdiffusion.cli", "train", "--help"]
+    shown = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert shown.stdout.startswith("usage: detdiffusion train "), shown.stderr
 
 
 def test_editable_install_links_mim(tmp_path):

@@ -18,6 +18,7 @@ LAYERS = [  # the lowest first; a folder imports from lower layers and its own
     {"engine"},
     {"apis"},
     {"experiments", "integrations"},
+    {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

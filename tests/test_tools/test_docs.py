@@ -10,6 +10,8 @@ from functools import lru_cache
 import pytest
 from pages import DOCS, PAGES, ROOT, blocks, commands, help_of, name_of, table
 
+from detdiffusion.cli import commands as commands_of_the_package
+
 COMMANDS = [(name_of(page), words) for page in PAGES for words in commands(page.read_text())]
 FREE = {"pip", "source", ".venv/bin/ruff"}  # programs that are not ours
 BLOCKS = [(name_of(page), code) for page in PAGES for code in blocks(page.read_text(), "python")]
@@ -27,6 +29,9 @@ def split_command(words):
             assert all((ROOT / path).exists() for path in options)
             return None, []
         return "tools/quickstart.py", options
+    if program == "detdiffusion":
+        command, *arguments = arguments
+        return name_of(commands_of_the_package()[command]), arguments
     assert program in ("python", "bash")
     tool, *arguments = arguments
     assert (ROOT / tool).is_file()
@@ -310,3 +315,27 @@ def test_changes_of_the_contributing_table():
         paths = [path for path in re.findall(r"`([\w/.]+)`", place) if "/" in path]
         assert paths and all((ROOT / "detdiffusion" / p).exists() or (ROOT / p).exists() for p in paths)
         assert re.fullmatch(r"`tests/[\w/]+\.py(::\w+)?`", test)
+
+
+def test_the_session_in_python_runs(tmp_path, monkeypatch, capsys):
+    """All blocks of the page, one after the other, with the weights that the config names and few steps."""
+    from detdiffusion.datasets.miniscenes import write_miniscenes
+
+    write_miniscenes(tmp_path / "work_dirs/demo/data", "val", 2)
+    code = "\n".join(blocks(DOCS["python"].read_text(), "python"))
+    for theirs, ours in {
+        '"configs/detdiffusion_miniscenes.py"': repr(str(ROOT / "configs/detdiffusion_miniscenes.py")),
+        '"work_dirs/demo/generator/iter_800.pth"': "None",
+        "num_inference_steps=25": "num_inference_steps=1",
+    }.items():
+        assert theirs in code
+        code = code.replace(theirs, ours)
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(code, names)
+    assert names["image"].size == names["copy"].images[0].size == (64, 64)
+    assert len(names["variants"].images) == 4 and (tmp_path / "generated/predictions.json").is_file()
+    printed = capsys.readouterr().out
+    page = " ".join(DOCS["python"].read_text().split())
+    for message in printed.splitlines()[-3:-1]:
+        assert message in page

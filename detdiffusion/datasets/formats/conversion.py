@@ -35,6 +35,7 @@ class Conversion:
         report: description of what was left out or changed -> count.
         examples: the same description -> the first few places.
         looked: where objects were searched for, used in the error message if there are none.
+        masks: number of objects with a mask.
     """
 
     classes: list[str]
@@ -46,6 +47,7 @@ class Conversion:
     report: Counter = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
     looked: str = ""
+    masks: int = 0
     _details: dict[Path, str] = field(default_factory=dict)
 
     def count(self, reason: str, where: object) -> None:
@@ -112,6 +114,7 @@ class Conversion:
             iscrowd=0,
         )
         self.annotations.append({**annotation, **extra})
+        self.masks += "segmentation" in extra
 
     def summary(self) -> str:
         """Return the numbers of images, objects and files, and a line for everything that was left out or changed."""
@@ -143,7 +146,7 @@ class Conversion:
             raise UserError(f"no objects in {len(self.images)} images; {self.looked}\n{self.summary()}")
         if placing != "none":
             for image in self.images:
-                _place(self.sources[image["id"]], out / "images" / image["file_name"], placing == "copy")
+                place_file(self.sources[image["id"]], out / "images" / image["file_name"], placing == "copy")
         objects: dict[int, list[dict]] = {}
         for annotation in self.annotations:
             objects.setdefault(annotation["image_id"], []).append(annotation)
@@ -173,8 +176,12 @@ def image_size(path: Path, decode: bool = True) -> tuple[int, int] | str:
         return f"{error.reason}; {error.remedy}"
 
 
-def _place(source: Path, target: Path, copy: bool) -> None:
-    """Copy or link a file; an existing file that is not a link is never replaced."""
+def place_file(source: Path, target: Path, copy: bool) -> None:
+    """Copy or link a file; an existing file that is not a link is never replaced.
+
+    Raises:
+        UserError: if ``target`` is another file, or cannot be written.
+    """
     if target.exists() and target.resolve() == source.resolve():
         return
     if target.exists() and not target.is_symlink():

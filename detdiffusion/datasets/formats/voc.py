@@ -17,6 +17,8 @@ from .voc_images import VocImages
 from .voc_lists import read_lists
 from .voc_xml import NotVoc, corners_of, is_difficult, not_converted, number_of, read_xml, text_of
 
+OTHER_LIST = "list of names that was not requested: not read"
+
 
 def read_voc(
     root: str | Path,
@@ -216,5 +218,5 @@ def _reason(path: Path, xml_dir: Path, image_dir: Path, lost: set[str]) -> str |
             return "image whose annotation file is left out: left out"
         return "image without an annotation file: left out"
     if suffix == ".txt" and any(fold(part) == "imagesets" for part in path.parts):
-        return "list of names that was not requested: not read"
+        return OTHER_LIST
     return None

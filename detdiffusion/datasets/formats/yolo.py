@@ -15,7 +15,7 @@ from .text_files import read_lines
 from .yolo_data import YoloData, label_places, read_folder, read_yaml
 from .yolo_rows import FOUR_POINTS, TASKS, Survey, numbers, read_row
 
-_NO_LABELS = "image without a label file: used as an image without objects"
+NO_LABELS = "image without a label file: used as an image without objects"
 _SHARED = "label file that matches several images: left out, with its images"
 
 
@@ -158,7 +158,7 @@ class _Rows:
         """Return the lines of an image's label file; if it is not a text file, leave out both and return None."""
         files = self._set_of.files
         if label is None:
-            self._set_of.count(_NO_LABELS, files.name(image))
+            self._set_of.count(NO_LABELS, files.name(image))
             return []
         try:
             return read_lines(label)

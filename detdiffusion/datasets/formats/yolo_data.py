@@ -14,7 +14,7 @@ from .text_files import BY_END, read_lines, read_text, tails
 from .yolo_rows import key_point_columns
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
-_MISSING = "listed image that does not exist: left out"
+MISSING = "listed image that does not exist: left out"
 _NO_PATH = "'path' that is not a folder here: the yaml file's folder is used"
 
 
@@ -161,7 +161,7 @@ def _read_list(set_of: Conversion, place: Path, root: Path) -> list[Path]:
     for number, line in lines:
         image, where = _find(set_of.files, (place.parent, root), line), f"{place.name}, line {number}: {line}"
         if image is None:
-            set_of.count(_MISSING, where)
+            set_of.count(MISSING, where)
             continue
         path, by_end = image
         if by_end:

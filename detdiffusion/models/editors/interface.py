@@ -2,13 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError, some
+from detdiffusion.utils.numbers import is_number
+
+
+@dataclass(frozen=True)
+class RealImages:
+    """Real images that generation starts from, instead of noise alone.
+
+    Attributes:
+        images: (B, 3, H, W) float32 in [-1, 1].
+        strength: share of the denoising steps that are run, in [0, 1], as in diffusers' image-to-image pipelines: 1
+            starts from almost pure noise; 0 only encodes and decodes the images.
+        keep: (B, 1, H, W) bool, True for pixels of ``images`` that stay as they are; None changes all pixels.
+
+    Raises:
+        UserError: ``strength`` is not in [0, 1], or the shapes differ.
+    """
+
+    images: Tensor
+    strength: float = 1.0
+    keep: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength <= 1:
+            raise UserError(f"`strength` must be between 0 and 1, got {self.strength}")
+        expected = (len(self.images), 1, *self.images.shape[-2:])
+        if self.keep is not None and tuple(self.keep.shape) != expected:
+            raise UserError(f"`keep` must have the shape {expected}, got {tuple(self.keep.shape)}")
 
 
 class LayoutEditor(Protocol):
@@ -37,8 +67,9 @@ class LayoutEditor(Protocol):
         num_inference_steps: int = 50,
         guidance_scale: float = 3.5,
         generators: Sequence[torch.Generator] | None = None,
+        real: RealImages | None = None,
     ) -> dict:
-        """Generate images; image i depends on ``layouts[i]`` and ``generators[i]`` only.
+        """Generate images; image i depends on ``layouts[i]``, ``generators[i]`` and ``real.images[i]`` only.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, for each layout the indices of the objects that were
@@ -87,9 +118,17 @@ def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int |
         The result of ``infer``.
 
     Raises:
-        UserError: images have NaN or infinite pixels; the message names the layouts' image ids.
+        UserError: the number of steps or the guidance scale is not valid, the model cannot start from real images, or
+            pixels are NaN or infinite (the message names the image ids).
     """
     layouts = [layouts] if isinstance(layouts, Layout) else layouts
+    steps, scale = options.get("num_inference_steps", 1), options.get("guidance_scale", 1)
+    if isinstance(steps, bool) or not isinstance(steps, int) or steps < 1:
+        raise UserError(f"`num_inference_steps` must be a whole number of at least 1, it is {steps!r}")
+    if not is_number(scale):
+        raise UserError(f"`guidance_scale` must be a finite number, it is {scale!r}")
+    if options.get("real") is not None and "real" not in inspect.signature(editor.infer).parameters:
+        raise UserError(f"{type(editor).__name__} cannot start from real images: leave out `from_real`")
     result = editor.infer(layouts, *sides, **options)
     finite = result["samples"].isfinite().flatten(1).all(dim=1).tolist()
     failed = [layout.image_id for layout, is_finite in zip(layouts, finite) if not is_finite]

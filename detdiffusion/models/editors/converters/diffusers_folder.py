@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,12 +24,16 @@ def export_diffusers(
     out_dir: str | Path,
     dtype: str = "fp32",
     cfg_options: Sequence[str] | None = None,
+    license: str | None = None,
+    results: Sequence = (),
 ) -> dict[str, int]:
     """Export a trained model as a folder of safetensors files that diffusers can load.
 
     A generator is exported as ``model_index.json``, ``vae``, ``text_encoder``, ``tokenizer``, ``unet``, ``scheduler``
     and ``layout_config.json`` (how layouts are turned into prompts; configs that start from the folder read it); LoRA
-    updates are merged. An autoencoder is exported as ``vae``, with its scaling factor fitted to 256 training images.
+    updates are merged. ``pipeline.py`` (:mod:`.layout_pipeline`) generates images of layouts without this package, and
+    ``README.md`` is the model card (:mod:`.model_card`). An autoencoder is exported as ``vae``, with its scaling factor
+    fitted to 256 training images.
 
     Args:
         config: config that the model was trained with.
@@ -36,6 +41,8 @@ def export_diffusers(
         out_dir: folder to write; existing parts are replaced.
         dtype: dtype of the saved weights, ``fp32``, ``fp16`` or ``bf16``.
         cfg_options: ``key=value`` overrides of the config.
+        license: licence of the weights for the model card, as an identifier of the Hugging Face hub.
+        results: figures for the model card, rows of :func:`detdiffusion.evaluation.results.read_result_file`.
 
     Returns:
         Bytes written for each part.
@@ -55,6 +62,8 @@ def export_diffusers(
     from detdiffusion.utils.config_kind import kind_of
     from detdiffusion.utils.image_rules import rules_of_config
 
+    from .model_card import CardFacts, write_model_card
+
     cfg = load_config(config, cfg_options)
     if (kind := kind_of(cfg)).startswith("a detector") or not cfg.get("model"):
         raise UserError(f"config {config} is {kind}; only generators and autoencoders can be exported")
@@ -64,7 +73,7 @@ def export_diffusers(
     stored = load_checkpoint(checkpoint)
     load_strictly(model, stored, f"checkpoint {checkpoint}, config {config}")
     model.eval()
-    about = _about(cfg, stored_classes(stored, f"checkpoint {checkpoint}"))
+    classes = stored_classes(stored, f"checkpoint {checkpoint}")
     out_dir = Path(out_dir)
     if hasattr(model, "fit_scaling_factor"):
         if not model.freeze_encoder:
@@ -76,7 +85,21 @@ def export_diffusers(
             merge_lora(getattr(model, name))
         parts = model.backbone.folder_parts()
         _write_index(parts, out_dir, model.backbone)
-        write_layout_config(out_dir, model.layout_tokenizer, **model.backbone.stored_condition(), **about)
+        write_layout_config(
+            out_dir, model.layout_tokenizer, **model.backbone.stored_condition(), **_about(cfg, classes)
+        )
+        shutil.copyfile(Path(__file__).with_name("layout_pipeline.py"), out_dir / "pipeline.py")
+        facts = CardFacts(
+            out_dir.resolve().name,
+            cfg,
+            Path(checkpoint),
+            stored.get("meta") or {},
+            classes,
+            dtype,
+            license,
+            results,
+        )
+        write_model_card(out_dir, model, facts)
     else:
         raise UserError(f"{config}: its model {cfg.model.type} is neither a generator nor an autoencoder")
     for name, part in parts.items():

@@ -34,7 +34,7 @@ def resize_grid(rows_TD: Tensor, old: tuple[int, int], new: tuple[int, int]) -> 
 
 
 def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[int, int]) -> int:
-    """Copy an exported generator with a finer or coarser grid of location tokens.
+    """Copy an exported generator, without its model card, with a finer or coarser grid of location tokens.
 
     Embeddings of words and attribute tokens are kept, those of location tokens are interpolated by
     :func:`resize_grid`, and everything else is copied. To fine-tune the result, set ``layout_tokenizer.bins`` to the
@@ -87,7 +87,7 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
             if token in ids:
                 rows[row] = weight[ids[token]]
         rows[[wanted[f"<l{i}>"] for i in range(len(grid))]] = grid
-    shutil.copytree(source, out_dir, ignore=shutil.ignore_patterns("text_encoder", "tokenizer"))
+    shutil.copytree(source, out_dir, ignore=shutil.ignore_patterns("text_encoder", "tokenizer", "README.md"))
     if vae.is_dir() and not (out_dir / "vae").is_dir():  # the models of the zoo share a VAE
         shutil.copytree(vae, out_dir / "vae")
     encoder.save_pretrained(out_dir / "text_encoder")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -163,6 +164,27 @@ def _local_folder(source: str, subfolder: str, role: str) -> Path | None:
             f"variable to your copy{asked}"
         )
     return folder
+
+
+def without_weights(spec: Any, role: str) -> Any:
+    """Return a part's config with the architecture of its folder in place of ``from_pretrained``.
+
+    Args:
+        spec: as for :func:`build_component`.
+        role: name of the part, for error messages.
+
+    Raises:
+        UserError: the folder does not exist, or the architecture is not in a local folder.
+    """
+    if not isinstance(spec, dict) or "from_pretrained" not in spec:
+        return spec
+    spec = dict(spec)
+    source, subfolder = spec.pop("from_pretrained"), spec.pop("subfolder", "")
+    if is_single_file(source) or str(source).startswith(HUB):
+        raise UserError(f"{role}: the size of {source} is known only when it is loaded")
+    folder = _local_folder(resolve_source(source, subfolder), subfolder, role)
+    config = json.loads((folder / "config.json").read_text())
+    return {**{key: value for key, value in config.items() if key[0] != "_"}, **spec}
 
 
 def build_sampling_scheduler(spec: Any, like: Any, role: str) -> Any:

@@ -14,16 +14,16 @@ from detdiffusion.registry import BACKBONES, MODELS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
-from ..interface import check_generators, check_sides, predict_batch
+from ..interface import RealImages, check_generators, check_sides, predict_batch
 from .backbones import Backbone
 from .components import source_folder
-from .latents import latent_sides
+from .latents import kept_cells, latent_sides
 from .layout_condition import condition_arguments, read_condition
 from .layout_config import settle_layout_config
 from .layout_tokenizer import LayoutTokenizer
 from .options import AUTOCAST, FLAT_KEYS, read_options
 from .perception_branch import build_branch, class_labels, masks_to_find
-from .sampler import denoise, initial_noise
+from .sampler import Start, denoise, initial_noise
 
 
 @MODELS.register_module()
@@ -180,6 +180,12 @@ class DetDiffusion(BaseModel):
         """Decode scaled latents to images (B, 3, H, W) float32 in [0, 1]."""
         return self.backbone.decode(latents)
 
+    @torch.no_grad()
+    def round_trip(self, images: Tensor) -> Tensor:
+        """Encode and decode images (B, 3, H, W) in [-1, 1]; the result, float32 in [0, 1], is the best that the frozen
+        autoencoder lets any generated image be."""
+        return self.decode_latents(self.backbone.scaled(self.posterior(images)[0]))
+
     def forward(self, inputs: Tensor, data_samples: Sequence | None = None, mode: str = "tensor"):
         """Compute the losses of a training batch, or generate images of the layouts of a batch.
 
@@ -188,7 +194,8 @@ class DetDiffusion(BaseModel):
             data_samples: B samples with a ``layout``. For ``loss``, they may have ``moments`` (2, C, h, w), mean and
                 deviation of the VAE's posterior, which are then used instead of ``inputs``.
             mode: ``loss`` returns a dict of scalars; ``predict`` returns the samples with ``pred_img`` (3, H, W) in
-                [0, 1] and ``prompted``, the indices of the objects in the prompt; ``tensor`` returns the latents. The
+                [0, 1], ``prompted``, the indices of the objects in the prompt, and ``round_trip``, the real image
+                after :meth:`round_trip`; ``tensor`` returns the latents. The
                 noise of a prediction depends on the layout's image id only, so it is the same in every validation and
                 on every rank.
         """
@@ -199,7 +206,10 @@ class DetDiffusion(BaseModel):
                 return self._losses(self.backbone.sample(*moments.float().unbind(1)), layouts)
             return self._losses(self.encode_images(inputs), layouts)
         if mode == "predict":
-            return predict_batch(self, *inputs.shape[-2:], data_samples)
+            samples = predict_batch(self, *inputs.shape[-2:], data_samples)
+            for sample, image in zip(samples, self.round_trip(inputs)):
+                sample.set_data(dict(round_trip=image))
+            return samples
         if mode == "tensor":
             return self.encode_images(inputs)
         raise UserError(f"mode must be 'loss', 'predict' or 'tensor', got {mode!r}")
@@ -221,6 +231,7 @@ class DetDiffusion(BaseModel):
         null_ids = self.layout_tokenizer.null_ids(count, windows)
         encoded.input_ids = torch.where(null[:, None], null_ids, encoded.input_ids)
         layouts = [layout.select(kept) for layout, kept in zip(layouts, encoded.kept)]
+        drawn = [None if empty else layout for layout, empty in zip(layouts, null.tolist())]
         taps = attention = contextlib.nullcontext()
         if self.mask_head is not None:
             taps = self.backbone.feature_taps(self.perception.taps)
@@ -230,7 +241,6 @@ class DetDiffusion(BaseModel):
         source_sizes = [(layout.height or size[0], layout.width or size[1]) for layout in layouts]
         with self._autocast(), taps, attention:
             prompts = self.backbone.encode_layouts(encoded, size, source_sizes)
-            drawn = [None if empty else layout for layout, empty in zip(layouts, null.tolist())]
             prompts = self.backbone.add_blueprints(prompts, drawn, latents.shape[-2:])
             prediction = self.backbone.predict(noisy, timesteps, prompts)
         boxes = [layout.boxes.to(latents.device) for layout in layouts]
@@ -263,6 +273,7 @@ class DetDiffusion(BaseModel):
         num_inference_steps: int = 50,
         guidance_scale: float = 3.5,
         generators: Sequence[torch.Generator] | None = None,
+        real: RealImages | None = None,
     ) -> dict:
         """Generate images of layouts.
 
@@ -274,13 +285,16 @@ class DetDiffusion(BaseModel):
             guidance_scale: scale of classifier-free guidance.
             generators: B CPU generators; image i depends on generator i only, even with a stochastic scheduler.
                 Default: seeded from torch's global random state.
+            real: B real images of this size to start from. Pixels that are kept are those of the real image; what is
+                kept is also restored in the latents after every step.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, the indices of the objects in each prompt; and
             ``prompts``, the prompts as text.
 
         Raises:
-            UserError: there is no layout, a side is not divisible, or the numbers of generators and layouts differ.
+            UserError: there is no layout, a side is not divisible, the numbers of generators and layouts differ, or
+                real images have another size.
         """
         layouts = [layouts] if isinstance(layouts, Layout) else list(layouts)
         if not layouts:
@@ -289,6 +303,10 @@ class DetDiffusion(BaseModel):
         generators = check_generators(layouts, generators)
         encoded = self.layout_tokenizer.encode(layouts)
         noise = initial_noise(self.latent_shape(*size), generators)
+        if real is not None and real.images.shape != (len(layouts), 3, *size):
+            raise UserError(
+                f"infer: `real.images` must have the shape {(len(layouts), 3, *size)}, got {tuple(real.images.shape)}"
+            )
         training = self.training
         self.eval()
         try:
@@ -296,24 +314,29 @@ class DetDiffusion(BaseModel):
                 prompts = self.backbone.encode_layouts(encoded, size)
                 null_prompts = self._null_prompts(prompts, size)
                 drawn = [layout.select(sorted(kept)) for layout, kept in zip(layouts, encoded.kept)]
-                prompts = self.backbone.add_blueprints(prompts, drawn, noise.shape[-2:])
-                null_prompts = self.backbone.add_blueprints(
-                    null_prompts, [None] * len(drawn), noise.shape[-2:]
-                )
+                sides = noise.shape[-2:]
                 latents = denoise(
                     self.backbone.predict,
                     self.test_scheduler,
                     noise.to(self.device),
-                    prompts,
-                    null_prompts,
+                    self.backbone.add_blueprints(prompts, drawn, sides),
+                    self.backbone.add_blueprints(null_prompts, [None] * len(drawn), sides),
                     num_inference_steps,
                     guidance_scale,
                     generators,
+                    None if real is None else self._start(real),
                 )
             images = self.decode_latents(latents)
         finally:
             self.train(training)
+        if real is not None and real.keep is not None:
+            images = torch.where(real.keep.to(images.device), (real.images / 2 + 0.5).to(images), images)
         return dict(samples=images, kept=encoded.kept, prompts=encoded.prompts)
+
+    def _start(self, real: RealImages) -> Start:
+        latents = self.backbone.scaled(self.posterior(real.images.to(self.device))[0])
+        keep = None if real.keep is None else kept_cells(real.keep.to(self.device), self.latent_scale)
+        return Start(latents, real.strength, keep)
 
     def _null_prompts(self, prompts, size: tuple[int, int]):
         """Encode the empty prompt once and repeat it for every image of a batch."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detdiffusion.utils.errors import UserError
@@ -40,8 +41,25 @@ def posterior(vae: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
 
 def sample_latents(vae: nn.Module, mean: Tensor, std: Tensor) -> Tensor:
     """Sample scaled float32 latents from a posterior, using torch's global random state."""
-    latents = mean + std * torch.randn_like(mean)
+    return scaled(vae, mean + std * torch.randn_like(mean))
+
+
+def scaled(vae: nn.Module, latents: Tensor) -> Tensor:
+    """Return float32 latents at the denoising network's scale."""
     return (latents * vae.config.scaling_factor).float()
+
+
+def kept_cells(keep: Tensor, scale: int) -> Tensor:
+    """Return the latent cells of which every pixel is kept.
+
+    Args:
+        keep: (B, 1, H, W) bool, True for pixels that are kept.
+        scale: image pixels per latent cell.
+
+    Returns:
+        (B, 1, H / scale, W / scale) float32, 1 for kept cells and 0 for others.
+    """
+    return 1 - F.max_pool2d((~keep).float(), scale)
 
 
 def decode(vae: nn.Module, latents: Tensor) -> Tensor:

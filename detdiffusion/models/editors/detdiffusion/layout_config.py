@@ -45,12 +45,20 @@ def write_layout_config(folder: str | Path, layout_tokenizer: LayoutTokenizer, *
     Args:
         folder: a model's diffusers folder.
         layout_tokenizer: the tokenizer whose arguments are stored.
-        **about: further content: the result of :func:`.layout_condition.stored_condition`, and information that is not
-            read back (classes, filters).
+        **about: further content: the result of :func:`.layout_condition.stored_condition`, and information that does
+            not bind a config (classes, filters).
     """
     values = {name: getattr(layout_tokenizer, name) for name in FIELDS}
     Path(folder).mkdir(parents=True, exist_ok=True)
     (Path(folder) / NAME).write_text(json.dumps({**values, **about}, indent=2) + "\n")
+
+
+def folder_classes(folder: str | Path | None) -> tuple[str, ...]:
+    """Return the classes that the model in a diffusers folder was trained with; empty if the folder does not say."""
+    path = None if folder is None else Path(folder) / NAME
+    if path is None or not path.is_file():
+        return ()
+    return tuple(_read(path).get("classes") or ())
 
 
 def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) -> dict:
@@ -74,11 +82,8 @@ def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) ->
     path = None if folder is None else Path(folder) / NAME
     if path is None or not path.is_file():
         return given
-    try:
-        content = json.loads(path.read_text())
-        stored = {name: content[name] for name in (*FIELDS, *_CONDITION) if name in content}
-    except (ValueError, TypeError, OSError) as error:
-        raise UserError(f"{path}: not a layout config ({error}); export the model again") from error
+    content = _read(path)
+    stored = {name: content[name] for name in (*FIELDS, *_CONDITION) if name in content}
     for name in ("bins", "attribute_words"):
         if name in stored:
             stored[name] = tuple(stored[name])
@@ -130,6 +135,16 @@ def _settle_condition(given: Mapping[str, Any], stored: dict, folder: str | Path
                 f"{stored[name]!r} ({NAME}): leave it out of the config, or start from another model"
             )
     return stored["layout_condition"]
+
+
+def _read(path: Path) -> dict:
+    try:
+        content = json.loads(path.read_text())
+    except (ValueError, OSError) as error:
+        raise UserError(f"{path}: not a layout config ({error}); export the model again") from error
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: not a layout config (no json object); export the model again")
+    return content
 
 
 def _plain(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +21,39 @@ def initial_noise(shape: tuple[int, int, int], generators: Sequence[torch.Genera
     return torch.stack([torch.randn(shape, generator=generator) for generator in generators])
 
 
+@dataclass(frozen=True)
+class Start:
+    """Clean latents that denoising starts from.
+
+    Attributes:
+        latents: (B, C, h, w) scaled latents.
+        strength: share of the denoising steps that are run, in [0, 1].
+        keep: (B, 1, h, w) float32, 1 where the latents stay; None changes all.
+    """
+
+    latents: Tensor
+    strength: float
+    keep: Tensor | None = None
+
+    def begin(self, scheduler: Any) -> int:
+        """Return the index of the first timestep to run, as in diffusers' image-to-image pipelines."""
+        count = scheduler.num_inference_steps
+        first = (count - min(int(count * self.strength), count)) * getattr(scheduler, "order", 1)
+        if hasattr(scheduler, "set_begin_index"):
+            scheduler.set_begin_index(first)
+        return first
+
+    def noisy(self, scheduler: Any, noise: Tensor, t: Tensor | None) -> Tensor:
+        """Return the latents with the noise of timestep ``t``; None: without noise."""
+        return self.latents if t is None else scheduler.add_noise(self.latents, noise, t.reshape(1))
+
+    def restore(self, scheduler: Any, latents: Tensor, noise: Tensor, t: Tensor | None) -> Tensor:
+        """Return ``latents`` at timestep ``t`` with what is kept restored."""
+        if self.keep is None:
+            return latents
+        return self.keep * self.noisy(scheduler, noise, t) + (1 - self.keep) * latents
+
+
 @torch.no_grad()
 def denoise(
     predict: Callable[[Tensor, Tensor, Prompts], Tensor],
@@ -30,6 +64,7 @@ def denoise(
     num_inference_steps: int = 50,
     guidance_scale: float = 3.5,
     generators: Sequence[torch.Generator] | None = None,
+    start: Start | None = None,
 ) -> Tensor:
     """Denoise noise to latents.
 
@@ -42,6 +77,7 @@ def denoise(
         guidance_scale: scale of classifier-free guidance; with 1 or less the empty prompt is not used.
         generators: B CPU generators; a stochastic scheduler (DDPM, Euler ancestral, ...) takes the noise of image i
             from generator i in every step; None: torch's global random state.
+        start: latents that are noised to ``start.strength`` and denoised; None starts from noise alone.
 
     Returns:
         (B, C, h, w) scaled latents.
@@ -50,17 +86,22 @@ def denoise(
         UserError: the scheduler generates noise that does not depend on ``generators``.
     """
     scheduler.set_timesteps(num_inference_steps, device=noise_BCHW.device)
-    latents = noise_BCHW * scheduler.init_noise_sigma
+    timesteps, latents = scheduler.timesteps, noise_BCHW * scheduler.init_noise_sigma
+    if start is not None:
+        timesteps = timesteps[start.begin(scheduler) :]
+        latents = start.noisy(scheduler, noise_BCHW, timesteps[0] if len(timesteps) else None)
     guided = guidance_scale > 1
     conditions = prompts.after(null_prompts) if guided else prompts
     extra = _step_arguments(scheduler, generators)
-    for t in scheduler.timesteps:
+    for t, following in zip(timesteps, [*timesteps[1:], None]):
         model_input = torch.cat((latents, latents)) if guided else latents
         prediction = predict(scheduler.scale_model_input(model_input, t), t, conditions)
         if guided:
             null, text = prediction.chunk(2)
             prediction = null + guidance_scale * (text - null)
         latents = scheduler.step(prediction.float(), t, latents, return_dict=False, **extra)[0]
+        if start is not None:
+            latents = start.restore(scheduler, latents, noise_BCHW, following)
     return latents
 
 

@@ -19,7 +19,7 @@ from detdiffusion.structures import Layout
 
 from ....losses import noise_target, sqrt_alpha_bar
 from ..components import source_folder
-from ..latents import decode, latent_scale, posterior, sample_latents
+from ..latents import decode, latent_scale, posterior, sample_latents, scaled
 from ..layout_condition import Blueprint, read_condition, stored_condition
 from ..layout_config import settle_layout_config
 from ..layout_tokenizer import EncodedLayouts, LayoutTokenizer
@@ -224,6 +224,10 @@ class Backbone(ABC):
     def sample(self, mean: Tensor, std: Tensor) -> Tensor:
         """Sample scaled float32 latents from a posterior, using torch's global random state."""
         return sample_latents(self.model.vae, mean, std)
+
+    def scaled(self, latents: Tensor) -> Tensor:
+        """Return latents of the VAE at the denoising network's scale, in float32."""
+        return scaled(self.model.vae, latents)
 
     def decode(self, latents: Tensor) -> Tensor:
         """Decode scaled latents to images (B, 3, H, W) float32 in [0, 1]."""

@@ -1,0 +1,132 @@
+"""Real images that a set starts from (``from_real``), and the parts of them that it keeps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from pycocotools import mask as mask_utils
+from torch import Tensor
+
+from detdiffusion.datasets.transforms import LoadLayoutImage, LoadLayoutMasks
+from detdiffusion.models.editors.interface import RealImages
+from detdiffusion.structures import Layout
+from detdiffusion.utils.errors import UserError
+
+from .edits import is_free
+from .options import BACKGROUND, OBJECTS
+from .planning import Drawing
+
+
+def real_name(strength: float | None, keep: str | None) -> str:
+    """Return the name of this way of starting from real images, part of ids and file names; '' for none."""
+    if strength is None:
+        return ""
+    return f"real{strength:.6g}" + (f"-keep-{keep}" if keep else "")
+
+
+class RealSource:
+    """Reads the real images of layouts at the generated size.
+
+    The image is mirrored where the layout is. With ``keep='objects'``, objects stay that were not moved, replaced or
+    dropped; with ``keep='background'``, everything outside the boxes of all objects, before and after the edits. Stuff
+    and other objects whose attribute is ``background`` belong to the background.
+
+    Args:
+        dataset: a :class:`~detdiffusion.datasets.layout_coco.LayoutCocoDataset`, or one with its ``load``, ``img_dir``
+            and ``layouts``.
+        layouts: the layouts that are used.
+        strength: see :class:`~detdiffusion.models.editors.interface.RealImages`.
+        keep: 'background', 'objects' or None.
+        nameable: class names of objects; None: all.
+
+    Raises:
+        UserError: the data set cannot load images, or files are missing.
+    """
+
+    def __init__(
+        self,
+        dataset,
+        layouts: Sequence[Layout],
+        strength: float,
+        keep: str | None = None,
+        nameable: Sequence[str] | None = None,
+    ) -> None:
+        if not hasattr(dataset, "load") or not hasattr(dataset, "img_dir"):
+            raise UserError(
+                f"`from_real` needs a data set that loads its images, like LayoutCocoDataset; {type(dataset).__name__} "
+                "does not"
+            )
+        paths = [Path(dataset.img_dir, layout.file_name) for layout in layouts]
+        missing = [path for path in paths if not path.is_file()]
+        if missing:
+            raise UserError(
+                f"`from_real` reads the real images, but {len(missing)} of {len(paths)} are missing, the first "
+                f"{missing[0]}; set `img_dir`, or img_dir of the config's data set"
+            )
+        self.dataset, self.strength, self.keep = dataset, strength, keep
+        self.nameable = None if nameable is None else frozenset(nameable)
+        self._index = {layout.image_id: index for index, layout in enumerate(dataset.layouts)}
+        self._steps: list[Callable] = []
+
+    def use_size(self, height: int, width: int) -> None:
+        """Set the size in pixels of the images that :meth:`__call__` returns."""
+        self._steps = [LoadLayoutImage((height, width))]
+        if self.keep == OBJECTS:
+            self._steps.append(LoadLayoutMasks())
+
+    def __call__(self, drawings: Sequence[Drawing]) -> tuple[RealImages, list[dict[int, dict]]]:
+        """Read the images of a batch.
+
+        Returns:
+            The images, and for each image the RLE of the objects that are kept, by source annotation id.
+        """
+        pictures, keeps, outlines = [], [], []
+        for drawing in drawings:
+            loaded = self.dataset.load(self._index[drawing.layout.image_id], self._steps)
+            image = torch.from_numpy(loaded["img"]).permute(2, 0, 1)
+            source, flipped = loaded["layout"], drawing.log is not None and drawing.log.flipped
+            if flipped:
+                image, source = image.flip(-1), source.flip()
+            pictures.append(image.float() / 127.5 - 1)
+            kept = self._kept(drawing, source) if self.keep == OBJECTS else []
+            outlines.append({source.ids[i]: _rle(source.masks[i]) for i in kept})
+            if self.keep == BACKGROUND:
+                keeps.append(~self._covered(drawing, source, image.shape[-2:]))
+            elif self.keep == OBJECTS:
+                keeps.append(source.masks[kept].any(dim=0))
+        keep = torch.stack(keeps)[:, None] if keeps else None
+        return RealImages(torch.stack(pictures), self.strength, keep), outlines
+
+    def _is_object(self, drawing: Drawing, source: Layout) -> list[bool]:
+        attributes = drawing.layout.attributes
+        words = dict(zip(drawing.layout.ids, attributes)) if attributes else {}
+        named = is_free(replace(source, attributes=None), self.nameable)
+        return [free and words.get(key) != "background" for free, key in zip(named, source.ids)]
+
+    def _kept(self, drawing: Drawing, source: Layout) -> list[int]:
+        log = drawing.log
+        changed = set() if log is None else {*log.dropped, *log.jittered, *log.swapped, *log.added}
+        objects = self._is_object(drawing, source)
+        return [i for i, key in enumerate(source.ids) if objects[i] and key not in changed]
+
+    def _covered(self, drawing: Drawing, source: Layout, size: Sequence[int]) -> Tensor:
+        """Return the pixels (H, W) of the objects' boxes, before and after the edits."""
+        covered = torch.zeros(*size, dtype=torch.bool)
+        for layout in (source, drawing.layout):
+            for box, is_object in zip(layout.boxes.tolist(), self._is_object(drawing, layout)):
+                if is_object:
+                    (left, right), (top, bottom) = (
+                        (int(np.floor(box[i] * side)), int(np.ceil(box[i + 2] * side)))
+                        for i, side in ((0, size[1]), (1, size[0]))
+                    )
+                    covered[top:bottom, left:right] = True
+        return covered
+
+
+def _rle(mask: Tensor) -> dict:
+    rle = mask_utils.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
+    return dict(size=[int(side) for side in rle["size"]], counts=rle["counts"].decode())

@@ -1,0 +1,98 @@
+"""Synthetic sets that start from the real images of their layouts."""
+
+import json
+
+import numpy as np
+import pytest
+import tiny_generation
+import torch
+from PIL import Image
+from pycocotools import mask as mask_utils
+
+from detdiffusion import apis
+from detdiffusion.utils.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory):
+    return tiny_generation.write_world(tmp_path_factory.mktemp("real"), images=8)
+
+
+def real_pixels(world, record):
+    source = json.loads((world / "train/instances.json").read_text())["images"]
+    name = next(i["file_name"] for i in source if i["id"] == record["source_image_id"])
+    return np.asarray(Image.open(world / "train/images" / name)).astype(int)
+
+
+def content(out):
+    return json.loads((out / "annotations.json").read_text())
+
+
+def test_strength_0_is_the_autoencoders_bound(world, tmp_path):
+    tiny_generation.draw(world, tmp_path / "bound", from_real=0.0, limit=3)
+    vae = apis.DetDiffusionInferencer(str(world / "config.py"), str(world / "weights.pth"), "cpu").model.vae
+    drawn = tiny_generation.pixels(tmp_path / "bound")
+    for record in content(tmp_path / "bound")["images"]:
+        assert record["from_real"] == "real0" and "_real0_" in record["file_name"]
+        image = torch.from_numpy(real_pixels(world, record)).permute(2, 0, 1)[None].float() / 127.5 - 1
+        with torch.no_grad():
+            copy = vae.decode(vae.encode(image).latent_dist.mode()).sample[0].permute(1, 2, 0)
+        expected = ((copy / 2 + 0.5).clamp(0, 1) * 255).round().numpy()
+        assert np.abs(drawn[record["file_name"]] - expected).max() <= 1
+
+
+@pytest.mark.parametrize("edits", [None, dict(flip=1.0), dict(drop=0.5, flip=0.5)])
+def test_kept_objects_keep_pixels_and_masks(world, tmp_path, edits):
+    tiny_generation.draw(world, tmp_path / "set", from_real=0.7, keep="objects", edits=edits, limit=4)
+    drawn, data = tiny_generation.pixels(tmp_path / "set"), content(tmp_path / "set")
+    images = {record["id"]: record for record in data["images"]}
+    kept = [a for a in data["annotations"] if a.get("from_real")]
+    assert kept and all(a["attribute"] != "background" for a in kept)
+    for annotation in kept:
+        record = images[annotation["image_id"]]
+        mask = mask_utils.decode(annotation["segmentation"]).astype(bool)
+        source = real_pixels(world, record)
+        source = source[:, ::-1] if record.get("flipped") else source
+        assert np.array_equal(drawn[record["file_name"]][mask], source[mask])
+        x, y, w, h = annotation["bbox"]
+        ys, xs = np.nonzero(mask)
+        assert x - 1 <= xs.min() and xs.max() <= x + w and y - 1 <= ys.min() and ys.max() <= y + h
+
+
+def test_kept_background_keeps_what_no_object_covers(world, tmp_path):
+    edits = dict(jitter=0.3)
+    tiny_generation.draw(world, tmp_path / "set", from_real=1.0, keep="background", edits=edits, limit=4)
+    drawn, data = tiny_generation.pixels(tmp_path / "set"), content(tmp_path / "set")
+    source_boxes = {
+        a["id"]: a["bbox"] for a in json.loads((world / "train/instances.json").read_text())["annotations"]
+    }
+    assert not any(a.get("from_real") for a in data["annotations"])
+    for record in data["images"]:
+        free = np.ones((32, 32), bool)
+        for a in data["annotations"]:
+            if a["image_id"] == record["id"] and a["attribute"] != "background":
+                for x, y, w, h in (a["bbox"], source_boxes[a["source_annotation_id"]]):
+                    free[int(y) : int(np.ceil(y + h)), int(x) : int(np.ceil(x + w))] = False
+        difference = np.abs(drawn[record["file_name"]] - real_pixels(world, record)).sum(axis=2)
+        assert free.any() and not difference[free].any() and difference[~free].any()
+
+
+def test_a_set_of_its_own(world, tmp_path):
+    tiny_generation.draw(world, tmp_path / "set", from_real=0.5, limit=2)
+    before = tiny_generation.pixels(tmp_path / "set")
+    tiny_generation.draw(world, tmp_path / "set", from_real=0.5, limit=4)  # continues
+    after = tiny_generation.pixels(tmp_path / "set")
+    assert len(after) == 4 and all(np.array_equal(after[name], image) for name, image in before.items())
+    with pytest.raises(UserError, match=r"holds another run \(from_real: 'real0.5' there, 'real0.6' now\)"):
+        tiny_generation.draw(world, tmp_path / "set", from_real=0.6, limit=4)
+
+
+def test_what_it_needs(world, tmp_path):
+    with pytest.raises(UserError, match="`keep` requires `from_real`"):
+        tiny_generation.draw(world, tmp_path / "set", keep="objects")
+    (world / "lonely").mkdir(exist_ok=True)
+    ann = world / "lonely/instances.json"
+    ann.write_bytes((world / "train/instances.json").read_bytes())
+    with pytest.raises(UserError, match=r"reads the real images, but 2 of 2 are missing, the first .*lonely"):
+        tiny_generation.draw(world, tmp_path / "set", ann=[str(ann)], from_real=0.5, limit=2)
+    assert not (tmp_path / "set").exists()
