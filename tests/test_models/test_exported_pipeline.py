@@ -24,6 +24,12 @@ VARIANTS = {
         test_scheduler=dict(type="EulerAncestralDiscreteScheduler"),
     ),
     "geodiffusion": dict(layout_tokenizer=dict(bins=(4, 4), attributes=False, max_length=32), **PLAIN),
+    "blueprint": dict(layout_condition="blueprint", **PLAIN),
+    "both": dict(
+        layout_condition="both",
+        layout_tokenizer=dict(bins=(4, 4), overflow="chunk", attributes=False, max_length=24),
+        **PLAIN,
+    ),
 }
 SCRIPT = """
 import json, pathlib, sys
@@ -113,7 +119,7 @@ def test_it_draws_what_the_inferencer_draws(exported, name):
 def test_the_cards_example_runs(exported, name):
     root, _ = exported
     assert Image.open(root / f"{name}.png").size == (32, 32)
-    assert ("attributes=" in (root / f"{name}.py").read_text()) == (name != "geodiffusion")
+    assert ("attributes=" in (root / f"{name}.py").read_text()) == (name not in ("geodiffusion", "both"))
 
 
 def test_wrong_arguments_name_what_is_known(exported):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,9 +30,8 @@ def export_diffusers(
 
     A generator is exported as ``model_index.json``, ``vae``, ``text_encoder``, ``tokenizer``, ``unet``, ``scheduler``
     and ``layout_config.json`` (how layouts are turned into prompts; configs that start from the folder read it); LoRA
-    updates are merged. ``pipeline.py`` (:mod:`.layout_pipeline`) generates images of layouts without this package, and
-    ``README.md`` is the model card (:mod:`.model_card`). An autoencoder is exported as ``vae``, with its scaling factor
-    fitted to 256 training images.
+    updates are merged. ``pipeline.py`` (:mod:`.layout_pipeline`), for backbones that have one, generates images of layouts
+    without this package, and ``README.md`` is the model card (:mod:`.model_card`). An autoencoder is exported as ``vae``, with its scaling factor fitted to 256 training images.
 
     Args:
         config: config that the model was trained with.
@@ -88,7 +86,7 @@ def export_diffusers(
         write_layout_config(
             out_dir, model.layout_tokenizer, **model.backbone.stored_condition(), **_about(cfg, classes)
         )
-        shutil.copyfile(Path(__file__).with_name("layout_pipeline.py"), out_dir / "pipeline.py")
+        _write_pipeline(out_dir, model.backbone)
         facts = CardFacts(
             out_dir.resolve().name,
             cfg,
@@ -144,6 +142,17 @@ def _about(cfg, classes: Sequence[str]) -> dict:
     if filters:
         about["filter_cfg"] = dict(filters)
     return about
+
+
+def _write_pipeline(out_dir: Path, backbone: Backbone) -> None:
+    """Copy the pipeline that takes layouts, and the module that it imports, if there is one for the backbone."""
+    if not backbone.layout_pipeline:
+        return
+    folder = Path(__file__).parent
+    blueprint = folder.with_name("detdiffusion") / "blueprint.py"
+    (out_dir / "blueprint.py").write_text(blueprint.read_text())
+    code = (folder / f"{backbone.layout_pipeline}.py").read_text()
+    (out_dir / "pipeline.py").write_text(code.replace("from ..detdiffusion.blueprint", "from .blueprint"))
 
 
 def _write_index(parts: dict, out_dir: Path, backbone: Backbone) -> None:

@@ -1,6 +1,6 @@
 """A diffusers pipeline that generates images of layouts; a copy named ``pipeline.py`` lies in exported folders.
 
-This file needs diffusers, transformers and torch only, and no other file of the package:
+This file needs diffusers, transformers and torch, and ``blueprint.py`` of the package, of which a copy lies beside it:
 
     pipeline = DiffusionPipeline.from_pretrained(folder, custom_pipeline="pipeline", trust_remote_code=True)
     image = pipeline(boxes=[[0.1, 0.3, 0.6, 0.9]], names=["ball"], attributes=["hard"]).images[0]
@@ -10,7 +10,8 @@ The folder's ``layout_config.json`` says how the model was trained to read layou
 
 import difflib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,8 @@ import numpy as np
 import torch
 from diffusers import StableDiffusionPipeline
 from diffusers.utils import BaseOutput
+
+from ..detdiffusion.blueprint import draw_blueprint, object_codes
 
 
 @dataclass
@@ -113,20 +116,51 @@ class LayoutPipeline(StableDiffusionPipeline):
         for count in sorted(counts):  # prompts of one batch have the same length
             batch = [index for index, (windows, _) in enumerate(prompts) if len(windows) == count]
             null = self._states([self._padded([self.tokenizer.bos_token_id])]).repeat(len(batch), count, 1)
-            drawn = super().__call__(
-                prompt_embeds=torch.cat([self._states(prompts[index][0]) for index in batch]),
-                negative_prompt_embeds=null,
-                num_inference_steps=num_inference_steps,
-                guidance_scale=guidance_scale,
-                generator=None if generators is None else [generators[index] for index in batch],
-                output_type=output_type,
-                **options,
-            )
+            with self._blueprints([_selected(layouts[index], prompts[index][1]) for index in batch]):
+                drawn = super().__call__(
+                    prompt_embeds=torch.cat([self._states(prompts[index][0]) for index in batch]),
+                    negative_prompt_embeds=null,
+                    num_inference_steps=num_inference_steps,
+                    guidance_scale=guidance_scale,
+                    generator=None if generators is None else [generators[index] for index in batch],
+                    output_type=output_type,
+                    **options,
+                )
             for index, image in zip(batch, drawn.images):
                 images[index] = image
         if output_type != "pil":
             images = torch.stack(images) if torch.is_tensor(images[0]) else np.stack(images)
         return LayoutPipelineOutput(images=images, kept=[kept for _, kept in prompts])
+
+    def prepare_latents(self, batch_size, num_channels_latents, *args, **kwargs):
+        """As the parent's; the UNet's other input channels are those of a blueprint."""
+        return super().prepare_latents(batch_size, self.unet.config.out_channels, *args, **kwargs)
+
+    @contextmanager
+    def _blueprints(self, layouts: list[tuple]) -> Iterator[None]:
+        """Join the layouts' blueprints to the UNet's input if the model was trained with them."""
+        config = self.layout_config
+
+        def join(unet, args: tuple) -> tuple:
+            sample, size = args[0], args[0].shape[-2:]
+            drawn = [
+                draw_blueprint(object_codes(names, attributes, config["attribute_words"]), boxes, size)
+                for boxes, names, attributes in layouts
+            ]
+            maps = torch.stack(drawn)
+            if self.do_classifier_free_guidance:  # the first half of the batch is that of the empty prompt
+                maps = torch.cat((torch.zeros_like(maps), maps))
+            maps = maps.repeat_interleave(len(sample) // len(maps), dim=0)  # images per prompt
+            return torch.cat((sample, maps.to(sample)), dim=1), *args[1:]
+
+        if config.get("layout_condition", "tokens") == "tokens":
+            yield
+            return
+        handle = self.unet.register_forward_pre_hook(join)
+        try:
+            yield
+        finally:
+            handle.remove()
 
     def _checked(self, boxes, names, attributes) -> tuple[np.ndarray, list, list]:
         """Return a layout's boxes as (N, 4) float32, its names and its attributes (None without)."""
@@ -211,6 +245,13 @@ class LayoutPipeline(StableDiffusionPipeline):
         """Return (1, W * max_length, D) text states of a prompt of W windows, each encoded by itself."""
         ids = torch.tensor(windows, device=self.text_encoder.device)
         return self.text_encoder(ids)[0].flatten(0, 1)[None]
+
+
+def _selected(layout: tuple, kept: list[int]) -> tuple[torch.Tensor, list, list]:
+    """Return boxes, names and attributes of the objects of a prompt."""
+    boxes, names, attributes = layout
+    kept = sorted(kept)
+    return torch.from_numpy(boxes[kept]), [names[k] for k in kept], [attributes[k] for k in kept]
 
 
 def _largest(boxes: np.ndarray, parts: list, room: int) -> list[int]:

@@ -312,7 +312,7 @@ class DetDiffusion(BaseModel):
         try:
             with self._autocast():
                 prompts = self.backbone.encode_layouts(encoded, size)
-                null_prompts = self._null_prompts(prompts, size)
+                null_prompts = self.backbone.null_prompts(prompts, size)
                 drawn = [layout.select(sorted(kept)) for layout, kept in zip(layouts, encoded.kept)]
                 sides = noise.shape[-2:]
                 latents = denoise(
@@ -337,17 +337,6 @@ class DetDiffusion(BaseModel):
         latents = self.backbone.scaled(self.posterior(real.images.to(self.device))[0])
         keep = None if real.keep is None else kept_cells(real.keep.to(self.device), self.latent_scale)
         return Start(latents, real.strength, keep)
-
-    def _null_prompts(self, prompts, size: tuple[int, int]):
-        """Encode the empty prompt once and repeat it for every image of a batch."""
-        count, length = prompts.states.shape[:2]
-        null = self.backbone.encode(self.layout_tokenizer.null_ids(1), size=size)
-        windows = length // self.layout_tokenizer.max_length
-        null.states = null.states.repeat(count, windows, 1)
-        null.extra = {
-            name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in null.extra.items()
-        }
-        return null
 
     def val_step(self, data: dict) -> list:
         """Generate images of the layouts of a batch (mmengine's evaluation protocol)."""

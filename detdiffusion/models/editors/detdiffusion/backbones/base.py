@@ -62,6 +62,7 @@ class Backbone(ABC):
     Attributes:
         pipeline: diffusers' class that loads an exported folder.
         pipeline_options: further entries of an exported ``model_index.json``.
+        layout_pipeline: module of the pipeline for layouts that is copied to an exported folder, or None.
         trained: names of the parts that are trained, the denoising network first.
         layout_tokenizer: encodes layouts as token ids.
         blueprint: draws layouts for the network's input, or None.
@@ -69,6 +70,7 @@ class Backbone(ABC):
 
     pipeline: str
     pipeline_options: Mapping = {}
+    layout_pipeline: str | None = None
     trained: tuple[str, ...]
     layout_tokenizer: LayoutTokenizer
 
@@ -200,6 +202,22 @@ class Backbone(ABC):
         if self.blueprint is not None:
             latents = torch.cat((latents, prompts.extra["blueprint"].to(latents.dtype)), dim=1)
         return self.run_network(latents, timesteps, prompts)
+
+    @property
+    def attribute_words(self) -> tuple[str, ...]:
+        """Attributes that prompts or blueprints have, easiest first, ``background`` last; empty without any."""
+        needed = self.layout_tokenizer.attributes or (
+            self.blueprint is not None and self.blueprint.attributes
+        )
+        return tuple(self.layout_tokenizer.attribute_words) if needed else ()
+
+    def null_prompts(self, prompts: Prompts, size: tuple[int, int]) -> Prompts:
+        """Encode the empty prompt once and repeat it to the number and length of ``prompts``."""
+        count, length = prompts.states.shape[:2]
+        null = self.encode(self.layout_tokenizer.null_ids(1), size=size)
+        windows = length // self.layout_tokenizer.max_length
+        extra = {name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in null.extra.items()}
+        return Prompts(null.states.repeat(count, windows, 1), None, extra)
 
     def stored_condition(self) -> dict:
         """Return what ``layout_config.json`` stores about the condition."""

@@ -25,6 +25,7 @@ class StableDiffusion(Backbone):
     """See :class:`.base.Backbone`; parts: vae, text_encoder, tokenizer, unet, scheduler and test_scheduler."""
 
     pipeline = "StableDiffusionPipeline"
+    layout_pipeline = "layout_pipeline"
     pipeline_options = dict(
         safety_checker=[None, None],
         feature_extractor=[None, None],

@@ -40,6 +40,7 @@ class StableDiffusionXL(StableDiffusion):
     """
 
     pipeline = "StableDiffusionXLPipeline"
+    layout_pipeline = None
     trained = ("unet", "text_encoder", "text_encoder_2")
 
     def __init__(
