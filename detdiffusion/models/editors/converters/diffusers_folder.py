@@ -30,8 +30,9 @@ def export_diffusers(
 
     A generator is exported as ``model_index.json``, ``vae``, ``text_encoder``, ``tokenizer``, ``unet``, ``scheduler``
     and ``layout_config.json`` (how layouts are turned into prompts; configs that start from the folder read it); LoRA
-    updates are merged. ``pipeline.py`` (:mod:`.layout_pipeline`), for backbones that have one, generates images of layouts
-    without this package, and ``README.md`` is the model card (:mod:`.model_card`). An autoencoder is exported as ``vae``, with its scaling factor fitted to 256 training images.
+    updates are merged. ``pipeline.py`` (:mod:`.layout_pipeline`), for backbones that have one, generates images of
+    layouts without this package; ``README.md`` is the model card (:mod:`.model_card`). An autoencoder is exported as
+    ``vae``, with its scaling factor fitted to 256 training images.
 
     Args:
         config: config that the model was trained with.

@@ -16,10 +16,8 @@ from detdiffusion.utils.errors import UserError
 
 from ..interface import RealImages, check_generators, check_sides, predict_batch
 from .backbones import Backbone
-from .components import source_folder
 from .latents import kept_cells, latent_sides
-from .layout_condition import condition_arguments, read_condition
-from .layout_config import settle_layout_config
+from .layout_config import layout_of_config
 from .layout_tokenizer import LayoutTokenizer
 from .options import AUTOCAST, FLAT_KEYS, read_options
 from .perception_branch import build_branch, class_labels, masks_to_find
@@ -90,9 +88,7 @@ class DetDiffusion(BaseModel):
         parts = dict(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet)
         parts.update(scheduler=scheduler, test_scheduler=test_scheduler)
         kind = dict(type=backbone) if isinstance(backbone, str) else dict(backbone)
-        layout = condition_arguments(
-            dict(layout_tokenizer=layout_tokenizer, conditioning=vars(self.conditioning))
-        )
+        layout = dict(layout_tokenizer=layout_tokenizer, conditioning=vars(self.conditioning))
         self.backbone: Backbone = BACKBONES.build(dict(**kind, model=self, parts=parts, layout=layout))
         self.layout_tokenizer = self.backbone.layout_tokenizer
         if lora is not None:
@@ -124,8 +120,7 @@ class DetDiffusion(BaseModel):
     @staticmethod
     def needs_attributes(cfg: Mapping) -> bool:
         """Return whether prompts or blueprints of a model with this config have attributes, without building it."""
-        settled = settle_layout_config(condition_arguments(cfg), source_folder(cfg.get("tokenizer")))
-        arguments, blueprint = read_condition(settled)
+        arguments, blueprint = layout_of_config(cfg)
         return LayoutTokenizer.with_attributes(arguments) or (blueprint is not None and blueprint.attributes)
 
     @property

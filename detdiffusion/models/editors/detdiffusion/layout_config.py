@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.utils.errors import UserError
 
-from .layout_condition import CONDITIONS
+from .components import source_folder
+from .layout_condition import CONDITIONS, Blueprint, condition_arguments, read_condition
 
 if TYPE_CHECKING:
     from .layout_tokenizer import LayoutTokenizer
@@ -59,6 +60,19 @@ def folder_classes(folder: str | Path | None) -> tuple[str, ...]:
     if path is None or not path.is_file():
         return ()
     return tuple(_read(path).get("classes") or ())
+
+
+def layout_of_config(model: Mapping[str, Any]) -> tuple[dict[str, Any], Blueprint | None]:
+    """Return the arguments of the layout tokenizer, and the blueprint, of an editor with this config.
+
+    Args:
+        model: the ``model`` of a config.
+
+    Raises:
+        UserError: see :func:`settle_layout_config`.
+    """
+    settled = settle_layout_config(condition_arguments(model), source_folder(model.get("tokenizer")))
+    return read_condition(settled)
 
 
 def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) -> dict:

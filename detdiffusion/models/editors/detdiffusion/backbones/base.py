@@ -18,10 +18,9 @@ from torch import Tensor, nn
 from detdiffusion.structures import Layout
 
 from ....losses import noise_target, sqrt_alpha_bar
-from ..components import source_folder
 from ..latents import decode, latent_scale, posterior, sample_latents, scaled
-from ..layout_condition import Blueprint, read_condition, stored_condition
-from ..layout_config import settle_layout_config
+from ..layout_condition import Blueprint, stored_condition
+from ..layout_config import layout_of_config
 from ..layout_tokenizer import EncodedLayouts, LayoutTokenizer
 
 
@@ -57,7 +56,7 @@ class Backbone(ABC):
     Args:
         model: the editor that owns the parts.
         parts: mapping of part names to objects, or to configs of :func:`..components.build_component`.
-        layout: the config's arguments of prompts and blueprints, :func:`..layout_condition.condition_arguments`.
+        layout: ``layout_tokenizer`` and ``conditioning`` of the editor's config.
 
     Attributes:
         pipeline: diffusers' class that loads an exported folder.
@@ -76,8 +75,7 @@ class Backbone(ABC):
 
     def __init__(self, model: nn.Module, parts: Mapping, layout: Mapping) -> None:
         self.model = model
-        settled = settle_layout_config(layout, source_folder(parts["tokenizer"]))
-        arguments, self.blueprint = read_condition(settled)
+        arguments, self.blueprint = layout_of_config({**layout, "tokenizer": parts["tokenizer"]})
         self.build(parts, arguments)
         self.widen_input(0 if self.blueprint is None else Blueprint.channels)
 
