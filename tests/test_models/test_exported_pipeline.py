@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_editor import layouts, trained_editor
+from tiny_sdxl import sdxl_parts
 
 from detdiffusion import DetDiffusionInferencer, Layout
 from detdiffusion.evaluation.results import read_result_file, result_file
@@ -30,6 +31,7 @@ VARIANTS = {
         layout_tokenizer=dict(bins=(4, 4), overflow="chunk", attributes=False, max_length=24),
         **PLAIN,
     ),
+    "sdxl": dict(layout_condition="both", layout_tokenizer=dict(bins=(4, 4), max_length=32), **PLAIN),
 }
 SCRIPT = """
 import json, pathlib, sys
@@ -72,6 +74,8 @@ def exported(tmp_path_factory):
     ours, jobs = {}, {}
     for name, overrides in VARIANTS.items():
         (root / f"{name}-training").mkdir()
+        parts = sdxl_parts(root / f"{name}-training") if name == "sdxl" else {}
+        overrides = {**overrides, **parts}
         config, checkpoint = trained_editor(root / f"{name}-training", **overrides)
         inferencer = DetDiffusionInferencer(config, checkpoint, "cpu")
         export_diffusers(config, checkpoint, root / name)

@@ -6,6 +6,7 @@ from diffusers import StableDiffusionXLPipeline
 from ldm_names import write_single_file
 from tiny_editor import build_editor, editor_config, layouts
 from tiny_sdxl import sdxl_parts
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
 from detdiffusion.models.editors.converters.diffusers_folder import export_diffusers
@@ -68,11 +69,27 @@ def test_the_stock_pipeline_draws_the_same(exported):
     torch.testing.assert_close(drawn, images, atol=1e-5, rtol=0)
 
 
+def test_both_encoders_get_a_finer_grid(exported, tmp_path):
+    """Bins of 7 x 7 contain those of 4 x 4: their corners keep embeddings, in both encoders."""
+    from detdiffusion.models.editors.converters.location_grid import resize_location_grid
+
+    _, _, folder = exported
+    assert resize_location_grid(folder, tmp_path / "fine", (7, 7)) == 49
+    for kind, role, tokenizer in (
+        (CLIPTextModel, "text_encoder", "tokenizer"),
+        (CLIPTextModelWithProjection, "text_encoder_2", "tokenizer_2"),
+    ):
+        rows = []
+        for source, index in ((folder, 4 + 1), (tmp_path / "fine", 2 * 7 + 2)):
+            token = CLIPTokenizer.from_pretrained(source / tokenizer).convert_tokens_to_ids(f"<l{index}>")
+            rows.append(kind.from_pretrained(source / role).get_input_embeddings().weight[token])
+        torch.testing.assert_close(*rows)
+
+
 def write_sdxl_file(folder, path):
     """The folder's parts as one file with the names of the original code."""
     from diffusers import AutoencoderKL, UNet2DConditionModel
     from safetensors.torch import load_file, save_file
-    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     parts = dict(unet=UNet2DConditionModel, vae=AutoencoderKL, text_encoder=CLIPTextModel)
     parts = {name: cls.from_pretrained(folder, subfolder=name) for name, cls in parts.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,7 +88,8 @@ def export_diffusers(
         write_layout_config(
             out_dir, model.layout_tokenizer, **model.backbone.stored_condition(), **_about(cfg, classes)
         )
-        _write_pipeline(out_dir, model.backbone)
+        if model.backbone.layout_pipeline:
+            _write_pipeline(out_dir, model.backbone.layout_pipeline)
         facts = CardFacts(
             out_dir.resolve().name,
             cfg,
@@ -145,15 +147,16 @@ def _about(cfg, classes: Sequence[str]) -> dict:
     return about
 
 
-def _write_pipeline(out_dir: Path, backbone: Backbone) -> None:
-    """Copy the pipeline that takes layouts, and the module that it imports, if there is one for the backbone."""
-    if not backbone.layout_pipeline:
-        return
+def _write_pipeline(out_dir: Path, name: str) -> None:
+    """Write ``pipeline.py``: the module of a pipeline that takes layouts, and what it imports of the package."""
     folder = Path(__file__).parent
-    blueprint = folder.with_name("detdiffusion") / "blueprint.py"
-    (out_dir / "blueprint.py").write_text(blueprint.read_text())
-    code = (folder / f"{backbone.layout_pipeline}.py").read_text()
-    (out_dir / "pipeline.py").write_text(code.replace("from ..detdiffusion.blueprint", "from .blueprint"))
+    files = (
+        folder.with_name("detdiffusion") / "blueprint.py",
+        folder / "layout_prompts.py",
+        folder / f"{name}.py",
+    )
+    code = "\n\n".join(re.sub(r"^from \..*\n", "", file.read_text(), flags=re.MULTILINE) for file in files)
+    (out_dir / "pipeline.py").write_text(code)
 
 
 def _write_index(parts: dict, out_dir: Path, backbone: Backbone) -> None:

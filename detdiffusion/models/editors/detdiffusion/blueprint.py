@@ -5,8 +5,8 @@ covered. Objects are drawn from the largest to the smallest, so that small ones 
 its code times the share of the cell that it covers. Edges are thus known more finely than to a cell.
 
 A colour is a function of the class name alone, not a learned embedding: classes that were not in the training set have
-one, there is no table to store or to extend, and a copy of this file renders the same in an exported folder. The file
-therefore needs torch only.
+one, there is no table to store or to extend, and a copy of this code renders the same in an exported folder. It needs
+torch only for that.
 """
 
 import hashlib

@@ -40,7 +40,7 @@ class StableDiffusionXL(StableDiffusion):
     """
 
     pipeline = "StableDiffusionXLPipeline"
-    layout_pipeline = None
+    layout_pipeline = "layout_pipeline_xl"
     trained = ("unet", "text_encoder", "text_encoder_2")
 
     def __init__(
