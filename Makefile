@@ -3,8 +3,9 @@
 # make test-matrix  the tests of models, generation, engine and set-up on the lowest and the newest versions of
 #                 requirements/runtime.txt, on every Python that is found; its record is benchmarks/results/version_matrix.json
 # make demo-full  the demo with everything trained from nothing (hours on two cores)
+# make docs       the documentation as a site in site/ (half a minute; its own environment, .venv-docs)
 #
-# Each builds .venv first where it is missing or older than requirements/lock.txt. Nothing is compiled.
+# Each builds its environment first where it is missing or older than its lock. Nothing is compiled.
 # PYTHON=/path/to/python chooses the interpreter (3.10 to 3.13); ARGS="..." is passed on.
 
 SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))
@@ -14,9 +15,12 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11 python3.10; 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check
 LOCK := requirements/lock.txt
+DOCS_VENV := .venv-docs
+DOCS_LOCK := requirements/docs.txt
+DOCS_STAMP := $(DOCS_VENV)/.ready-$(shell cksum < $(DOCS_LOCK) | cut -d' ' -f1)
 STAMP := $(VENV)/.ready-$(shell cat $(LOCK) setup.py | cksum | cut -d' ' -f1)
 
-.PHONY: demo demo-full test test-matrix setup
+.PHONY: demo demo-full docs test test-matrix setup
 
 demo: $(STAMP)
 	@$(VENV)/bin/python tools/quickstart.py $(ARGS)
@@ -33,11 +37,19 @@ test: $(STAMP)
 test-matrix: $(STAMP)
 	@$(VENV)/bin/python benchmarks/version_matrix.py --json benchmarks/results/version_matrix.json $(ARGS)
 
+docs: $(DOCS_STAMP)
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/python -m mkdocs build --strict $(ARGS)
+	@echo "site/index.html; with search: $(DOCS_VENV)/bin/python -m http.server --bind 127.0.0.1 -d site"
+
 setup: $(STAMP)
 
+define CHECK_PYTHON
+@$(or $(PYTHON),false) -c '$(SUPPORTED)' || { echo "error: '$(PYTHON)' is no Python 3.10 to 3.13;" \
+	"name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 2; }
+endef
+
 $(STAMP):
-	@$(or $(PYTHON),false) -c '$(SUPPORTED)' || { echo "error: '$(PYTHON)' is no Python 3.10 to 3.13;" \
-		"name one: make $(MAKECMDGOALS) PYTHON=/path/to/python" >&2; exit 2; }
+	$(CHECK_PYTHON)
 	@echo "== set-up 1/4: virtual environment in $(VENV) ($$($(PYTHON) --version))"
 	@test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	@echo "== set-up 2/4: PyTorch and its libraries (2 GB to download, 1 to 4 minutes)"
@@ -49,4 +61,12 @@ $(STAMP):
 	@echo "== set-up 4/4: detdiffusion itself, editable"
 	@$(PIP) install -qq --no-deps --no-build-isolation -e .
 	@rm -f $(VENV)/.ready-*
+	@touch $@
+
+$(DOCS_STAMP):
+	$(CHECK_PYTHON)
+	@echo "== set-up: virtual environment in $(DOCS_VENV) with the packages of $(DOCS_LOCK) (half a minute)"
+	@test -x $(DOCS_VENV)/bin/python || $(PYTHON) -m venv $(DOCS_VENV)
+	@$(DOCS_VENV)/bin/python -m pip --disable-pip-version-check install -qq --no-deps -r $(DOCS_LOCK)
+	@rm -f $(DOCS_VENV)/.ready-*
 	@touch $@

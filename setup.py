@@ -94,7 +94,7 @@ setup(
     include_package_data=False,
     entry_points={"console_scripts": ["detdiffusion = detdiffusion.cli:main"]},
     install_requires=requirements("runtime"),
-    extras_require={name: requirements(name) for name in ("optional", "tests", "docs")},
+    extras_require={name: requirements(name) for name in ("optional", "tests")},
     cmdclass={"build_py": BuildPy, "editable_wheel": EditableWheel},
     zip_safe=False,
 )

@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 DOCS = {path.stem: path for path in sorted((ROOT / "docs").rglob("*.md"))}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.values()]
+RECORDS = [ROOT / "detdiffusion/zoo/README.md", *sorted((ROOT / "benchmarks/results").rglob("*.md"))]
 
 
 def name_of(page):
@@ -30,16 +31,21 @@ def commands(text):
                 yield words
 
 
+def tables(text, start_of_header="|"):
+    """Cells of the Markdown tables whose header starts so: header, rows."""
+    for lines in re.findall(r"^\|.*\n\|[-| :]+\|\n(?:\|.*\n?)*", text, re.MULTILINE):
+        if lines.startswith(start_of_header):
+            header, _, *rows = lines.splitlines()
+            header, *rows = [
+                [cell.strip() for cell in line.strip("|").split("|")] for line in (header, *rows)
+            ]
+            yield header, rows
+
+
 def table(text, start_of_header):
-    """Cells of the Markdown table whose header starts so: header, rows."""
-    lines = text.splitlines()
-    (start,) = [i for i, line in enumerate(lines) if line.startswith(start_of_header)]
-    rows = []
-    for line in lines[start:]:
-        if not line.startswith("|"):
-            break
-        rows.append([cell.strip() for cell in line.strip("|").split("|")])
-    return rows[0], rows[2:]
+    """The only such table."""
+    (found,) = tables(text, start_of_header)
+    return found
 
 
 @lru_cache

@@ -74,6 +74,31 @@ def test_the_demos_interval_length_and_settings():
     )
 
 
+def test_the_home_page_and_the_model_zoo_say_the_same():
+    record = read(DEMO)
+    gain = f"{100 * record['bootstrap']['easy - hard']['difference']:.1f}"
+    assert f"generated as easy is [{gain} above" in " ".join(DOCS["index"].split())
+    assert f"{record['seconds']['total'] / 60:.0f} minutes after the set-up" in DOCS["index"]
+    real = [miniature(seed)["real images"] for seed in (1, 2, 3)]
+    text = f"AP of {ap(sum(real) / 3)} in the mean of the miniature's seeds, and of "
+    assert text + f"{ap(record['fidelity']['real']['bbox_mAP'])} in the demo" in " ".join(
+        DOCS["model_zoo"].split()
+    )
+
+
+def test_memory_of_the_questions_is_that_of_the_guide():
+    _, rows = table(DOCS["generator"], "| config | GB |")
+    memory = {
+        name.strip(" `"): gigabytes for row in rows for name in row[0].split(",") for gigabytes in row[1:]
+    }
+    text = " ".join(DOCS["questions"].split())
+    assert f"{memory['detdiffusion_coco.py']} GB for weights, gradients and optimizer" in text
+    for name in ("small-memory", "lora"):
+        assert (
+            f"{memory[f'detdiffusion_{name}_coco.py']} GB with `configs/detdiffusion_{name}_coco.py`" in text
+        )
+
+
 def miniature(seed):
     return quantities(
         {path.stem: read(path)["figures"] for path in (RESULTS / f"miniature/{seed}").glob("*.json")}
