@@ -67,6 +67,14 @@ def test_it_builds_and_learns_with_every_condition(folder, condition):
     losses = editor._losses(torch.randn(2, 4, 8, 8), layouts())
     assert set(losses) == {"loss_ldm", "loss_pa"}
     sum(losses.values()).backward()
+    optimizer = torch.optim.AdamW([p for p in editor.parameters() if p.requires_grad])
+    optimizer.step()
+    weights = list(editor.parameters())
+    trained = [p for p in weights if p.requires_grad]
+    moments = [s[name] for s in optimizer.state.values() for name in ("exp_avg", "exp_avg_sq")]
+    tensors = [*weights, *(p.grad for p in trained), *moments]
+    computed = 4 * sum(p.numel() for p in weights) + 12 * sum(p.numel() for p in trained)
+    assert sum(tensor.nbytes for tensor in tensors) == computed  # the formula of the config's memory
     learned = {name.partition(".")[0] for name, p in editor.named_parameters() if p.requires_grad}
     assert learned == {"unet", "text_encoder", "text_encoder_2", "mask_head"}
     assert editor.unet.conv_in.weight.requires_grad == (condition != "tokens")

@@ -92,7 +92,9 @@ class Backbone(ABC):
 
     @abstractmethod
     def widen_input(self, channels: int) -> None:
-        """Add input channels with zero weights to the network, unless it has them; see :func:`..widen_input`.
+        """Add input channels with zero weights to the network, unless it has them.
+
+        :func:`..layout_condition.widen_input` does this to a convolution. It is called with 0 if there is no blueprint.
 
         Raises:
             UserError: the network takes another number of channels, or cannot take more.
@@ -117,7 +119,13 @@ class Backbone(ABC):
 
     @abstractmethod
     def run_network(self, inputs: Tensor, timesteps: Tensor, prompts: Prompts) -> Tensor:
-        """Return the network's output (B, C, h, w) for an input of latents and, with one, a blueprint."""
+        """Return the network's output (B, C, h, w); :meth:`predict` calls it.
+
+        Args:
+            inputs: (B, C + K, h, w) noisy latents, followed by the K channels of a blueprint if there is one.
+            timesteps: (B,) or ().
+            prompts: the conditions.
+        """
 
     @property
     @abstractmethod
