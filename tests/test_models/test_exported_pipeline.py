@@ -25,10 +25,9 @@ VARIANTS = {
         test_scheduler=dict(type="EulerAncestralDiscreteScheduler"),
     ),
     "geodiffusion": dict(layout_tokenizer=dict(bins=(4, 4), attributes=False, max_length=32), **PLAIN),
-    "blueprint": dict(layout_condition="blueprint", **PLAIN),
-    "both": dict(
-        layout_condition="both",
-        layout_tokenizer=dict(bins=(4, 4), overflow="chunk", attributes=False, max_length=24),
+    "blueprint": dict(
+        layout_condition="blueprint",
+        layout_tokenizer=dict(overflow="chunk", attributes=False, max_length=12),
         **PLAIN,
     ),
     "sdxl": dict(layout_condition="both", layout_tokenizer=dict(bins=(4, 4), max_length=32), **PLAIN),
@@ -123,7 +122,7 @@ def test_it_draws_what_the_inferencer_draws(exported, name):
 def test_the_cards_example_runs(exported, name):
     root, _ = exported
     assert Image.open(root / f"{name}.png").size == (32, 32)
-    assert ("attributes=" in (root / f"{name}.py").read_text()) == (name not in ("geodiffusion", "both"))
+    assert ("attributes=" in (root / f"{name}.py").read_text()) == (name not in ("geodiffusion", "blueprint"))
 
 
 def test_wrong_arguments_name_what_is_known(exported):

@@ -1,4 +1,8 @@
-"""A diffusers pipeline that generates images of layouts with Stable Diffusion XL; see :mod:`.layout_pipeline`."""
+"""A diffusers pipeline that generates images of layouts with Stable Diffusion XL; see :mod:`.layout_pipeline`.
+
+The class has the same name: diffusers runs the ``pipeline.py`` of every folder in one module, which must end up with one
+pipeline.
+"""
 
 import torch
 from diffusers import StableDiffusionXLPipeline
@@ -6,7 +10,7 @@ from diffusers import StableDiffusionXLPipeline
 from .layout_prompts import LayoutPrompts
 
 
-class LayoutPipelineXL(LayoutPrompts, StableDiffusionXLPipeline):
+class LayoutPipeline(LayoutPrompts, StableDiffusionXLPipeline):
     """Stable Diffusion XL with boxes, class names and attributes."""
 
     def conditions(self, prompts: list[list[list[int]]]) -> dict[str, torch.Tensor]:
