@@ -173,7 +173,7 @@ def test_sizes_and_the_empty_prompt_are_conditions(tmp_path):
     null, states = seen[1]["encoder_hidden_states"].chunk(2)
     assert not null.any() and states.any() and added["text_embeds"].any(dim=1).tolist() == [False, True]
     editor.backbone.source_size = (480, 640)
-    editor.infer([sized], num_inference_steps=1)
+    editor.eval().infer([sized], num_inference_steps=1)
     assert seen[2]["added_cond_kwargs"]["time_ids"].tolist() == [[480, 640, 0, 0, 32, 32]] * 2
 
 

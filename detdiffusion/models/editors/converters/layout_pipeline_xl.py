@@ -1,7 +1,7 @@
 """A diffusers pipeline that generates images of layouts with Stable Diffusion XL; see :mod:`.layout_pipeline`.
 
-The class has the same name: diffusers runs the ``pipeline.py`` of every folder in one module, which must end up with one
-pipeline.
+The class has the same name: diffusers runs the ``pipeline.py`` of every folder in one module, which must end up with
+one pipeline.
 """
 
 import torch
