@@ -18,6 +18,59 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parent)]
 
 
+def stock_pipeline(editor, spec: dict, device, dtype):
+    """Return diffusers' pipeline with copies of the editor's weights in ``dtype``."""
+    import copy
+
+    import torch
+    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+
+    weights = {
+        name: copy.deepcopy(getattr(editor, name)).to(dtype, memory_format=torch.contiguous_format)
+        for name in ("vae", "text_encoder", "unet")
+    }
+    stock = StableDiffusionPipeline(
+        **weights,
+        tokenizer=editor.tokenizer,
+        scheduler=DPMSolverMultistepScheduler.from_config(editor.scheduler.config),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    ).to(device)
+    stock.set_progress_bar_config(disable=True)
+    stock.tokenizer.model_max_length = spec["layout_tokenizer"]["max_length"]
+    return stock
+
+
+def sampling_arms(editor, stock, spec: dict, folder: Path, batch: int, steps: int):
+    """Return sampling functions by name, and the UNet's operations in a batch."""
+    import torch
+    from throughput_parts import flops_of
+
+    from detdiffusion.datasets import LayoutCocoDataset
+
+    data = LayoutCocoDataset(
+        ["instances.json", "stuff.json"], "images", str(folder), filter_cfg=dict(min_objects=1)
+    )
+    layouts = [
+        layout.with_attributes(["easy"] * len(layout))
+        for layout in (data.layouts[i % len(data)] for i in range(batch))
+    ]
+    prompts = ["An image with " + " ".join(layout.names) for layout in layouts]
+    side = spec["side"]
+    config, weight = stock.unet.config, stock.unet.conv_in.weight
+    latents = weight.new_zeros(2 * batch, config.in_channels, *[side // editor.latent_scale] * 2)
+    states = weight.new_zeros(2 * batch, spec["layout_tokenizer"]["max_length"], config.cross_attention_dim)
+    with torch.no_grad():
+        flops = steps * flops_of(lambda: stock.unet(latents, 1, states))
+    options = dict(num_inference_steps=steps, guidance_scale=3.5, height=side, width=side)
+    arms = {
+        "stock": partial(stock, prompts, output_type="pt", **options),
+        "ours": partial(editor.infer, layouts, **options),
+    }
+    return arms, flops
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -35,18 +88,9 @@ def main() -> None:
     parser.add_argument("--json", help="also write the results to this file")
     args = parser.parse_args()
 
-    import copy
-
     import torch
-    from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
-    from mmengine.registry import init_default_scope
-    from throughput_parts import flops_of, interleave, machine, measured_peak, specs, table, write_scenes
+    from throughput_parts import build_editor, interleave, machine, measured_peak, specs, table, write_scenes
 
-    import detdiffusion.models  # noqa: F401
-    from detdiffusion.datasets import LayoutCocoDataset
-    from detdiffusion.registry import MODELS
-
-    init_default_scope("detdiffusion")
     device = torch.device(args.device)
     names = dict(fp32=torch.float32, bf16=torch.bfloat16, fp16=torch.float16)
     name = args.dtype or ("bf16" if device.type == "cuda" else "fp32")
@@ -56,58 +100,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         spec = specs(args.size, Path(work))
         folder = write_scenes(Path(work) / "data", max(args.batch_sizes), spec["side"])
-        data = LayoutCocoDataset(
-            ["instances.json", "stuff.json"], "images", str(folder), filter_cfg=dict(min_objects=1)
-        )
         torch.manual_seed(0)
-        editor = MODELS.build(
-            dict(
-                type="DetDiffusion",
-                **spec["parts"],
-                test_scheduler=dict(type="DPMSolverMultistepScheduler"),
-                layout_tokenizer=spec["layout_tokenizer"],
-                dtype=name,
-                channels_last=args.channels_last,
-                compile=args.compile,
-            )
-        )
-        stock = StableDiffusionPipeline(
-            vae=copy.deepcopy(editor.vae).to(dtype),
-            text_encoder=copy.deepcopy(editor.text_encoder).to(dtype),
-            tokenizer=editor.tokenizer,
-            unet=copy.deepcopy(editor.unet).to(dtype),
-            scheduler=DPMSolverMultistepScheduler.from_config(editor.scheduler.config),
-            safety_checker=None,
-            feature_extractor=None,
-            requires_safety_checker=False,
-        ).to(device)
-        stock.set_progress_bar_config(disable=True)
-        stock.tokenizer.model_max_length = spec["layout_tokenizer"]["max_length"]
-        editor.to(device).eval()
-        side = spec["side"]
+        options = dict(channels_last=args.channels_last, compile=args.compile)
+        scheduler = dict(type="DPMSolverMultistepScheduler")
+        editor = build_editor(spec, name, device, test_scheduler=scheduler, **options).eval()
+        stock = stock_pipeline(editor, spec, device, dtype)
         for batch in args.batch_sizes:
-            layouts = [
-                layout.with_attributes(["easy"] * len(layout))
-                for layout in (data.layouts[i % len(data)] for i in range(batch))
-            ]
-            prompts = ["An image with " + " ".join(layout.names) for layout in layouts]
-            latents = torch.randn(
-                2 * batch,
-                editor.unet.config.in_channels,
-                side // editor.latent_scale,
-                side // editor.latent_scale,
-            )
-            states = torch.randn(
-                2 * batch, spec["layout_tokenizer"]["max_length"], editor.unet.config.cross_attention_dim
-            )
-            with torch.no_grad():
-                inputs = (latents.to(device, dtype), 1, states.to(device, dtype))
-                flops = args.steps * flops_of(lambda inputs=inputs: stock.unet(*inputs))
-            options = dict(num_inference_steps=args.steps, guidance_scale=3.5, height=side, width=side)
-            arms = {
-                "stock": partial(stock, prompts, output_type="pt", **options),
-                "ours": partial(editor.infer, layouts, **options),
-            }
+            arms, flops = sampling_arms(editor, stock, spec, folder, batch, args.steps)
             results = interleave(arms, args.rounds, 1, device)
             lines = table(results, batch, flops, peak, "stock", device)
             print(f"\nbatch {batch}, {args.steps} steps, {flops / 1e9:.1f} GFLOP a batch")

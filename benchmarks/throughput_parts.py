@@ -7,6 +7,7 @@ import platform
 import resource
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -56,6 +57,26 @@ def specs(size: str, folder: Path) -> dict:
     return dict(parts=parts, side=256, layout_tokenizer=dict(bins=(256, 256), max_length=77))
 
 
+def build_editor(spec: dict, dtype: str, device: torch.device, **options) -> torch.nn.Module:
+    """Build the editor of :func:`specs`; ``options`` are further arguments of ``DetDiffusion``."""
+    from mmengine.registry import init_default_scope
+
+    import detdiffusion.models  # noqa: F401
+    from detdiffusion.registry import MODELS
+
+    init_default_scope("detdiffusion")
+    config = dict(
+        type="DetDiffusion", **spec["parts"], layout_tokenizer=spec["layout_tokenizer"], dtype=dtype
+    )
+    return MODELS.build({**config, **options}).to(device)
+
+
+def perception_branch(size: str) -> dict:
+    """Return the editor's arguments for the branch of the paper's config, or of the small generator's."""
+    head = dict(hidden=64, num_queries=20, num_heads=4, ffn=128) if size == "tiny" else {}
+    return dict(mask_head=dict(type="MaskHead", **head), perception_loss=dict(type="PerceptionAwareLoss"))
+
+
 def write_scenes(folder: Path, count: int, side: int) -> Path:
     """Write MiniScenes with made-up attributes; return the split's folder, which contains ``attributes.json``."""
     from detdiffusion.datasets.miniscenes import write_miniscenes
@@ -69,9 +90,11 @@ def write_scenes(folder: Path, count: int, side: int) -> Path:
     return split
 
 
+@lru_cache
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Measure FLOP/s of a large matrix product, the reference of utilisation; on a CPU, per processor second."""
-    n = 8192 if device.type == "cuda" else 2048
+    on_cpu = 2048 if dtype == torch.float32 else 512  # without instructions of its own, bfloat16 is very slow
+    n = 8192 if device.type == "cuda" else on_cpu
     clock = time.perf_counter if device.type == "cuda" else time.process_time
     a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
@@ -87,16 +110,21 @@ def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
 def interleave(
     arms: dict[str, Callable[[], object]], rounds: int, steps: int, device: torch.device
 ) -> dict[str, dict]:
-    """Run ``steps`` calls of each arm in turn, ``rounds`` times, after one warm-up turn each.
+    """Run ``steps`` calls of each arm in turn, ``rounds`` times, after one warm-up call each.
 
     Returns:
-        By arm: ``seconds`` (per step, median of the rounds), ``cpu_seconds`` (of this process, per step) and
-        ``extra_gb`` (additional CUDA memory, None on a CPU).
+        By arm: ``seconds`` (per step, median of the rounds), ``cpu_seconds`` (of this process, per step),
+        ``spread`` (lowest and highest seconds, or processor seconds on a CPU, of a round), ``warm_up_seconds`` (the
+        first call, with all compilation) and ``extra_gb`` (additional CUDA memory, None on a CPU).
     """
     times: dict[str, list] = {name: [] for name in arms}
     memory: dict[str, float | None] = dict.fromkeys(arms)
-    for step in arms.values():
+    warm_up = {}
+    for name, step in arms.items():
+        start = time.perf_counter()
         step()
+        _sync(device)
+        warm_up[name] = time.perf_counter() - start
     for _ in range(rounds):
         for name, step in arms.items():
             if device.type == "cuda":
@@ -111,8 +139,21 @@ def interleave(
             if device.type == "cuda":
                 extra = (torch.cuda.max_memory_allocated(device) - before) / 1e9
                 memory[name] = max(memory[name] or 0.0, extra)
-    middle = {name: torch.tensor(pairs).median(dim=0).values.tolist() for name, pairs in times.items()}
-    return {n: dict(seconds=middle[n][0], cpu_seconds=middle[n][1], extra_gb=memory[n]) for n in arms}
+    middle = {
+        name: torch.tensor(pairs, dtype=torch.float64).median(dim=0).values.tolist()
+        for name, pairs in times.items()
+    }
+    clock = 0 if device.type == "cuda" else 1
+    return {
+        n: dict(
+            seconds=middle[n][0],
+            cpu_seconds=middle[n][1],
+            spread=[end(pair[clock] for pair in times[n]) for end in (min, max)],
+            warm_up_seconds=warm_up[n],
+            extra_gb=memory[n],
+        )
+        for n in arms
+    }
 
 
 def flops_of(call: Callable[[], object]) -> int:
@@ -129,12 +170,16 @@ def table(
 ) -> list[str]:
     """Return a markdown table; on a CPU, times are processor seconds, which depend least on other processes."""
     key = "seconds" if device.type == "cuda" else "cpu_seconds"
-    lines = ["| arm | images/s | s a step | speed | extra GB | utilisation |", "|---|---|---|---|---|---|"]
+    lines = [
+        "| arm | images/s | s a step | speed | first step s | extra GB | utilisation |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name, r in results.items():
         speed = results[base][key] / r[key]
         extra = "n/a" if r["extra_gb"] is None else f"{r['extra_gb']:.2f}"
         lines.append(
-            f"| {name} | {batch / r[key]:.2f} | {r[key]:.4f} | {speed:.2f} x | {extra} | {flops / r[key] / peak:.1%} |"
+            f"| {name} | {batch / r[key]:.2f} | {r[key]:.4f} | {speed:.2f} x | {r['warm_up_seconds']:.1f} | {extra} "
+            f"| {flops / r[key] / peak:.1%} |"
         )
     return lines
 

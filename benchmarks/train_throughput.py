@@ -58,7 +58,8 @@ def plain_arm(spec: dict, folder: Path, args, batch: int, device, dtype):
     from detdiffusion.models.editors.detdiffusion.components import build_component
 
     parts = {name: build_component(part, name) for name, part in spec["parts"].items()}
-    vae, text, unet = (parts[name].to(device) for name in ("vae", "text_encoder", "unet"))
+    # as in the editor: trained weights are float32, whatever dtype their files have
+    vae, text, unet = (parts[name].float().to(device) for name in ("vae", "text_encoder", "unet"))
     vae.requires_grad_(False).to(dtype)
     unet.train(), text.train()
     if args.gradient_checkpointing:
@@ -105,36 +106,33 @@ def plain_arm(spec: dict, folder: Path, args, batch: int, device, dtype):
     return step, model_only
 
 
-def our_arms(spec: dict, folder: Path, work: Path, args, batch: int, device, dtype):
+def our_editor(spec: dict, args, device, dtype):
+    """Return the editor with its perception-aware branch, in training mode."""
+    import torch
+    from throughput_parts import build_editor, perception_branch
+
+    return build_editor(
+        spec,
+        {torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype],
+        device,
+        **perception_branch(args.size),
+        gradient_checkpointing=args.gradient_checkpointing,
+        cache_latents=True,
+        channels_last=args.channels_last,
+        compile=args.compile,
+    ).train()
+
+
+def our_arms(editor, spec: dict, folder: Path, work: Path, args, batch: int):
     """Return step functions of one model without and with the perception-aware loss, sharing one cache."""
     import torch
     from mmengine.dataset import pseudo_collate
     from mmengine.optim import build_optim_wrapper
-    from mmengine.registry import init_default_scope
 
-    import detdiffusion.models  # noqa: F401
     from detdiffusion.datasets import LayoutCocoDataset
     from detdiffusion.engine import LatentCacheHook
-    from detdiffusion.registry import MODELS
 
-    init_default_scope("detdiffusion")
-    side, tiny = spec["side"], args.size == "tiny"
-    head = dict(hidden=64, num_queries=20, num_heads=4, ffn=128) if tiny else {}
-    editor = MODELS.build(
-        dict(
-            type="DetDiffusion",
-            **spec["parts"],
-            layout_tokenizer=spec["layout_tokenizer"],
-            mask_head=dict(type="MaskHead", **head),
-            perception_loss=dict(type="PerceptionAwareLoss"),
-            dtype={torch.float32: "fp32", torch.bfloat16: "bf16", torch.float16: "fp16"}[dtype],
-            gradient_checkpointing=args.gradient_checkpointing,
-            cache_latents=True,
-            channels_last=args.channels_last,
-            compile=args.compile,
-        )
-    ).to(device)
-    editor.train()
+    side = spec["side"]
     optimizer = dict(type="AdamW", lr=1e-5, weight_decay=1e-2, fused=True)
     wrapper = build_optim_wrapper(editor, dict(optimizer=optimizer, clip_grad=dict(max_norm=1.0)))
     pipelines = {}
@@ -201,7 +199,8 @@ def main() -> None:
             torch.manual_seed(0)
             plain, model_only = plain_arm(spec, folder, args, batch, device, dtype)
             flops = flops_of(model_only())
-            arms = {"plain": plain, **our_arms(spec, folder, Path(work), args, batch, device, dtype)}
+            editor = our_editor(spec, args, device, dtype)
+            arms = {"plain": plain, **our_arms(editor, spec, folder, Path(work), args, batch)}
             results = interleave(arms, args.rounds, args.steps, device)
             lines = table(results, batch, flops, peak, "plain", device)
             key = "seconds" if device.type == "cuda" else "cpu_seconds"
@@ -211,7 +210,7 @@ def main() -> None:
             records.append(
                 dict(batch=batch, gflop_a_step=flops / 1e9, pa_overhead=overhead, arms=results, table=lines)
             )
-            del plain, model_only, arms
+            del plain, model_only, editor, arms
     info = machine(device, dtype, peak)
     print(info)
     if args.json:

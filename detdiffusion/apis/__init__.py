@@ -21,6 +21,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         ],
         "detdiffusion.apis.quality_gate": ["run_quality_gate"],
         "detdiffusion.apis.fidelity": ["evaluate_fidelity"],
+        "detdiffusion.apis.sampler_sweep": ["sweep_sampling"],
         "detdiffusion.apis.near_copies": ["report_near_copies"],
         "detdiffusion.apis.yolo_score": ["score_methods"],
         "detdiffusion.evaluation.options": [
@@ -28,6 +29,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "CopyOptions",
             "FidOptions",
             "ResultFolder",
+            "SweepOptions",
             "YoloScoreOptions",
         ],
         "detdiffusion.apis.trainability": ["compare_trainability"],

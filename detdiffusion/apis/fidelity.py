@@ -69,6 +69,10 @@ def evaluate_fidelity(
     """
     fid, found, bootstrap = fid or FidOptions(), found or FoundRule(), bootstrap or BootstrapOptions()
     check_names(synthetic, "`synthetic`")
+    if bootstrap.baseline is not None and bootstrap.baseline not in synthetic:
+        raise UserError(
+            f"`baseline` must be one of the sets {', '.join(synthetic)}, it is {bootstrap.baseline!r}"
+        )
     ranks = Ranks.join()
     device = ranks.device(detector.device)
     model = load_detector(*detector.detector, device, detector.cfg_options)
@@ -110,7 +114,7 @@ def evaluate_fidelity(
         [_method(name, row) for name, row in scores.items()],
         list(dict.fromkeys(sets.notes)),
         sets=scores,
-        bootstrap=_easy_minus_hard(sets, detections, bootstrap),
+        bootstrap=_differences(sets, detections, bootstrap),
         consistency=_consistency(sets.all, detections.predictions, found, bootstrap),
         from_cache=len(store.hits),
     )
@@ -255,14 +259,18 @@ def _describe(protocol: FidProtocol, extractor: Any) -> dict:
     )
 
 
-def _easy_minus_hard(sets: _Sets, detections: _Detections, options: BootstrapOptions) -> dict:
-    """Return the paired bootstrap of the sets easy and hard, if both are given."""
+def _differences(sets: _Sets, detections: _Detections, options: BootstrapOptions) -> dict:
+    """Return the paired bootstraps of all sets and the baseline; without one of easy and hard, if both are given."""
     by_name = {image_set.name: image_set for image_set in sets.generated}
-    if not {"easy", "hard"} <= by_name.keys():
-        return {}
-    easy, hard = ((by_name[name], detections.predictions[name]) for name in ("easy", "hard"))
-    compared = fidelity.compare_sets(*easy, *hard, resamples=options.resamples, seed=options.seed)
-    return {"easy - hard": compared.to_dict()}
+    pairs = [(name, options.baseline) for name in by_name if name != options.baseline]
+    if options.baseline is None:
+        pairs = [("easy", "hard")] if {"easy", "hard"} <= by_name.keys() else []
+    differences = {}
+    for names in pairs:
+        a, b = ((by_name[name], detections.predictions[name]) for name in names)
+        compared = fidelity.compare_sets(*a, *b, resamples=options.resamples, seed=options.seed)
+        differences[" - ".join(names)] = compared.to_dict()
+    return differences
 
 
 def _consistency(

@@ -29,9 +29,8 @@ from detdiffusion.generation.real_images import RealSource, real_name
 from detdiffusion.generation.run_file import check_run
 from detdiffusion.generation.strategies import Strategy
 from detdiffusion.generation.writer import SUFFIXES, CocoWriter
-from detdiffusion.models.editors.interface import LayoutEditor, check_sides, draw
+from detdiffusion.models.editors.interface import check_sides, draw
 from detdiffusion.models.editors.lookup import editor_class
-from detdiffusion.structures import Layout
 from detdiffusion.utils.array_cache import digest_of
 from detdiffusion.utils.checkpoint import find_checkpoint
 from detdiffusion.utils.config import load_config
@@ -39,6 +38,7 @@ from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.progress import Progress
 from detdiffusion.utils.ranks import Ranks
+from detdiffusion.utils.sampling_plan import SamplingPlan
 from detdiffusion.visualization.preview import LivePreview
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def generate_dataset(
     *,
     launcher: str | None = None,
     progress: bool = True,
+    inferencer: DetDiffusionInferencer | None = None,
 ) -> dict:
     """Generate a synthetic set, or continue one.
 
@@ -68,11 +69,12 @@ def generate_dataset(
         sampling: how the images are sampled.
         launcher: see :meth:`~detdiffusion.utils.ranks.Ranks.join`; all ranks must see the same output folder.
         progress: show progress on stderr.
+        inferencer: the model, if it was built from ``generator`` before, for example for another set.
 
     Returns:
-        Counts over all ranks: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches``,
-        ``already_there`` and those of the writer's report; with ``files.verify`` also ``verified`` and ``repaired``
-        files.
+        Counts over all ranks: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches``, ``seconds``
+        (of sampling and writing, summed over the ranks), ``already_there`` and those of the writer's report; with
+        ``files.verify`` also ``verified`` and ``repaired`` files.
 
     Raises:
         UserError: an option or an input file is not valid.
@@ -83,9 +85,10 @@ def generate_dataset(
         # Check everything that does not need the model before loading it, which may take minutes.
         device = choose_device(ranks.device(generator.device))
         run = _plan(generator, layouts, content, files, ranks)
-        facts = _facts(run, generator, content, sampling, files)
+        sampled = sampling.settle(run.config.get("sampling"), generator.config)
+        facts = _facts(run, generator, content, sampling, sampled, files)
         check_run(Path(files.out), facts)
-        inferencer = DetDiffusionInferencer(run.config, generator.checkpoint, device)
+        inferencer = inferencer or DetDiffusionInferencer(run.config, generator.checkpoint, device)
         side = _sides(inferencer, sampling, ranks)
         if run.real is not None:
             run.real.use_size(*side)
@@ -102,7 +105,8 @@ def generate_dataset(
             every = 0 if ranks.rank else files.preview_every
             preview = LivePreview(Path(files.out) / PREVIEW, run.source.categories, every)
             with Progress("generating", total=session.missing, enabled=progress and ranks.is_main) as bar:
-                return session.run(partial(_infer, inferencer.model, sampling), preview, bar, run.real)
+                infer = partial(draw, inferencer.model, height=side[0], width=side[1], **sampled.arguments())
+                return session.run(infer, preview, bar, run.real)
     finally:
         ranks.close()
 
@@ -157,6 +161,7 @@ def _facts(
     generator: GeneratorOptions,
     content: ContentOptions,
     sampling: SamplingOptions,
+    sampled: SamplingPlan,
     files: SetFiles,
 ) -> dict:
     """Return the settings that must be equal whenever the set is continued, for ``run.json``."""
@@ -168,8 +173,7 @@ def _facts(
         edits=run.editor.name if run.editor else None,
         from_real=real_name(content.from_real, content.keep) or None,
         seed=content.seed,
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance_scale,
+        **sampled.facts(),
         height=sampling.height,
         width=sampling.width,
         format="png" if png else f"{files.image_format} {files.jpeg_quality}",
@@ -208,21 +212,6 @@ def _open_writer(
             jpeg_quality=files.jpeg_quality,
             progress=bar,
         )
-
-
-def _infer(
-    model: LayoutEditor, sampling: SamplingOptions, batch: Sequence[Layout], generators, **options
-) -> dict:
-    return draw(
-        model,
-        batch,
-        generators=generators,
-        **options,
-        height=sampling.height,
-        width=sampling.width,
-        num_inference_steps=sampling.steps,
-        guidance_scale=sampling.guidance_scale,
-    )
 
 
 def _checksums(paths: Sequence[str]) -> dict[str, str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 
 from detdiffusion.generation.background import BackgroundWriter
@@ -81,29 +83,21 @@ class Session:
         Args:
             infer: see :func:`detdiffusion.generation.generate.generate`.
             preview: receives every image.
-            progress: receives the number of images after every batch.
+            progress: receives the number of images after every batch, those of the other ranks' earlier batches too.
             real: reads the real images to start from.
 
         Returns:
             The counts of :func:`detdiffusion.apis.generation.generate_dataset`.
         """
-        size, rank = self.ranks.size, self.ranks.rank
-        batches = batches_to_draw(self.drawings, self.done, self.batch_size, rank, size)
+        start, rank = time.perf_counter(), self.ranks.rank
         with BackgroundWriter(self.writer, depth=max(16, 2 * self.batch_size)) as background:
 
             def add(image, record, annotations, extra) -> None:
                 background.add(image=image, record=record, annotations=annotations, extra=extra)
                 preview.add(image, annotations)
 
-            def before_batch() -> None:
-                self.ranks.check_launcher()
-                self.disk.check()
-
-            def report(written: int, of: int) -> None:
-                # assume that the other ranks have made the same progress with equal shares
-                progress(min(written * size, self.missing), self.missing)
-
-            counts = generate(infer, batches, self.done, add, report, before_batch, real)
+            counts = generate(infer, self._own_batches(progress), self.done, add, real)
+        counts["seconds"] = time.perf_counter() - start
         if rank:
             self.writer.close()
         counts = self.ranks.total(counts)
@@ -117,6 +111,17 @@ class Session:
                 counts["repaired"] = len(self.writer.lost & self.writer.done)
             self._print_summary(path, counts)
         return counts
+
+    def _own_batches(self, progress: Progress) -> Iterator[list[Drawing]]:
+        """Yield the batches of this rank, each when the last one is done; ranks take them in the order of the plan."""
+        batches = batches_to_draw(self.drawings, self.done, self.batch_size)
+        missing = [sum(drawing.image_id not in self.done for drawing in batch) for batch in batches]
+        reached = list(accumulate(missing))
+        for index in self.ranks.claim(len(batches)):
+            self.ranks.check_launcher()
+            self.disk.check()
+            yield batches[index]
+            progress(reached[index], self.missing)
 
     def _print_summary(self, path: Path, counts: dict) -> None:
         line = (

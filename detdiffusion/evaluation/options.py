@@ -7,10 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from detdiffusion.utils.option_groups import OptionGroup, documented, option
-from detdiffusion.utils.shared_options import DETECTOR, DetectorOptions
+from detdiffusion.utils.shared_options import BATCH_SIZE, DETECTOR, DetectorOptions
 
 SIZE = 512  # of the YOLO score's protocol
 MIN_AREA_RATIO = 0.02
+PLANS = (  # of a sweep: 100, 50, 20, 20, 16, 16, 13 and 9 evaluations an image
+    "paper",
+    "steps=25",
+    "steps=10",
+    "steps=10,schedule=ays",
+    "fast",
+    "fast,schedule=ays",
+    "fast,steps=8",
+    "fast,steps=6",
+)
 
 
 @documented
@@ -61,6 +71,31 @@ class BootstrapOptions(OptionGroup):
 
     resamples: int = option(1000, "number of bootstrap resamples, default: %(default)s", minimum=1)
     seed: int = option(0, "seed of the bootstrap, default: %(default)s")
+    baseline: str | None = option(
+        None,
+        "name of the set that all other sets are compared with (default: easy with hard, if both are given)",
+        metavar="NAME",
+    )
+
+
+@documented
+@dataclass(frozen=True, kw_only=True)
+class SweepOptions(OptionGroup):
+    """A comparison of sampling plans, see :func:`detdiffusion.apis.sweep_sampling`."""
+
+    detector: tuple[str, str] = option(**DETECTOR)
+    plans: Sequence[str] = option(
+        PLANS,
+        "plans by name or settings, e.g. fast steps=20 steps=10,schedule=ays fast,steps=8; settings that are not given "
+        f"are those of paper, which is always included (default: {' '.join(PLANS)})",
+        metavar="PLAN",
+        nargs="+",
+    )
+    strategy: str = option("origin", "strategy of the images, default: %(default)s", metavar="NAME")
+    limit: int = option(200, "use only the first layouts, default: %(default)s", minimum=1)
+    batch_size: int = option(8, "generated images per batch, default: %(default)s", **BATCH_SIZE)
+    seed: int = option(0, "seed of the noise and of the bootstrap, default: %(default)s")
+    resamples: int = option(1000, "number of bootstrap resamples, default: %(default)s", minimum=1)
 
 
 @documented

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -15,23 +15,19 @@ from .planning import Drawing, record_of
 
 def generate(
     infer: Callable[..., dict],
-    batches: Sequence[Sequence[Drawing]],
+    batches: Iterable[Sequence[Drawing]],
     done: set[int],
     add: Callable[..., None],
-    report: Callable[[int, int], None] | None = None,
-    before_batch: Callable[[], None] | None = None,
     real: Callable[[Sequence[Drawing]], tuple] | None = None,
 ) -> dict[str, int]:
     """Generate batches and pass the images that are not done yet to ``add``.
 
     Args:
         infer: ``(layouts, generators=...) -> dict(samples, kept, prompts)``, as the editor's ``infer``.
-        batches: result of :func:`.planning.batches_to_draw`.
+        batches: the batches of this rank; the next one is requested when all images of the last one are added.
         done: ids of images that are already written.
         add: called with ``image`` (H, W, 3) uint8, ``record``, ``annotations`` and ``extra``, see
             :meth:`.writer.CocoWriter.add`.
-        report: called after each batch with the number of images added so far and in total.
-        before_batch: called before each batch; may raise to stop.
         real: reads the real images that a batch starts from, :class:`.real_images.RealSource`; they are passed to
             ``infer`` as ``real``.
 
@@ -39,13 +35,9 @@ def generate(
         Counts: ``written``, ``objects``, ``objects_not_prompted``, ``in_smaller_batches`` (images generated in
         smaller batches than planned because memory ran out).
     """
-    done = set(done)
-    missing = sum(drawing.image_id not in done for batch in batches for drawing in batch)
     counts = dict(written=0, objects=0, objects_not_prompted=0, in_smaller_batches=0)
     generator = _BatchGenerator(infer, real)
     for batch in batches:
-        if before_batch:
-            before_batch()
         for drawing, image, kept, prompt, outlines in generator.run(batch):
             if drawing.image_id in done:
                 continue
@@ -54,8 +46,6 @@ def generate(
             counts["objects"] += len(kept)
             counts["objects_not_prompted"] += len(drawing.layout) - len(kept)
             counts["in_smaller_batches"] += generator.limit is not None and generator.limit < len(batch)
-        if report:
-            report(counts["written"], missing)
     return counts
 
 

@@ -186,10 +186,8 @@ def record_of(
     return dict(record=record, annotations=annotations, extra=extra)
 
 
-def batches_to_draw(
-    drawings: Sequence[Drawing], done: set[int], batch_size: int, rank: int = 0, world_size: int = 1
-) -> list[list[Drawing]]:
-    """Return a rank's share of the batches with missing images.
+def batches_to_draw(drawings: Sequence[Drawing], done: set[int], batch_size: int) -> list[list[Drawing]]:
+    """Return the batches with missing images.
 
     Batches are formed from all ``drawings``, including finished ones, and a batch with missing images is generated
     completely. A resumed run therefore has the same batches as an uninterrupted one, regardless of the numbers of
@@ -200,8 +198,6 @@ def batches_to_draw(
         drawings: result of :func:`plan`.
         done: ids of finished images, the same on every rank.
         batch_size: images per batch.
-        rank, world_size: rank r gets every ``world_size``-th batch with missing images, starting with the r-th.
     """
     batches = [list(drawings[start : start + batch_size]) for start in range(0, len(drawings), batch_size)]
-    batches = [batch for batch in batches if any(drawing.image_id not in done for drawing in batch)]
-    return batches[rank::world_size]
+    return [batch for batch in batches if any(drawing.image_id not in done for drawing in batch)]

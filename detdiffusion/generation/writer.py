@@ -132,7 +132,12 @@ class CocoWriter:
         self._closers.close()
 
     def add(
-        self, image: np.ndarray, record: dict, annotations: Sequence[dict], extra: dict | None = None
+        self,
+        image: np.ndarray,
+        record: dict,
+        annotations: Sequence[dict],
+        extra: dict | None = None,
+        data: bytes | None = None,
     ) -> None:
         """Write one image and its manifest line; both are on disk when the call returns.
 
@@ -142,20 +147,16 @@ class CocoWriter:
                 ``width`` and ``height``.
             annotations: COCO annotation dicts of this image.
             extra: further values for the manifest line only (prompt, noise seed, ...).
+            data: content of the file, from :meth:`encode`; None encodes the image here.
 
         Raises:
             ValueError: the image does not match its record, or its id was written before.
             UserError: the files cannot be written (disk full or read-only).
         """
-        if image.dtype != np.uint8 or image.shape != (record["height"], record["width"], 3):
-            raise ValueError(
-                f"image {record['id']}: expected uint8 ({record['height']}, {record['width']}, 3), "
-                f"got {image.dtype} {image.shape}"
-            )
         if record["id"] in self.done:
             raise ValueError(f"image {record['id']} is already in {self.manifest_path}")
         name = check_file_name(record["file_name"], f"image {record['id']}")
-        data = self._encode(image, name)
+        data = self.encode(image, record) if data is None else data
         entry = {
             **(extra or {}),
             "sha256": hashlib.sha256(data).hexdigest(),
@@ -208,8 +209,21 @@ class CocoWriter:
             raise UserError(f"{error}{_AGAIN}") from error
         return path
 
-    def _encode(self, image: np.ndarray, name: str) -> bytes:
-        jpeg = name.endswith(SUFFIXES["jpeg"])
+    def encode(self, image: np.ndarray, record: dict) -> bytes:
+        """Return the content of an image's file; may be called from several threads.
+
+        Args:
+            image, record: see :meth:`add`.
+
+        Raises:
+            ValueError: the image does not match its record.
+        """
+        if image.dtype != np.uint8 or image.shape != (record["height"], record["width"], 3):
+            raise ValueError(
+                f"image {record['id']}: expected uint8 ({record['height']}, {record['width']}, 3), "
+                f"got {image.dtype} {image.shape}"
+            )
+        jpeg = record["file_name"].endswith(SUFFIXES["jpeg"])
         options = dict(format="jpeg", quality=self.jpeg_quality) if jpeg else dict(format="png")
         buffer = BytesIO()
         Image.fromarray(image).save(buffer, **options)

@@ -23,7 +23,7 @@ READ = RUNNER | frozenset(
     "custom_imports runner_type strategy model_wrapper_cfg find_unused_parameters sync_bn compile "
     "activation_checkpointing efficient_conv_bn_eval init_weights_for_test_or_val tta_model tta_pipeline tta_cfg "
     # ours
-    "strict_load layout_datasets onnx_detector fid exif_orientation huge_images".split()
+    "strict_load layout_datasets sampling onnx_detector fid exif_orientation huge_images".split()
 )
 """Top-level keys that some component of a run reads."""
 

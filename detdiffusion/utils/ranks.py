@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
@@ -112,9 +112,10 @@ class Ranks:
 
     def __init__(self, place: Torchrun | None = None) -> None:
         self.rank, self.local_rank, self.size = 0, 0, 1
-        self._group = self._parent = None
+        self._group = self._parent = self._address = self._store = None
         self._started = False
         if place is not None:
+            self._address = place.address
             self.rank, self.local_rank, self.size = place.rank, place.local_rank, place.world_size
             self._parent = os.getppid()
             self._group = self._meet(lambda: self._start_group(place))
@@ -162,6 +163,35 @@ class Ranks:
         """Return the indices of ``range(count)`` that this rank works on: every ``size``-th batch."""
         starts = range(self.rank * batch_size, count, self.size * batch_size)
         return [i for start in starts for i in range(start, min(start + batch_size, count))]
+
+    def claim(self, count: int) -> Iterator[int]:
+        """Yield the indices of ``range(count)`` that this rank works on: the next one goes to the rank that asks first.
+
+        Every index goes to one rank, so ranks that are faster, or have less to do for an index, work on more of them.
+        All ranks must start to iterate before any can get an index, and must meet afterwards, for example in
+        :meth:`total`: the first rank counts for all.
+
+        Raises:
+            UserError: if another rank stopped.
+        """
+        if self._group is None:
+            yield from range(count)
+            return
+        counter = self._shared_counter()
+        while (index := self._meet(lambda: counter.add("next", 1)) - 1) < count:
+            yield index
+
+    def _shared_counter(self):
+        """Return a store whose numbers all ranks can increment."""
+        import torch.distributed as dist
+
+        if self.is_main:
+            store = dist.TCPStore(self._address, 0, is_master=True, wait_for_workers=False)
+        port = self.gather(store.port if self.is_main else None)[0]
+        if not self.is_main:
+            store = self._meet(lambda: dist.TCPStore(self._address, port, is_master=False))
+        self._store = store  # the first rank's store must outlive the work of the others
+        return store
 
     def gather(self, value: _T) -> list[_T]:
         """Gather a picklable object from every rank; every rank gets the list, in rank order.
@@ -243,7 +273,7 @@ class Ranks:
             import torch.distributed as dist
 
             dist.destroy_process_group(None if self._started else self._group)
-            self._group = None
+            self._group = self._store = None
         if Ranks._joined is self:
             Ranks._joined = None
 

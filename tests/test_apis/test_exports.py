@@ -18,6 +18,7 @@ RUNS = {
     "generate_dataset",
     "run_quality_gate",
     "score_methods",
+    "sweep_sampling",
     "write_and_report",
     "write_paper_tables",
 }

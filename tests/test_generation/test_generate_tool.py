@@ -230,6 +230,37 @@ def test_another_run_in_the_folder(world, tmp_path, change, message):
         draw(world, tmp_path, **change)
 
 
+def test_a_set_made_before_there_were_plans_continues(world, tmp_path):
+    """Its run.json lacks the fields; another plan is refused before the model is loaded."""
+    whole = dict(limit=3, batch_size=1)
+    draw(world, tmp_path / "whole", **whole)
+    draw(world, tmp_path / "set", **{**whole, "limit": 1})
+    run = json.loads((tmp_path / "set/run.json").read_text())
+    for name in ("schedule", "guidance_interval", "guidance_rescale"):
+        assert run.pop(name) is None
+    (tmp_path / "set/run.json").write_text(json.dumps(run))
+    with pytest.raises(UserError, match=r"guidance_interval: None there, .0.0, 0.5. now"):
+        draw(world, tmp_path / "set", guidance_interval=(0, 0.5), **whole)
+    draw(world, tmp_path / "set", guidance_interval=(0, 1), guidance_rescale=0.0, **whole)
+    assert (tmp_path / "set/manifest.jsonl").read_bytes() == (tmp_path / "whole/manifest.jsonl").read_bytes()
+
+
+def test_the_plan_of_the_config(world, tmp_path):
+    text = (world / "config.py").read_text()
+    (world / "planned.py").write_text(text + "sampling = dict(plan='fast', schedule='trailing')\n")
+    planned = dict(config=str(world / "planned.py"), steps=None, limit=1)
+    draw(world, tmp_path / "set", **planned)
+    run = json.loads((tmp_path / "set/run.json").read_text())
+    assert (run["num_inference_steps"], run["schedule"], run["guidance_interval"]) == (
+        10,
+        "trailing",
+        [0.2, 0.8],
+    )
+    assert draw(world, tmp_path / "set", **planned)["already_there"] == 1
+    with pytest.raises(UserError, match="schedule: 'trailing' there, None now"):
+        draw(world, tmp_path / "set", **planned, plan="fast")
+
+
 def test_other_weights_at_the_same_place(world, tmp_path):
     """Without a checkpoint the config's own weights count: here they are drawn by torch's seed."""
     for seed in (0, 0):

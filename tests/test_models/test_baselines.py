@@ -11,6 +11,7 @@ from tiny_editor import build_editor, layouts
 from tiny_generation import generate
 
 from detdiffusion.models.editors.baselines import ControlNetEditor, GLIGENEditor, draw_layout
+from detdiffusion.models.editors.interface import draw
 from detdiffusion.structures import Layout
 from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.config import load_config
@@ -100,6 +101,15 @@ def test_gligen_takes_the_30_largest(folders):
     sizes = np.r_[np.linspace(0.05, 0.4, 33)]
     crowded = Layout([[0, 0, s, s] for s in sizes], ["ball"] * 33)
     assert editor.choose(crowded) == list(range(3, 33))
+
+
+def test_options_that_the_stock_pipeline_lacks_are_refused(folders):
+    editor = GLIGENEditor(str(folders / "gligen")).eval()
+    assert editor.evaluations(num_inference_steps=2, guidance_scale=3.0) == 4
+    with pytest.raises(
+        UserError, match="`guidance_interval`: the model GLIGENEditor does not have this option"
+    ):
+        draw(editor, layouts(masks=False), guidance_interval=(0.2, 0.8))
 
 
 def test_controlnet_is_the_stock_pipeline(folders):

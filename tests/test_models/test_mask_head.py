@@ -91,6 +91,34 @@ def test_fusion_equals_equation_3_by_hand():
     torch.testing.assert_close(head.fuse([f1, f2, f3])[-1], result)
 
 
+def test_forward_equals_the_decoder_by_hand():
+    """All masks of all layers with gradients, keys with positions added in every layer, as in Mask2Former."""
+    head, x = build(num_layers=3).eval(), features()
+    fused = head.fuse(x)
+    query, position = (p.expand(2, -1, -1) for p in (head.queries.features, head.queries.positions))
+
+    def masks(query):
+        return torch.einsum("bqc,bchw->bqhw", head.mask_mlp(head.norm(query)), fused[-1])
+
+    for i, layer in enumerate(head.layers):
+        level = fused[1:][i % 2]
+        keys = level.flatten(2).transpose(1, 2)
+        placed = keys + sine_positions(*level.shape[-2:], 32, keys)
+        seen = F.interpolate(masks(query), level.shape[-2:], mode="bilinear").flatten(2) > 0
+        seen = seen | ~seen.any(-1, keepdim=True)
+        query = layer.norm1(query + layer.cross(query + position, placed, keys, seen[:, None]))
+        at = query + position
+        query = layer.norm2(query + layer.self_attention(at, at, query, None))
+        query = layer.norm3(query + layer.ffn(query))
+    expected = F.interpolate(masks(query), scale_factor=2, mode="bilinear")
+    logits = head(x)
+    torch.testing.assert_close(logits, expected, rtol=1e-4, atol=1e-5)
+    left = torch.autograd.grad(logits.square().mean(), list(head.parameters()))
+    right = torch.autograd.grad(expected.square().mean(), list(head.parameters()))
+    for a, b in zip(left, right):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-6 + 1e-5 * float(b.abs().max()))
+
+
 def test_sine_positions_separate_rows_and_columns():
     grid = sine_positions(3, 5, 16, torch.zeros(1)).reshape(3, 5, 16)
     assert torch.equal(grid[:, :1, :8].expand(-1, 5, -1), grid[..., :8])
@@ -146,6 +174,8 @@ def test_autocast_and_deterministic_repeat():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         logits = head(features())
     assert logits.isfinite().all()
+    logits.float().square().mean().backward()
+    assert without_gradient(head) == []
     assert torch.equal(head(features()), head(features()))
 
 

@@ -2,10 +2,12 @@
 
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers.schedulers import AysSchedules
 from tiny_editor import build_editor, editor_config, layouts
 
 from detdiffusion.models.editors.detdiffusion.sampler import initial_noise
+from detdiffusion.models.editors.detdiffusion.schedules import ays_timesteps
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
@@ -32,14 +34,24 @@ def editor_with(folder, scheduler="dpm", prediction="epsilon", **overrides):
     return build_editor(folder, scheduler=training, test_scheduler=SCHEDULERS[scheduler], **overrides).eval()
 
 
-def stock_images(editor, prompt_embeds, negative_prompt_embeds, seeds, guidance, steps=5):
+def text_states(editor):
+    """States of the two layouts' prompts and of the empty prompt."""
+    tokenizer = editor.layout_tokenizer
+    with torch.no_grad():
+        prompt = editor.text_encoder(tokenizer.encode(layouts()).input_ids)[0]
+        return prompt, editor.text_encoder(tokenizer.null_ids(2))[0]
+
+
+def stock_images(
+    editor, prompt_embeds, negative_prompt_embeds, seeds, guidance, steps=5, scheduler=None, **options
+):
     """What diffusers' own pipeline draws from the same states and generators."""
     pipeline = StableDiffusionPipeline(
         vae=editor.vae,
         text_encoder=editor.text_encoder,
         tokenizer=editor.tokenizer,
         unet=editor.unet,
-        scheduler=type(editor.test_scheduler).from_config(editor.test_scheduler.config),
+        scheduler=type(editor.test_scheduler).from_config(editor.test_scheduler.config, **(scheduler or {})),
         safety_checker=None,
         feature_extractor=None,
         requires_safety_checker=False,
@@ -56,6 +68,7 @@ def stock_images(editor, prompt_embeds, negative_prompt_embeds, seeds, guidance,
         height=32,
         width=32,
         output_type="pt",
+        **options,
     ).images
 
 
@@ -69,14 +82,142 @@ def test_it_equals_the_stock_pipeline(tmp_path, scheduler, prediction, guidance)
     assert editor.test_scheduler.config.prediction_type == prediction
     drawing = dict(num_inference_steps=5, guidance_scale=guidance)
     images = editor.infer(layouts(), generators=generators(1, 2), **drawing)["samples"]
-    tokenizer = editor.layout_tokenizer
-    with torch.no_grad():
-        prompt = editor.text_encoder(tokenizer.encode(layouts()).input_ids)[0]
-        null = editor.text_encoder(tokenizer.null_ids(2))[0]
-    expected = stock_images(editor, prompt, null, (1, 2), guidance)
+    expected = stock_images(editor, *text_states(editor), (1, 2), guidance)
     torch.testing.assert_close(images, expected, atol=1e-5, rtol=0)
     again = editor.infer(layouts(), generators=generators(1, 2), **drawing)["samples"]
     assert torch.equal(images, again)  # the scheduler keeps nothing of the batch before
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "ours", "stock"),
+    [
+        ("dpm", dict(schedule="trailing"), dict(scheduler=dict(timestep_spacing="trailing"))),
+        ("ddim", dict(schedule="linspace"), dict(scheduler=dict(timestep_spacing="linspace"))),
+        ("euler", dict(schedule="karras"), dict(scheduler=dict(use_karras_sigmas=True))),
+        ("dpm", dict(schedule="exponential"), dict(scheduler=dict(use_exponential_sigmas=True))),
+        ("euler", dict(schedule="ays"), dict(timesteps=AysSchedules["StableDiffusionTimesteps"])),
+        ("dpm", dict(guidance_rescale=0.7), dict(guidance_rescale=0.7)),
+    ],
+    ids=["trailing", "linspace", "karras", "exponential", "ays", "rescale"],
+)
+def test_schedules_and_rescaled_guidance_are_the_stock_pipelines(tmp_path, scheduler, ours, stock):
+    editor = editor_with(tmp_path, scheduler)
+    steps = 10 if "timesteps" in stock else 5
+    images = editor.infer(layouts(), num_inference_steps=steps, generators=generators(1, 2), **ours)[
+        "samples"
+    ]
+    expected = stock_images(editor, *text_states(editor), (1, 2), 3.5, steps, **stock)
+    torch.testing.assert_close(images, expected, atol=1e-5, rtol=0)
+    plain = editor.infer(layouts(), num_inference_steps=steps, generators=generators(1, 2))["samples"]
+    assert (images - plain).abs().max() > 1e-5  # more than the tolerance
+
+
+@pytest.mark.parametrize("scheduler", ["dpm", "euler"])
+def test_guidance_in_an_interval(tmp_path, scheduler):
+    """The stock pipeline, whose guidance is switched on after one of five steps and off after three."""
+    editor = editor_with(tmp_path, scheduler)
+    prompt, null = text_states(editor)
+    rows, settings = [], dict(num_inference_steps=5, guidance_interval=(0.2, 0.6))
+    hook = editor.unet.register_forward_pre_hook(lambda _, inputs: rows.append(len(inputs[0])))
+    images = editor.infer(layouts(), generators=generators(1, 2), **settings)["samples"]
+    hook.remove()
+    assert rows == [2, 4, 4, 2, 2]
+    assert sum(rows) == 2 * editor.evaluations(**settings) == 14
+
+    def switch(pipeline, step, timestep, states):
+        guided = 1 <= step + 1 < 3
+        pipeline._guidance_scale = 3.5 if guided else 1.0
+        return dict(prompt_embeds=torch.cat((null, prompt)) if guided else prompt)
+
+    inputs = ["prompt_embeds"]
+    expected = stock_images(
+        editor,
+        prompt,
+        null,
+        (1, 2),
+        1.0,
+        callback_on_step_end=switch,
+        callback_on_step_end_tensor_inputs=inputs,
+    )
+    torch.testing.assert_close(images, expected, atol=1e-5, rtol=0)
+
+
+def test_the_whole_interval_changes_nothing(tmp_path):
+    editor = editor_with(tmp_path)
+    both = [
+        editor.infer(layouts(), num_inference_steps=3, generators=generators(1, 2), **options)["samples"]
+        for options in ({}, dict(schedule=None, guidance_interval=(0, 1), guidance_rescale=0.0))
+    ]
+    assert torch.equal(*both)
+    assert [
+        editor.evaluations(num_inference_steps=50),
+        editor.evaluations(num_inference_steps=10, guidance_interval=(0.2, 0.8)),
+        editor.evaluations(num_inference_steps=10, guidance_scale=1.0),
+    ] == [100, 16, 10]
+
+
+def test_align_your_steps():
+    sd = DPMSolverMultistepScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear")
+    table = AysSchedules["StableDiffusionTimesteps"]
+    assert ays_timesteps(sd, 10) == table
+    twenty = ays_timesteps(sd, 20)
+    assert twenty[::2] == table and sorted(twenty, reverse=True) == twenty
+    levels = ((1 - sd.alphas_cumprod) / sd.alphas_cumprod).sqrt()
+    middle = (levels[twenty[0]] * levels[twenty[2]]) ** 0.5  # log-linear: the geometric mean
+    assert float(levels[twenty[1]]) == pytest.approx(float(middle), rel=5e-3)
+    other = DPMSolverMultistepScheduler(beta_schedule="linear")  # other betas: timesteps of the same noise
+    noise = ((1 - other.alphas_cumprod) / other.alphas_cumprod).sqrt()
+    assert float(noise[ays_timesteps(other, 10)[5]]) == pytest.approx(float(levels[table[5]]), rel=5e-3)
+
+
+@pytest.mark.parametrize(
+    ("scheduler", "options", "message"),
+    [
+        (
+            "ddim",
+            dict(schedule="karras"),
+            "'karras': DDIMScheduler has no such spacing.*leading, linspace, trailing",
+        ),
+        ("ddim", dict(schedule="ays"), "'ays' with 3 steps: DDIMScheduler cannot set it"),
+        ("dpm", dict(schedule="ays", num_inference_steps=900), "timesteps are too few"),
+        ("dpm", dict(guidance_interval=(0.8, 0.2)), "`guidance_interval` must be two numbers"),
+    ],
+)
+def test_a_schedule_that_is_not_there(tmp_path, scheduler, options, message):
+    with pytest.raises(UserError, match=message):
+        editor_with(tmp_path, scheduler).infer(layouts(), **{"num_inference_steps": 3, **options})
+
+
+def test_text_states_are_computed_once(tmp_path):
+    editor, batches = editor_with(tmp_path), []
+    editor.text_encoder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
+
+    def images():
+        return editor.infer(layouts(), num_inference_steps=1, generators=generators(1, 2))["samples"]
+
+    first = images()
+    assert batches == [2, 1] and torch.equal(images(), first) and batches == [2, 1]
+    editor.infer(layouts()[:1], num_inference_steps=1)
+    assert batches == [2, 1, 1]  # another batch of prompts; the empty one is known
+    with torch.no_grad():
+        editor.text_encoder.get_input_embeddings().weight.mul_(1.1)
+    changed = images() if not editor.eval().training else None
+    assert batches == [2, 1, 1, 2, 1] and not torch.equal(changed, first)
+    editor.load_state_dict(editor.state_dict())
+    assert torch.equal(images(), changed) and batches[5:] == [2, 1]
+    editor.train()
+    images(), images()
+    assert batches[7:] == [2, 1] * 2 and editor.training  # weights may change between two validations
+
+
+def test_images_are_decoded_in_slices(tmp_path, monkeypatch):
+    editor, sizes = editor_with(tmp_path), []
+    latents = torch.randn(5, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    whole = editor.decode_latents(latents)
+    editor.vae.decoder.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
+    monkeypatch.setattr("detdiffusion.models.editors.detdiffusion.latents.DECODED_PIXELS", 2 * 32 * 32 + 1)
+    torch.testing.assert_close(editor.decode_latents(latents), whole, atol=1e-5, rtol=0)
+    assert sizes == [2, 2, 1]
 
 
 @pytest.mark.parametrize("scheduler", ["dpm", *STOCHASTIC])

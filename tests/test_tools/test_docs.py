@@ -190,6 +190,7 @@ RUN = {
     **{part: "test_docs" for part in ("OVERFLOW_POLICIES", "SmoothNoiseLoss", "_base_ = ")},
     "SmallIsHard": "test_generate_tool",
     "integrations.mmagic": "test_mmagic",
+    "DiffusionPipeline": "test_exported_pipeline",
 }
 # The configs that the other blocks, parts of a config, are added to.
 BASES = {
@@ -197,8 +198,10 @@ BASES = {
     "detectors": "trainability/faster-rcnn_r50_fpn_mixed_coco.py",
     "evaluation": "detdiffusion_validated_miniscenes.py",
     "extending": "detdiffusion_coco.py",
+    "generator": "detdiffusion_small_coco.py",
 }
-PARTS = [(page, code) for page, code in BLOCKS if not any(part in code for part in RUN)]
+SESSION = "docs/guides/python.md"  # its blocks are run together
+PARTS = [(page, code) for page, code in BLOCKS if page != SESSION and not any(part in code for part in RUN)]
 
 
 @pytest.mark.parametrize(("page", "code"), PARTS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(PARTS)])

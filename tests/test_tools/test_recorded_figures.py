@@ -213,6 +213,12 @@ def test_speed_beside_stock_code():
     assert all(f"batch {training['runs'][0]['batch']}" in row[0] for row in rows[:2])
 
 
+def test_operations_of_the_branch():
+    record = read(RESULTS / "pa_branch_operations.json")
+    assert record["size"] == "sd15"
+    assert f"adds {record['operations_added']:.1%}".replace("%", " %") in DOCS["large_data"]
+
+
 def test_a_step_on_a_busy_machine():
     record = read(RESULTS / "busy_machine.json")
     _, rows = table(DOCS["large_data"], "| busy processes")

@@ -1,8 +1,10 @@
 """torchrun's environment variables: read once, checked, and missed where nobody reads them."""
 
+import json
 import multiprocessing
 import os
 import socket
+import time
 
 import pytest
 from mmengine.config import Config
@@ -132,3 +134,36 @@ def test_a_training_joins_where_torchrun_started_it(environment):
         prepare_ranks(config, None)
     prepare_ranks(config, "none")
     assert config.launcher == "none"
+
+
+def test_the_faster_rank_claims_more(tmp_path):
+    """Every index once; the rank that needs ten times as long for one gets fewer of them."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+
+    def work(rank):
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        ranks, mine = Ranks.join(), []
+        for count in (20, 3):  # a second piece of work starts from 0
+            mine.append([])
+            for index in ranks.claim(count):
+                mine[-1].append(index)
+                time.sleep(0.3 if rank else 0.03)
+            ranks.gather(None)
+        ranks.close()
+        (tmp_path / f"{rank}.json").write_text(json.dumps(mine))
+
+    processes = [multiprocessing.get_context("fork").Process(target=work, args=(r,)) for r in (0, 1)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    found = [json.loads((tmp_path / f"{rank}.json").read_text()) for rank in (0, 1)]
+    for count, *parts in zip((20, 3), *found):
+        assert sorted(index for part in parts for index in part) == list(range(count))
+        assert all(part == sorted(part) for part in parts)
+    assert len(found[0][0]) > len(found[1][0]) > 0
+    assert list(Ranks().claim(3)) == [0, 1, 2]

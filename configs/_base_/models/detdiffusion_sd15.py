@@ -14,9 +14,7 @@ model = dict(
     # sample_size: default latent size of generated images, 32 for 256 px
     unet=dict(type="UNet2DConditionModel", from_pretrained=sd_folder, subfolder="unet", sample_size=32),
     scheduler=dict(type="DDPMScheduler", from_pretrained=sd_folder, subfolder="scheduler"),
-    test_scheduler=dict(
-        type="DPMSolverMultistepScheduler"
-    ),  # with tools/generate.py's defaults: 50 steps, CFG 3.5
+    test_scheduler=dict(type="DPMSolverMultistepScheduler"),
     layout_tokenizer=dict(
         template="compact", bins=(256, 256), attributes=True, overflow="largest", max_length=77, shuffle=True
     ),
@@ -39,3 +37,4 @@ model = dict(
     cache_latents=True,  # True: in the work dir, 32 KB per image at 256 x 256; or a folder shared by runs; or False
     # lora=dict(r=16): train low-rank updates only, see detdiffusion_lora_coco.py
 )
+sampling = dict(plan="paper")  # of tools/generate.py: 50 steps, CFG 3.5

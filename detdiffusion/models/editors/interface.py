@@ -71,9 +71,18 @@ class LayoutEditor(Protocol):
     ) -> dict:
         """Generate images; image i depends on ``layouts[i]``, ``generators[i]`` and ``real.images[i]`` only.
 
+        Further arguments are optional: a model whose ``infer`` has ``schedule``, ``guidance_interval`` or
+        ``guidance_rescale`` takes these options of ``tools/generate.py``; for other models they are refused.
+
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, for each layout the indices of the objects that were
             used; and ``prompts``, the prompts as text.
+        """
+
+    def evaluations(self, **sampling) -> int:
+        """Return how often the network is evaluated for an image with these arguments of :meth:`infer`.
+
+        Only a comparison of sampling plans needs it.
         """
 
 
@@ -118,8 +127,8 @@ def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int |
         The result of ``infer``.
 
     Raises:
-        UserError: the number of steps or the guidance scale is not valid, the model cannot start from real images, or
-            pixels are NaN or infinite (the message names the image ids).
+        UserError: the number of steps or the guidance scale is not valid, the model's ``infer`` has no argument for an
+            option, or pixels are NaN or infinite (the message names the image ids).
     """
     layouts = [layouts] if isinstance(layouts, Layout) else layouts
     steps, scale = options.get("num_inference_steps", 1), options.get("guidance_scale", 1)
@@ -127,8 +136,7 @@ def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int |
         raise UserError(f"`num_inference_steps` must be a whole number of at least 1, it is {steps!r}")
     if not is_number(scale):
         raise UserError(f"`guidance_scale` must be a finite number, it is {scale!r}")
-    if options.get("real") is not None and "real" not in inspect.signature(editor.infer).parameters:
-        raise UserError(f"{type(editor).__name__} cannot start from real images: leave out `from_real`")
+    _check_accepted(editor, options)
     result = editor.infer(layouts, *sides, **options)
     finite = result["samples"].isfinite().flatten(1).all(dim=1).tolist()
     failed = [layout.image_id for layout, is_finite in zip(layouts, finite) if not is_finite]
@@ -139,6 +147,17 @@ def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int |
             "model.dtype=fp32), or use weights of a training that did not diverge"
         )
     return result
+
+
+def _check_accepted(editor: LayoutEditor, options: Mapping) -> None:
+    accepted = inspect.signature(editor.infer).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
+        return
+    for name in options:
+        if name == "real" and name not in accepted:
+            raise UserError(f"{type(editor).__name__} cannot start from real images: leave out `from_real`")
+        if name not in accepted:
+            raise UserError(f"`{name}`: the model {type(editor).__name__} does not have this option")
 
 
 def predict_batch(editor: LayoutEditor, height: int, width: int, data_samples: Sequence) -> Sequence:

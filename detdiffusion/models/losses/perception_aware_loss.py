@@ -118,11 +118,12 @@ class PerceptionAwareLoss(nn.Module):
         self._check(mask_logits, masks, sqrt_alpha_bar, class_logits, labels)
         with torch.autocast(mask_logits.device.type, enabled=False):
             logits = mask_logits.float()
-            zero = logits.sum() * 0  # keeps all parameters in the graph
-            if class_logits is not None:
-                zero = zero + class_logits.float().sum() * 0
             device = logits.device
             counts = [len(m) for m in masks]
+            # Zeros that keep every parameter in the graph, where no term of the loss does.
+            zero = logits.new_zeros(()) if sum(counts) else logits.sum() * 0
+            if class_logits is not None and not (self.class_weight and sum(counts)):
+                zero = zero + class_logits.float().sum() * 0
             if sum(counts) == 0:
                 return zero
             targets = resize_masks(

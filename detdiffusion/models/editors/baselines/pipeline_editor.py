@@ -15,7 +15,7 @@ from detdiffusion.utils.errors import UserError, first_line
 
 from ..detdiffusion.components import build_sampling_scheduler
 from ..detdiffusion.latents import latent_sides
-from ..detdiffusion.sampler import initial_noise
+from ..detdiffusion.sampler import count_evaluations, initial_noise
 from ..interface import check_generators, check_sides, predict_batch
 
 _DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -147,6 +147,10 @@ class PipelineEditor(BaseModel):
         options.update(height=height, width=width)
         images = self.draw(chosen, prompts, noise.to(_DTYPES[self.dtype_name]), options, generators)
         return dict(samples=images.float().clamp(0, 1), kept=kept, prompts=prompts)
+
+    def evaluations(self, **sampling) -> int:
+        """Return how often the network is evaluated for an image with these arguments of :meth:`infer`."""
+        return count_evaluations(self.pipeline.scheduler, **sampling)
 
     def choose(self, layout: Layout) -> list[int]:
         """Return the indices of the objects that the model uses, by default all."""

@@ -16,12 +16,13 @@ from detdiffusion.utils.errors import UserError
 
 from ..interface import RealImages, check_generators, check_sides, predict_batch
 from .backbones import Backbone
-from .latents import kept_cells, latent_sides
+from .latents import latent_sides
 from .layout_config import layout_of_config
 from .layout_tokenizer import LayoutTokenizer
 from .options import AUTOCAST, FLAT_KEYS, read_options
-from .perception_branch import build_branch, class_labels, masks_to_find
-from .sampler import Start, denoise, initial_noise
+from .perception_branch import build_branch, class_labels, masks_to_find, optimise_head
+from .prompt_states import PromptStates
+from .sampler import Start, count_evaluations, denoise, initial_noise
 
 
 @MODELS.register_module()
@@ -91,6 +92,7 @@ class DetDiffusion(BaseModel):
         layout = dict(layout_tokenizer=layout_tokenizer, conditioning=vars(self.conditioning))
         self.backbone: Backbone = BACKBONES.build(dict(**kind, model=self, parts=parts, layout=layout))
         self.layout_tokenizer = self.backbone.layout_tokenizer
+        self._states = PromptStates(self.backbone)
         if lora is not None:
             self.backbone.add_lora(**lora)
         self.backbone.optimise(
@@ -111,6 +113,7 @@ class DetDiffusion(BaseModel):
             self.mask_head, self.perception_loss = build_branch(
                 perception.mask_head, perception.loss, channels
             )
+            optimise_head(self.mask_head, self.memory.channels_last, self.memory.compile)
 
     @property
     def tokenizer(self):
@@ -153,6 +156,7 @@ class DetDiffusion(BaseModel):
     def train(self, mode: bool = True):
         super().train(mode)
         self.vae.eval()
+        self._states.clear()
         return self
 
     def _autocast(self):
@@ -268,6 +272,9 @@ class DetDiffusion(BaseModel):
         num_inference_steps: int = 50,
         guidance_scale: float = 3.5,
         generators: Sequence[torch.Generator] | None = None,
+        schedule: str | None = None,
+        guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guidance_rescale: float = 0.0,
         real: RealImages | None = None,
     ) -> dict:
         """Generate images of layouts.
@@ -280,6 +287,9 @@ class DetDiffusion(BaseModel):
             guidance_scale: scale of classifier-free guidance.
             generators: B CPU generators; image i depends on generator i only, even with a stochastic scheduler.
                 Default: seeded from torch's global random state.
+            schedule: spacing of the timesteps, see :func:`.schedules.with_timesteps`; None: the scheduler's own.
+            guidance_interval: part of the evaluations with guidance, see :func:`.sampler.guided_evaluations`.
+            guidance_rescale: share of rescaling, in [0, 1], see :func:`.sampler.rescale_guided`.
             real: B real images of this size to start from. Pixels that are kept are those of the real image; what is
                 kept is also restored in the latents after every step.
 
@@ -288,8 +298,8 @@ class DetDiffusion(BaseModel):
             ``prompts``, the prompts as text.
 
         Raises:
-            UserError: there is no layout, a side is not divisible, the numbers of generators and layouts differ, or
-                real images have another size.
+            UserError: there is no layout, a side is not divisible, the numbers of generators and layouts differ, the
+                scheduler lacks the schedule, or real images have another size.
         """
         layouts = [layouts] if isinstance(layouts, Layout) else list(layouts)
         if not layouts:
@@ -303,11 +313,12 @@ class DetDiffusion(BaseModel):
                 f"infer: `real.images` must have the shape {(len(layouts), 3, *size)}, got {tuple(real.images.shape)}"
             )
         training = self.training
-        self.eval()
+        if training:
+            self.eval()
         try:
             with self._autocast():
-                prompts = self.backbone.encode_layouts(encoded, size)
-                null_prompts = self.backbone.null_prompts(prompts, size)
+                prompts = self._states.prompts(encoded, size)
+                null_prompts = self._states.null_prompts(prompts, size)
                 drawn = [layout.select(sorted(kept)) for layout, kept in zip(layouts, encoded.kept)]
                 sides = noise.shape[-2:]
                 latents = denoise(
@@ -319,19 +330,22 @@ class DetDiffusion(BaseModel):
                     num_inference_steps,
                     guidance_scale,
                     generators,
-                    None if real is None else self._start(real),
+                    schedule,
+                    guidance_interval,
+                    guidance_rescale,
+                    None if real is None else Start.of(self.backbone, real),
                 )
             images = self.decode_latents(latents)
         finally:
-            self.train(training)
+            if training:
+                self.train()
         if real is not None and real.keep is not None:
             images = torch.where(real.keep.to(images.device), (real.images / 2 + 0.5).to(images), images)
         return dict(samples=images, kept=encoded.kept, prompts=encoded.prompts)
 
-    def _start(self, real: RealImages) -> Start:
-        latents = self.backbone.scaled(self.posterior(real.images.to(self.device))[0])
-        keep = None if real.keep is None else kept_cells(real.keep.to(self.device), self.latent_scale)
-        return Start(latents, real.strength, keep)
+    def evaluations(self, **sampling) -> int:
+        """Return how often the network is evaluated for an image with these arguments of :meth:`infer`."""
+        return count_evaluations(self.test_scheduler, **sampling)
 
     def val_step(self, data: dict) -> list:
         """Generate images of the layouts of a batch (mmengine's evaluation protocol)."""
@@ -342,5 +356,6 @@ class DetDiffusion(BaseModel):
 
 
 def _fit_state(module, state_dict, prefix, *args) -> None:
-    """Make checkpoints that were saved with other versions of the libraries loadable."""
+    """Make checkpoints that were saved with other versions of the libraries loadable, and forget text states."""
+    module._states.clear()
     module.backbone.fit_state(state_dict, prefix)

@@ -8,6 +8,9 @@ from torch import Tensor, nn
 
 from detdiffusion.utils.errors import UserError
 
+DECODED_PIXELS = 2**20
+"""Pixels of the images that are decoded at once, four of 512 x 512: decoding takes more memory than denoising."""
+
 
 def latent_scale(vae: nn.Module) -> int:
     """Return the number of image pixels per latent cell, 8 for Stable Diffusion."""
@@ -63,9 +66,12 @@ def kept_cells(keep: Tensor, scale: int) -> Tensor:
 
 
 def decode(vae: nn.Module, latents: Tensor) -> Tensor:
-    """Decode scaled latents to images (B, 3, H, W) float32 in [0, 1]."""
+    """Decode scaled latents to images (B, 3, H, W) float32 in [0, 1], in slices of at most :data:`DECODED_PIXELS`."""
     latents = (latents / vae.config.scaling_factor).to(_dtype(vae))
-    return (vae.decode(latents, return_dict=False)[0].float() / 2 + 0.5).clamp(0, 1)
+    pixels = latents.shape[-2] * latents.shape[-1] * latent_scale(vae) ** 2
+    slices = latents.split(max(1, DECODED_PIXELS // pixels))
+    images = torch.cat([vae.decode(part, return_dict=False)[0].float() for part in slices])
+    return (images / 2 + 0.5).clamp(0, 1)
 
 
 def _dtype(vae: nn.Module) -> torch.dtype:

@@ -10,6 +10,9 @@ Shapes: B samples, Q queries, C hidden channels, K = h * w keys of one level.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -98,7 +101,7 @@ class MaskHead(nn.Module):
         fused = [self.laterals[0](features[0])]
         for feature, lateral, fusion in zip(features[1:], self.laterals[1:], self.fusions):
             # Explicit sizes: odd latents (57 x 100) are not halved exactly.
-            coarse = F.interpolate(fused[-1], size=feature.shape[-2:], mode="bilinear", align_corners=False)
+            coarse = _resize(fused[-1], feature.shape[-2:])
             fused.append(fusion(torch.cat((lateral(feature), coarse), dim=1)))
         return fused
 
@@ -123,31 +126,26 @@ class MaskHead(nn.Module):
         finest = fused[-1]
         levels = [self._keys(f) for f in (fused[1:] or fused)]
         query, position, used = self.queries(len(finest), boxes, labels)
-        mask_logits = self._masks(query, finest)
         for i, layer in enumerate(self.layers):
-            keys, key_position, size = levels[i % len(levels)]
-            with torch.no_grad():
-                seen = (
-                    F.interpolate(mask_logits, size=size, mode="bilinear", align_corners=False).flatten(2) > 0
-                )
-                seen |= ~seen.any(-1, keepdim=True)  # an empty mask attends everywhere
-            query = layer(query, position, keys, key_position, seen[:, None], used)
-            mask_logits = self._masks(query, finest)
-        if self.upsample > 1:
-            size = [self.upsample * s for s in finest.shape[-2:]]
-            mask_logits = F.interpolate(mask_logits, size=size, mode="bilinear", align_corners=False)
+            keys, placed_keys, size = levels[i % len(levels)]
+            seen = _seen(self._masks(query, finest), size)
+            query = layer(query, position, keys, placed_keys, seen, used)
+        mask_logits = _resize(self._masks(query, finest), [self.upsample * s for s in finest.shape[-2:]])
         if self.classifier is None:
             return mask_logits
         return mask_logits, self.classifier(self.norm(query))
 
     def _masks(self, query: Tensor, finest: Tensor) -> Tensor:
         """(B, Q, C) queries against (B, C, h, w) features -> (B, Q, h, w) logits."""
-        return torch.einsum("bqc,bchw->bqhw", self.mask_mlp(self.norm(query)), finest)
+        masks = torch.bmm(self.mask_mlp(self.norm(query)), finest.flatten(2))
+        return masks.unflatten(2, finest.shape[-2:])
 
     @staticmethod
     def _keys(feature: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+        """Return a level's keys (B, K, C) without and with their positions, and its size."""
         _, c, h, w = feature.shape
-        return feature.flatten(2).transpose(1, 2), sine_positions(h, w, c, feature), (h, w)
+        keys = feature.flatten(2).transpose(1, 2).contiguous()
+        return keys, keys + _cached_positions(h, w, c, feature.dtype, feature.device), (h, w)
 
 
 class ResidualFusion(nn.Module):
@@ -200,7 +198,7 @@ class DecoderLayer(nn.Module):
         query: Tensor,
         position: Tensor,
         keys: Tensor,
-        key_position: Tensor,
+        placed_keys: Tensor,
         seen: Tensor,
         used: Tensor | None,
     ) -> Tensor:
@@ -208,11 +206,11 @@ class DecoderLayer(nn.Module):
 
         Args:
             query, position: (B, Q, C).
-            keys, key_position: (B, K, C), (1, K, C).
+            keys, placed_keys: (B, K, C), without and with their positions.
             seen: (B, 1, Q, K) bool, cells that a query attends to.
             used: (B, 1, 1, Q) bool, queries that others attend to; None for all.
         """
-        query = self.norm1(query + self.cross(query + position, keys + key_position, keys, seen))
+        query = self.norm1(query + self.cross(query + position, placed_keys, keys, seen))
         placed = query + position
         query = self.norm2(query + self.self_attention(placed, placed, query, used))
         return self.norm3(query + self.ffn(query))
@@ -271,6 +269,20 @@ def _pad(tensors: list[Tensor], size: int) -> Tensor:
     return F.pad(padded, [0, 0] * (padded.dim() - 2) + [0, size - padded.shape[1]])
 
 
+@torch.no_grad()  # not around the masks: autocast keeps the weights that it casts, here without their gradient
+def _seen(mask_logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Return the cells (B, 1, Q, K) of a level that each query attends to; an empty mask attends everywhere."""
+    seen = _resize(mask_logits, size).flatten(2) > 0
+    return (seen | ~seen.any(-1, keepdim=True))[:, None]
+
+
+def _resize(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Resize (B, C, h, w) maps bilinearly; maps of that size are returned as they are."""
+    if tuple(maps.shape[-2:]) == tuple(size):
+        return maps
+    return F.interpolate(maps, size=tuple(size), mode="bilinear", align_corners=False)
+
+
 def _mlp(*widths: int) -> nn.Sequential:
     layers: list[nn.Module] = []
     for a, b in zip(widths, widths[1:]):
@@ -300,3 +312,9 @@ def sine_positions(h: int, w: int, channels: int, like: Tensor, temperature: flo
     y, x = (axis.to(like.dtype) for axis in axes)
     grid = torch.cat((y[:, None].expand(-1, w, -1), x[None].expand(h, -1, -1)), dim=-1)
     return grid.reshape(1, h * w, channels)
+
+
+@lru_cache(maxsize=64)
+def _cached_positions(h: int, w: int, channels: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """:func:`sine_positions`, computed once for each size of a level."""
+    return sine_positions(h, w, channels, torch.empty((), dtype=dtype, device=device))

@@ -68,13 +68,15 @@ class Memory:
 
     Attributes:
         dtype: autocast dtype of training and sampling, ``fp32``, ``bf16`` or ``fp16``; trained weights stay float32.
-            ``fp16`` gradients need loss scaling: tools/train.py --amp.
+            ``fp16`` gradients need loss scaling: tools/train.py --amp. On a CPU, ``bf16`` is only fast with bfloat16
+            instructions (``avx512_bf16`` or ``amx_bf16``).
         gradient_checkpointing: recompute the network's activations in the backward pass.
         cache_latents: encode every training image and its mirror image once, before the first step, and cache the
             latents (:class:`detdiffusion.engine.LatentCacheHook`): True stores them in the work dir, a string in that
             folder. Only for pipelines whose only random transform is ``RandomFlipLayout``.
         channels_last: use the channels-last memory format for weights and features of convolutions.
-        compile: ``torch.compile`` the residual and transformer blocks; True, or a dict of its options.
+        compile: ``torch.compile`` the residual and transformer blocks and the mask head's; True, or a dict of its
+            options: ``dict(mode='reduce-overhead')`` records CUDA graphs.
     """
 
     dtype: str = "fp32"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
 from ...losses import object_masks
+from .regional_compile import compile_regions
 
 
 def build_branch(mask_head: dict, perception_loss: dict, channels: list[int]) -> tuple[nn.Module, nn.Module]:
@@ -35,6 +36,14 @@ def build_branch(mask_head: dict, perception_loss: dict, channels: list[int]) ->
     if getattr(loss, "class_weight", 0) and mask_head.get("num_classes") is None:
         raise UserError(f"perception_loss.class_weight={loss.class_weight} needs mask_head.num_classes")
     return head, loss
+
+
+def optimise_head(head: nn.Module, channels_last: bool, compile: bool | Mapping) -> None:
+    """Apply the UNet's memory format and compilation to the head."""
+    if channels_last:
+        head.to(memory_format=torch.channels_last)
+    if compile:
+        compile_regions(head, **(compile if isinstance(compile, Mapping) else {}))
 
 
 def class_labels(layouts: Sequence[Layout], device: torch.device) -> list[Tensor] | None:

@@ -11,9 +11,14 @@ import torch
 from torch import Tensor
 
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.sampling_plan import check_interval
+
+from .latents import kept_cells
+from .schedules import with_timesteps
 
 if TYPE_CHECKING:
-    from .backbones import Prompts
+    from ..interface import RealImages
+    from .backbones import Backbone, Prompts
 
 
 def initial_noise(shape: tuple[int, int, int], generators: Sequence[torch.Generator]) -> Tensor:
@@ -34,6 +39,13 @@ class Start:
     latents: Tensor
     strength: float
     keep: Tensor | None = None
+
+    @classmethod
+    def of(cls, backbone: Backbone, real: RealImages) -> Start:
+        """Encode real images to the mean of the VAE's posterior."""
+        latents = backbone.scaled(backbone.posterior(real.images.to(backbone.device))[0])
+        keep = None if real.keep is None else kept_cells(real.keep.to(backbone.device), backbone.latent_scale)
+        return cls(latents, real.strength, keep)
 
     def begin(self, scheduler: Any) -> int:
         """Return the index of the first timestep to run, as in diffusers' image-to-image pipelines."""
@@ -64,6 +76,9 @@ def denoise(
     num_inference_steps: int = 50,
     guidance_scale: float = 3.5,
     generators: Sequence[torch.Generator] | None = None,
+    schedule: str | None = None,
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
+    guidance_rescale: float = 0.0,
     start: Start | None = None,
 ) -> Tensor:
     """Denoise noise to latents.
@@ -77,32 +92,83 @@ def denoise(
         guidance_scale: scale of classifier-free guidance; with 1 or less the empty prompt is not used.
         generators: B CPU generators; a stochastic scheduler (DDPM, Euler ancestral, ...) takes the noise of image i
             from generator i in every step; None: torch's global random state.
+        schedule: spacing of the timesteps, see :func:`.schedules.with_timesteps`; None: the scheduler's own.
+        guidance_interval: part of the evaluations with guidance, see :func:`guided_evaluations`.
+        guidance_rescale: see :func:`rescale_guided`.
         start: latents that are noised to ``start.strength`` and denoised; None starts from noise alone.
 
     Returns:
         (B, C, h, w) scaled latents.
 
     Raises:
-        UserError: the scheduler generates noise that does not depend on ``generators``.
+        UserError: the scheduler generates noise that does not depend on ``generators``, or lacks the schedule; or the
+            interval is not valid.
     """
-    scheduler.set_timesteps(num_inference_steps, device=noise_BCHW.device)
+    scheduler = with_timesteps(scheduler, num_inference_steps, schedule, noise_BCHW.device)
     timesteps, latents = scheduler.timesteps, noise_BCHW * scheduler.init_noise_sigma
+    guided = guided_evaluations(len(timesteps), guidance_scale, guidance_interval)
     if start is not None:
-        timesteps = timesteps[start.begin(scheduler) :]
+        begin = start.begin(scheduler)
+        timesteps, guided = timesteps[begin:], guided[begin:]
         latents = start.noisy(scheduler, noise_BCHW, timesteps[0] if len(timesteps) else None)
-    guided = guidance_scale > 1
-    conditions = prompts.after(null_prompts) if guided else prompts
+    both = prompts.after(null_prompts) if any(guided) else prompts
     extra = _step_arguments(scheduler, generators)
-    for t, following in zip(timesteps, [*timesteps[1:], None]):
-        model_input = torch.cat((latents, latents)) if guided else latents
-        prediction = predict(scheduler.scale_model_input(model_input, t), t, conditions)
-        if guided:
+    for t, following, with_null in zip(timesteps, [*timesteps[1:], None], guided):
+        model_input = torch.cat((latents, latents)) if with_null else latents
+        prediction = predict(scheduler.scale_model_input(model_input, t), t, both if with_null else prompts)
+        if with_null:
             null, text = prediction.chunk(2)
             prediction = null + guidance_scale * (text - null)
+            if guidance_rescale:
+                prediction = rescale_guided(prediction.float(), text.float(), guidance_rescale)
         latents = scheduler.step(prediction.float(), t, latents, return_dict=False, **extra)[0]
         if start is not None:
             latents = start.restore(scheduler, latents, noise_BCHW, following)
     return latents
+
+
+def guided_evaluations(
+    count: int, guidance_scale: float, guidance_interval: tuple[float, float] = (0.0, 1.0)
+) -> list[bool]:
+    """Return for each evaluation of the network whether it is guided (Kynkäänniemi et al., NeurIPS 2024).
+
+    As in diffusers' guiders, the interval is a part of the evaluations, from the noise to the image: evaluation k, from
+    0, is guided if ``LO <= k / count < HI``. The others predict for the prompts only and take half of the work.
+
+    Args:
+        count: number of evaluations, the scheduler's timesteps.
+        guidance_scale: with 1 or less none is guided.
+        guidance_interval: LO and HI.
+
+    Raises:
+        UserError: not 0 <= LO < HI <= 1.
+    """
+    low, high = check_interval(guidance_interval)
+    return [guidance_scale > 1 and low <= k / count < high for k in range(count)]
+
+
+def rescale_guided(guided: Tensor, text: Tensor, share: float) -> Tensor:
+    """Rescale a guided prediction to the standard deviation of the conditional one (Lin et al., WACV 2024, Eq. 15, 16).
+
+    Args:
+        guided, text: (B, C, h, w) guided and conditional predictions.
+        share: weight of the rescaled prediction, in [0, 1]; the paper uses 0.7.
+    """
+    scale = text.std(dim=(1, 2, 3), keepdim=True) / guided.std(dim=(1, 2, 3), keepdim=True)
+    return share * (guided * scale) + (1 - share) * guided
+
+
+def count_evaluations(
+    scheduler: Any,
+    num_inference_steps: int = 50,
+    guidance_scale: float = 3.5,
+    schedule: str | None = None,
+    guidance_interval: tuple[float, float] = (0.0, 1.0),
+    guidance_rescale: float = 0.0,
+) -> int:
+    """Return how often :func:`denoise` evaluates the network for an image; a guided evaluation counts twice."""
+    count = len(with_timesteps(scheduler, num_inference_steps, schedule).timesteps)
+    return count + sum(guided_evaluations(count, guidance_scale, guidance_interval))
 
 
 def _step_arguments(scheduler, generators: Sequence[torch.Generator] | None) -> dict:

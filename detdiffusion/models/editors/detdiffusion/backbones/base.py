@@ -217,14 +217,6 @@ class Backbone(ABC):
         )
         return tuple(self.layout_tokenizer.attribute_words) if needed else ()
 
-    def null_prompts(self, prompts: Prompts, size: tuple[int, int]) -> Prompts:
-        """Encode the empty prompt once and repeat it to the number and length of ``prompts``."""
-        count, length = prompts.states.shape[:2]
-        null = self.encode(self.layout_tokenizer.null_ids(1), size=size)
-        windows = length // self.layout_tokenizer.max_length
-        extra = {name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in null.extra.items()}
-        return Prompts(null.states.repeat(count, windows, 1), None, extra)
-
     def stored_condition(self) -> dict:
         """Return what ``layout_config.json`` stores about the condition."""
         return stored_condition(self.layout_tokenizer.template, self.blueprint)

@@ -16,7 +16,7 @@ from ..feature_taps import FeatureTaps
 from ..layout_condition import widen_input
 from ..layout_tokenizer import LayoutTokenizer
 from ..lora import add_lora
-from ..regional_compile import compile_regions
+from ..regional_compile import compile_regions, start_cuda_graph_steps
 from .base import Backbone, Prompts
 
 
@@ -58,7 +58,9 @@ class StableDiffusion(Backbone):
             self.model.unet.to(memory_format=torch.channels_last)
             self.model.vae.to(memory_format=torch.channels_last)
         if compile:
-            compile_regions(self.model.unet, **(compile if isinstance(compile, Mapping) else {}))
+            options = compile if isinstance(compile, Mapping) else {}
+            compile_regions(self.model.unet, **options)
+            start_cuda_graph_steps(self.model.unet, **options)
 
     def add_lora(self, **options) -> None:
         text_encoders = {name: getattr(self.model, name) for name in self.trained[1:]}

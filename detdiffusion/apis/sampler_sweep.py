@@ -1,0 +1,128 @@
+"""Comparison of sampling plans on a generator and a detector, for ``tools/analysis_tools/sampler_sweep.py``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from detdiffusion.apis.fidelity import evaluate_fidelity
+from detdiffusion.apis.generation import generate_dataset
+from detdiffusion.apis.inferencer import DetDiffusionInferencer
+from detdiffusion.datasets.image_files import image_folder
+from detdiffusion.evaluation.options import BootstrapOptions, ResultFolder, SweepOptions
+from detdiffusion.evaluation.sampler_sweep import cheapest, folder_name, plan_seconds, sweep_rows
+from detdiffusion.generation.layout_source import read_layouts
+from detdiffusion.generation.options import (
+    ContentOptions,
+    GeneratorOptions,
+    LayoutOptions,
+    SamplingOptions,
+    SetFiles,
+)
+from detdiffusion.perception.detector_factory import load_detector
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.ranks import Torchrun
+from detdiffusion.utils.sampling_plan import PLANS, SamplingPlan, read_plan
+from detdiffusion.utils.shared_options import AnnotatedImages, DetectorOptions
+
+BASELINE = "paper"
+
+
+def sweep_sampling(
+    generator: GeneratorOptions,
+    layouts: LayoutOptions,
+    sweep: SweepOptions,
+    results: ResultFolder,
+    *,
+    progress: bool = True,
+) -> dict:
+    """Generate one set per sampling plan, from the same layouts and noise, and score them with a detector.
+
+    An interrupted sweep continues: the sets resume, and detections are cached.
+
+    Args:
+        generator: the model.
+        layouts: the layouts and their real images; AP counts objects of the first annotation file.
+        sweep: the plans, the detector and the size of the comparison.
+        results: folder for ``sampler_sweep.json``, ``fidelity.json`` and the sets, ``sets/``.
+        progress: show progress on stderr.
+
+    Returns:
+        The content of ``sampler_sweep.json``: ``plans``, with ``evaluations`` and ``seconds`` per image, ``bbox_mAP``,
+        ``frechet`` and ``difference``, the paired bootstrap of a plan's AP - the paper's (None for the paper's); the
+        name of the ``cheapest`` plan, see :func:`detdiffusion.evaluation.sampler_sweep.cheapest`; and ``real``, AP of
+        the real images.
+
+    Raises:
+        UserError: an option or an input file is not valid.
+    """
+    if Torchrun.to_join() is not None:
+        raise UserError("a sweep runs in one process: start it without torchrun")
+    plans = {plan.name: plan for plan in (PLANS[BASELINE], *map(read_plan, sweep.plans))}
+    detector = DetectorOptions(detector=sweep.detector, device=generator.device)
+    load_detector(*sweep.detector, generator.device)  # checked before images are generated for hours
+    inferencer = DetDiffusionInferencer(
+        generator.config, generator.checkpoint, generator.device, generator.cfg_options
+    )
+    evaluations = _evaluations(inferencer, plans)
+    real, out = _real_images(inferencer, generator, layouts), Path(results.out)
+    folders = {name: out / "sets" / folder_name(plan) for name, plan in plans.items()}
+    seconds = {}
+    for name, plan in plans.items():
+        counts = generate_dataset(
+            generator,
+            layouts,
+            ContentOptions(strategy=sweep.strategy, seed=sweep.seed, limit=sweep.limit),
+            SetFiles(out=folders[name], preview_every=0),
+            SamplingOptions(batch_size=sweep.batch_size, plan=BASELINE, **asdict(plan)),  # not the config's
+            progress=progress,
+            inferencer=inferencer,
+        )
+        seconds[name] = plan_seconds(out / "timings.json", plan, counts)
+    bootstrap = BootstrapOptions(resamples=sweep.resamples, seed=sweep.seed, baseline=BASELINE)
+    scores = evaluate_fidelity(detector, real, folders, results, bootstrap=bootstrap, progress=progress)
+    rows = sweep_rows(plans, scores, evaluations, seconds, BASELINE)
+    result = dict(
+        dataset=scores["dataset"],
+        strategy=sweep.strategy,
+        seed=sweep.seed,
+        batch_size=sweep.batch_size,
+        device=str(inferencer.device),
+        detector=scores["protocol"]["detector"],
+        real=dict(bbox_mAP=scores["sets"]["real"]["bbox_mAP"], frechet=scores["protocol"]["frechet_bound"]),
+        plans=rows,
+        cheapest=cheapest(rows)["name"],
+        notes=scores["notes"],
+    )
+    write_atomic(out / "sampler_sweep.json", (json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+def _evaluations(inferencer: DetDiffusionInferencer, plans: Mapping[str, SamplingPlan]) -> dict[str, int]:
+    model = inferencer.model
+    if not hasattr(model, "evaluations"):
+        raise UserError(
+            f"{inferencer.config.filename}: its model {type(model).__name__} cannot tell the cost of a plan: it lacks "
+            "evaluations (see the interface in detdiffusion.models.editors.interface)"
+        )
+    return {name: model.evaluations(**plan.arguments()) for name, plan in plans.items()}
+
+
+def _real_images(
+    inferencer: DetDiffusionInferencer, generator: GeneratorOptions, layouts: LayoutOptions
+) -> AnnotatedImages:
+    """Return the annotation file whose objects are scored, and the folder of its images."""
+    if layouts.ann:
+        real = AnnotatedImages(ann=[layouts.ann[0]], img_dir=layouts.img_dir)
+    else:
+        dataset, _ = read_layouts(inferencer.config, generator.config, layouts)
+        if not getattr(dataset, "ann_files", None):
+            raise UserError(
+                f"{generator.config}: its layouts have no annotation file; give `ann` and `img_dir`"
+            )
+        real = AnnotatedImages(ann=[dataset.ann_files[0]], img_dir=dataset.img_dir)
+    image_folder(real.img_dir, real.file)
+    return real
