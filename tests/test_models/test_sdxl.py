@@ -1,4 +1,4 @@
-"""Stable Diffusion XL: the stock pipeline as oracle, gradients, conditions, single files, the real size."""
+"""Stable Diffusion XL: the stock pipeline as oracle, gradients, conditions, single files."""
 
 import pytest
 import torch
@@ -11,7 +11,6 @@ from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokeniz
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
 from detdiffusion.models.editors.converters.diffusers_folder import export_diffusers
 from detdiffusion.models.editors.detdiffusion.sampler import initial_noise
-from detdiffusion.models.editors.detdiffusion.single_file_sdxl import SDXL_CONFIGS
 from detdiffusion.utils.errors import UserError
 
 LATENTS = torch.randn(2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -211,43 +210,3 @@ def test_another_vocabulary_is_refused(tmp_path):
     parts["backbone"]["tokenizer_2"] = dict(parts["tokenizer"], from_pretrained=str(tmp_path / "other"))
     with pytest.raises(UserError, match="tokenizer_2: its vocabulary is not that of tokenizer"):
         build_editor(tmp_path, **parts)
-
-
-def test_the_real_size_on_the_meta_device(tmp_path):
-    """Parameter counts of the published parts, the noise loss at 1024 px, and the levels of the mask head."""
-    from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
-
-    parts = {role: dict(config) for role, config in SDXL_CONFIGS.items()}
-    kinds = dict(PARTS, **SECOND)
-    parts = {role: dict(config, type=kinds[role]) for role, config in parts.items()}
-    for config in parts.values():
-        config.pop("_class_name", None)
-    tiny = sdxl_parts(tmp_path)
-    parts["scheduler"], test_scheduler = DDPMScheduler(), DPMSolverMultistepScheduler()
-    backbone = dict(tiny["backbone"], text_encoder_2=parts.pop("text_encoder_2"))
-    head = dict(type="MaskHead", hidden=256, num_queries=100)
-    with torch.device("meta"):
-        editor = build_editor(
-            tmp_path, **dict(parts, backbone=backbone, test_scheduler=test_scheduler, mask_head=head)
-        )
-    count = {name: sum(p.numel() for p in part.parameters()) for name, part in editor.named_children()}
-    assert count["unet"] == 2_567_463_684
-    assert count["vae"] == 83_653_863
-    assert (count["text_encoder"], count["text_encoder_2"]) == (123_060_480, 694_659_840)
-    assert editor.image_size == (1024, 1024) and editor.latent_scale == 8
-    assert editor.backbone.feature_taps("decoder").channels == [1280, 640, 320]
-    encoded = editor.layout_tokenizer.encode(layouts())
-    prompts = editor.backbone.encode_layouts(encoded, (1024, 1024), [(480, 640)] * 2)
-    assert prompts.states.shape == (2, 32, 768 + 1280) and prompts.extra["text_embeds"].shape == (2, 1280)
-    latents = torch.empty(2, 4, 128, 128, device="meta")
-    taps = editor.backbone.feature_taps("decoder")
-    with taps:
-        prediction = editor.backbone.predict(latents, torch.zeros(2, device="meta"), prompts)
-    assert [tuple(f.shape) for f in taps.features] == [
-        (2, 1280, 32, 32),
-        (2, 640, 64, 64),
-        (2, 320, 128, 128),
-    ]
-    boxes = [layout.boxes for layout in layouts()]  # a loss has no value on the meta device
-    loss = editor.noise_loss(torch.zeros(prediction.shape), torch.ones(latents.shape), boxes)
-    assert prediction.requires_grad and loss.item() == pytest.approx(1)

@@ -221,14 +221,10 @@ class DetDiffusion(BaseModel):
         return self.backbone.add_noise(latents, noise)
 
     def _losses(self, latents: Tensor, layouts: list[Layout]) -> dict[str, Tensor]:
-        count = len(latents)
         noisy, target, timesteps = self._noisy(latents)
         rng = random.Random(int(torch.randint(2**31, (1,))))
         encoded = self.layout_tokenizer.encode(layouts, rng)
-        null = torch.rand(count) < self.conditioning.null_text_prob
-        windows = encoded.input_ids.shape[1] // self.layout_tokenizer.max_length
-        null_ids = self.layout_tokenizer.null_ids(count, windows)
-        encoded.input_ids = torch.where(null[:, None], null_ids, encoded.input_ids)
+        null = torch.rand(len(latents)) < self.conditioning.null_text_prob
         layouts = [layout.select(kept) for layout, kept in zip(layouts, encoded.kept)]
         drawn = [None if empty else layout for layout, empty in zip(layouts, null.tolist())]
         taps = attention = contextlib.nullcontext()
@@ -239,7 +235,7 @@ class DetDiffusion(BaseModel):
         size = tuple(side * self.latent_scale for side in latents.shape[-2:])
         source_sizes = [(layout.height or size[0], layout.width or size[1]) for layout in layouts]
         with self._autocast(), taps, attention:
-            prompts = self.backbone.encode_layouts(encoded, size, source_sizes)
+            prompts = self.backbone.encode_layouts(encoded, size, source_sizes, null)
             prompts = self.backbone.add_blueprints(prompts, drawn, latents.shape[-2:])
             prediction = self.backbone.predict(noisy, timesteps, prompts)
         boxes = [layout.boxes.to(latents.device) for layout in layouts]

@@ -181,12 +181,20 @@ class Backbone(ABC):
         encoded: EncodedLayouts,
         size: tuple[int, int] | None = None,
         source_sizes: Sequence[tuple[int, int]] | None = None,
+        null: Tensor | None = None,
     ) -> Prompts:
-        """Encode the prompts of layouts; ``size`` and ``source_sizes`` as in :meth:`encode`."""
-        mask = encoded.attention_mask()
-        return self.encode(
-            encoded.input_ids, None if mask is None else mask.to(self.device), size, source_sizes
-        )
+        """Encode the prompts of layouts.
+
+        Args:
+            encoded: B prompts.
+            size, source_sizes: as in :meth:`encode`.
+            null: (B,) bool on the CPU, True for samples that get the empty prompt in place of theirs.
+        """
+        ids, mask = encoded.input_ids, encoded.attention_mask()
+        if null is not None:
+            windows = ids.shape[1] // self.layout_tokenizer.max_length
+            ids = torch.where(null[:, None], self.layout_tokenizer.null_ids(len(ids), windows), ids)
+        return self.encode(ids, None if mask is None else mask.to(self.device), size, source_sizes)
 
     def add_blueprints(
         self, prompts: Prompts, layouts: Sequence[Layout | None], sides: tuple[int, int]
