@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from detdiffusion.registry import BACKBONES
 from detdiffusion.utils.errors import UserError
@@ -130,7 +130,5 @@ class StableDiffusionXL(StableDiffusion):
         return {name: prompts.extra[name] for name in ("text_embeds", "time_ids")}
 
     def folder_parts(self) -> dict[str, object]:
-        second: dict[str, nn.Module | Any] = dict(
-            text_encoder_2=self.model.text_encoder_2, tokenizer_2=self.tokenizer_2
-        )
-        return {**super().folder_parts(), **second}
+        parts = super().folder_parts()
+        return dict(parts, text_encoder_2=self.model.text_encoder_2, tokenizer_2=self.tokenizer_2)
