@@ -18,6 +18,7 @@ from pathlib import Path
 PROGRAM = "detdiffusion"
 SHORT = {
     "check": "check_dataset.py",
+    "augment": "augment.py",
     "train": "train.py",
     "extract": "extract_attributes.py",
     "generate": "generate.py",

@@ -35,9 +35,8 @@ def build_parser():
 
 
 def main(args) -> None:
-    import shlex
-
     from detdiffusion.experiments.demo.pipeline import SMOKE, Demo, Settings
+    from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.work_folder import seen_from
 
@@ -53,23 +52,10 @@ def main(args) -> None:
     )
     steps = demo.steps()
     if args.dry_run:
-        for step in steps:
-            print(f"# {step.title}\n{shlex.join(['python', *step.command])}")
+        print_commands(steps)
         return
-
-    from detdiffusion.utils.steps import StepRunner
-    from detdiffusion.utils.threads import thread_count
-
-    with claim(demo.dir) as lock:
-        threads = thread_count()
-        environment = {"OMP_NUM_THREADS": str(threads)}
-        runner = StepRunner(ROOT, demo.dir, environment, keep_open=[lock.fileno()])
-        print(
-            f"{len(steps)} steps into {demo.dir}, {threads} threads; logs in {demo.dir / 'logs'}", flush=True
-        )
-        seconds = {
-            step.name: runner.run(step, f"{number}/{len(steps)}") for number, step in enumerate(steps, 1)
-        }
+    with claim(demo.dir, ".quickstart", "--work-dir") as lock:
+        seconds, threads = run_steps(steps, len(steps), ROOT, demo.dir, lock)
         finish(demo, seconds, threads)
         if args.smoke:
             print("--smoke only tests the steps: at these sizes the scores and checks above are meaningless")
@@ -99,22 +85,6 @@ def layout_checkpoint(given: str | None) -> Path | None:
     folder = seen_from(ROOT, given) if given else None
     require_layout(folder)
     return folder
-
-
-def claim(folder: Path):
-    """Lock the folder for this run; returns the locked file, which all commands of the run keep open.
-
-    Raises:
-        UserError: the folder contains other files, or another run is using it.
-    """
-    from detdiffusion.utils.errors import UserError
-    from detdiffusion.utils.work_folder import claim_folder, try_lock
-
-    claim_folder(folder, ".quickstart", "--work-dir")
-    lock = try_lock(folder / ".quickstart")
-    if lock is None:
-        raise UserError(f"another run, or a step of a killed one, is still at work in {folder}")
-    return lock
 
 
 if __name__ == "__main__":

@@ -1,33 +1,8 @@
 # Faster R-CNN, a narrow ResNet-18 and FPN, for MiniScenes.
 # Measured: 0.690 AP on 300 val images after 500 iterations on 2,000 images; 193 CPU seconds with validation.
 _base_ = [
-    "mmdet::_base_/models/faster-rcnn_r50_fpn.py",
+    "../_base_/models/faster-rcnn_small.py",
     "../_base_/datasets/miniscenes_detection.py",
     "../_base_/schedules/miniscenes_detection.py",
 ]
-channels = 48
-
-model = dict(
-    backbone=dict(depth=18, base_channels=24, frozen_stages=-1, norm_eval=False, init_cfg=None),
-    neck=dict(in_channels=[24, 48, 96, 192], out_channels=channels, num_outs=4),
-    rpn_head=dict(
-        in_channels=channels,
-        feat_channels=channels,
-        anchor_generator=dict(scales=[4], ratios=[0.6, 1.0, 1.6], strides=[4, 8, 16, 32]),
-    ),
-    roi_head=dict(
-        bbox_roi_extractor=dict(
-            roi_layer=dict(output_size=5, sampling_ratio=2),
-            out_channels=channels,
-            featmap_strides=[4, 8, 16],
-            finest_scale=28,
-        ),
-        bbox_head=dict(in_channels=channels, fc_out_channels=128, roi_feat_size=5, num_classes=8),
-    ),
-    train_cfg=dict(
-        rpn=dict(sampler=dict(num=64)),
-        rpn_proposal=dict(nms_pre=200, max_per_img=50),
-        rcnn=dict(sampler=dict(num=32)),
-    ),
-    test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=50), rcnn=dict(max_per_img=50)),
-)
+model = dict(roi_head=dict(bbox_head=dict(num_classes=8)))

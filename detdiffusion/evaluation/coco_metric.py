@@ -47,11 +47,19 @@ class CheckedCocoMetric(CocoMetric):
             self._coco_api.createIndex()
 
     def compute_metrics(self, results: list) -> dict[str, float]:
-        """Check classes and images, then compute mmdet's metrics."""
+        """Check classes and images, then compute mmdet's metrics; without any detection mmdet has none, and AP is 0."""
         if self.ann_file is not None:
             check_classes(self.ann_file, self._coco_api, self.dataset_meta["classes"])
             self._check_images({truth["img_id"] for truth, _ in results})
-        return super().compute_metrics(results)
+        return super().compute_metrics(results) or self._nothing_found()
+
+    def _nothing_found(self) -> dict[str, float]:
+        """Return AP 0, in total and by class, for a detector without any detection."""
+        kinds = [kind for kind in self.metrics if kind in ("bbox", "segm")]
+        found = {f"{kind}_{name}": 0.0 for kind in kinds for name in ("mAP", "mAP_50", "mAP_75")}
+        if self.classwise:
+            found |= {f"{name}_precision": 0.0 for name in self.dataset_meta["classes"]}
+        return found
 
     def _check_images(self, seen: set[int]) -> None:
         known = set(self._coco_api.imgs)

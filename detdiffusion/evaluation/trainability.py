@@ -42,8 +42,8 @@ def compare_runs(arms: Mapping[Key, Sequence[TrainingRun]]) -> tuple[list[dict],
     Returns:
         ``(rows, notes)``. A row has ``detector, name, runs, iterations``, each metric's mean (logs have three
         decimals) and sample standard deviation ``<metric>_std`` (None for one run), ``difference`` in bbox_mAP to
-        the reference, and ``pairs`` and ``p_value`` of :func:`paired_test`. The notes tell what limits the
-        comparison of rows.
+        the reference, ``pairs`` and ``p_value`` of :func:`paired_test`, and ``paired_differences`` in bbox_mAP, one
+        for each pair. The notes tell what limits the comparison of rows.
     """
     rows: list[dict] = []
     reference: dict[str, tuple[dict, Sequence[TrainingRun]]] = {}
@@ -59,7 +59,9 @@ def compare_runs(arms: Mapping[Key, Sequence[TrainingRun]]) -> tuple[list[dict],
             row[metric], row[f"{metric}_std"] = _mean_and_std([run.metrics.get(metric) for run in runs])
         first, first_runs = reference.setdefault(detector, (row, runs))
         row["difference"] = row["bbox_mAP"] - first["bbox_mAP"]
-        row["pairs"], row["p_value"] = (0, None) if first is row else paired_test(runs, first_runs)
+        scores = [] if first is row else paired_scores(runs, first_runs)
+        row["pairs"], row["p_value"] = len(scores), paired_test(scores)
+        row["paired_differences"] = [round(a - b, 9) for a, b in scores]
         rows.append(row)
     notes = []
     for detector in reference:
@@ -100,27 +102,28 @@ def result_of(
     return result_file("trainability", dataset, dict(name=name), methods, notes, rows=list(rows), **more)
 
 
-def paired_test(runs: Sequence[TrainingRun], reference: Sequence[TrainingRun]) -> tuple[int, float | None]:
-    """Compute a two-sided paired t-test of bbox_mAP over seeds.
+def paired_scores(runs: Sequence[TrainingRun], reference: Sequence[TrainingRun]) -> list[tuple[float, float]]:
+    """Return (run, reference) in bbox_mAP, paired over seeds.
 
     Runs with the same seed are a pair; if seeds are unknown or repeated, runs are paired in order, provided that both
     arms have equally many.
-
-    Returns:
-        (number of pairs, p value); the p value is None for fewer than two pairs or if all differences are equal.
     """
-    from scipy.stats import ttest_rel
-
     seeds = [run.seed for run in runs], [run.seed for run in reference]
     if all(None not in arm and len(set(arm)) == len(arm) for arm in seeds):
         other = {run.seed: run for run in reference}
         pairs = [(run, other[run.seed]) for run in runs if run.seed in other]
     else:
         pairs = list(zip(runs, reference)) if len(runs) == len(reference) else []
-    scores = [(a.metrics["bbox_mAP"], b.metrics["bbox_mAP"]) for a, b in pairs]
+    return [(a.metrics["bbox_mAP"], b.metrics["bbox_mAP"]) for a, b in pairs]
+
+
+def paired_test(scores: Sequence[tuple[float, float]]) -> float | None:
+    """Return the p value of a two-sided paired t-test; None for fewer than two pairs or equal differences."""
+    from scipy.stats import ttest_rel
+
     if len(scores) < 2 or len({round(a - b, 9) for a, b in scores}) == 1:
-        return len(scores), None
-    return len(scores), float(ttest_rel(*zip(*scores)).pvalue)
+        return None
+    return float(ttest_rel(*zip(*scores)).pvalue)
 
 
 def rarest_classes(

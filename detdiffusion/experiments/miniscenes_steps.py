@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
+from .common_steps import CommonSteps, Split, texts
+
 ZOO_LAYOUT = "zoo://miniscenes_layout"  # what the configs name
+SPLITS = ("detector", "train", "val", "zoo")
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A trained model: its config and its checkpoint."""
-
-    config: str
-    checkpoint: Path
-
-
-class MiniScenesSteps:
-    """Builds the steps of experiments with one data set and one seed.
+class MiniScenesSteps(CommonSteps):
+    """Builds the steps of experiments with one MiniScenes data set and one seed.
 
     Args:
         root: folder with ``configs/`` and ``tools/``, in which the commands are run.
@@ -31,11 +25,12 @@ class MiniScenesSteps:
     """
 
     def __init__(self, root: Path, data: Path, seed: int, layout: Path | None = None) -> None:
-        self.root, self.data, self.seed, self.layout = root, data, seed, layout
-
-    def annotations(self, split: str) -> tuple[Path, Path]:
-        """Return the annotation files of things and stuff of a split."""
-        return self.data / split / "instances.json", self.data / split / "stuff.json"
+        splits = {
+            name: Split((data / name / "instances.json", data / name / "stuff.json"), data / name / "images")
+            for name in SPLITS
+        }
+        super().__init__(root, splits, seed, {"layout_folder": layout} if layout else {})
+        self.data, self.layout = data, layout
 
     def draw(self, splits: Mapping[str, int], image_size: int) -> Step:
         """Return the step that writes the data set, with the given number of images per split."""
@@ -49,38 +44,6 @@ class MiniScenesSteps:
             outputs=tuple(path for split in splits for path in self.annotations(split)),
             remove=(self.data,),
         )
-
-    def train(
-        self,
-        name: str,
-        title: str,
-        config: str,
-        out: Path,
-        iters: int | None,
-        options: Mapping[str, object],
-        inputs: Sequence[Path] = (),
-    ) -> Step:
-        """Return a training step.
-
-        Args:
-            name, title, inputs: see :class:`~detdiffusion.utils.steps.Step`; the number of iterations is added to the
-                title.
-            config, out: config and work dir of ``tools/train.py``.
-            iters: number of iterations, a tenth of them warm-up; None uses the config's schedule.
-            options: overrides of the config.
-        """
-        options = {"default_hooks.checkpoint.interval": 100, "randomness.seed": self.seed, **options}
-        if iters is None:
-            iters = _config_iters(self.root / config)
-        else:
-            warm_up = max(2, iters // 10)
-            options["train_cfg.max_iters"] = options["param_scheduler.1.end"] = iters
-            options["default_hooks.logger.interval"] = min(25, iters)
-            options["param_scheduler.0.end"] = options["param_scheduler.1.begin"] = warm_up
-        command = ["tools/train.py", config, "--work-dir", out, "--resume", "--cfg-options", *pairs(options)]
-        outputs = (out / f"iter_{iters}.pth",)
-        title = f"{title}, {iters} iterations"
-        return Step(name, title, texts(command), (config,), tuple(inputs), outputs, (out,))
 
     def train_detector(
         self,
@@ -105,22 +68,6 @@ class MiniScenesSteps:
             inputs += [synthetic / "annotations.json", synthetic / "manifest.jsonl"]
         return self.train(name, title, config, out, iters, options, inputs)
 
-    def extract_attributes(
-        self, name: str, title: str, detector: Weights, split: str, out: Path, score_thr: float
-    ) -> Step:
-        """Return the step that extracts a detector's attributes of a split to ``out``."""
-        annotations = self.annotations(split)
-        command = ["tools/extract_attributes.py", "--detector", detector.config, detector.checkpoint]
-        for path in annotations:
-            command += ["--ann", path]
-        command += ["--img-dir", self.data / split / "images", "--out", out, "--score-thr", score_thr]
-        inputs = (*annotations, detector.checkpoint)
-        return Step(name, title, texts(command), (detector.config,), inputs, (out,), (out,))
-
-    def layout_options(self) -> dict[str, object]:
-        """Return the config overrides that set the layout checkpoint."""
-        return {"layout_folder": self.layout} if self.layout else {}
-
     def train_generator(
         self,
         name: str,
@@ -143,60 +90,8 @@ class MiniScenesSteps:
             fixed["attributes_file"] = attributes
         inputs = [*self.annotations("train"), *([attributes] if attributes else ())]
         inputs += weights(self.layout)
-        options = {**fixed, **self.layout_options(), **(options or {})}
+        options = {**fixed, **self.generator_options, **(options or {})}
         return self.train(name, title, config, out, iters, options, inputs)
-
-    def generate(
-        self,
-        name: str,
-        title: str,
-        generator: Weights,
-        out: Path,
-        split: str,
-        strategy: str,
-        attributes: Path | None,
-        *,
-        limit: int,
-        batch: int,
-        sampling_steps: int,
-        guidance_scale: float,
-    ) -> Step:
-        """Return the step that generates a synthetic set of the first ``limit`` layouts of a split.
-
-        Args:
-            attributes: attributes file of the split; None for a model without attributes.
-        """
-        annotations = self.annotations(split)
-        command = ["tools/generate.py", generator.config, generator.checkpoint, "--out", out]
-        for path in annotations:
-            command += ["--ann", path]
-        if attributes:
-            command += ["--attributes", attributes]
-        command += ["--strategy", strategy, "--limit", limit, "--batch-size", batch]
-        command += ["--steps", sampling_steps, "--guidance-scale", guidance_scale, "--seed", self.seed]
-        if options := self.layout_options():
-            command += ["--cfg-options", *pairs(options)]
-        inputs = (*annotations, *([attributes] if attributes else ()), generator.checkpoint)
-        outputs = (out / "annotations.json", out / "manifest.jsonl")
-        return Step(name, title, texts(command), (generator.config,), inputs, outputs, (out,))
-
-    def score(
-        self,
-        name: str,
-        title: str,
-        detector: Weights,
-        sets: Mapping[str, Path],
-        out: Path,
-        resamples: int,
-    ) -> Step:
-        """Return the step that evaluates the fidelity of sets of ``val`` layouts, written to ``out/fidelity.json``."""
-        things = self.annotations("val")[0]
-        command = ["tools/evaluate_fidelity.py", "--detector", detector.config, detector.checkpoint]
-        command += ["--ann", things, "--img-dir", self.data / "val" / "images", "--synthetic"]
-        command += [f"{strategy}={folder}" for strategy, folder in sets.items()]
-        command += ["--out", out, "--resamples", resamples, "--seed", self.seed]
-        inputs = (things, detector.checkpoint, *(folder / "manifest.jsonl" for folder in sets.values()))
-        return Step(name, title, texts(command), (detector.config,), inputs, (out / "fidelity.json",), (out,))
 
 
 def weights(folder: Path | None) -> tuple[Path, ...]:
@@ -223,19 +118,3 @@ def require_layout(folder: Path | None) -> None:
             "tools/model_converters/to_diffusers.py with --layout-checkpoint, or train one with "
             "tools/quickstart.py --full."
         )
-
-
-def pairs(options: Mapping[str, object]) -> list[str]:
-    """Return the arguments of ``--cfg-options``."""
-    return [f"{key}={value}" for key, value in options.items()]
-
-
-def texts(command: Sequence[object]) -> tuple[str, ...]:
-    """Convert the arguments of a command to text."""
-    return tuple(str(part) for part in command)
-
-
-def _config_iters(config: Path) -> int:
-    from detdiffusion.utils.config import load_config
-
-    return load_config(str(config)).train_cfg.max_iters

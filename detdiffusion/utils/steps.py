@@ -20,8 +20,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from .errors import UserError
@@ -138,15 +139,32 @@ class StepRunner:
     def _execute(self, step: Step) -> None:
         log_path = self.folder / "logs" / f"{step.name}.log"
         log_path.parent.mkdir(parents=True, exist_ok=True)
-        process = subprocess.Popen(
-            [sys.executable, *step.command],
-            cwd=self.root,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=self.keep_open,
-        )
         lines: list[str] = []
+        process = None
+        try:
+            with _held_back() as mask:  # an interrupt while it starts would leave it running
+                process = subprocess.Popen(
+                    [sys.executable, *step.command],
+                    cwd=self.root,
+                    env=self.environment,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    pass_fds=self.keep_open,
+                    preexec_fn=partial(signal.pthread_sigmask, signal.SIG_SETMASK, mask),
+                )
+            self._follow(process, log_path, lines)
+        finally:
+            if process is not None:
+                _stop(process)
+        if process.returncode:
+            tail = "\n".join(f"    {line}" for line in lines[-15:])
+            raise UserError(
+                f"step {step.name} failed with status {process.returncode}; its last lines (full log in "
+                f"{log_path}):\n{tail}\nRun the same command again to continue from here."
+            )
+
+    def _follow(self, process: subprocess.Popen, log_path: Path, lines: list[str]) -> None:
+        """Copy a process's output to the log until it ends."""
         with log_path.open("ab") as log:
             reader = threading.Thread(target=_copy, args=(process.stdout, log, lines), daemon=True)
             reader.start()
@@ -155,12 +173,6 @@ class StepRunner:
             finally:
                 _stop(process)
                 reader.join(timeout=10)
-        if process.returncode:
-            tail = "\n".join(f"    {line}" for line in lines[-15:])
-            raise UserError(
-                f"step {step.name} failed with status {process.returncode}; its last lines (full log in "
-                f"{log_path}):\n{tail}\nRun the same command again to continue from here."
-            )
 
     def _wait(self, process: subprocess.Popen, lines: list[str], every: float = 30.0) -> None:
         """Wait until the process ends; shows its latest line, in place on a terminal, else from time to time."""
@@ -234,6 +246,16 @@ def _copy(source, log, lines: list[str]) -> None:
         del lines[:-50]
     if rest.strip():
         lines.append(rest.decode(errors="replace"))
+
+
+@contextlib.contextmanager
+def _held_back() -> Iterator[set]:
+    """Hold back interrupts of this thread until the end; yields the signal mask from before."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield mask
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
 
 def _stop(process: subprocess.Popen) -> None:

@@ -6,6 +6,9 @@ import io
 import itertools
 from collections.abc import Mapping, Sequence
 from html import escape
+from pathlib import Path
+
+from detdiffusion.utils.training_logs import TrainingLogs
 
 COLOURS = ("#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf")
 Series = Mapping[str, Sequence[tuple[float, float]]]
@@ -49,3 +52,17 @@ def line_chart(series: Series, title: str, width: int = 420, height: int = 220) 
         figure.savefig(buffer, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = buffer.getvalue()
     return text[text.index("<svg") :]
+
+
+def loss_charts(work_dirs: Mapping[str, str | Path]) -> list[str]:
+    """Draw the losses of trainings, one chart each.
+
+    Args:
+        work_dirs: work dirs by the title of their chart.
+    """
+    charts = []
+    for title, folder in work_dirs.items():
+        losses = TrainingLogs.read(folder).losses()
+        parts = {name: points for name, points in losses.items() if name != "loss" or len(losses) != 2}
+        charts.append(line_chart(parts, title))  # the sum of a single part is that part
+    return charts

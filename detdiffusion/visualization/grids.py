@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
@@ -15,6 +16,9 @@ from detdiffusion.utils.errors import UserError
 
 from .overlays import DrawnObject, draw_objects
 
+MOST_LABELS = 8
+"""Objects of a picture that are labelled; more labels would cover it."""
+
 
 @dataclass
 class Row:
@@ -24,27 +28,34 @@ class Row:
         layout: id of the source image.
         caption: class names of the prompted objects.
         images: pictures with boxes by name of the set, ``real`` first.
+        legend: RGB colours by class name, where the boxes have no labels.
     """
 
     layout: int
     caption: str
     images: dict[str, Image.Image]
+    legend: dict[str, tuple[int, int, int]] = field(default_factory=dict)
 
 
 def side_by_side(
-    real: str | Path, real_images: str | Path, sets: Mapping[str, str | Path], count: int = 12, scale: int = 4
+    real: str | Path,
+    real_images: str | Path,
+    sets: Mapping[str, str | Path],
+    count: int = 12,
+    width: int = 256,
 ) -> list[Row]:
     """Draw the first layouts that all sets have, in the order of the source file, without any selection.
 
     Boxes of the prompted things of the source file are drawn; stuff regions are left out. Boxes are labelled with their
-    class, and ``hard`` objects are marked by ``!``.
+    class, and ``hard`` objects are marked by ``!``. Layouts of more than :data:`MOST_LABELS` objects have thin boxes
+    without labels, and a legend.
 
     Args:
         real: COCO json of the source images.
         real_images: their folder.
         sets: folders written by ``tools/generate.py``, by name.
         count: maximum number of layouts.
-        scale: scale factor of the pictures.
+        width: width of the pictures in pixels; their aspect ratios are kept.
 
     Raises:
         UserError: a file is missing or damaged, or no layout is in every set.
@@ -73,12 +84,22 @@ def side_by_side(
             path, annotations = found[image["id"]]
             boxes = [drawn(a, a.get("attribute")) for a in annotations if a["category_id"] in names]
             pictures[name] = (path, boxes)
-        caption = ", ".join(names[a["category_id"]] for a in prompted)
-        opened = {
-            name: draw_objects(read_rgb(path), boxes, scale) for name, (path, boxes) in pictures.items()
-        }
-        rows.append(Row(image["id"], caption, opened))
+        counts = Counter(names[a["category_id"]] for a in prompted)
+        caption = ", ".join(f"{name} × {n}" if n > 1 else name for name, n in counts.items())
+        few = max(len(boxes) for _, boxes in pictures.values()) <= MOST_LABELS
+        opened = {name: _picture(path, boxes, width, few) for name, (path, boxes) in pictures.items()}
+        shown = {a["category_id"]: names[a["category_id"]] for a in prompted}
+        legend = {} if few else {name: colours[key] for key, name in shown.items()}
+        rows.append(Row(image["id"], caption, opened, legend))
     return rows
+
+
+def _picture(path: Path, boxes: Sequence[DrawnObject], width: int, labels: bool) -> Image.Image:
+    """Open an image, scale it to a width and draw boxes."""
+    image = read_rgb(path)
+    if not labels:
+        boxes = [replace(box, text="") for box in boxes]
+    return draw_objects(image, boxes, width / image.width, line=2 if labels else 1)
 
 
 def contact_sheet(rows: Sequence[Row], gap: int = 6, header: int = 18) -> Image.Image:

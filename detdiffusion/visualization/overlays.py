@@ -27,19 +27,23 @@ class DrawnObject:
     mask_colour: tuple[int, int, int] | None = None
 
 
-def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: float = 4) -> Image.Image:
-    """Scale an image (enlarged without smoothing) and draw the objects' masks, boxes and labels on it.
+def draw_objects(
+    image: Image.Image, objects: Sequence[DrawnObject], scale: float = 4, line: int = 2
+) -> Image.Image:
+    """Scale an image (enlarged without smoothing by whole factors) and draw the objects' masks, boxes and labels on it.
 
     Args:
         image: image of any mode; not modified.
         objects: objects to draw, in order; the last one is on top.
         scale: scale factor.
+        line: width of the boxes' lines in pixels.
 
     Returns:
         RGB image, ``scale`` times as wide and high.
     """
     image = _tinted(image.convert("RGB"), objects)
-    resampling = Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.BOX
+    enlarged = Image.Resampling.NEAREST if float(scale).is_integer() else Image.Resampling.BICUBIC
+    resampling = enlarged if scale >= 1 else Image.Resampling.BOX
     image = image.resize(
         (max(1, round(image.width * scale)), max(1, round(image.height * scale))), resampling
     )
@@ -47,7 +51,7 @@ def draw_objects(image: Image.Image, objects: Sequence[DrawnObject], scale: floa
     font = ImageFont.load_default()
     for item in objects:
         x1, y1, x2, y2 = (round(value * scale) for value in item.box)
-        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=item.colour, width=2)
+        draw.rectangle((x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)), outline=item.colour, width=line)
     for item in objects:
         if not item.text:
             continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -20,54 +21,78 @@ _TEMPLATE = """<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{{ title }}</title>
 <style>
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 2em auto; padding: 0 1em; color: #222 }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 1.5em auto; padding: 0 1em; color: #222 }
 h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2em }
-table { border-collapse: collapse; margin: .6em 0 }
-th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right }
+.headline { font-size: 1.25em; font-weight: 600; border-left: 4px solid #1f77b4; padding-left: .7em }
+.wide { overflow-x: auto }
+table { border-collapse: collapse; margin: .6em 0; font-variant-numeric: tabular-nums }
+th, td { padding: .25em .8em; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top }
 th:first-child, td:first-child { text-align: left }
-.scenes td { padding: 3px; border: 0; text-align: left; vertical-align: top }
-.scenes img { width: 100%; max-width: 256px; display: block; image-rendering: pixelated }
-.note { color: #666; font-size: .9em } .bad { color: #b00020; font-weight: bold } .good { color: #1b7f3b }
-.charts, .pictures { display: flex; flex-wrap: wrap; gap: 12px }
-.pictures figure { margin: 0; max-width: 340px } .pictures img { max-width: 100%; display: block }
-figcaption { color: #666; font-size: .9em; overflow-wrap: anywhere }
+.scene { display: grid; grid-template-columns: repeat({{ columns }}, 1fr); gap: 4px; margin-bottom: 2px }
+.scene img, .gallery img { width: 100%; display: block }
+.scene b { font-size: .9em } figure { margin: 0 }
+.gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 8px }
+figcaption, .note { color: #666; font-size: .9em; margin: .2em 0 .8em; overflow-wrap: anywhere }
+.key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em }
+.bad { color: #b00020; font-weight: bold } .good { color: #1b7f3b }
+.charts { display: flex; flex-wrap: wrap; gap: 12px } .charts svg { max-width: 100%; height: auto }
+@media (max-width: 480px) { body { margin: .5em auto; padding: 0 .7em } th, td { padding: .25em .4em } }
 </style>
 </head>
 <body>
 <h1>{{ title }}</h1>
+{% if headline %}<p class="headline">{{ headline }}</p>{% endif %}
 {% for line in intro %}<p>{{ line }}</p>
 {% endfor %}
-{% for table in tables %}
+{% macro show(table) %}
 <h2>{{ table.title }}</h2>
-<table>
+<div class="wide"><table>
 <tr>{% for name in table.columns %}<th>{{ name }}</th>{% endfor %}</tr>
 {% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
-{% endfor %}</table>
+{% endfor %}</table></div>
 {% for line in table.notes %}<p class="note">{{ line }}</p>
 {% endfor %}
+{% endmacro %}
+{% if scenes %}<h2>The same layouts</h2>
+<p class="note">The first {{ scenes|length }} held-out layouts in the data set's order. Boxes are the prompted
+things; ! marks an object prompted as hard.</p>
+<div class="scene">{% for name in scenes[0].images %}<b>{{ name }}</b>{% endfor %}</div>
+{% for scene in scenes %}<div class="scene">{% for name, source in scene.images.items() %}<img src="{{ source }}"
+alt="{{ name }}, layout {{ scene.layout }}: {{ scene.caption }}"
+title="{{ scene.layout }}: {{ scene.caption }}">{% endfor %}</div>
+{% if scene.legend %}<p class="note">{{ scene.caption }}{% for name, colour in scene.legend.items() %}<span class="key"
+style="background: rgb{{ colour }}"></span>{{ name }}{% endfor %}</p>
+{% endif %}{% endfor %}{% endif %}
+{% for gallery in galleries %}<h2>{{ gallery.title }}</h2>
+{% if gallery.note %}<p class="note">{{ gallery.note }}</p>{% endif %}
+<div class="gallery">{% for picture in gallery.pictures %}<figure><img src="{{ picture.source }}"
+alt="{{ picture.caption }}"><figcaption>{{ picture.caption }}</figcaption></figure>{% endfor %}</div>
 {% endfor %}
+{% for table in tables %}{{ show(table) }}{% endfor %}
 {% if checks %}<h2>Checks</h2>
 <ul>{% for check in checks %}<li><span class="{{ 'good' if check.holds else 'bad' }}">
 {{- 'holds' if check.holds else 'does not hold' }}</span>: {{ check.name }}: {{ check.value }}</li>
 {% endfor %}</ul>{% endif %}
-{% if scenes %}<h2>The same layouts</h2>
-<p class="note">The first {{ scenes|length }} held-out layouts in the data set's order. Boxes are the prompted
-things; ! marks an object prompted as hard.</p>
-<table class="scenes">
-<tr>{% for name in scenes[0].images %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for scene in scenes %}<tr>{% for name, source in scene.images.items() %}<td><img src="{{ source }}"
-alt="{{ name }}, layout {{ scene.layout }}: {{ scene.caption }}" title="{{ scene.layout }}: {{ scene.caption }}"></td>
-{% endfor %}</tr>
-{% endfor %}</table>{% endif %}
-{% if pictures %}<h2>Pictures</h2>
-<div class="pictures">{% for picture in pictures %}<figure><img src="{{ picture.source }}" alt="{{ picture.caption }}">
-<figcaption>{{ picture.caption }}</figcaption></figure>
-{% endfor %}</div>{% endif %}
 {% if charts %}<h2>Training curves</h2>
 <div class="charts">{% for chart in charts %}{{ chart|safe }}{% endfor %}</div>{% endif %}
+{% for table in settings %}{{ show(table) }}{% endfor %}
 </body>
 </html>
 """
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures with captions.
+
+    Attributes:
+        title, note: heading and the line below it.
+        pictures: (caption, picture).
+    """
+
+    title: str
+    note: str
+    pictures: Sequence[tuple[str, Image.Image]]
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence], notes: Sequence[str] = ()) -> dict:
@@ -90,9 +115,13 @@ def write_report(
     checks: Sequence[Mapping] = (),
     scenes: Sequence[Row] = (),
     charts: Sequence[str] = (),
-    pictures: Sequence[tuple[str, Image.Image]] = (),
+    *,
+    headline: str = "",
+    galleries: Sequence[Gallery] = (),
+    settings: Sequence[Mapping] = (),
 ) -> None:
-    """Write a page; all text is escaped, and images are embedded as PNG.
+    """Write a page; all text is escaped, and images are embedded as PNG. The order is: headline, pictures, tables,
+    curves, settings.
 
     Args:
         path: HTML file to write.
@@ -102,7 +131,9 @@ def write_report(
         checks: dicts with ``name``, ``value`` and ``holds``.
         scenes: result of :func:`.grids.side_by_side`.
         charts: SVG elements of :func:`.curves.line_chart`, inserted without escaping.
-        pictures: captions and images.
+        headline: the result in one sentence.
+        galleries: further pictures.
+        settings: tables at the end of the page.
 
     Raises:
         UserError: the file cannot be written.
@@ -114,13 +145,30 @@ def write_report(
         dict(
             layout=row.layout,
             caption=row.caption,
+            legend=row.legend,
             images={name: data_uri(image) for name, image in row.images.items()},
         )
         for row in scenes
     ]
-    shown = [dict(caption=caption, source=data_uri(image)) for caption, image in pictures]
+    shown = [
+        dict(
+            title=gallery.title,
+            note=gallery.note,
+            pictures=[dict(caption=text, source=data_uri(image)) for text, image in gallery.pictures],
+        )
+        for gallery in galleries
+    ]
     html = environment.from_string(_TEMPLATE).render(
-        title=title, intro=intro, tables=tables, checks=checks, scenes=inline, charts=charts, pictures=shown
+        title=title,
+        headline=headline,
+        intro=intro,
+        tables=tables,
+        checks=checks,
+        scenes=inline,
+        columns=len(scenes[0].images) if scenes else 1,
+        galleries=shown,
+        charts=charts,
+        settings=settings,
     )
     write_atomic(path, html.encode())
 

@@ -62,6 +62,20 @@ def test_perfect_boxes_score_one(tmp_path, data, first):
     assert metrics["coco/bbox_mAP"] == pytest.approx(1.0) and metrics["coco/bbox_mAP_s"] == pytest.approx(1.0)
 
 
+def test_nothing_found_is_zero(tmp_path, data):
+    (tmp_path / "ann.json").write_text(json.dumps(data))
+    metric = METRICS.build(
+        dict(type="CheckedCocoMetric", ann_file=str(tmp_path / "ann.json"), metric="bbox", classwise=True)
+    )
+    metric.dataset_meta = dict(classes=CLASSES)
+    empty = dict(bboxes=torch.zeros(0, 4), scores=torch.zeros(0), labels=torch.zeros(0, dtype=torch.long))
+    for image in data["images"]:
+        metric.process({}, [dict(img_id=image["id"], ori_shape=(64, 64), pred_instances=empty)])
+    metrics = metric.evaluate(3)
+    assert metrics["coco/bbox_mAP"] == metrics["coco/bbox_mAP_50"] == 0
+    assert [metrics[f"coco/{name}_precision"] for name in CLASSES] == [0, 0]
+
+
 def test_what_is_not_the_data_sets_is_refused(tmp_path, data, caplog):
     with pytest.raises(UserError, match="ann.json: metainfo.* has another order"):
         score(tmp_path, data, classes=CLASSES[::-1])

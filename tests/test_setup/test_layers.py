@@ -93,4 +93,4 @@ def test_nothing_but_demo_and_benchmarks_knows_the_experiments(graph, repo_root)
         if not m.startswith(wing) and any(t.startswith(wing) for t in targets)
     }
     tools = {path.name for path in (repo_root / "tools").rglob("*.py") if wing in path.read_text()}
-    assert tools == {"quickstart.py"}
+    assert tools == {"augment.py", "quickstart.py"}

@@ -89,7 +89,7 @@ def test_command_exists_with_its_options(page, words, capsys):
 
 
 def test_the_whole_way_is_shown():
-    shown = {words[1] for page, words in COMMANDS if page == "docs/own_data.md"}
+    shown = {words[1] for page, words in COMMANDS if page == "docs/guides/step_by_step.md"}
     assert {
         "tools/dataset_converters/voc_to_coco.py",
         "tools/extract_attributes.py",

@@ -76,7 +76,7 @@ def rows_of(world, sets=("easy", "hard"), **options):
 
 
 def test_rows_are_common_layouts_in_the_files_order(world):
-    rows = rows_of(world, scale=4)
+    rows = rows_of(world, width=64)
     assert [row.layout for row in rows] == [2, 3]
     assert [row.caption for row in rows] == ["kite", "ball"]  # the prompted objects only
     assert [list(row.images) for row in rows] == [["real", "easy", "hard"]] * 2
@@ -86,7 +86,7 @@ def test_rows_are_common_layouts_in_the_files_order(world):
 
 
 def test_sheet_holds_every_picture(world):
-    rows = rows_of(world, scale=4)
+    rows = rows_of(world, width=64)
     sheet = np.asarray(contact_sheet(rows, gap=6, header=18))
     assert sheet.shape == (18 + 2 * 64 + 6, 3 * 64 + 2 * 6, 3)
     np.testing.assert_array_equal(sheet[18 + 70 :, 70:134], np.asarray(rows[1].images["easy"]))

@@ -1,4 +1,4 @@
-# Pipelines of the small detectors. For another scale see datasets/bccd_detection.py.
+# Pipelines of the small detectors. For another scale see datasets/own_detection.py.
 image_scale = (
     96,
     96,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps, Weights, pairs, texts, weights
+from detdiffusion.experiments.common_steps import Sampling, Weights, pairs, texts
+from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps, weights
 from detdiffusion.utils.steps import Step
 
 DETECTOR = "atss"
@@ -187,9 +188,7 @@ class Demo:
             strategy,
             self.attributes(split),
             limit=limit,
-            batch=s.sampling_batch,
-            sampling_steps=s.sampling_steps,
-            guidance_scale=s.guidance_scale,
+            sampling=Sampling(s.sampling_steps, s.guidance_scale, s.sampling_batch),
         )
 
     def _score(self) -> Step:
@@ -201,15 +200,8 @@ class Demo:
 
     def _compare(self) -> Step:
         checkpoints = tuple(d / f"iter_{self.settings.trainability_iters}.pth" for d in self.arms.values())
-        named = [f"{name}={folder}" for name, folder in self.arms.items()]
-        return Step(
-            "compare",
-            "score: does the synthetic data help a detector?",
-            texts(["tools/compare_trainability.py", *named, "--out", self.comparison]),
-            inputs=checkpoints,
-            outputs=(self.comparison / "comparison.json",),
-            remove=(self.comparison,),
-        )
+        title = "score: does the synthetic data help a detector?"
+        return self.make.compare("compare", title, list(self.arms.items()), self.comparison, checkpoints)
 
     def _zoo(self) -> list[Step]:
         """Return the steps that train VAE, base model and layout checkpoint from scratch and export them."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from detdiffusion.utils.training_logs import TrainingLogs
-from detdiffusion.visualization.curves import line_chart
+from detdiffusion.visualization.curves import loss_charts
 from detdiffusion.visualization.grids import contact_sheet, side_by_side
 from detdiffusion.visualization.report import table, write_report
 from detdiffusion.visualization.reports.fidelity import percent
@@ -44,27 +43,23 @@ def write_demo_report(demo: Demo, summary: dict, layouts: int = 12) -> Path:
         f"{summary['seconds']['total'] / 60:.1f} minutes with {summary['machine']['threads']} threads; "
         f"seed {summary['seeds']['data']}; {versions}.",
     ]
+    results, settings = _tables(summary)
     write_report(
         path,
         "DetDiffusion on MiniScenes",
         intro,
-        _tables(summary),
+        results,
         summary["checks"],
         rows,
-        [
-            line_chart(_without_sum(TrainingLogs.read(folder).losses()), name)
-            for name, folder in folders.items()
-        ],
+        loss_charts(folders),
+        headline=statements(summary)[0],
+        settings=settings,
     )
     return path
 
 
-def _without_sum(losses: dict) -> dict:
-    """Remove the total loss if it consists of a single part."""
-    return {k: v for k, v in losses.items() if k != "loss" or len(losses) != 2}
-
-
-def _tables(summary: dict) -> list[dict]:
+def _tables(summary: dict) -> tuple[list[dict], list[dict]]:
+    """Return the tables of the results, and those of the settings."""
     fidelity = [
         [name, row["layouts"], row["objects"], *(percent(row[key]) for key in _AP)]
         + [percent(row["bbox_mAP_full"]), distance(name, row)]
@@ -75,7 +70,7 @@ def _tables(summary: dict) -> list[dict]:
         for name, row in summary["trainability"].items()
     ]
     words = ("easy", "hard", "background")
-    return [
+    results = [
         table(
             "Detector AP on the prompted objects (percent)",
             ("images", "layouts", "objects", "AP", "AP50", "AP75", "AP, all objects", "Fréchet"),
@@ -93,6 +88,9 @@ def _tables(summary: dict) -> list[dict]:
             ("split", *words),
             [[split, *(row[word] for word in words)] for split, row in summary["attributes"].items()],
         ),
-        table("Seconds", ("step", "seconds"), [[k, f"{v:.1f}"] for k, v in summary["seconds"].items()]),
+    ]
+    seconds = [[k, f"{v:.1f}"] for k, v in summary["seconds"].items()]
+    return results, [
+        table("Seconds", ("step", "seconds"), seconds),
         table("Settings", ("setting", "value"), list(summary["settings"].items())),
     ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
+from functools import partial
 
+from detdiffusion.experiments.common_steps import read_result
 from detdiffusion.utils.cli import table_console
-from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.machine import machine_facts, package_versions
 from detdiffusion.visualization.reports.fidelity import percent
 
 from .pipeline import DETECTOR, STRATEGIES, Demo
+
+_read = partial(read_result, rerun="the demo")
 
 
 def summarise(demo: Demo, seconds: dict[str, float], threads: int) -> dict:
@@ -142,10 +143,3 @@ def statements(summary: dict) -> list[str]:
 def distance(name: str, row: dict) -> str:
     """Format a set's Fréchet distance; – for the real images, whose distance between halves is not comparable."""
     return "–" if name == "real" or "frechet" not in row else f"{row['frechet']:.3f}"
-
-
-def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it and run the demo again") from error

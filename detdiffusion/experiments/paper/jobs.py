@@ -10,7 +10,8 @@ from pathlib import Path
 
 from detdiffusion.evaluation.names import MEASURES
 from detdiffusion.evaluation.training_runs import read_run
-from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps, Weights, weights
+from detdiffusion.experiments.common_steps import Sampling, Weights
+from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps, weights
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.steps import Step, config_digest
 
@@ -197,9 +198,7 @@ class SeedJobs:
             strategy,
             self._attributes(DETECTOR, split) if ARMS[arm].attributes else None,
             limit=limit,
-            batch=s.sampling_batch,
-            sampling_steps=s.sampling_steps,
-            guidance_scale=s.guidance_scale,
+            sampling=Sampling(s.sampling_steps, s.guidance_scale, s.sampling_batch),
         )
 
     def _generator_facts(self, name: str) -> dict:

@@ -15,7 +15,7 @@ from detdiffusion.datasets.set_findings import split_pairs
 from detdiffusion.utils.colours import class_colour
 from detdiffusion.utils.findings import Finding
 from detdiffusion.visualization.overlays import DrawnObject, draw_objects
-from detdiffusion.visualization.report import table, write_report
+from detdiffusion.visualization.report import Gallery, table, write_report
 
 _SIDE = 320  # pixels
 _RANDOM, _SPECIAL = 8, 2
@@ -47,7 +47,8 @@ def write_dataset_page(
     splits = dict.fromkeys(name for pair in pairs for name in pair) or objects
     pictures = [picture for split in splits for picture in _pictures(split, objects[split], files[split])]
     intro = [f"{finding.severity}: {finding}" for finding in findings] or ["No finding."]
-    write_report(path, f"Check of {title}", intro, shown, pictures=pictures)
+    galleries = [Gallery("Pictures", "", pictures)] if pictures else ()
+    write_report(path, f"Check of {title}", intro, shown, galleries=galleries)
 
 
 def _pictures(split: str, objects: ObjectTable, files: Sequence[Path]) -> Iterator[tuple[str, Image.Image]]:

@@ -1,0 +1,130 @@
+"""How the minutes of a run are divided: iterations and numbers of images from measured seconds. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+SHARES = dict(detectors=0.40, generator=0.40, images=0.20)
+"""Shares of the time that is left after the fixed costs."""
+STEP_SECONDS = 12.0
+"""Fixed cost of a step on one core: imports, reading of the data, validation."""
+RESERVE = 0.1
+"""Share of the budget that is kept back: checkpoints, a machine that is busy."""
+SAMPLING_COST = 2 / 3
+"""A denoising step of an image with guidance (two forward passes) over a training step of an image (forward, backward
+of twice its cost): 2 / 3."""
+LEAST_ITERS = 20
+"""Iterations of any training, whatever the budget."""
+MAX_HELD_OUT = 100
+"""Held-out layouts that are drawn; more change no decision."""
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Measured seconds of one iteration.
+
+    Attributes:
+        detector: the learner, with its batch.
+        generator: the generator, with its batch; 0 while it is not measured.
+    """
+
+    detector: float
+    generator: float = 0.0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Sizes of a run.
+
+    Attributes:
+        detector_iters: iterations of each training of the learner.
+        generator_iters: iterations of the generator.
+        held_out, synthetic: maximum number of held-out and of training layouts that are drawn in each set.
+        sampling_steps: denoising steps.
+        resamples: resamples of bootstrap intervals.
+        calibration_iters: iterations that are timed.
+    """
+
+    detector_iters: int
+    generator_iters: int
+    held_out: int
+    synthetic: int
+    sampling_steps: int
+    resamples: int = 1000
+    calibration_iters: int = 12
+
+
+SMOKE = Schedule(
+    detector_iters=4,
+    generator_iters=4,
+    held_out=4,
+    synthetic=4,
+    sampling_steps=2,
+    resamples=20,
+    calibration_iters=2,
+)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run has to do.
+
+    Attributes:
+        trainings: trainings of the learner.
+        steps: number of steps of the pipeline.
+        held_out_sets, synthetic_sets: generated sets of held-out and of training layouts.
+        held_out, train: number of layouts of the two splits.
+        batch: batch size of the generator.
+    """
+
+    trainings: int
+    steps: int
+    held_out_sets: int
+    synthetic_sets: int
+    held_out: int
+    train: int
+    batch: int
+
+
+def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Schedule:
+    """Divide a budget.
+
+    From the budget the reserve and the fixed costs of all steps are taken, at most half of it. The rest is divided by
+    :data:`SHARES`; what the images do not need goes to the generator. Each number is at least what makes a step run.
+
+    Args:
+        minutes: the budget.
+        rates: measured seconds.
+        work: what has to be done.
+        sampling_steps: denoising steps of an image.
+    """
+    seconds = 60 * minutes
+    left = max(seconds / 2, seconds * (1 - RESERVE) - STEP_SECONDS * work.steps)
+    detector_iters = int(SHARES["detectors"] * left / work.trainings / rates.detector)
+    image = _image_seconds(sampling_steps, rates, work) if rates.generator else 1.0
+    affordable = int(SHARES["images"] * left / image)
+    held_out = max(1, min(work.held_out, MAX_HELD_OUT, affordable // 3 // work.held_out_sets))
+    used = held_out * work.held_out_sets
+    synthetic = max(1, min(work.train, (affordable - used) // work.synthetic_sets))
+    used += synthetic * work.synthetic_sets
+    for_generator = SHARES["generator"] * left + max(0.0, SHARES["images"] * left - used * image)
+    generator_iters = int(for_generator / rates.generator) if rates.generator else 100
+    return Schedule(
+        detector_iters=max(LEAST_ITERS, detector_iters),
+        generator_iters=max(LEAST_ITERS, generator_iters),
+        held_out=held_out,
+        synthetic=synthetic,
+        sampling_steps=sampling_steps,
+    )
+
+
+def minutes_of(schedule: Schedule, rates: Rates, work: Work) -> float:
+    """Return the minutes that a schedule takes."""
+    images = schedule.held_out * work.held_out_sets + schedule.synthetic * work.synthetic_sets
+    seconds = STEP_SECONDS * work.steps + work.trainings * schedule.detector_iters * rates.detector
+    seconds += schedule.generator_iters * rates.generator
+    return (seconds + images * _image_seconds(schedule.sampling_steps, rates, work)) / 60
+
+
+def _image_seconds(sampling_steps: int, rates: Rates, work: Work) -> float:
+    return sampling_steps * SAMPLING_COST * rates.generator / work.batch

@@ -1,0 +1,132 @@
+"""Steps of the generator: its parts, its training, its held-out score and its synthetic sets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from detdiffusion.experiments.common_steps import Sampling, texts
+from detdiffusion.utils.steps import Step
+
+from .plan import FACTOR
+from .run_folder import HELD_OUT_SETS, SYNTHETIC_SETS, RunFolder
+from .settings import NO_BASE
+
+GUIDANCE_SCALE = 3.5
+BATCH = 8
+LOSS_IMAGES = 24
+"""Images that the autoencoder is measured on."""
+
+
+def parts(run: RunFolder) -> Iterator[Step]:
+    """Yield the steps that make the autoencoder and the tokenizer of a generator from nothing, and print what the
+    autoencoder loses of the user's own images; none with Stable Diffusion."""
+    options, train = run.options, run.splits["train"]
+    if options.base != NO_BASE:
+        return
+    vae = run.vae()
+    if len(options.vae) == 2:
+        yield Step(
+            "taesd",
+            "convert TAESD to a diffusers folder",
+            texts(["tools/model_converters/taesd_to_diffusers.py", *options.vae, vae]),
+            inputs=tuple(map(Path, options.vae)),
+            outputs=(Path(vae) / "config.json",),
+            remove=(Path(vae),),
+        )
+    command = ["tools/model_converters/small_tokenizer.py", "--classes-of", train.annotations[0]]
+    yield Step(
+        "tokenizer",
+        "make a tokenizer of the class names",
+        texts([*command, "--out", run.tokenizer]),
+        inputs=run.inputs(*train.annotations),
+        outputs=(run.tokenizer / "vocab.json",),
+        remove=(run.tokenizer,),
+    )
+    out, (height, width) = run.dir / "autoencoder", run.plan.image_size if run.plan else ("HEIGHT", "WIDTH")
+    command = ["tools/analysis_tools/autoencoder_loss.py", vae, "--ann", train.annotations[0]]
+    command += ["--img-dir", train.images, "--height", height, "--width", width, "--out", out]
+    command += ["--limit", 4 if options.smoke else LOSS_IMAGES, *run.make().device]
+    if options.detector:
+        command += ["--detector", *options.detector]
+    yield Step(
+        "autoencoder",
+        "measure what the autoencoder loses of these images",
+        texts(command),
+        inputs=run.inputs(*train.annotations),
+        outputs=(out / "autoencoder.json",),
+        remove=(out,),
+    )
+    if not run.dry:
+        print(what_to_expect(run.autoencoder()))
+
+
+def what_to_expect(found: dict) -> str:
+    """Return in a sentence what to expect of a generator from nothing.
+
+    Args:
+        found: content of ``autoencoder.json``.
+    """
+    height, width = found["size"]
+    line = f"The autoencoder keeps {found['psnr']:.1f} dB of these images at {width} x {height} px"
+    if "bbox_mAP" in found:
+        before, after = (100 * max(0.0, value) for value in found["bbox_mAP"].values())
+        line += f", and a detector's AP falls from {before:.1f} to {after:.1f}"
+    return (
+        f"{line}. A small generator from nothing learns the look of this set and no other, and hardly draws objects of "
+        f"about {FACTOR} px."
+    )
+
+
+def generator(run: RunFolder) -> Iterator[Step]:
+    """Yield the steps that train the generator, score it on held-out layouts, and make and check the training sets."""
+    make, config, judge, schedule = run.make(), run.config("generator"), run.judge(), run.schedule
+    attributes, iters = run.attributes["train"], "N" if run.dry else None
+    inputs = run.inputs(*run.splits["train"].annotations, attributes)
+    yield make.train("generator", "train the generator", config, run.generator, iters, {}, inputs)
+    weights = run.weights(config, run.generator)
+    if not run.dry:
+        _link(run.dir / "generator.pth", weights.checkpoint)
+    sampling = Sampling(schedule.sampling_steps, GUIDANCE_SCALE, BATCH)
+    if run.options.plan and not run.options.smoke:
+        sampling = Sampling(None, None, BATCH, run.options.plan)
+    for strategy in HELD_OUT_SETS:
+        yield make.generate(
+            f"held-out-{strategy}",
+            f"draw held-out layouts, all objects {strategy}",
+            weights,
+            run.held_out(strategy),
+            "val",
+            strategy,
+            run.attributes["val"],
+            limit="N" if run.dry else schedule.held_out,
+            sampling=sampling,
+        )
+    sets = {strategy: run.held_out(strategy) for strategy in HELD_OUT_SETS}
+    title = "does the detector find the prompted objects?"
+    yield make.score("fidelity", title, judge, sets, run.fidelity, schedule.resamples)
+    may_flip = run.dry or run.plan.flip_prob > 0
+    for name, (strategy, edits) in SYNTHETIC_SETS.items():
+        edits = {edit: value for edit, value in edits.items() if edit != "flip" or may_flip}
+        yield make.generate(
+            f"synthetic-{name}",
+            f"draw training layouts: {name}",
+            weights,
+            run.synthetic(name),
+            "train",
+            strategy,
+            attributes,
+            limit="N" if run.dry else schedule.synthetic,
+            sampling=sampling,
+            edits=edits,
+        )
+        title = f"objects of the {name} set that the detector misses become ignored regions"
+        yield make.gate(f"gate-{name}", title, judge, run.synthetic(name), ("--missed", "ignore"))
+
+
+def _link(link: Path, checkpoint: Path) -> None:
+    """Make a link to the trained generator, whose name does not depend on the number of iterations."""
+    target = checkpoint.relative_to(link.parent)
+    if not link.is_symlink() or link.readlink() != target:
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)

@@ -1,0 +1,106 @@
+"""The steps from labels to an answer, for ``tools/augment.py``, in the order of their execution."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from detdiffusion.experiments.common_steps import Split, texts
+from detdiffusion.utils.steps import Step
+
+from . import drawing, judging
+from .run_folder import REAL, SYNTHETIC_SETS, RunFolder
+
+
+def steps(run: RunFolder) -> Iterator[Step]:
+    """Yield the steps; between two of them the results of the first are read and the configs written.
+
+    Raises:
+        UserError: the labels cannot be used, or the learner finds too little to judge.
+    """
+    run.look_early()
+    yield from run.sources.steps()
+    run.splits, cut = run.sources.expected() if run.dry else run.sources.splits()
+    if cut:
+        yield _cut_val(run)
+    if not run.dry and run.plan is None:
+        run.derive()
+    yield from drawing.parts(run)
+    yield from _calibrated(run, "detector", {"train_cfg.val_interval": 1000}, run.write_detectors)
+    yield from judging.attributes_of_train(run)
+    yield _train_arm(run, REAL, run.seeds[0])
+    yield judging.attributes_of_val(run)
+    yield from _calibrated(run, "generator", {}, run.write_generator)
+    yield from drawing.generator(run)
+    for seed in run.seeds[1:]:
+        yield _train_arm(run, REAL, seed)
+    for name in SYNTHETIC_SETS:
+        for seed in run.seeds:
+            yield _train_arm(run, name, seed)
+    yield _compare(run)
+
+
+def _cut_val(run: RunFolder) -> Step:
+    """Return the step that cuts ``val`` from ``train``, and replace both splits."""
+    train, out = run.splits["train"], run.dir / "split"
+    command = ["tools/dataset_converters/split_coco.py", train.annotations[0], "--out", out]
+    command += ["--images", "none", "--val-share", 0.2]
+    command += ["--groups", run.options.groups, "--seed", run.options.seed]
+    files = {name: out / f"annotations/{name}.json" for name in ("train", "val")}
+    run.splits = {name: Split((path,), train.images) for name, path in files.items()}
+    title = "cut the held-out images from the training images"
+    inputs = run.inputs(*train.annotations)
+    return Step("split", title, texts(command), inputs=inputs, outputs=tuple(files.values()), remove=(out,))
+
+
+def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write) -> Iterator[Step]:
+    """Write configs, yield the step that times a few of their iterations, and write them again for the budget.
+
+    The measured seconds are stored, so that a resumed run has the same sizes.
+
+    Args:
+        name: name of the config.
+        options: overrides for the few iterations.
+        write: writes the configs.
+    """
+    if not run.dry:
+        write()
+    if run.options.smoke:
+        return
+    out, iters = run.dir / "calibration" / name, run.schedule.calibration_iters
+    command = ["tools/train.py", run.config(name), "--work-dir", out, "--cfg-options", f"max_iters={iters}"]
+    command += ["default_hooks.logger.interval=2", "log_processor.window_size=2"]
+    command += [f"{key}={value}" for key, value in options.items()]
+    yield Step(
+        f"calibrate-{name}",
+        f"time {iters} iterations of the {name}",
+        texts(command),
+        outputs=(out / f"iter_{iters}.pth",),
+        remove=(out,),
+    )
+    if not run.dry:
+        run.store_rate(name, out)
+        write()
+        if name == "generator":
+            print(run.schedule_line())
+
+
+def _train_arm(run: RunFolder, arm: str, seed: int) -> Step:
+    config = run.config("detector" if arm == REAL else "detector_mixed")
+    options: dict[str, object] = {"randomness.seed": seed}
+    inputs = [*run.splits["train"].annotations, *run.splits[run.test].annotations]
+    if arm != REAL:
+        options["synthetic_root"] = run.synthetic(arm)
+        inputs.append(run.synthetic(arm) / "annotations_gated.json")
+    title = f"train the learner on {'real' if arm == REAL else f'real and {arm}'} images, seed {seed}"
+    iters = "N" if run.dry else None
+    out, name = run.arm(arm, seed), f"train-{arm}-{seed}"
+    return run.make().train(name, title, config, out, iters, options, run.inputs(*inputs))
+
+
+def _compare(run: RunFolder) -> Step:
+    runs = [(arm, run.arm(arm, seed)) for arm in (REAL, *SYNTHETIC_SETS) for seed in run.seeds]
+    iters = run.iters(run.config("detector"))
+    checkpoints: list[Path] = [folder / f"iter_{iters}.pth" for _, folder in runs]
+    title = "does it help? the learner with and without synthetic images"
+    return run.make().compare("compare", title, runs, run.comparison, checkpoints)

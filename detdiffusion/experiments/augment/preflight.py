@@ -1,0 +1,181 @@
+"""Mistakes on the command line, found before any step and without heavy imports."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import shutil
+from pathlib import Path
+
+from detdiffusion.datasets.formats.recognise import recognise
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import check_writable, write_atomic
+
+from .settings import LEARNERS, NO_BASE, AugmentOptions
+
+MIN_FREE_MB = 2000
+"""Free disk space that a run needs: checkpoints, cached latents, images."""
+HUB = "hub://"
+
+
+def check_options(options: AugmentOptions, out: Path) -> None:
+    """Check everything that can be told from the options and a look at the files.
+
+    Raises:
+        UserError: a path does not exist or is not what it should be, the disk is full, or ``out`` belongs to other
+            data.
+    """
+    for name in ("train", "val", "test", "img_dir"):
+        if (path := getattr(options, name)) is not None:
+            _exists(path, f"`{name}`")
+    for name in ("train", "val", "test"):
+        if (path := getattr(options, name)) is not None:
+            recognise(path)
+    _check_generator(options)
+    _check_learner(options.learner)
+    if options.detector is not None:
+        _check_detector(*options.detector)
+    check_writable(out)
+    _check_owner(options, out)
+    _check_disk(out, 100 if options.smoke else MIN_FREE_MB)
+    if options.device not in (None, "cpu"):
+        from detdiffusion.utils.devices import choose_device
+
+        choose_device(options.device)
+
+
+def _exists(path: str | Path, option: str) -> None:
+    path = Path(path)
+    if path.exists():
+        return
+    parent = path.parent
+    known = sorted(entry.name for entry in parent.iterdir()) if parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, known, n=3)
+    hint = f"; near matches: {', '.join(near)}" if near else ""
+    raise UserError(f"{option} {path}: no such file or folder{hint}")
+
+
+def _check_generator(options: AugmentOptions) -> None:
+    if options.base != NO_BASE:
+        if options.vae is not None:
+            raise UserError("`vae` is for `base` none; Stable Diffusion has its own autoencoder")
+        _exists(options.base, "`base`")
+        base = Path(options.base)
+        if base.is_dir() and not (base / "unet/config.json").is_file():
+            raise UserError(
+                f"`base` {base}: not a diffusers folder, it has no unet/config.json; name a folder with unet/, vae/, "
+                "text_encoder/, tokenizer/ and scheduler/, or one safetensors file"
+            )
+        if base.is_file():
+            tensor_names(base)
+        return
+    if not options.vae:
+        raise UserError(
+            "`base` none needs an autoencoder by `vae`: TAESD's two files (taesd_encoder.safetensors "
+            f"taesd_decoder.safetensors, from github.com/madebyollin/taesd), a diffusers folder, or {HUB}OWNER/NAME "
+            f"({HUB}madebyollin/taesd), which is downloaded"
+        )
+    if len(options.vae) > 2:
+        raise UserError(f"`vae`: one folder or two files, got {len(options.vae)}: {' '.join(options.vae)}")
+    if len(options.vae) == 2:
+        for path in options.vae:
+            _exists(path, "`vae`")
+            names = tensor_names(path)
+            if not all(name.partition(".")[0].isdigit() for name in names):
+                raise UserError(
+                    f"`vae` {path}: not a file of TAESD, whose tensors are named by layer, such as 0.weight; it has "
+                    f"{next(iter(names))!r}"
+                )
+    elif not options.vae[0].startswith(HUB):
+        _exists(options.vae[0], "`vae`")
+        vae_folder(options.vae[0])
+
+
+def vae_folder(folder: str | Path) -> tuple[Path, dict]:
+    """Return the folder of an autoencoder, which may be the subfolder ``vae``, and its config.
+
+    Raises:
+        UserError: it is none.
+    """
+    for place in (Path(folder), Path(folder) / "vae"):
+        if (place / "config.json").is_file():
+            config = json.loads((place / "config.json").read_text())
+            if str(config.get("_class_name", "")).startswith("Autoencoder"):
+                return place, config
+    raise UserError(f"`vae` {folder}: no autoencoder's config.json in it; name a diffusers folder of one")
+
+
+def tensor_names(path: str | Path) -> list[str]:
+    """Return the names of the tensors of a safetensors file, from its header alone.
+
+    Raises:
+        UserError: it is no safetensors file.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            size = int.from_bytes(file.read(8), "little")
+            if not 0 < size < path.stat().st_size:
+                raise ValueError("no header")
+            header = json.loads(file.read(size))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: not a safetensors file ({error})") from None
+    return [name for name in header if name != "__metadata__"]
+
+
+def _check_learner(learner: str) -> None:
+    if learner in LEARNERS or "::" in learner:
+        return
+    if not learner.endswith(".py"):
+        near = difflib.get_close_matches(learner, LEARNERS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UserError(f"`learner` must be {', '.join(LEARNERS)} or a config file, it is {learner!r}{hint}")
+    _exists(learner, "`learner`")
+
+
+def _check_detector(config: str, weights: str) -> None:
+    from detdiffusion.utils.config_files import read_tree
+
+    _exists(weights, "`detector`")
+    if "::" in config:
+        return
+    _exists(config, "`detector`")
+    is_onnx = Path(weights).suffix.lower() == ".onnx"
+    if is_onnx != any("onnx_detector" in file.assigned for file in read_tree(config).family()):
+        wanted = "a config of configs/onnx" if is_onnx else "an mmdet config"
+        raise UserError(f"`detector` {config} {weights}: weights of this kind need {wanted}")
+
+
+def _check_owner(options: AugmentOptions, out: Path) -> None:
+    """Refuse a folder of a run on other data."""
+    mine = _sources(options)
+    record = out / "sources.json"
+    if record.is_file():
+        theirs = json.loads(record.read_text())
+        if theirs != mine:
+            raise UserError(
+                f"`out` {out} is a run on {', '.join(theirs.values())}, not on {', '.join(mine.values())}; choose "
+                "another folder, or remove it"
+            )
+
+
+def record_owner(options: AugmentOptions, out: Path) -> None:
+    """Write down what data a folder is for."""
+    write_atomic(out / "sources.json", json.dumps(_sources(options), indent=1).encode() + b"\n")
+
+
+def _sources(options: AugmentOptions) -> dict[str, str]:
+    given = ((name, getattr(options, name)) for name in ("train", "val", "test"))
+    return {name: str(Path(path).resolve()) for name, path in given if path is not None}
+
+
+def _check_disk(out: Path, needed: int) -> None:
+    place = out.absolute()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free / 1e6
+    if free < needed:
+        raise UserError(
+            f"`out` {out}: the disk has {free:.0f} MB free, and a run needs about {needed}; free some, or choose a "
+            "folder on another disk"
+        )

@@ -1,0 +1,252 @@
+"""The folder of a run: its paths, what has been derived from the labels so far, and its configs."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from functools import cached_property
+from pathlib import Path
+
+from detdiffusion.experiments.common_steps import CommonSteps, Split, Weights, config_iters
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.sampling_plan import PLANS
+from detdiffusion.utils.training_logs import TrainingLogs
+
+from .budget import SMOKE, Rates, Schedule, Work, divide, minutes_of
+from .plan import Plan, make_plan
+from .preflight import HUB, vae_folder
+from .settings import NO_BASE, AugmentOptions
+from .sources import Sources
+from .survey import Facts, check_labels, survey
+from .write_configs import ConfigFolder, detector_config, generator_config, mixed_config
+
+REAL = "real"
+"""The arm without synthetic images."""
+HELD_OUT_SETS = ("easy", "hard")
+"""Strategies of the sets of held-out layouts, which tell whether the generator hears the attribute."""
+SYNTHETIC_SETS: dict[str, tuple[str, dict[str, float]]] = {
+    "hard": ("hard", {}),
+    "edited": ("origin", {"flip": 0.5, "jitter": 0.1}),
+}
+"""Strategy and edits of the sets that the learner is trained with."""
+OTHER_STEPS = 18
+"""Steps beside the trainings of the learner."""
+SAMPLING_STEPS = 25
+"""Denoising steps without a plan."""
+
+
+class RunFolder:
+    """The folder of a run.
+
+    Args:
+        root: folder with ``configs/`` and ``tools/``, in which the commands are run.
+        options: the options; paths as they are seen from ``root``.
+        dry: only the commands are wanted: nothing is read or written, and numbers that are not known are words.
+    """
+
+    def __init__(self, root: Path, options: AugmentOptions, dry: bool = False) -> None:
+        self.root, self.options, self.dry, self.dir = root, options, dry, Path(options.out)
+        self.sources = Sources(options, self.dir / "sources")
+        self.configs = ConfigFolder(self.dir / "configs")
+        self.generator, self.fidelity = self.dir / "generator", self.dir / "fidelity"
+        self.comparison, self.tokenizer = self.dir / "comparison", self.dir / "tokenizer"
+        self.attributes = {split: self.dir / "attributes" / f"{split}.json" for split in ("train", "val")}
+        self.seeds = list(range(options.seed, options.seed + options.seeds))
+        self.splits: dict[str, Split] = {}
+        self.facts: Facts | None = None
+        self.plan: Plan | None = None
+
+    # paths
+
+    @property
+    def test(self) -> str:
+        """The split of the final comparison."""
+        return "test" if "test" in self.splits else "val"
+
+    @cached_property
+    def halves(self) -> dict[str, Split]:
+        """The two halves of ``train``."""
+        folder, images = self.dir / "halves/annotations", self.splits["train"].images
+        names = {"a": "train", "b": "val"}
+        return {half: Split((folder / f"{name}.json",), images) for half, name in names.items()}
+
+    def config(self, name: str) -> str:
+        """Return the path of one of the run's configs."""
+        return str(self.configs.folder / f"{name}.py")
+
+    def synthetic(self, name: str) -> Path:
+        """Return the folder of a synthetic training set."""
+        return self.dir / "synthetic" / name
+
+    def held_out(self, strategy: str) -> Path:
+        """Return the folder of a set of held-out layouts."""
+        return self.dir / "held_out" / strategy
+
+    def arm(self, name: str, seed: int) -> Path:
+        """Return the work dir of a training of an arm."""
+        return self.dir / "arms" / f"{name}_seed{seed}"
+
+    def vae(self) -> str:
+        """Return the folder or hub id of the autoencoder of a generator from nothing."""
+        given = self.options.vae
+        if len(given) == 2:
+            return str(self.dir / "taesd")
+        return given[0] if given[0].startswith(HUB) else str(vae_folder(given[0])[0])
+
+    # for steps
+
+    def make(self) -> CommonSteps:
+        """Return the builder of the common steps."""
+        splits = {**self.splits, **self.halves}
+        return CommonSteps(self.root, splits, self.options.seed, device=self.options.device)
+
+    def inputs(self, *paths: Path) -> tuple[Path, ...]:
+        """Return the inputs of a step."""
+        return () if self.dry else paths
+
+    def iters(self, config: str) -> int | str:
+        """Return the iterations of a config, which the user may have edited."""
+        return "N" if self.dry else config_iters(self.root / config)
+
+    def weights(self, config: str, work_dir: Path) -> Weights:
+        """Return a trained model of one of the run's configs."""
+        return Weights(config, work_dir / f"iter_{self.iters(config)}.pth")
+
+    def judge(self) -> Weights:
+        """Return the detector that judges held-out and generated images; it was not trained on them."""
+        if self.options.detector:
+            config, checkpoint = self.options.detector
+            return Weights(config, Path(checkpoint))
+        return self.weights(self.config("detector"), self.arm(REAL, self.seeds[0]))
+
+    # what is derived
+
+    def look_early(self) -> None:
+        """Find mistakes in the labels before any step, where no source needs a conversion.
+
+        Raises:
+            UserError: the labels cannot be used.
+        """
+        if self.dry or not self.sources.all_jsons():
+            return
+        splits, cut = self.sources.splits()
+        if cut:
+            check_labels(splits, self.options.classes)
+            return
+        self.splits = splits
+        self.derive()
+
+    def derive(self) -> None:
+        """Read the labels of all splits and derive the plan; prints what follows.
+
+        Raises:
+            UserError: the labels cannot be used.
+        """
+        self.facts = survey(self.splits, self.options.classes)
+        self.plan = plan = make_plan(self.facts, self.options)
+        height, width = plan.image_size
+        images = ", ".join(f"{name} {count}" for name, count in self.facts.images.items())
+        print(
+            f"{len(plan.classes)} classes; images: {images}; generated at {width} x {height} px, {plan.kept} of "
+            f"{plan.total} objects prompted; compared on {self.test}"
+        )
+        if self.facts.unused:
+            print(f"classes that are not used: {', '.join(self.facts.unused)}")
+        if self.test == "val":
+            print("no test images: val decides nothing and is the test")
+
+    @property
+    def schedule(self) -> Schedule:
+        """Sizes that follow from the budget and the rates measured so far."""
+        if self.options.smoke:
+            return SMOKE
+        plan = self.options.plan
+        steps = PLANS[plan].steps if plan else SAMPLING_STEPS
+        if self.plan is None:
+            return Schedule(0, 0, 0, 0, steps)
+        return divide(self.options.budget, self._rates(), self._work(), steps)
+
+    def schedule_line(self) -> str:
+        """Return the sizes and the minutes that follow from the budget, in a line."""
+        schedule, budget = self.schedule, self.options.budget
+        minutes = minutes_of(schedule, self._rates(), self._work())
+        line = (
+            f"{schedule.detector_iters} iterations of each detector, {schedule.generator_iters} of the generator, "
+            f"{schedule.held_out} held-out and {schedule.synthetic} training layouts in a set: about {minutes:.0f} "
+            "minutes"
+        )
+        return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
+
+    def _work(self) -> Work:
+        trainings = self.options.seeds * (1 + len(SYNTHETIC_SETS)) + (0 if self.options.detector else 2)
+        return Work(
+            trainings=trainings,
+            steps=trainings + OTHER_STEPS,
+            held_out_sets=len(HELD_OUT_SETS),
+            synthetic_sets=len(SYNTHETIC_SETS),
+            held_out=self.facts.images["val"],
+            train=self.plan.images,
+            batch=self.plan.batch,
+        )
+
+    def _rates(self) -> Rates:
+        path = self.dir / "rates.json"
+        return Rates(**{"detector": 1.0, **(json.loads(path.read_text()) if path.is_file() else {})})
+
+    def store_rate(self, name: str, work_dir: Path) -> None:
+        """Store the seconds of an iteration from a training's logs; a rate that is stored already stays.
+
+        Raises:
+            UserError: the logs have no times.
+        """
+        path = self.dir / "rates.json"
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        if name not in known:
+            known[name] = seconds_of(work_dir)
+            write_atomic(path, json.dumps(known, indent=1).encode() + b"\n")
+        print(f"{known[name]:.2f} s an iteration of the {name}")
+
+    def autoencoder(self) -> dict:
+        """Return what the autoencoder loses; empty with Stable Diffusion."""
+        path = self.dir / "autoencoder/autoencoder.json"
+        return json.loads(path.read_text()) if self.options.base == NO_BASE else {}
+
+    # configs
+
+    def write_detectors(self) -> None:
+        """Write the learner's configs."""
+        real = detector_config(self.plan, self.schedule, self.splits, self.options.learner, self.test)
+        mixed = mixed_config(self.synthetic(next(iter(SYNTHETIC_SETS))))
+        self.configs.write({"detector.py": real, "detector_mixed.py": mixed})
+
+    def write_generator(self) -> None:
+        """Write the generator's config."""
+        attributes, parts = self.attributes["train"], self._parts()
+        text = generator_config(self.plan, self.schedule, self.splits, attributes, parts, self.dir)
+        self.configs.write({"generator.py": text})
+
+    def _parts(self) -> dict[str, object]:
+        """Return the variables of the generator's config that name its parts."""
+        if self.options.base != NO_BASE:
+            return dict(sd_folder=self.options.base)
+        found = self.autoencoder()
+        return dict(
+            vae_folder=self.vae(),
+            vae_type=found["type"],
+            scaling_factor=found["scaling_factor"],
+            tokenizer_folder=str(self.tokenizer),
+            vocab_size=len(json.loads((self.tokenizer / "vocab.json").read_text())),
+        )
+
+
+def seconds_of(work_dir: Path) -> float:
+    """Return the seconds of an iteration in a training's logs: the median of the logged ones, the first left out.
+
+    Raises:
+        UserError: nothing was logged.
+    """
+    times = [entry.number("time") for entry in TrainingLogs.read(work_dir).entries if "time" in entry.values]
+    if not times:
+        raise UserError(f"{work_dir}: its logs have no times; remove the folder and run the command again")
+    return round(statistics.median(times[1:] or times), 4)

@@ -1,0 +1,124 @@
+"""The labelled data of a run: the conversion of each source, and the splits that come out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from detdiffusion.datasets.formats.recognise import recognise
+from detdiffusion.datasets.image_files import image_folder
+from detdiffusion.experiments.common_steps import Split, texts
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.steps import Step
+
+from .settings import AugmentOptions
+
+ROLES = ("train", "val", "test")
+
+
+class Sources:
+    """The sources of a run and the folders that they are converted into.
+
+    A COCO json is used where it is; everything else is converted first. A source that has several splits gives its own
+    train, val and test; a source that has one gives it for the role that it was named for.
+
+    Args:
+        options: the options of the run.
+        folder: parent folder of the converted sets.
+    """
+
+    def __init__(self, options: AugmentOptions, folder: Path) -> None:
+        self.options, self.folder = options, folder
+        given = dict(train=options.train, val=options.val, test=options.test)
+        self.paths = {role: Path(source) for role, source in given.items() if source is not None}
+
+    def is_json(self, role: str) -> bool:
+        """Return whether a source is a COCO json, which needs no conversion."""
+        return self.paths[role].suffix.lower() == ".json"
+
+    def all_jsons(self) -> bool:
+        """Return whether no source needs a conversion."""
+        return all(map(self.is_json, self.paths))
+
+    def steps(self) -> list[Step]:
+        """Return the checks of all sources and their conversions."""
+        paths = list(dict.fromkeys(self.paths.values()))
+        if self.all_jsons():
+            return [self._check(paths, "check")]
+        checks = [self._check([path], f"check-{role}") for role, path in self.paths.items()]
+        return [*checks, *(self._convert(role) for role in self.paths if not self.is_json(role))]
+
+    def _check(self, sources: Sequence[Path], name: str) -> Step:
+        out = self.folder / name
+        command = ["tools/check_dataset.py", *sources, "--out", out]
+        if self.options.img_dir and all(source.suffix.lower() == ".json" for source in sources):
+            command += ["--img-dir", self.options.img_dir]
+        files = tuple(path for path in sources if path.is_file())
+        title = f"check {', '.join(map(str, sources))}"
+        return Step(name, title, texts(command), inputs=files, outputs=(out / "check.json",), remove=(out,))
+
+    def splits(self, expected: bool = False) -> tuple[dict[str, Split], bool]:
+        """Return the splits by role, and whether val has yet to be cut from train.
+
+        Args:
+            expected: sources may not be converted yet.
+
+        Raises:
+            UserError: a source has no split for its role, or several that fit none.
+        """
+        found = {role: self._found(role, expected) for role in self.paths}
+        train = found["train"]
+        splits = {role: self._of_role(role, splits) for role, splits in found.items()}
+        if "val" not in self.paths:  # its own val and test belong to a source of several splits
+            splits = {**{role: train[role] for role in ("val", "test") if role in train}, **splits}
+        if "test" in splits:
+            splits.setdefault("val", splits["test"])
+        return {role: splits[role] for role in ROLES if role in splits}, "val" not in splits
+
+    def expected(self) -> tuple[dict[str, Split], bool]:
+        """Return what :meth:`splits` will return, as far as the files tell before the conversion."""
+        return self.splits(expected=True)
+
+    def _converted(self, role: str) -> Path:
+        return self.folder / role
+
+    def _images(self, role: str) -> Path:
+        return self._converted(role) / "images"
+
+    def _convert(self, role: str) -> Step:
+        source, out = self.paths[role], self._converted(role)
+        return Step(
+            f"convert-{role}",
+            f"convert {source} to COCO",
+            texts(["tools/dataset_converters/to_coco.py", source, "--out", out]),
+            inputs=(source,) if source.is_file() else (),
+            remove=(out,),
+        )
+
+    def _found(self, role: str, expected: bool) -> Mapping[str, Split]:
+        """Return the splits of a source by name."""
+        if self.is_json(role):
+            path = self.paths[role]
+            (part,) = recognise(path, self.options.img_dir).parts
+            folder = next((place for place in part.folders if place.is_dir()), None)
+            return {role: Split((path,), folder or image_folder(None, path))}
+        folder = self._converted(role) / "annotations"
+        files = sorted(folder.glob("*.json"))
+        if expected and not files:
+            parts = recognise(self.paths[role]).parts
+            several = ROLES if role == "train" and "val" not in self.paths else (role,)
+            files = [folder / f"{name}.json" for name in [part.split for part in parts] or several]
+        if not files:
+            raise UserError(
+                f"{self._converted(role)}: the conversion of {self.paths[role]} left no annotations"
+            )
+        return {path.stem: Split((path,), self._images(role)) for path in files}
+
+    def _of_role(self, role: str, splits: Mapping[str, Split]) -> Split:
+        if role in splits:
+            return splits[role]
+        if len(splits) == 1:
+            return next(iter(splits.values()))
+        raise UserError(
+            f"`{role}` {self.paths[role]}: none of its splits {', '.join(splits)} is named {role}; give the json of one"
+        )

@@ -1,0 +1,286 @@
+"""The configs of a run, written into ``OUT/configs``: short files that inherit the shipped ones, to be edited."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from textwrap import dedent
+
+from detdiffusion.experiments.common_steps import Split
+from detdiffusion.utils.files import write_atomic
+
+from .budget import Schedule
+from .plan import Plan
+from .settings import LEARNERS
+
+RECORD = ".written.json"
+_WRITTEN = "Written by tools/augment.py from the labels; edit it, and run the same command again."
+_HEAD_OF_LEARNER = {
+    "atss": "bbox_head=dict(num_classes={n})",
+    "fcos": "bbox_head=dict(num_classes={n})",
+    "faster-rcnn": "roi_head=dict(bbox_head=dict(num_classes={n}))",
+}
+
+
+class ConfigFolder:
+    """A folder of configs that are written again when a derived value changes, unless the user edited them.
+
+    Args:
+        folder: the folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.edited: set[str] = set()
+        """Names of the files that the user edited."""
+
+    def write(self, texts: Mapping[str, str]) -> None:
+        """Write configs by file name; edited ones stay as they are, which is said once."""
+        written = self._record()
+        for name, text in texts.items():
+            path = self.folder / name
+            if path.is_file() and _digest(path.read_text()) != written.get(name):
+                if name not in self.edited:
+                    print(f"{path}: has been edited and stays as it is (remove it to have it written again)")
+                self.edited.add(name)
+                continue
+            if not path.is_file() or path.read_text() != text:
+                write_atomic(path, text.encode())
+            written[name] = _digest(text)
+        write_atomic(self.folder / RECORD, json.dumps(written, indent=1).encode() + b"\n")
+
+    def _record(self) -> dict[str, str]:
+        path = self.folder / RECORD
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+
+def _literal(value: object) -> str:
+    """Return a value as Python source, with double quotes where it has none."""
+    text = repr(value)
+    return text if '"' in text else text.replace("'", '"')
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def generator_config(
+    plan: Plan,
+    schedule: Schedule,
+    splits: Mapping[str, Split],
+    attributes: Path,
+    parts: Mapping[str, object],
+    folder: Path,
+) -> str:
+    """Return the generator's config.
+
+    Args:
+        plan, schedule: derived sizes.
+        splits: the splits.
+        attributes: attributes file of ``train``.
+        parts: for a generator from nothing ``vae_folder``, ``vae_type``, ``scaling_factor``, ``tokenizer_folder`` and
+            ``vocab_size``; else ``sd_folder``.
+        folder: folder of the run; cached latents are in it.
+    """
+    model = "detdiffusion_scratch" if plan.from_nothing else "detdiffusion_sd15"
+    lines = [
+        f'"""The generator. {_WRITTEN}"""',
+        "",
+        "_base_ = [",
+        '    "detdiffusion::_base_/datasets/own_layout.py",',
+        f'    "detdiffusion::_base_/models/{model}.py",',
+        '    "detdiffusion::_base_/schedules/generator_scratch.py",',
+        "]",
+        "",
+        *_paths(splits),
+        f"attributes_file = {_literal(str(attributes))}",
+        f"classes = {_literal(list(plan.classes))}",
+        "",
+        f"image_size = {plan.image_size}  # height, width: the shape of the photographs, in multiples of the UNet's",
+        f"# {plan.kept} of {plan.total} objects are prompted; the others are too small, or in too full images",
+        f"filter_cfg = dict(min_area_ratio={plan.min_area}, min_objects=1, max_objects={plan.most_objects})",
+        f"flip_prob = {plan.flip_prob}",
+        f"flip_directions = {_literal(list(plan.flip_directions))}",
+        f"batch_size = {plan.batch}",
+        "",
+        f"max_iters = {schedule.generator_iters}  # what the budget allows",
+        f"warm_up = {max(2, schedule.generator_iters // 15)}",
+        "",
+        *(f"{name} = {_literal(value)}" for name, value in parts.items()),
+    ]
+    if plan.from_nothing:
+        lines += [
+            f"max_length = {plan.max_length}  # tokens per prompt",
+            f"latent_size = {plan.latent_size}",
+            f"bins = {plan.bins}  # rows, columns of the location grid: one per 4 px",
+            f"model = dict(cache_latents={_literal(str(folder / 'latents'))})",
+        ]
+    else:
+        lines += [
+            dedent(
+                f"""\
+                model = dict(
+                    unet=dict(sample_size={list(plan.latent_size)}),
+                    layout_tokenizer=dict(bins={plan.bins}, overflow={_literal(plan.overflow)}),
+                    cache_latents={_literal(str(folder / "latents"))},
+                    # lora=dict(r=16), gradient_checkpointing=True,  # for a GPU with less than 20 GB
+                )
+                optim_wrapper = dict(optimizer=dict(lr=5e-5, betas=(0.9, 0.999)))
+                custom_hooks = []  # no EMA: it needs another 4 GB"""
+            )
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def detector_config(
+    plan: Plan, schedule: Schedule, splits: Mapping[str, Split], learner: str, test: str
+) -> str:
+    """Return the config of the learner on real images.
+
+    Args:
+        plan, schedule: derived sizes.
+        splits: the splits.
+        learner: a name in :data:`.settings.LEARNERS` or an mmdet config.
+        test: the split that it is tested on at the end.
+    """
+    iters = schedule.detector_iters
+    warm_up = max(1, min(50, iters // 10))
+    head = [f"# {learner} on the real images of train. {_WRITTEN}"]
+    data = [
+        *_paths({"train": splits["train"], "test": splits[test]}, "/"),
+        f"metainfo = dict(classes={_literal(plan.classes)})",
+        f"batch_size = {plan.batch}",
+        f"max_iters = {iters}  # what the budget allows; the same in every arm",
+    ]
+    schedule_lines = [
+        "default_hooks = dict(",
+        f"    logger=dict(interval={max(1, min(50, iters // 4))}, log_metric_by_epoch=False),",
+        "    checkpoint=dict(by_epoch=False),",
+        ")",
+        "param_scheduler = [",
+        f'    dict(type="LinearLR", start_factor=0.04, by_epoch=False, begin=0, end={warm_up}),',
+        f'    dict(type="CosineAnnealingLR", eta_min=0.0, by_epoch=False, begin={warm_up}, end=max_iters),',
+        "]",
+        "",
+    ]
+    body = _small_learner if learner in LEARNERS else _foreign_learner
+    return "\n".join([*head, *body(plan, learner, data), *schedule_lines])
+
+
+def mixed_config(folder: Path) -> str:
+    """Return the config of the learner on real and synthetic images.
+
+    Args:
+        folder: the synthetic set; commands replace it for the other arms.
+    """
+    return (
+        dedent(
+            f"""
+            # The same detector on real and synthetic images, for the same number of iterations; objects that the gate
+            # missed are ignored regions.
+            _base_ = "detector.py"
+            synthetic_root = {_literal(str(folder))}  # of tools/generate.py
+
+            train_dataloader = dict(
+                dataset=dict(
+                    type="detdiffusion.SyntheticAugmentedCocoDataset",
+                    synthetic=[dict(data_root=synthetic_root, ann_file="annotations_gated.json")],
+                )
+            )
+            """
+        ).strip()
+        + "\n"
+    )
+
+
+def _small_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
+    width, height = plan.detector_scale
+    return [
+        "_base_ = [",
+        f'    "detdiffusion::_base_/models/{learner}_small.py",',
+        '    "detdiffusion::_base_/datasets/own_detection.py",',
+        '    "detdiffusion::_base_/schedules/miniscenes_detection.py",',
+        "]",
+        *data,
+        f"image_scale = ({width}, {height})  # width, height",
+        f"flip_prob = {0.5 if plan.flip_prob else 0.0}",
+        f"model = dict({_HEAD_OF_LEARNER[learner].format(n=len(plan.classes))})",
+        "train_cfg = dict(max_iters=max_iters, val_interval=max_iters)",
+    ]
+
+
+def _foreign_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
+    """Return the middle of a config that inherits any mmdet config: this data, its classes, the budget's schedule."""
+    from detdiffusion.utils.config import load_config
+
+    model = load_config(learner).model.to_dict()
+    return [
+        f"_base_ = {learner if '::' in learner else str(Path(learner).resolve())!r}",
+        *data,
+        f"model = {_with_classes(model, len(plan.classes)) or {}}",
+        'custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.datasets.synthetic_coco"])',
+        "train_dataloader = dict(",
+        "    batch_size=batch_size,",
+        '    sampler=dict(_delete_=True, type="InfiniteSampler", shuffle=True),',
+        "    batch_sampler=None,",
+        "    dataset=dict(",
+        "        _delete_=True,",
+        '        type="detdiffusion.CheckedCocoDataset",',
+        "        ann_file=train_ann,",
+        "        data_prefix=dict(img=train_images),",
+        "        metainfo=metainfo,",
+        "        filter_cfg=dict(filter_empty_gt=True),",
+        "        pipeline=_base_.train_dataloader.dataset.pipeline,",
+        "    ),",
+        ")",
+        "val_dataloader = dict(",
+        "    dataset=dict(",
+        "        _delete_=True,",
+        '        type="detdiffusion.CheckedCocoDataset",',
+        "        ann_file=test_ann,",
+        "        data_prefix=dict(img=test_images),",
+        "        metainfo=metainfo,",
+        "        test_mode=True,",
+        "        pipeline=_base_.test_dataloader.dataset.pipeline,",
+        "    )",
+        ")",
+        "test_dataloader = val_dataloader",
+        "val_evaluator = dict(",
+        '    _delete_=True, type="CocoMetric", ann_file=test_ann, metric="bbox", classwise=True',
+        ")",
+        "test_evaluator = val_evaluator",
+        'train_cfg = dict(_delete_=True, type="IterBasedTrainLoop", max_iters=max_iters, val_interval=max_iters)',
+        'log_processor = dict(type="LogProcessor", window_size=50, by_epoch=False)',
+        "randomness = dict(seed=0)",
+    ]
+
+
+def _with_classes(part: object, classes: int) -> object:
+    """Return what must be merged into a part of a model so that every ``num_classes`` in it is ``classes``; None if it
+    has none. Lists, which merging replaces, are returned whole."""
+    if isinstance(part, dict):
+        changed = {key: value for key, inner in part.items() if (value := _with_classes(inner, classes))}
+        return {**changed, **({"num_classes": classes} if "num_classes" in part else {})} or None
+    if isinstance(part, (list, tuple)) and any(_with_classes(inner, classes) for inner in part):
+        return [_replaced(inner, classes) for inner in part]
+    return None
+
+
+def _replaced(part: object, classes: int) -> object:
+    """Return a copy of a part of a model in which every ``num_classes`` is ``classes``."""
+    if isinstance(part, dict):
+        copied = {key: _replaced(value, classes) for key, value in part.items()}
+        return {**copied, **({"num_classes": classes} if "num_classes" in part else {})}
+    return [_replaced(inner, classes) for inner in part] if isinstance(part, (list, tuple)) else part
+
+
+def _paths(splits: Mapping[str, Split], end: str = "") -> list[str]:
+    lines = []
+    for name, split in splits.items():
+        lines += [
+            f"{name}_ann = {_literal(str(split.annotations[0]))}",
+            f"{name}_images = {_literal(str(split.images) + end)}",
+        ]
+    return lines

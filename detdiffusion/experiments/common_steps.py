@@ -1,0 +1,279 @@
+"""Steps (commands) that all experiments share: training, attributes, generation, scores, comparison."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from detdiffusion.utils.steps import Step
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A trained model: its config and its checkpoint."""
+
+    config: str
+    checkpoint: Path
+
+
+@dataclass(frozen=True)
+class Split:
+    """A split of a data set.
+
+    Attributes:
+        annotations: its COCO files, that of the things first.
+        images: folder of its images.
+    """
+
+    annotations: tuple[Path, ...]
+    images: Path
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How images are sampled.
+
+    Attributes:
+        steps, guidance_scale: see ``tools/generate.py``; None leaves them to the plan.
+        batch: images per batch.
+        plan: name of a plan; None for none.
+    """
+
+    steps: int | None
+    guidance_scale: float | None
+    batch: int
+    plan: str | None = None
+
+    def flags(self) -> list[object]:
+        """Return the flags of ``tools/generate.py``."""
+        flags = {
+            "--batch-size": self.batch,
+            "--plan": self.plan,
+            "--steps": self.steps,
+            "--guidance-scale": self.guidance_scale,
+        }
+        return [word for flag, value in flags.items() if value is not None for word in (flag, value)]
+
+
+class CommonSteps:
+    """Builds the steps of experiments with one data set and one seed.
+
+    Args:
+        root: folder with ``configs/`` and ``tools/``, in which the commands are run.
+        splits: the splits of the data set by name.
+        seed: seed of training, noise and bootstrap.
+        generator_options: overrides of every generator's config.
+        generator_inputs: files that every generator is built from.
+        device: device of the tools that have ``--device``; None lets them choose.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        splits: Mapping[str, Split],
+        seed: int,
+        generator_options: Mapping[str, object] | None = None,
+        generator_inputs: Sequence[Path] = (),
+        device: str | None = None,
+    ) -> None:
+        self.root, self.splits, self.seed = root, splits, seed
+        self.generator_options, self.generator_inputs = dict(generator_options or {}), tuple(generator_inputs)
+        self.device = ("--device", device) if device else ()
+
+    def annotations(self, split: str) -> tuple[Path, ...]:
+        """Return the annotation files of a split, that of the things first."""
+        return self.splits[split].annotations
+
+    def train(
+        self,
+        name: str,
+        title: str,
+        config: str,
+        out: Path,
+        iters: int | str | None,
+        options: Mapping[str, object],
+        inputs: Sequence[Path] = (),
+    ) -> Step:
+        """Return a training step.
+
+        Args:
+            name, title, inputs: see :class:`~detdiffusion.utils.steps.Step`; the number of iterations is added to the
+                title.
+            config, out: config and work dir of ``tools/train.py``.
+            iters: number of iterations, a tenth of them warm-up; None uses the config's schedule; a word stands for
+                the config's where the config is not written yet.
+            options: overrides of the config.
+        """
+        options = {"default_hooks.checkpoint.interval": 100, "randomness.seed": self.seed, **options}
+        if iters is None:
+            iters = config_iters(self.root / config)
+        elif isinstance(iters, int):
+            warm_up = max(2, iters // 10)
+            options["train_cfg.max_iters"] = options["param_scheduler.1.end"] = iters
+            options["default_hooks.logger.interval"] = min(25, iters)
+            options["param_scheduler.0.end"] = options["param_scheduler.1.begin"] = warm_up
+        command = ["tools/train.py", config, "--work-dir", out, "--resume", "--cfg-options", *pairs(options)]
+        outputs = (out / f"iter_{iters}.pth",)
+        title = f"{title}, {iters} iterations"
+        return Step(name, title, texts(command), (config,), tuple(inputs), outputs, (out,))
+
+    def extract_attributes(
+        self,
+        name: str,
+        title: str,
+        detector: Weights,
+        split: str,
+        out: Path,
+        score_thr: float,
+        save_predictions: Path | None = None,
+    ) -> Step:
+        """Return the step that extracts a detector's attributes of a split to ``out``.
+
+        Args:
+            save_predictions: file for the detector's predictions; None does not write them.
+        """
+        annotations = self.annotations(split)
+        command = ["tools/extract_attributes.py", "--detector", detector.config, detector.checkpoint]
+        for path in annotations:
+            command += ["--ann", path]
+        command += ["--img-dir", self.splits[split].images, "--out", out, "--score-thr", score_thr]
+        command += self.device
+        if save_predictions:
+            command += ["--save-predictions", save_predictions]
+        inputs, outputs = (
+            (*annotations, detector.checkpoint),
+            (out,)
+            if not save_predictions
+            else (
+                out,
+                save_predictions,
+            ),
+        )
+        return Step(name, title, texts(command), (detector.config,), inputs, outputs, outputs)
+
+    def generate(
+        self,
+        name: str,
+        title: str,
+        generator: Weights,
+        out: Path,
+        split: str,
+        strategy: str,
+        attributes: Path | None,
+        *,
+        limit: int | str,
+        sampling: Sampling,
+        edits: Mapping[str, float] | None = None,
+    ) -> Step:
+        """Return the step that generates a synthetic set of the first ``limit`` layouts of a split.
+
+        Args:
+            attributes: attributes file of the split; None for a model without attributes.
+            edits: edits of the layouts, see ``tools/generate.py --edit``.
+        """
+        annotations = self.annotations(split)
+        command = ["tools/generate.py", generator.config, generator.checkpoint, "--out", out]
+        for path in annotations:
+            command += ["--ann", path]
+        if attributes:
+            command += ["--attributes", attributes]
+        command += [
+            "--strategy",
+            strategy,
+            "--limit",
+            limit,
+            *sampling.flags(),
+            "--seed",
+            self.seed,
+            *self.device,
+        ]
+        if edits:
+            command += ["--edit", *pairs(edits)]
+        if self.generator_options:
+            command += ["--cfg-options", *pairs(self.generator_options)]
+        inputs = (*annotations, *([attributes] if attributes else ()), generator.checkpoint)
+        outputs = (out / "annotations.json", out / "manifest.jsonl")
+        return Step(name, title, texts(command), (generator.config,), inputs, outputs, (out,))
+
+    def score(
+        self,
+        name: str,
+        title: str,
+        detector: Weights,
+        sets: Mapping[str, Path],
+        out: Path,
+        resamples: int,
+        split: str = "val",
+    ) -> Step:
+        """Return the step that scores sets of a split's layouts, written to ``out/fidelity.json``."""
+        things = self.annotations(split)[0]
+        command = ["tools/evaluate_fidelity.py", "--detector", detector.config, detector.checkpoint]
+        command += ["--ann", things, "--img-dir", self.splits[split].images, "--synthetic"]
+        command += [f"{strategy}={folder}" for strategy, folder in sets.items()]
+        command += ["--out", out, "--resamples", resamples, "--seed", self.seed, *self.device]
+        inputs = (things, detector.checkpoint, *(folder / "manifest.jsonl" for folder in sets.values()))
+        return Step(name, title, texts(command), (detector.config,), inputs, (out / "fidelity.json",), (out,))
+
+    def gate(self, name: str, title: str, detector: Weights, folder: Path, rules: Sequence[str]) -> Step:
+        """Return the step that checks a generated set with a detector and writes ``annotations_gated.json`` to it."""
+        out = folder / "annotations_gated.json"
+        command = ["tools/quality_gate.py", folder, "--detector", detector.config, detector.checkpoint]
+        command += [*rules, "--out", out, *self.device]
+        inputs = (folder / "manifest.jsonl", detector.checkpoint)
+        outputs = (out, out.with_suffix(".report.json"))
+        return Step(name, title, texts(command), (detector.config,), inputs, outputs, outputs)
+
+    def compare(self, name: str, title: str, runs: Sequence[tuple[str, Path]], out: Path, inputs) -> Step:
+        """Return the step that compares trained detectors, written to ``out/comparison.json``.
+
+        Args:
+            runs: arm and work dir of every training; the first arm is the reference.
+            inputs: the checkpoints.
+        """
+        command = [
+            "tools/compare_trainability.py",
+            *(f"{arm}={folder}" for arm, folder in runs),
+            "--out",
+            out,
+        ]
+        return Step(
+            name,
+            title,
+            texts(command),
+            inputs=tuple(inputs),
+            outputs=(out / "comparison.json",),
+            remove=(out,),
+        )
+
+
+def pairs(options: Mapping[str, object]) -> list[str]:
+    """Return the arguments of ``--cfg-options``."""
+    return [f"{key}={value}" for key, value in options.items()]
+
+
+def texts(command: Sequence[object]) -> tuple[str, ...]:
+    """Convert the arguments of a command to text."""
+    return tuple(str(part) for part in command)
+
+
+def config_iters(config: Path) -> int:
+    """Return the number of iterations of a config."""
+    from detdiffusion.utils.config import load_config
+
+    return load_config(str(config)).train_cfg.max_iters
+
+
+def read_result(path: Path, rerun: str) -> dict:
+    """Read the json file that a finished step wrote.
+
+    Raises:
+        UserError: it is missing or damaged; ``rerun`` says what to run again.
+    """
+    from detdiffusion.utils.errors import UserError
+
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); remove it and run {rerun} again") from error

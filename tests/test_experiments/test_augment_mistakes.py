@@ -1,0 +1,210 @@
+"""Mistakes of a new user on tools/augment.py: one message each, before any step."""
+
+import json
+import runpy
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from safetensors.numpy import save_file
+
+from detdiffusion.experiments.augment.run_folder import RunFolder
+from detdiffusion.experiments.augment.settings import AugmentOptions
+from detdiffusion.utils.config import load_config
+from detdiffusion.utils.errors import UserError
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOL = runpy.run_path(str(ROOT / "tools/augment.py"))
+
+
+def write_set(root, split="train", images=6, names=("cat", "dog"), size=30, **changes):
+    """Noise with two boxes an image."""
+    rng = np.random.default_rng(len(split))  # splits share no image
+    (root / "images").mkdir(parents=True, exist_ok=True)
+    coco = dict(images=[], annotations=[], categories=[dict(id=k, name=n) for k, n in enumerate(names, 1)])
+    for key in range(1, images + 1):
+        pixels = rng.integers(0, 255, (96, 128, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(root / f"images/{split}{key}.png")
+        coco["images"].append(dict(id=key, file_name=f"{split}{key}.png", width=128, height=96))
+        for k in range(2):
+            box = dict(bbox=[5 + 40 * k, 10, size, size], area=size * size, iscrowd=0)
+            category = (key + k) % len(names) + 1
+            coco["annotations"].append(dict(id=2 * key + k, image_id=key, category_id=category, **box))
+    coco.update(changes)
+    (root / f"{split}.json").write_text(json.dumps(coco))
+    return root / f"{split}.json"
+
+
+@pytest.fixture
+def world(tmp_path):
+    write_set(tmp_path)
+    write_set(tmp_path, "val")
+    for part in ("encoder", "decoder"):
+        save_file({"0.weight": np.zeros(1, np.float32)}, tmp_path / f"taesd_{part}.safetensors")
+    return tmp_path
+
+
+def augment(world, **changes):
+    values = dict(
+        train=world / "train.json",
+        val=world / "val.json",
+        out=world / "out",
+        vae=[world / "taesd_encoder.safetensors", world / "taesd_decoder.safetensors"],
+    )
+    words = []
+    for name, value in {**values, **changes}.items():
+        if value is not None:
+            given = value if isinstance(value, list) else [value]
+            words += [f"--{name.replace('_', '-')}", *map(str, given)]
+    TOOL["main"](TOOL["build_parser"]().parse_args([*words, "--smoke"]))
+
+
+def refused(world, message, **changes):
+    with pytest.raises(UserError, match=message):
+        augment(world, **changes)
+    assert not (world / "out/stamps").exists()
+
+
+def test_wrong_path(world):
+    refused(
+        world,
+        r"`train` .*trian.json: no such file or folder; near matches: train.json",
+        train=world / "trian.json",
+    )
+    refused(world, r"no labels of a known form", train=world / "images")
+    refused(world, r"`base` .*: no such file", vae=None, base=world / "sd15")
+
+
+def test_misspelt_class(world):
+    refused(world, r"`classes`: .* no object of 'dgo'; near matches: dog", classes=["cat", "dgo"])
+
+
+def test_classes_that_differ_between_splits(world):
+    write_set(world, "val", names=("cat", "dogs"))
+    refused(world, r"`val` .* has objects of 'dogs', which `train` .* does not know; near matches: dog")
+    write_set(world, "val", names=("dog", "cat"))
+    refused(world, r"`val` .* has the categories in another order")
+
+
+def test_split_without_labels(world):
+    write_set(world, "val", annotations=[])
+    refused(world, r"`val` .*: no labels: its 6 images have no object of cat, dog")
+
+
+def test_images_are_missing(world):
+    (world / "images/val3.png").unlink()
+    refused(world, r"`val` .*: 1 of its 6 images are not in .*images: val3.png")
+
+
+def test_filter_that_leaves_little(world):
+    write_set(world, size=10)
+    refused(
+        world,
+        r"the filter keeps only 0 of 12 objects .*`min_area_ratio` 0.02 removes 12",
+        min_area_ratio=0.02,
+    )
+
+
+def test_weights_of_another_model(world, shared_dir):
+    save_file({"conv_in.weight": np.zeros(1, np.float32)}, world / "other.safetensors")
+    refused(
+        world,
+        r"other.safetensors: not a file of TAESD.*'conv_in.weight'",
+        vae=[world / "other.safetensors"] * 2,
+    )
+    (world / "torn.safetensors").write_bytes(b"\0" * 100)
+    refused(world, r"torn.safetensors: not a safetensors file", vae=[world / "torn.safetensors"] * 2)
+    (world / "some.onnx").write_bytes(b"")
+    config = ROOT / "configs/detectors/atss_miniscenes.py"
+    refused(
+        world, r"weights of this kind need a config of configs/onnx", detector=[config, world / "some.onnx"]
+    )
+    refused(world, r"`learner` must be .*did you mean atss", learner="ats")
+
+
+def test_no_autoencoder(world):
+    refused(world, r"`base` none needs an autoencoder by `vae`: .*hub://madebyollin/taesd", vae=None)
+
+
+def test_gpu_that_is_not_there(world):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("it is there")
+    refused(world, r"`device` cuda: no such device; this machine has cpu", device="cuda")
+
+
+def test_full_disk(world, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 5 * 10**6))
+    refused(world, r"`out` .*: the disk has 5 MB free, and a run needs about 100")
+
+
+def test_out_of_another_set(world):
+    (world / "out").mkdir()
+    (world / "out/.augment").touch()
+    (world / "out/sources.json").write_text(json.dumps(dict(train="/data/other.json")))
+    refused(world, r"`out` .* is a run on /data/other.json, not on .*train.json")
+    (world / "out/.augment").unlink()
+    (world / "out/sources.json").unlink()
+    (world / "out/thesis.txt").touch()
+    refused(world, "was not created by this tool; choose another --out")
+
+
+def test_one_image(world):
+    write_set(world, images=1)
+    refused(world, r"`train` .*: 1 of its 1 images have objects; at least 4 are needed")
+
+
+@pytest.mark.parametrize(
+    "learner", ["atss", "fcos", "faster-rcnn", "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py"]
+)
+def test_one_class_is_fine(world, learner):
+    """Its configs have one class, whatever the learner."""
+    options = AugmentOptions(
+        train=str(world / "train.json"),
+        val=str(world / "val.json"),
+        out=str(world / "out"),
+        classes=["dog"],
+        base=str(world),
+        learner=learner,
+        smoke=True,
+    )
+    run = RunFolder(ROOT, options)
+    run.splits, cut = run.sources.splits()
+    run.derive()
+    run.write_detectors()
+    assert not cut and run.plan.classes == ("dog",)
+    for name in ("detector", "detector_mixed"):
+        config = load_config(run.config(name), ["max_iters=7", "train_ann=/other.json"])
+        text = config.model.pretty_text if hasattr(config.model, "pretty_text") else str(config.model)
+        assert "'num_classes': 1" in text and not [n for n in ("80", "8}") if f"'num_classes': {n}" in text]
+        dataset = config.train_dataloader.dataset
+        assert dataset.ann_file == "/other.json" and tuple(dataset.metainfo.classes) == ("dog",)
+        assert (
+            config.train_cfg.max_iters == config.train_cfg.val_interval == config.param_scheduler[-1].end == 7
+        )
+        assert config.val_evaluator.ann_file == str(world / "val.json")
+    assert config.train_dataloader.dataset.type == "detdiffusion.SyntheticAugmentedCocoDataset"
+
+
+def test_generator_of_stable_diffusion(world):
+    options = AugmentOptions(
+        train=str(world / "train.json"),
+        val=str(world / "val.json"),
+        out=str(world / "out"),
+        base="models/sd15",
+    )
+    run = RunFolder(ROOT, options)
+    run.splits, _ = run.sources.splits()
+    run.derive()
+    run.write_generator()
+    config = load_config(run.config("generator"))
+    assert config.model.unet.from_pretrained == "models/sd15" and not config.custom_hooks
+    height, width = run.plan.image_size
+    assert height % 64 == width % 64 == 0 and config.model.unet.sample_size == [height // 8, width // 8]
+    assert config.model.layout_tokenizer.bins == (height // 4, width // 4)
+    assert config.layout_datasets.val.ann_files == [str(world / "val.json")]

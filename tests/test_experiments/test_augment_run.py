@@ -1,0 +1,181 @@
+"""README's three commands for own data at their smallest size: every step in this process, and the answer."""
+
+import json
+import re
+import runpy
+
+import pytest
+from pages import README, ROOT, commands
+from PIL import Image
+
+from detdiffusion.datasets.miniscenes import write_miniscenes
+from detdiffusion.experiments.augment.pipeline import steps
+from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
+
+OWN = README[README.index("## Your own data") : README.index("## Python")]
+CHECK, AUGMENT, GENERATE = commands(OWN)
+SMALLEST = ["--smoke", "--seeds", "1", "--min-ap50", "0"]
+TAESD = ["taesd_encoder.safetensors", "taesd_decoder.safetensors"]
+
+
+def small_autoencoder(folder):
+    """An AutoencoderTiny of TAESD's structure with few channels."""
+    import torch
+    from diffusers import AutoencoderTiny
+
+    torch.manual_seed(0)
+    AutoencoderTiny(
+        encoder_block_out_channels=(8, 8, 8, 8),
+        decoder_block_out_channels=(8, 8, 8, 8),
+        num_encoder_blocks=(1, 1, 1, 1),
+        num_decoder_blocks=(1, 1, 1, 1),
+    ).save_pretrained(folder)
+    return folder
+
+
+def write_coco_folder(root):
+    """Scenes as a folder of annotations and images, with the splits train and val."""
+    for split, count in (("train", 8), ("val", 4)):
+        write_miniscenes(root / "images", split, count, size=64)
+        coco = json.loads((root / f"images/{split}/instances.json").read_text())
+        for image in coco["images"]:
+            image["file_name"] = f"{split}/images/{image['file_name']}"
+        for name in ("instances", "stuff"):
+            (root / f"images/{split}/{name}.json").unlink()
+        (root / "annotations").mkdir(exist_ok=True)
+        (root / f"annotations/{split}.json").write_text(json.dumps(coco))
+
+
+def run_here(tool, *arguments):
+    """Run a command in this process; the imports of twenty processes would take minutes."""
+    names = runpy.run_path(str(ROOT / tool))
+    assert not names["main"](names["build_parser"]().parse_args(arguments))
+    forget_runs()
+
+
+def forget_runs():
+    """Drop mmengine's objects of a process, such as the visualizer that writes into the first run's folder."""
+    from mmengine.utils import ManagerMixin
+
+    pending = [ManagerMixin]
+    while pending:
+        kind = pending.pop()
+        kind._instance_dict.clear()
+        pending += kind.__subclasses__()
+
+
+def run_step(step):
+    run_here(*step.command)
+    assert [path for path in step.outputs if not path.is_file()] == []
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A function that replaces README's paths in a command, and the folder of the run."""
+    root = tmp_path_factory.mktemp("augment")
+    write_coco_folder(root / "my_set")
+    vae = small_autoencoder(root / "vae")
+
+    def placed(command):
+        assert command[0] == "python"
+        words = [str(vae) if word == TAESD[0] else word for word in command[1:] if word != TAESD[1]]
+        return [
+            re.sub("^work_dirs/my_set", str(root / "out"), re.sub("^data/my_set", str(root / "my_set"), word))
+            for word in words
+        ]
+
+    return placed
+
+
+@pytest.fixture(scope="module")
+def finished(place):
+    """README's second command: the finished run and its steps."""
+    tool, *words = place(AUGMENT)
+    names = runpy.run_path(str(ROOT / tool))
+    run = RunFolder(ROOT, names["options_of"](names["build_parser"]().parse_args([*words, *SMALLEST])))
+    done = []
+    for step in steps(run):
+        run_step(step)
+        done.append(step)
+    return run, done
+
+
+def test_readmes_first_command_finds_no_error(place):
+    run_here(*place(CHECK))
+
+
+def test_readmes_third_command_draws(place, finished):
+    run, _ = finished
+    run_here(*place(GENERATE), "--limit", "1", "--steps", "1", "--device", "cpu")
+    more = json.loads((run.dir / "more/annotations.json").read_text())
+    assert len(more["images"]) == 4 and {a["attribute"] for a in more["annotations"]} <= {"hard"}
+
+
+def test_dry_run_shows_the_same_commands(finished):
+    """Apart from numbers and names that only the data tell."""
+    run, done = finished
+    dry = list(steps(RunFolder(ROOT, run.options, dry=True)))
+    assert [step.name for step in dry] == [step.name for step in done]
+    for shown, ran in zip(dry, done):
+        flags = [[word for word in step.command if word.startswith("--")] for step in (shown, ran)]
+        assert shown.command[0] == ran.command[0] and flags[0] == flags[1]
+
+
+def test_answer_and_report(finished):
+    from detdiffusion.experiments.augment.report import write_answer
+
+    run, done = finished
+    verdict = write_answer(run, {step.name: 1.0 for step in done}, 1)
+    summary = json.loads((run.dir / "summary.json").read_text())
+    assert summary["sentence"] == verdict.sentence and "AP" in verdict.sentence
+    assert [row["name"] for row in summary["effects"]] == list(SYNTHETIC_SETS)
+    assert all(row["seeds"] == 1 for row in summary["effects"]) and summary["outcome"] == "no answer"
+    page = (run.dir / "report.html").read_text()
+    places = [page.index(word) for word in ('class="headline"', "The same layouts", "difference", "Seconds")]
+    assert places == sorted(places) and not re.search(r'(src|href)="(?!data:|#)', page)
+
+
+def test_no_learner_judged_its_own_images(finished):
+    run, _ = finished
+    ids = {
+        half: {i["id"] for i in json.loads(split.annotations[0].read_text())["images"]}
+        for half, split in run.halves.items()
+    }
+    train = {i["id"] for i in json.loads(run.splits["train"].annotations[0].read_text())["images"]}
+    assert ids["a"] | ids["b"] == train and not ids["a"] & ids["b"]
+    for half in "ab":
+        judged = json.loads((run.dir / f"attributes/half_{half}.results.json").read_text())
+        assert {entry["image_id"] for entry in judged} <= ids[half]
+        log = next((run.dir / "detectors" / half).glob("*/vis_data/config.py")).read_text()
+        assert str(run.halves[half].annotations[0]) in log
+
+
+def test_arms_have_equal_iterations_and_the_gated_labels(finished):
+    run, _ = finished
+    rows = json.loads((run.comparison / "comparison.json").read_text())["rows"]
+    assert [row["name"] for row in rows] == ["real", *SYNTHETIC_SETS]
+    assert {tuple(row["iterations"]) for row in rows} == {(4,)} and {row["runs"] for row in rows} == {1}
+    config = next((run.arm("edited", 0)).glob("*/vis_data/config.py")).read_text()
+    assert "annotations_gated.json" in config and str(run.synthetic("edited")) in config
+
+
+def test_generated_images_have_the_derived_size(finished):
+    run, _ = finished
+    height, width = run.plan.image_size
+    assert (height, width) == (64, 64)
+    for name in SYNTHETIC_SETS:
+        picture = next((run.synthetic(name) / "images").glob("*.png"))
+        assert Image.open(picture).size == (width, height)
+    assert (run.dir / "generator.pth").resolve() == (run.generator / "iter_4.pth").resolve()
+
+
+def test_edited_configs_stay(finished, capsys):
+    run, _ = finished
+    path = run.configs.folder / "generator.py"
+    before = path.read_text()
+    path.write_text(before.replace("max_iters = 4", "max_iters = 9"))
+    run.write_generator()
+    assert "max_iters = 9" in path.read_text() and "has been edited and stays" in capsys.readouterr().out
+    path.unlink()
+    run.write_generator()
+    assert path.read_text() == before
