@@ -25,7 +25,7 @@ class UnknownJob(UserError):
     """There is no job with this id, or its results were removed."""
 
 
-@dataclass
+@dataclass(eq=False)  # jobs are told apart by identity; requests hold tensors, which have no one truth value
 class Job:
     """One request.
 

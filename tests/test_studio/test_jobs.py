@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from detdiffusion.structures import Layout
 from detdiffusion.studio.jobs import JobQueue, UnknownJob
 from detdiffusion.utils.errors import UserError
 
@@ -64,6 +65,14 @@ def test_one_after_the_other_with_position_and_progress(queue, steps):
     until(lambda: third.finished)
     assert [job.result for job in (first, second, third)] == ["a", "b", "c"]
     assert steps.ran == ["a", "b", "c"]
+
+
+def test_equal_layouts_wait_in_their_order(queue, steps):
+    layouts = [Layout([[0, 0, 0.5, 1], [0.5, 0, 1, 1]], ["ball", "ball"]) for _ in range(3)]
+    jobs = [queue.submit(layouts[0])]
+    until(lambda: jobs[0].state == "running")
+    jobs += [queue.submit(layout) for layout in layouts[1:]]
+    assert [queue.position(job) for job in jobs] == [0, 1, 2]
 
 
 def test_a_waiting_and_a_running_job_are_cancelled(queue, steps):
