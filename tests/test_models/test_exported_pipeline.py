@@ -78,6 +78,9 @@ def exported(tmp_path_factory):
         config, checkpoint = trained_editor(root / f"{name}-training", **overrides)
         inferencer = DetDiffusionInferencer(config, checkpoint, "cpu")
         export_diffusers(config, checkpoint, root / name)
+        if name == "sdxl":  # as a UNet for images that are not square states its size
+            stated = json.loads((root / name / "unet/config.json").read_text())
+            (root / name / "unet/config.json").write_text(json.dumps({**stated, "sample_size": [8, 8]}))
         chosen = drawn_layouts(inferencer.attribute_words)
         ours[name] = inferencer(chosen, seed=5, num_inference_steps=2)
         jobs[name] = dict(

@@ -85,7 +85,8 @@ class LayoutPrompts:
             output_type: ``pil``, ``np``, ``pt`` or ``latent``.
             overflow: what to do with objects that do not fit in a prompt: ``largest``, ``chunk`` or ``error``;
                 default: as the model was trained.
-            **options: further arguments of the stock pipeline, such as ``height`` and ``width``.
+            **options: further arguments of the stock pipeline, such as ``height`` and ``width`` in pixels (default:
+                the size of the model's training).
 
         Raises:
             ValueError: a value is not valid; the message says which values are.
@@ -106,6 +107,7 @@ class LayoutPrompts:
             raise ValueError(
                 f"num_inference_steps must be a whole number of at least 1, it is {num_inference_steps}"
             )
+        options = self._stock_options(options)
         generators = [generator] if isinstance(generator, torch.Generator) else generator
         if generators is not None and len(generators) != len(names):
             raise ValueError(f"{len(names)} images need {len(names)} generators, got {len(generators)}")
@@ -129,6 +131,13 @@ class LayoutPrompts:
         if output_type != "pil":
             images = torch.stack(images) if torch.is_tensor(images[0]) else np.stack(images)
         return LayoutPipelineOutput(images=images, kept=[kept for _, kept in prompts])
+
+    def _stock_options(self, options: dict) -> dict:
+        """Return arguments of the stock pipeline, completed by the image's size, which it knows for squares only."""
+        size = self.unet.config.sample_size
+        rows, columns = (size, size) if isinstance(size, int) else size
+        sides = dict(height=rows * self.vae_scale_factor, width=columns * self.vae_scale_factor)
+        return {**sides, **{name: value for name, value in options.items() if value is not None}}
 
     def prepare_latents(self, batch_size, num_channels_latents, *args, **kwargs):
         """As the parent's; the UNet's other input channels are those of a blueprint."""

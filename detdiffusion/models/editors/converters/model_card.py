@@ -153,6 +153,9 @@ def _use(model: DetDiffusion) -> str:
     backbone = model.backbone
     whole = "A copy on the hub has to be downloaded as a whole (`huggingface_hub.snapshot_download`)."
     stock = f"`{backbone.pipeline}` loads the folder"
+    height, width = model.image_size
+    if height != width:
+        stock += f" (give it `height={height}, width={width}`)"
     if backbone.layout_pipeline:
         text = (
             "Boxes, names and attributes go in, images come out; `pipeline.py` needs diffusers, transformers and torch "

@@ -131,4 +131,7 @@ class StableDiffusionXL(StableDiffusion):
 
     def folder_parts(self) -> dict[str, object]:
         parts = super().folder_parts()
+        rows, columns = (side // self.latent_scale for side in self.image_size)
+        if rows == columns:  # the stock pipeline takes its default size from a number, not from a pair
+            self.model.unet.register_to_config(sample_size=rows)
         return dict(parts, text_encoder_2=self.model.text_encoder_2, tokenizer_2=self.tokenizer_2)
