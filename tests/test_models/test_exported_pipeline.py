@@ -98,6 +98,8 @@ def exported(tmp_path_factory):
                 dict(attributes=None),
                 dict(names=["ball", "sky"]),
                 dict(generator=[]),
+                dict(num_images_per_prompt=2),
+                dict(return_dict=False),
             ]
             jobs[name]["wrong"] = [{**single, **change} for change in changes]
         (code,) = re.findall(r"```python\n(.*?)```", (root / name / "README.md").read_text(), re.DOTALL)
@@ -137,6 +139,8 @@ def test_wrong_arguments_name_what_is_known(exported):
         "attributes: every object needs one of easy, hard, background",
         "1 boxes has 2 names",
         "1 images need 1 generators, got 0",
+        "num_images_per_prompt must be 1: repeat the layout instead",
+        "return_dict must be True",
     ]
     assert len(faults) == len(expected)
     for fault, message in zip(faults, expected):

@@ -133,7 +133,17 @@ class LayoutPrompts:
         return LayoutPipelineOutput(images=images, kept=[kept for _, kept in prompts])
 
     def _stock_options(self, options: dict) -> dict:
-        """Return arguments of the stock pipeline, completed by the image's size, which it knows for squares only."""
+        """Return arguments of the stock pipeline, completed by the image's size, which it knows for squares only.
+
+        Raises:
+            ValueError: an option does not fit layouts.
+        """
+        if options.get("num_images_per_prompt", 1) != 1:
+            raise ValueError(
+                "num_images_per_prompt must be 1: repeat the layout instead, with a generator for each"
+            )
+        if not options.get("return_dict", True):
+            raise ValueError("return_dict must be True: the result has `images` and `kept`")
         size = self.unet.config.sample_size
         rows, columns = (size, size) if isinstance(size, int) else size
         sides = dict(height=rows * self.vae_scale_factor, width=columns * self.vae_scale_factor)
@@ -157,7 +167,6 @@ class LayoutPrompts:
             maps = torch.stack(drawn)
             if self.do_classifier_free_guidance:  # the first half of the batch is that of the empty prompt
                 maps = torch.cat((torch.zeros_like(maps), maps))
-            maps = maps.repeat_interleave(len(sample) // len(maps), dim=0)  # images per prompt
             return torch.cat((sample, maps.to(sample)), dim=1), *args[1:]
 
         if config.get("layout_condition", "tokens") == "tokens":
