@@ -16,7 +16,8 @@ from detdiffusion.models.editors.detdiffusion.blueprint import (
     draw_blueprint,
     object_codes,
 )
-from detdiffusion.models.editors.detdiffusion.layout_condition import Blueprint
+from detdiffusion.models.editors.detdiffusion.layout_condition import Blueprint, read_condition
+from detdiffusion.models.editors.detdiffusion.layout_config import settle_layout_config, write_layout_config
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
@@ -184,6 +185,8 @@ def test_wrong_settings_are_one_message(tmp_path):
         build_editor(tmp_path, layout_condition="boxes")
     with pytest.raises(UserError, match="blueprint_shapes must be one of .*got 'circles'"):
         build_editor(tmp_path, layout_condition="both", blueprint_shapes="circles")
+    with pytest.raises(UserError, match="'both' needs prompts with places: set .*template='compact'"):
+        build_editor(tmp_path, layout_condition="both", layout_tokenizer=dict(template="caption"))
     unet = dict(editor_config(tmp_path)["unet"], in_channels=9)
     with pytest.raises(
         UserError, match="unet: UNet2DConditionModel takes 9 channels, it should take 4 .* or 12"
@@ -228,11 +231,6 @@ def test_the_folder_says_how_layouts_are_conditions(tmp_path, condition):
 
 
 def test_a_folder_with_tokens_can_get_a_blueprint(tmp_path):
-    from detdiffusion.models.editors.detdiffusion.layout_config import (
-        settle_layout_config,
-        write_layout_config,
-    )
-
     editor = build_editor(tmp_path)
     write_layout_config(tmp_path, editor.layout_tokenizer, **editor.backbone.stored_condition())
     given = dict(template="compact", bins=(4, 4))
@@ -240,3 +238,15 @@ def test_a_folder_with_tokens_can_get_a_blueprint(tmp_path):
         settled = settle_layout_config(dict(given, layout_condition=condition), tmp_path)
         assert settled["layout_condition"] == condition and settled["attributes"]
         assert settled["max_length"] == 32 and (settled.get("bins") == (4, 4)) == (condition != "blueprint")
+
+
+def test_a_folder_with_captions_gets_the_condition_that_the_config_names(tmp_path):
+    """A condition with places has prompts with places, also where the config names no template."""
+    (tmp_path / "layout_config.json").write_text(json.dumps(dict(template="caption", attributes=False)))
+    templates = {}
+    for condition in (None, "tokens", "both", "blueprint"):
+        given = {} if condition is None else dict(layout_condition=condition)
+        arguments, blueprint = read_condition(settle_layout_config(given, tmp_path))
+        assert (blueprint is None) == (condition in (None, "tokens"))
+        templates[condition] = arguments.get("template", "compact")
+    assert templates == {None: "caption", "tokens": "compact", "both": "compact", "blueprint": "caption"}

@@ -81,12 +81,20 @@ def read_condition(settled: Mapping[str, Any]) -> tuple[dict[str, Any], Blueprin
     Returns:
         Arguments of :class:`.layout_tokenizer.LayoutTokenizer`, with captions as prompts for ``blueprint``, and the
         blueprint, or None for ``tokens``.
+
+    Raises:
+        UserError: prompts are captions, which have no places, in the condition ``both``.
     """
     arguments = dict(settled)
     condition = arguments.pop("layout_condition", "tokens")
     shapes = arguments.pop("blueprint_shapes", "boxes")
     if condition == "tokens":
         return arguments, None
+    if condition == "both" and arguments.get("template") == "caption":
+        raise UserError(
+            "layout_condition='both' needs prompts with places: set layout_tokenizer.template='compact', or "
+            "layout_condition='blueprint'"
+        )
     words = arguments.get("attribute_words", ATTRIBUTES)
     blueprint = Blueprint(arguments.get("attributes", True), words, shapes)
     if condition == "blueprint":

@@ -112,7 +112,9 @@ def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) ->
                 *(("attributes", "attribute_words") if stored.get("attributes") else ()),
             )
             stored = {name: stored[name] for name in kept if name in stored}
-    elif stored.get("template") == "caption" and given.get("template", "caption") != "caption":
+    elif stored.get("template") == "caption" and (
+        given.get("template", "caption") != "caption" or given.get("layout_condition") in ("tokens", "both")
+    ):
         stored = {name: stored[name] for name in ("max_length", "prefix", *_CONDITION) if name in stored}
     binding = _BINDING
     if stored.get("attributes"):
