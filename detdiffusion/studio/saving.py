@@ -20,7 +20,7 @@ from .model import StudioImage
 
 RECIPE = "detdiffusion"
 """Key of the recipe in a PNG's text."""
-_NAMES = "class_names"
+_CLASS_IDS = "class_ids"
 
 
 class SavedSet:
@@ -57,15 +57,15 @@ class SavedSet:
             writer = self._open()
             new = [image for image in images if image.record["id"] not in writer.done]
             for image in new:
-                names = [image.names[annotation["category_id"]] for annotation in image.annotations]
+                ids = {name: self._id_of(name) for name in image.names}
+                record = dict(image.record)
+                if "not_prompted" in record:
+                    record["not_prompted"] = _with_ids(record["not_prompted"], image.names, ids)
                 writer.add(
                     image.pixels,
-                    self._with_ids(image.record, image.names),
-                    [
-                        dict(annotation, category_id=self._id_of(name))
-                        for annotation, name in zip(image.annotations, names)
-                    ],
-                    {**image.extra, "recipe": image.request, _NAMES: names},
+                    record,
+                    _with_ids(image.annotations, image.names, ids),
+                    {**image.extra, "recipe": image.request, _CLASS_IDS: ids},
                 )
             writer.categories = self._categories
             writer.finish()
@@ -83,16 +83,9 @@ class SavedSet:
             self._writer = CocoWriter(self.out, self._run, self._categories)
             # classes that an earlier session added
             for entry in read_entries(self.out / MANIFEST)[0]:
-                for annotation, name in zip(entry["annotations"], entry.get(_NAMES, ())):
-                    self._know(name, annotation["category_id"])
+                for name, category_id in entry.get(_CLASS_IDS, {}).items():
+                    self._know(name, category_id)
         return self._writer
-
-    def _with_ids(self, record: Mapping, names: Sequence[str]) -> dict:
-        left_out = [
-            dict(facts, category_id=self._id_of(names[facts["category_id"]]))
-            for facts in record.get("not_prompted", ())
-        ]
-        return dict(record, not_prompted=left_out) if left_out else dict(record)
 
     def _id_of(self, name: str) -> int:
         if name not in self._ids:
@@ -103,6 +96,11 @@ class SavedSet:
         if name not in self._ids:
             self._ids[name] = category_id
             self._categories.append(dict(id=category_id, name=name))
+
+
+def _with_ids(objects: Sequence[Mapping], names: Sequence[str], ids: Mapping[str, int]) -> list[dict]:
+    """Return objects with the set's category ids in place of their indices in ``names``."""
+    return [dict(one, category_id=ids[names[one["category_id"]]]) for one in objects]
 
 
 def recipe_of(image: StudioImage, model: Mapping) -> dict:
