@@ -2,11 +2,12 @@
 
 import pytest
 import torch
-from diffusers import DPMSolverMultistepScheduler, StableDiffusionPipeline
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler, StableDiffusionPipeline
 from diffusers.schedulers import AysSchedules
 from tiny_editor import build_editor, editor_config, layouts
 
-from detdiffusion.models.editors.detdiffusion.sampler import initial_noise
+from detdiffusion.models.editors.detdiffusion.backbones import Prompts
+from detdiffusion.models.editors.detdiffusion.sampler import Start, denoise, initial_noise
 from detdiffusion.models.editors.detdiffusion.schedules import ays_timesteps
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
@@ -283,3 +284,22 @@ def test_steps_are_reported_and_can_be_stopped(tmp_path):
     with pytest.raises(InterruptedError):
         editor.infer(layouts(), num_inference_steps=3, generators=generators(1, 2), on_step=stop)
     assert not editor.training
+
+
+@pytest.mark.parametrize("strength", [None, 0.5])
+def test_flow_matching_follows_its_straight_line(strength):
+    """The velocity from latents to noise is constant, so that Euler's steps end exactly at the latents."""
+    latents, noise = initial_noise((4, 8, 8), generators(1, 2)), initial_noise((4, 8, 8), generators(3, 4))
+    scheduler, seen = FlowMatchEulerDiscreteScheduler(shift=3.0), []
+
+    def velocity(inputs, t, prompts):
+        share = t / scheduler.config.num_train_timesteps
+        torch.testing.assert_close(inputs, (1 - share) * latents + share * noise)
+        seen.append(t)
+        return noise - latents
+
+    prompts = Prompts(torch.zeros(2, 1, 1))
+    start = None if strength is None else Start(latents, strength)
+    result = denoise(velocity, scheduler, noise, prompts, prompts, 4, guidance_scale=1.0, start=start)
+    torch.testing.assert_close(result, latents)
+    assert len(seen) == (4 if strength is None else 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -41,11 +42,10 @@ class PromptStates:
 
     def null_prompts(self, prompts: Prompts, size: tuple[int, int]) -> Prompts:
         """Return the encoded empty prompt, repeated to the shape of ``prompts``."""
-        tokenizer = self.backbone.layout_tokenizer
-        null = self._get(("", size), lambda: self.backbone.encode(tokenizer.null_ids(1), size=size))
         count, length = prompts.states.shape[:2]
+        null = self._get(("", length, size), lambda: self.backbone.encode_null(length, size))
         extra = {name: value.repeat(count, *[1] * (value.dim() - 1)) for name, value in null.extra.items()}
-        return type(null)(null.states.repeat(count, length // tokenizer.max_length, 1), None, extra)
+        return replace(null, states=null.states.repeat(count, 1, 1), extra=extra)
 
     def _get(self, key: tuple, encode: Callable[[], Prompts]) -> Prompts:
         key = (*key, self.backbone.device)

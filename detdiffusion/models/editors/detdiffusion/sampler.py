@@ -58,7 +58,11 @@ class Start:
 
     def noisy(self, scheduler: Any, noise: Tensor, t: Tensor | None) -> Tensor:
         """Return the latents with the noise of timestep ``t``; None: without noise."""
-        return self.latents if t is None else scheduler.add_noise(self.latents, noise, t.reshape(1))
+        if t is None:
+            return self.latents
+        if hasattr(scheduler, "add_noise"):
+            return scheduler.add_noise(self.latents, noise, t.reshape(1))
+        return scheduler.scale_noise(self.latents, t.reshape(1), noise)  # schedulers of flow matching
 
     def restore(self, scheduler: Any, latents: Tensor, noise: Tensor, t: Tensor | None) -> Tensor:
         """Return ``latents`` at timestep ``t`` with what is kept restored."""
@@ -106,7 +110,8 @@ def denoise(
             interval is not valid.
     """
     scheduler = with_timesteps(scheduler, num_inference_steps, schedule, noise_BCHW.device)
-    timesteps, latents = scheduler.timesteps, noise_BCHW * scheduler.init_noise_sigma
+    timesteps, latents = scheduler.timesteps, noise_BCHW * getattr(scheduler, "init_noise_sigma", 1.0)
+    scale = getattr(scheduler, "scale_model_input", lambda inputs, t: inputs)
     guided = guided_evaluations(len(timesteps), guidance_scale, guidance_interval)
     if start is not None:
         begin = start.begin(scheduler)
@@ -116,7 +121,7 @@ def denoise(
     extra = _step_arguments(scheduler, generators)
     for t, following, with_null in zip(timesteps, [*timesteps[1:], None], guided):
         model_input = torch.cat((latents, latents)) if with_null else latents
-        prediction = predict(scheduler.scale_model_input(model_input, t), t, both if with_null else prompts)
+        prediction = predict(scale(model_input, t), t, both if with_null else prompts)
         if with_null:
             null, text = prediction.chunk(2)
             prediction = null + guidance_scale * (text - null)

@@ -196,6 +196,17 @@ class Backbone(ABC):
             ids = torch.where(null[:, None], self.layout_tokenizer.null_ids(len(ids), windows), ids)
         return self.encode(ids, None if mask is None else mask.to(self.device), size, source_sizes)
 
+    def encode_null(self, length: int, size: tuple[int, int] | None = None) -> Prompts:
+        """Encode the empty prompt, one sample of it, to ``length`` states: those of one window for every window.
+
+        Args:
+            length: number of states of the prompts that it is sampled with.
+            size: as in :meth:`encode`.
+        """
+        null = self.encode(self.layout_tokenizer.null_ids(1), size=size)
+        windows = length // self.layout_tokenizer.max_length
+        return replace(null, states=null.states.repeat(1, windows, 1))
+
     def add_blueprints(
         self, prompts: Prompts, layouts: Sequence[Layout | None], sides: tuple[int, int]
     ) -> Prompts:
