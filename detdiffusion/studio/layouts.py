@@ -14,6 +14,7 @@ from detdiffusion.datasets.layout_coco import LayoutCocoDataset
 from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.utils.errors import UserError
 
+from .request import MAX_INTEGER
 from .scope_lock import SCOPE_LOCK
 
 MAX_UPLOADS = 16
@@ -99,7 +100,8 @@ class LayoutFiles:
             index: position of the layout in the file, from 0.
 
         Returns:
-            ``image_id``, ``file_name`` and ``boxes`` (``box`` xyxy in [0, 1], ``name``, ``attribute``).
+            ``image_id`` (None for one that JavaScript cannot represent), ``file_name`` and ``boxes`` (``box`` xyxy in
+            [0, 1], ``name``, ``attribute``).
 
         Raises:
             UserError: there is no such file or layout.
@@ -120,7 +122,8 @@ class LayoutFiles:
             )
             for box, class_name, i in zip(layout.boxes.tolist(), layout.names, layout.ids)
         ]
-        return dict(image_id=layout.image_id, file_name=layout.file_name, boxes=boxes)
+        image_id = layout.image_id if 0 <= layout.image_id <= MAX_INTEGER else None
+        return dict(image_id=image_id, file_name=layout.file_name, boxes=boxes)
 
     def _word(self, known: str | None, class_name: str) -> str | None:
         if not self._words:

@@ -36,6 +36,7 @@ export class BoxEditor {
   constructor(stage, { words, most, changed, added }) {
     Object.assign(this, { stage, words, most, changed, added });
     this.boxes = [];
+    this.imageId = null; // of the image in the annotation file that the boxes were opened from
     this.selected = null;
     this.past = [];
     this.drag = null;
@@ -47,9 +48,10 @@ export class BoxEditor {
   }
 
   // Replaces all boxes.
-  open(boxes) {
+  open(boxes, imageId = null) {
     this.remember();
     this.boxes = structuredClone(boxes);
+    this.imageId = imageId;
     this.selected = null;
     this.draw();
     this.changed(true);
@@ -92,13 +94,13 @@ export class BoxEditor {
 
   // Notes the present boxes, to return to them by undo().
   remember() {
-    this.past.push(JSON.stringify(this.boxes));
+    this.past.push(JSON.stringify({ boxes: this.boxes, imageId: this.imageId }));
     if (this.past.length > 100) this.past.shift();
   }
 
   undo() {
     if (!this.past.length) return;
-    this.boxes = JSON.parse(this.past.pop());
+    Object.assign(this, JSON.parse(this.past.pop()));
     this.selected = null;
     this.draw();
     this.changed(true);

@@ -9,7 +9,6 @@ const TITLES = { origin: "as drawn" };
 
 let model;
 let editor;
-let opened = { image_id: null }; // the layout of a file
 let job = null; // the running job
 let shown = null; // {key, images} of the images on the page
 
@@ -65,7 +64,7 @@ function boxesChanged(finished) {
   $("add").disabled = editor.boxes.length >= model.limits.boxes;
   if (finished) {
     listBoxes();
-    sessionStorage.setItem(KEPT, JSON.stringify({ boxes: editor.boxes, opened }));
+    sessionStorage.setItem(KEPT, JSON.stringify({ boxes: editor.boxes, imageId: editor.imageId }));
   }
   [...$("boxes").tBodies[0].rows].forEach((row, index) => row.classList.toggle("selected", index === editor.selected));
 }
@@ -126,8 +125,7 @@ const openLayout = (number) => trying(async () => {
   const index = ((((number - 1) % layouts) + layouts) % layouts) || 0;
   const layout = await ask(`api/layouts/${chosenFile().value}/${index}`);
   $("index").value = index + 1;
-  opened = { image_id: layout.image_id };
-  editor.open(layout.boxes.slice(0, model.limits.boxes));
+  editor.open(layout.boxes.slice(0, model.limits.boxes), layout.image_id);
   $("opened").textContent = `${layout.file_name}: ${layout.boxes.length} boxes` +
     (layout.boxes.length > model.limits.boxes ? `, the first ${model.limits.boxes} are shown` : "");
 });
@@ -154,7 +152,7 @@ const request = () => ({
   seed: Number($("seed").value),
   steps: Number($("steps").value),
   guidance_scale: Number($("guidance").value),
-  image_id: opened.image_id,
+  image_id: editor.imageId,
 });
 
 async function generate(event) {
@@ -284,16 +282,11 @@ await trying(async () => {
   prepare();
   editor = new BoxEditor($("stage"), { words: model.attributes, most: model.limits.boxes, changed: boxesChanged, added });
   const kept = JSON.parse(sessionStorage.getItem(KEPT) ?? "null");
-  if (kept?.boxes.every(({ attribute }) => (model.attributes.length ? model.attributes.includes(attribute) : true))) {
-    opened = kept.opened;
-    editor.open(kept.boxes);
-  }
+  if (kept?.boxes.every(({ attribute }) => (model.attributes.length ? model.attributes.includes(attribute) : true)))
+    editor.open(kept.boxes, kept.imageId);
   $("add").onclick = () => editor.add();
   $("undo").onclick = () => editor.undo();
-  $("clear").onclick = () => {
-    opened = { image_id: null };
-    editor.open([]);
-  };
+  $("clear").onclick = () => editor.open([]);
   $("file").onchange = fileChanged;
   $("upload").onchange = upload;
   $("index").onchange = () => openLayout(Number($("index").value));
