@@ -74,6 +74,8 @@ def exported(tmp_path_factory):
     for name, overrides in VARIANTS.items():
         (root / f"{name}-training").mkdir()
         parts = sdxl_parts(root / f"{name}-training") if name == "sdxl" else {}
+        if parts:
+            parts["backbone"]["source_size"] = (480, 640)
         overrides = {**overrides, **parts}
         config, checkpoint = trained_editor(root / f"{name}-training", **overrides)
         inferencer = DetDiffusionInferencer(config, checkpoint, "cpu")

@@ -133,7 +133,7 @@ class LayoutPrompts:
         return LayoutPipelineOutput(images=images, kept=[kept for _, kept in prompts])
 
     def _stock_options(self, options: dict) -> dict:
-        """Return arguments of the stock pipeline, completed by the image's size, which it knows for squares only.
+        """Return arguments of the stock pipeline, completed by those of the model's training.
 
         Raises:
             ValueError: an option does not fit layouts.
@@ -146,8 +146,10 @@ class LayoutPrompts:
             raise ValueError("return_dict must be True: the result has `images` and `kept`")
         size = self.unet.config.sample_size
         rows, columns = (size, size) if isinstance(size, int) else size
-        sides = dict(height=rows * self.vae_scale_factor, width=columns * self.vae_scale_factor)
-        return {**sides, **{name: value for name, value in options.items() if value is not None}}
+        default = dict(height=rows * self.vae_scale_factor, width=columns * self.vae_scale_factor)
+        if "source_size" in self.layout_config:  # of SDXL
+            default["original_size"] = tuple(self.layout_config["source_size"])
+        return {**default, **{name: value for name, value in options.items() if value is not None}}
 
     def prepare_latents(self, batch_size, num_channels_latents, *args, **kwargs):
         """As the parent's; the UNet's other input channels are those of a blueprint."""

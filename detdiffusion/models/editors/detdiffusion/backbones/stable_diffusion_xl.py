@@ -32,7 +32,7 @@ class StableDiffusionXL(StableDiffusion):
         zero_null: the empty prompt has states of zeros, as in the training of SDXL; ``force_zeros_for_empty_prompt`` of
             the exported folder.
         source_size: height and width of the source image that sampling is conditioned on; None for those of the image,
-            as in diffusers.
+            as in diffusers. An exported folder's ``pipeline.py`` uses it too.
         **arguments: see the base class.
 
     Raises:
@@ -128,6 +128,10 @@ class StableDiffusionXL(StableDiffusion):
 
     def added_conditions(self, prompts: Prompts) -> dict[str, Tensor]:
         return {name: prompts.extra[name] for name in ("text_embeds", "time_ids")}
+
+    def stored_condition(self) -> dict:
+        stored = super().stored_condition()
+        return stored if self.source_size is None else dict(stored, source_size=list(self.source_size))
 
     def folder_parts(self) -> dict[str, object]:
         parts = super().folder_parts()
