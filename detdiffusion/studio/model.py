@@ -71,7 +71,7 @@ class StudioModel:
         self.inspector = inspector
         model = self.inferencer.model
         self.words = self.inferencer.attribute_words
-        new = self.words and options.checkpoint is None and model.layout_tokenizer.added["attribute"]
+        new = bool(self.words) and options.checkpoint is None and model.backbone.has_new_attributes
         self.trained_attributes = bool(self.words) and not new
         self.classes = tuple(self.inferencer.classes)
         self.image_size: tuple[int, int] = model.image_size

@@ -128,6 +128,7 @@ def test_the_first_step_is_the_bases(tmp_path):
     base = build_editor(tmp_path)
     both = build_editor(tmp_path, layout_condition="both")
     assert both.unet.config.in_channels == both.unet.conv_in.in_channels == 4 + CHANNELS
+    assert build_editor(tmp_path, layout_condition="blueprint").backbone.has_new_attributes
     assert base.latent_shape(32, 32) == both.latent_shape(32, 32) == (4, 8, 8)
     expected, losses = losses_of(base), losses_of(both)
     for name, value in expected.items():
@@ -222,7 +223,7 @@ def test_the_folder_says_how_layouts_are_conditions(tmp_path, condition):
     ):  # a config that says nothing, and the training's
         start = build_editor(tmp_path, layout_tokenizer=layout_tokenizer, **parts)
         torch.testing.assert_close(images_of(start), images, atol=1e-5, rtol=0)
-        assert start.backbone.blueprint.attributes
+        assert start.backbone.blueprint.attributes and not start.backbone.has_new_attributes
     for other in {"tokens", "blueprint", "both"} - {condition}:
         with pytest.raises(
             UserError, match=f"layout_condition is '{other}' in the config, but .* '{condition}'"

@@ -112,7 +112,7 @@ def stored_condition(template: str, blueprint: Blueprint | None) -> dict[str, An
     )
 
 
-def widen_input(network: nn.Module, convolution: nn.Conv2d, latents: int, channels: int) -> None:
+def widen_input(network: nn.Module, convolution: nn.Conv2d, latents: int, channels: int) -> bool:
     """Let a network take ``channels`` more input channels, in place; their weights are 0, so its output is the same.
 
     Args:
@@ -121,12 +121,15 @@ def widen_input(network: nn.Module, convolution: nn.Conv2d, latents: int, channe
         latents: number of the latents' channels.
         channels: number of further channels.
 
+    Returns:
+        Whether channels were added.
+
     Raises:
         UserError: the network takes another number of channels.
     """
     missing = latents + channels - convolution.in_channels
     if missing == 0:
-        return
+        return False
     if missing != channels:
         raise UserError(
             f"unet: {type(network).__name__} takes {convolution.in_channels} channels, it should take {latents} "
@@ -139,3 +142,4 @@ def widen_input(network: nn.Module, convolution: nn.Conv2d, latents: int, channe
     convolution.weight = nn.Parameter(torch.cat((weight.detach(), added), dim=1))
     convolution.in_channels = latents + channels
     network.register_to_config(in_channels=latents + channels)
+    return True

@@ -77,7 +77,7 @@ class Backbone(ABC):
         self.model = model
         arguments, self.blueprint = layout_of_config({**layout, "tokenizer": parts["tokenizer"]})
         self.build(parts, arguments)
-        self.widen_input(0 if self.blueprint is None else Blueprint.channels)
+        self._new_blueprint = self.widen_input(0 if self.blueprint is None else Blueprint.channels)
 
     @abstractmethod
     def build(self, parts: Mapping, layout_tokenizer: Mapping) -> None:
@@ -91,8 +91,8 @@ class Backbone(ABC):
         """
 
     @abstractmethod
-    def widen_input(self, channels: int) -> None:
-        """Add input channels with zero weights to the network, unless it has them.
+    def widen_input(self, channels: int) -> bool:
+        """Add input channels with zero weights to the network, unless it has them; return whether any were added.
 
         :func:`..layout_condition.widen_input` does this to a convolution. It is called with 0 if there is no blueprint.
 
@@ -235,6 +235,13 @@ class Backbone(ABC):
             self.blueprint is not None and self.blueprint.attributes
         )
         return tuple(self.layout_tokenizer.attribute_words) if needed else ()
+
+    @property
+    def has_new_attributes(self) -> bool:
+        """Whether attributes are new to the weights that the parts started from, in prompts and in the blueprint."""
+        in_prompts = self.layout_tokenizer.attributes and not self.layout_tokenizer.added["attribute"]
+        in_blueprint = self.blueprint is not None and self.blueprint.attributes and not self._new_blueprint
+        return bool(self.attribute_words) and not (in_prompts or in_blueprint)
 
     def stored_condition(self) -> dict:
         """Return what ``layout_config.json`` stores about the condition."""

@@ -47,9 +47,9 @@ class StableDiffusion(Backbone):
         self.layout_tokenizer = LayoutTokenizer(tokenizer, **layout_tokenizer)
         extend_text_encoder(model.text_encoder, self.layout_tokenizer)
 
-    def widen_input(self, channels: int) -> None:
+    def widen_input(self, channels: int) -> bool:
         unet = self.model.unet
-        widen_input(unet, unet.conv_in, self.latent_channels, channels)
+        return widen_input(unet, unet.conv_in, self.latent_channels, channels)
 
     def optimise(self, gradient_checkpointing: bool, channels_last: bool, compile: bool | Mapping) -> None:
         if gradient_checkpointing:
