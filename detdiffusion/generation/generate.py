@@ -13,6 +13,10 @@ from detdiffusion.utils.errors import UserError
 from .planning import Drawing, record_of
 
 
+class SingleImageMemoryError(UserError):
+    """The device has too little memory for a single image."""
+
+
 def generate(
     infer: Callable[..., dict],
     batches: Iterable[Sequence[Drawing]],
@@ -81,7 +85,7 @@ class _BatchGenerator:
             if not _is_out_of_memory(error):
                 raise
             if len(part) == 1:
-                raise UserError(
+                raise SingleImageMemoryError(
                     f"out of memory with a single image ({str(error).splitlines()[0] if str(error) else error!r}); "
                     "choose a smaller `height` and `width`, or a device with more memory"
                 ) from error
@@ -96,7 +100,7 @@ def _halved(size: int) -> int:
     half = (size + 1) // 2
     print(
         f"out of memory with {size} images at once: going on with {half}. Pixels of these images may differ by 1 "
-        "grey level from those of a run with the full --batch-size",
+        f"grey level from those of batches of {size}",
         file=sys.stderr,
         flush=True,
     )

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
-from detdiffusion.generation.generate import generate
+from detdiffusion.generation.generate import SingleImageMemoryError, generate
 from detdiffusion.generation.identity import noise_seed, rng_of, synthetic_file_name, synthetic_image_id
 from detdiffusion.generation.options import GeneratorOptions, SamplingOptions
 from detdiffusion.generation.planning import Drawing
 from detdiffusion.generation.strategies import build_strategy
 from detdiffusion.models.editors.interface import draw
 from detdiffusion.utils.array_cache import digest_of
+from detdiffusion.utils.errors import UserError
 
 from .detections import ImageInspector
 from .request import ImageRequest, read_request
@@ -118,7 +119,13 @@ class StudioModel:
             names, plain = request.layout.names, request.to_dict()
             found.append(StudioImage(record["strategy"], image, record, annotations, extra, names, plain))
 
-        generate(infer, [drawings], set(), add)
+        try:
+            generate(infer, [drawings], set(), add)
+        except SingleImageMemoryError as error:
+            raise UserError(
+                "the studio's device has too little memory for one image of this model; free some, or start the studio "
+                "with another --device or a model of smaller images"
+            ) from error
         if self.inspector is not None:
             for image, detections in zip(found, self.inspector.look(found)):
                 image.detections = detections

@@ -196,6 +196,15 @@ def test_errors_are_words(client):
     assert b"at most 1 MB" in answer
 
 
+def test_too_little_memory_is_said_in_words_of_the_page(client, server, monkeypatch):
+    def infer(*args, on_step=None, **options):
+        raise MemoryError
+
+    monkeypatch.setattr(server.studio.model.inferencer.model, "infer", infer)
+    _, job = client("POST", "/api/jobs", request())
+    assert "too little memory for one image" in client.wait(job["key"], "failed")["error"]
+
+
 @pytest.mark.parametrize(
     "path",
     [
