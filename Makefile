@@ -1,7 +1,10 @@
 # make demo       the whole loop on the embedded MiniScenes: data, detector, attributes, generator, scores
 # make test       every test
+# make test-studio  the tests of the studio's page in a browser: adds requirements/studio.txt, needs Chromium
+#                 (apt-get install chromium, or CHROMIUM=/path/to/it)
 # make test-matrix  the tests of models, generation, engine and set-up on the lowest and the newest versions of
 #                 requirements/runtime.txt, on every Python that is found; its record is benchmarks/results/version_matrix.json
+# make studio     a page to draw layouts on: the generator and detector of `make demo`, or the zoo's model before it
 # make demo-full  the demo with everything trained from nothing (hours on two cores)
 # make docs       the documentation as a site in site/ (half a minute; its own environment, .venv-docs)
 #
@@ -20,7 +23,7 @@ DOCS_LOCK := requirements/docs.txt
 DOCS_STAMP := $(DOCS_VENV)/.ready-$(shell cksum < $(DOCS_LOCK) | cut -d' ' -f1)
 STAMP := $(VENV)/.ready-$(shell cat $(LOCK) setup.py | cksum | cut -d' ' -f1)
 
-.PHONY: demo demo-full docs test test-matrix setup
+.PHONY: demo demo-full docs studio test test-studio test-matrix setup
 
 demo: $(STAMP)
 	@$(VENV)/bin/python tools/quickstart.py $(ARGS)
@@ -28,11 +31,27 @@ demo: $(STAMP)
 demo-full: $(STAMP)
 	@$(VENV)/bin/python tools/quickstart.py --full $(ARGS)
 
+DEMO := work_dirs/demo
+DEMO_MODEL := $(DEMO)/generator/iter_800.pth
+SCENES := $(if $(wildcard $(DEMO_MODEL)),$(DEMO)/data,work_dirs/studio_data)
+STUDIO := $(if $(wildcard $(DEMO_MODEL)),configs/detdiffusion_miniscenes.py $(DEMO_MODEL) \
+	--detector configs/detectors/atss_miniscenes.py $(DEMO)/detector/iter_450.pth \
+	--attributes $(DEMO)/attributes/val.json,configs/geodiffusion_miniscenes.py none)
+
+studio: $(STAMP)
+	@test -f $(SCENES)/val/stuff.json || \
+		$(VENV)/bin/python tools/dataset_converters/miniscenes.py --out $(SCENES) --counts val=40
+	@$(VENV)/bin/python tools/studio.py $(STUDIO) --ann $(SCENES)/val/instances.json --ann $(SCENES)/val/stuff.json $(ARGS)
+
 test: $(STAMP)
 	@echo "== ruff"
 	@$(VENV)/bin/ruff check -q .
 	@echo "== pytest"
 	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+
+test-studio: $(STAMP)
+	@$(PIP) install -qq --no-deps -r requirements/studio.txt
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -rs tests/test_studio $(ARGS)
 
 test-matrix: $(STAMP)
 	@$(VENV)/bin/python benchmarks/version_matrix.py --json benchmarks/results/version_matrix.json $(ARGS)

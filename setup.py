@@ -90,7 +90,7 @@ setup(
         "Topic :: Scientific/Engineering :: Artificial Intelligence",
     ],
     packages=find_packages(include=["detdiffusion", "detdiffusion.*"]),
-    package_data={"detdiffusion": ["zoo/**/*", "zoo/*"]},
+    package_data={"detdiffusion": ["zoo/**/*", "zoo/*", "studio/page/*"]},
     include_package_data=False,
     entry_points={"console_scripts": ["detdiffusion = detdiffusion.cli:main"]},
     install_requires=requirements("runtime"),

@@ -26,6 +26,7 @@ SHORT = {
     "evaluate": "evaluate_fidelity.py",
     "compare": "compare_trainability.py",
     "browse": "analysis_tools/browse_dataset.py",
+    "studio": "studio.py",
     "export": "model_converters/to_diffusers.py",
     "demo": "quickstart.py",
 }

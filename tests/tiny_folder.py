@@ -20,6 +20,6 @@ def write_diffusers_folder(folder):
     tokenizer = dict(template="caption", max_length=48)
     editor = build_editor(folder / "parts", layout_tokenizer=tokenizer, mask_head=None, perception_loss=None)
     parts = save_parts(editor, folder)
-    _write_index(parts, folder, editor.backbone.pipeline)
+    _write_index(parts, folder, editor.backbone)
     write_layout_config(folder, editor.layout_tokenizer)
     return folder

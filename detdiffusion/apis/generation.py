@@ -93,7 +93,7 @@ def generate_dataset(
         if run.real is not None:
             run.real.use_size(*side)
         # without a checkpoint, the weights are those in the folders that the config names
-        facts["weights_sha256"] = _weights_digest(inferencer.model) if generator.checkpoint is None else None
+        facts["weights_sha256"] = weights_digest(inferencer.model) if generator.checkpoint is None else None
         with ranks.first_then_others(
             partial(_open_writer, files, facts, run.source.categories, ranks, progress)
         ) as writer:
@@ -240,7 +240,7 @@ def _without_folders(value: object) -> object:
     return [_without_folders(v) for v in value] if isinstance(value, (list, tuple)) else value
 
 
-def _weights_digest(model: torch.nn.Module) -> str:
+def weights_digest(model: torch.nn.Module) -> str:
     """Return the SHA-256 of the weights used in inference (a mask head without a checkpoint is random)."""
     digest = hashlib.sha256()
     for name, tensor in sorted(model.state_dict().items()):

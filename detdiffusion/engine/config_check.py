@@ -127,12 +127,8 @@ def _filter(cfg, dataset: Mapping, ann_files: Sequence, img_dir, checked: Config
 
 def _prompts(cfg, layouts, classes: Sequence[str], checked: ConfigCheck) -> None:
     """Count the tokens of every class, and the objects that do not fit into their prompts."""
-    from detdiffusion.models.editors.detdiffusion.components import (
-        build_component,
-        check_sources,
-        source_folder,
-    )
-    from detdiffusion.models.editors.detdiffusion.layout_config import settle_layout_config
+    from detdiffusion.models.editors.detdiffusion.components import build_component, check_sources
+    from detdiffusion.models.editors.detdiffusion.layout_config import layout_of_config
     from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
     from detdiffusion.structures import Layout
 
@@ -144,8 +140,8 @@ def _prompts(cfg, layouts, classes: Sequence[str], checked: ConfigCheck) -> None
     if "layout_tokenizer" not in model:
         return
     try:
-        settled = settle_layout_config(model["layout_tokenizer"], source_folder(model["tokenizer"]))
-        tokenizer = LayoutTokenizer(build_component(dict(model["tokenizer"]), "tokenizer"), **settled)
+        arguments, _ = layout_of_config(model)
+        tokenizer = LayoutTokenizer(build_component(dict(model["tokenizer"]), "tokenizer"), **arguments)
     except UserError as error:
         checked.findings.append(
             Finding(

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 from tiny_editor import layouts, trained_editor
+from tiny_sdxl import sdxl_parts
 
 from detdiffusion import DetDiffusionInferencer, Layout
 from detdiffusion.evaluation.results import read_result_file, result_file
@@ -24,6 +25,12 @@ VARIANTS = {
         test_scheduler=dict(type="EulerAncestralDiscreteScheduler"),
     ),
     "geodiffusion": dict(layout_tokenizer=dict(bins=(4, 4), attributes=False, max_length=32), **PLAIN),
+    "blueprint": dict(
+        layout_condition="blueprint",
+        layout_tokenizer=dict(overflow="chunk", attributes=False, max_length=12),
+        **PLAIN,
+    ),
+    "sdxl": dict(layout_condition="both", layout_tokenizer=dict(bins=(4, 4), max_length=32), **PLAIN),
 }
 SCRIPT = """
 import json, pathlib, sys
@@ -66,6 +73,8 @@ def exported(tmp_path_factory):
     ours, jobs = {}, {}
     for name, overrides in VARIANTS.items():
         (root / f"{name}-training").mkdir()
+        parts = sdxl_parts(root / f"{name}-training") if name == "sdxl" else {}
+        overrides = {**overrides, **parts}
         config, checkpoint = trained_editor(root / f"{name}-training", **overrides)
         inferencer = DetDiffusionInferencer(config, checkpoint, "cpu")
         export_diffusers(config, checkpoint, root / name)
@@ -113,7 +122,7 @@ def test_it_draws_what_the_inferencer_draws(exported, name):
 def test_the_cards_example_runs(exported, name):
     root, _ = exported
     assert Image.open(root / f"{name}.png").size == (32, 32)
-    assert ("attributes=" in (root / f"{name}.py").read_text()) == (name != "geodiffusion")
+    assert ("attributes=" in (root / f"{name}.py").read_text()) == (name not in ("geodiffusion", "blueprint"))
 
 
 def test_wrong_arguments_name_what_is_known(exported):

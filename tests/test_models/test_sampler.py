@@ -269,3 +269,17 @@ def test_bad_requests_are_one_message(tmp_path):
         editor.infer(layouts(), generators=generators(1))
     with pytest.raises(UserError, match="height and width must be divisible by 4, got 30 x 32"):
         editor.infer(layouts(), height=30, width=32)
+
+
+def test_steps_are_reported_and_can_be_stopped(tmp_path):
+    editor, steps = editor_with(tmp_path), []
+    editor.infer(layouts(), num_inference_steps=3, generators=generators(1, 2), on_step=steps.append)
+    assert steps == [1, 2, 3]
+
+    def stop(done):
+        if done == 2:
+            raise InterruptedError
+
+    with pytest.raises(InterruptedError):
+        editor.infer(layouts(), num_inference_steps=3, generators=generators(1, 2), on_step=stop)
+    assert not editor.training

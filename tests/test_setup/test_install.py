@@ -71,10 +71,10 @@ def test_wheel_carries_mim_and_zoo(tmp_path):
     for folder in ("configs", "tools"):
         wanted = {p.relative_to(project).as_posix() for p in (project / folder).rglob("*.*") if p.is_file()}
         assert wanted and {f"detdiffusion/.mim/{name}" for name in wanted} <= names
-    zoo = {
-        p.relative_to(project).as_posix() for p in (project / "detdiffusion/zoo").rglob("*") if p.is_file()
-    }
-    assert zoo <= names
+    for folder in ("zoo", "studio/page"):
+        files = (project / "detdiffusion" / folder).rglob("*")
+        wanted = {p.relative_to(project).as_posix() for p in files if p.is_file()}
+        assert wanted and wanted <= names
     assert not [n for n in names if n.startswith(("tests/", "tools/", "configs/")) or "__pycache__" in n]
     assert not (project / "detdiffusion" / ".mim").exists()  # the build leaves the sources alone
     site = tmp_path / "site"

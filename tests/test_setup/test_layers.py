@@ -17,7 +17,7 @@ LAYERS = [  # the lowest first; a folder imports from lower layers and its own
     {"visualization"},
     {"engine"},
     {"apis"},
-    {"experiments", "integrations"},
+    {"experiments", "integrations", "studio"},
     {"cli"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}

@@ -190,6 +190,7 @@ RUN = {
     **{part: "test_docs" for part in ("Inferencer(", "generate_dataset(", "load_config(", "rare = ")},
     **{part: "test_docs" for part in ("OVERFLOW_POLICIES", "SmoothNoiseLoss", "_base_ = ")},
     "SmallIsHard": "test_generate_tool",
+    "def recipe_of": "test_server",
     "integrations.mmagic": "test_mmagic",
     "DiffusionPipeline": "test_exported_pipeline",
 }

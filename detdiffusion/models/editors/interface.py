@@ -72,7 +72,9 @@ class LayoutEditor(Protocol):
         """Generate images; image i depends on ``layouts[i]``, ``generators[i]`` and ``real.images[i]`` only.
 
         Further arguments are optional: a model whose ``infer`` has ``schedule``, ``guidance_interval`` or
-        ``guidance_rescale`` takes these options of ``tools/generate.py``; for other models they are refused.
+        ``guidance_rescale`` takes these options of ``tools/generate.py``; for other models they are refused. With
+        ``on_step``, called with the number of denoising steps done after each, ``tools/studio.py`` shows progress and
+        can cancel.
 
         Returns:
             ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, for each layout the indices of the objects that were

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
 from detdiffusion.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from detdiffusion.models.editors.detdiffusion.backbones import Backbone
 
 _DTYPES = dict(fp32=torch.float32, fp16=torch.float16, bf16=torch.bfloat16)
 
@@ -27,9 +31,9 @@ def export_diffusers(
 
     A generator is exported as ``model_index.json``, ``vae``, ``text_encoder``, ``tokenizer``, ``unet``, ``scheduler``
     and ``layout_config.json`` (how layouts are turned into prompts; configs that start from the folder read it); LoRA
-    updates are merged. ``pipeline.py`` (:mod:`.layout_pipeline`) generates images of layouts without this package, and
-    ``README.md`` is the model card (:mod:`.model_card`). An autoencoder is exported as ``vae``, with its scaling factor
-    fitted to 256 training images.
+    updates are merged. ``pipeline.py`` (:mod:`.layout_pipeline`), for backbones that have one, generates images of
+    layouts without this package; ``README.md`` is the model card (:mod:`.model_card`). An autoencoder is exported as
+    ``vae``, with its scaling factor fitted to 256 training images.
 
     Args:
         config: config that the model was trained with.
@@ -80,9 +84,12 @@ def export_diffusers(
         for name in model.backbone.trained:
             merge_lora(getattr(model, name))
         parts = model.backbone.folder_parts()
-        _write_index(parts, out_dir, model.backbone.pipeline)
-        write_layout_config(out_dir, model.layout_tokenizer, **_about(cfg, classes))
-        shutil.copyfile(Path(__file__).with_name("layout_pipeline.py"), out_dir / "pipeline.py")
+        _write_index(parts, out_dir, model.backbone)
+        write_layout_config(
+            out_dir, model.layout_tokenizer, **model.backbone.stored_condition(), **_about(cfg, classes)
+        )
+        if model.backbone.layout_pipeline:
+            _write_pipeline(out_dir, model.backbone.layout_pipeline)
         facts = CardFacts(
             out_dir.resolve().name,
             cfg,
@@ -140,14 +147,25 @@ def _about(cfg, classes: Sequence[str]) -> dict:
     return about
 
 
-def _write_index(parts: dict, out_dir: Path, pipeline: str) -> None:
+def _write_pipeline(out_dir: Path, name: str) -> None:
+    """Write ``pipeline.py``: the module of a pipeline that takes layouts, and what it imports of the package."""
+    folder = Path(__file__).parent
+    files = (
+        folder.with_name("detdiffusion") / "blueprint.py",
+        folder / "layout_prompts.py",
+        folder / f"{name}.py",
+    )
+    code = "\n\n".join(re.sub(r"^from \..*\n", "", file.read_text(), flags=re.MULTILINE) for file in files)
+    (out_dir / "pipeline.py").write_text(code)
+
+
+def _write_index(parts: dict, out_dir: Path, backbone: Backbone) -> None:
     import diffusers
 
     out_dir.mkdir(parents=True, exist_ok=True)
-    index = dict(_class_name=pipeline, _diffusers_version=diffusers.__version__)
+    index = dict(_class_name=backbone.pipeline, _diffusers_version=diffusers.__version__)
     for name, part in parts.items():
         library = type(part).__module__.split(".")[0]
         index[name] = [library, type(part).__name__]
-    index.update(safety_checker=[None, None], feature_extractor=[None, None], image_encoder=[None, None])
-    index["requires_safety_checker"] = False
+    index.update(backbone.pipeline_options)
     (out_dir / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")

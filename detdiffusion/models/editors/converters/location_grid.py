@@ -51,11 +51,10 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
     Raises:
         UserError: ``source`` does not exist or has no location tokens, or ``out_dir`` exists.
     """
-    from transformers import CLIPTextModel, CLIPTokenizer
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
     from detdiffusion.models.editors.detdiffusion.components import resolve_source
     from detdiffusion.models.editors.detdiffusion.layout_config import NAME
-    from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
 
     vae = Path(resolve_source(str(source), "vae"), "vae")
     source, out_dir = Path(resolve_source(str(source))), Path(out_dir)
@@ -69,13 +68,40 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
             f"a grid of {bins[0]} x {bins[1]} locations is too small; both sides must be at least 2"
         )
     config = json.loads(config_file.read_text())
+    pairs = [(CLIPTextModel, "text_encoder", "tokenizer")]
+    if (source / "text_encoder_2").is_dir():  # Stable Diffusion XL
+        pairs.append((CLIPTextModelWithProjection, "text_encoder_2", "tokenizer_2"))
+    parts = {}
+    for cls, role, tokenizer in pairs:
+        parts[role], parts[tokenizer] = _resized(cls, source, role, tokenizer, config, bins)
+    shutil.copytree(source, out_dir, ignore=shutil.ignore_patterns(*parts, "README.md"))
+    if vae.is_dir() and not (out_dir / "vae").is_dir():  # the models of the zoo share a VAE
+        shutil.copytree(vae, out_dir / "vae")
+    for name, part in parts.items():
+        part.save_pretrained(out_dir / name)
+    (out_dir / NAME).write_text(json.dumps({**config, "bins": list(bins)}, indent=2) + "\n")
+    return bins[0] * bins[1]
+
+
+def _resized(
+    cls: type, source: Path, role: str, tokenizer: str, config: dict, bins: tuple[int, int]
+) -> tuple:
+    """Return a text encoder and its tokenizer with the new grid.
+
+    Raises:
+        UserError: the folder has no location tokens.
+    """
+    from transformers import CLIPTokenizer
+
+    from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
+
     names = ("template", "attributes", "attribute_words", "max_length")
     tokens = {name: config[name] for name in names if name in config}
-    old = LayoutTokenizer(CLIPTokenizer.from_pretrained(source / "tokenizer"), bins=config["bins"], **tokens)
+    old = LayoutTokenizer(CLIPTokenizer.from_pretrained(source / tokenizer), bins=config["bins"], **tokens)
     if old.added["location"] or config["template"] == "caption":
         raise UserError(f"{source} has no location tokens of a {config['bins']} grid")
-    encoder = CLIPTextModel.from_pretrained(source / "text_encoder")
-    new = LayoutTokenizer(_plain_tokenizer(source / "tokenizer"), bins=bins, **tokens)
+    encoder = cls.from_pretrained(source / role)
+    new = LayoutTokenizer(_plain_tokenizer(source / tokenizer), bins=bins, **tokens)
     weight = encoder.get_input_embeddings().weight.detach().clone()
     ids, wanted = old.tokenizer.get_vocab(), new.tokenizer.get_vocab()
     encoder.resize_token_embeddings(len(new.tokenizer), mean_resizing=False)
@@ -87,13 +113,7 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
             if token in ids:
                 rows[row] = weight[ids[token]]
         rows[[wanted[f"<l{i}>"] for i in range(len(grid))]] = grid
-    shutil.copytree(source, out_dir, ignore=shutil.ignore_patterns("text_encoder", "tokenizer", "README.md"))
-    if vae.is_dir() and not (out_dir / "vae").is_dir():  # the models of the zoo share a VAE
-        shutil.copytree(vae, out_dir / "vae")
-    encoder.save_pretrained(out_dir / "text_encoder")
-    new.tokenizer.save_pretrained(out_dir / "tokenizer")
-    (out_dir / NAME).write_text(json.dumps({**config, "bins": list(bins)}, indent=2) + "\n")
-    return len(grid)
+    return encoder, new.tokenizer
 
 
 def _plain_tokenizer(folder: Path):

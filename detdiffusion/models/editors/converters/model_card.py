@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import detdiffusion
+from detdiffusion.structures import Layout
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.numbers import is_number
 from detdiffusion.utils.tables import markdown_table
@@ -41,6 +42,19 @@ images = pipeline(
     boxes={boxes},  # x1, y1, x2, y2 as fractions of the sides
     names={names},
 {attributes}    num_inference_steps=50,
+    generator=torch.Generator().manual_seed(0),
+).images
+images[0].save("example.png")
+"""
+_STOCK_EXAMPLE = """import torch
+from diffusers import {pipeline}
+
+folder = "."  # where this file lies
+pipeline = {pipeline}.from_pretrained(folder)
+images = pipeline(
+    {prompt},
+    num_inference_steps=50,
+    guidance_scale=3.5,
     generator=torch.Generator().manual_seed(0),
 ).images
 images[0].save("example.png")
@@ -88,10 +102,7 @@ def write_model_card(folder: str | Path, model: DetDiffusion, facts: CardFacts) 
         f"# {facts.title}",
         _summary(model, facts),
         "## Use",
-        "Boxes, names and attributes go in, images come out; `pipeline.py` needs diffusers, transformers and torch "
-        "only. `layout_config.json` says how layouts become prompts, and `StableDiffusionPipeline` loads the folder "
-        "too, for prompts in that form. A copy on the hub has to be downloaded as a whole (`huggingface_hub."
-        "snapshot_download`).",
+        _use(model),
         f"```python\n{_example(model, facts.classes)}```",
         "## Training data",
         markdown_table(("", "value"), _data(model, facts)),
@@ -120,28 +131,54 @@ def _header(facts: CardFacts) -> str:
 
 
 def _summary(model: DetDiffusion, facts: CardFacts) -> str:
-    tokenizer = model.layout_tokenizer
+    words, blueprint = model.backbone.attribute_words, model.backbone.blueprint
     height, width = model.image_size
     text = f"A layout-to-image diffusion model for images of {width} x {height} pixels. "
-    if tokenizer.attributes:
-        levels = ", ".join(f"`{word}`" for word in tokenizer.attribute_words[:-1])
+    if words:
+        levels = ", ".join(f"`{word}`" for word in words[:-1])
         text += (
             f"Each object has a class, a box and an attribute: {levels} (how well a detector finds it, best first) or "
             "`background` (the detector does not know its class). "
         )
-    elif tokenizer.template == "caption":
+    elif model.layout_tokenizer.template == "caption" and blueprint is None:
         text += "It reads class names only, no boxes. "
     else:
         text += "Each object has a class and a box; the model was trained without attributes. "
+    if blueprint is not None:
+        text += "Layouts are drawn at the network's input, which has channels for them. "
     return f"{text}Exported by detdiffusion {detdiffusion.__version__} from `{facts.checkpoint.name}`."
 
 
+def _use(model: DetDiffusion) -> str:
+    backbone = model.backbone
+    whole = "A copy on the hub has to be downloaded as a whole (`huggingface_hub.snapshot_download`)."
+    stock = f"`{backbone.pipeline}` loads the folder"
+    if backbone.layout_pipeline:
+        text = (
+            "Boxes, names and attributes go in, images come out; `pipeline.py` needs diffusers, transformers and torch "
+            "only. `layout_config.json` says how layouts become prompts"
+        )
+        return (
+            f"{text}. {whole}"
+            if backbone.blueprint
+            else f"{text}, and {stock} too, for prompts in that form. {whole}"
+        )
+    if backbone.blueprint:
+        return f"{stock}, but does not draw layouts at the network's input: start a config of detdiffusion from it."
+    return f"{stock}, for prompts in the form that `layout_config.json` says. {whole}"
+
+
 def _example(model: DetDiffusion, classes: Sequence[str]) -> str:
-    tokenizer = model.layout_tokenizer
+    words = model.backbone.attribute_words
     names = (list(classes) or ["person", "dog"])[:2]
     boxes = [[0.1, 0.3, 0.5, 0.8], [0.4, 0.1, 0.9, 0.7]][: len(names)]
-    words = [tokenizer.attribute_words[-2], tokenizer.attribute_words[0]][: len(names)]
-    attributes = f"    attributes={json.dumps(words)},\n" if tokenizer.attributes else ""
+    words = [words[-2], words[0]][: len(names)] if words else None
+    if not model.backbone.layout_pipeline:
+        prompt = model.layout_tokenizer.encode([Layout(boxes, names, words)]).prompts[0]
+        return _STOCK_EXAMPLE.format(
+            pipeline=model.backbone.pipeline, prompt=json.dumps(prompt, ensure_ascii=False)
+        )
+    attributes = f"    attributes={json.dumps(words)},\n" if words else ""
     return _EXAMPLE.format(boxes=boxes, names=json.dumps(names, ensure_ascii=False), attributes=attributes)
 
 
@@ -149,7 +186,7 @@ def _data(model: DetDiffusion, facts: CardFacts) -> list[tuple[str, str]]:
     dataset = _dict(_dict(facts.config.get("train_dataloader")).get("dataset"))
     files = dataset.get("ann_files") or dataset.get("ann_file") or ()
     files = [files] if isinstance(files, str) else files
-    words = model.layout_tokenizer.attribute_words if model.layout_tokenizer.attributes else ()
+    words = model.backbone.attribute_words
     return [
         ("annotations", ", ".join(f"`{Path(file).name}`" for file in files) or _NOT_STATED),
         ("classes", f"{len(facts.classes)}: {', '.join(facts.classes)}" if facts.classes else _NOT_STATED),
@@ -167,6 +204,7 @@ def _recipe(model: DetDiffusion, facts: CardFacts) -> list[tuple[str, str]]:
     config = Path(cfg.filename).name if cfg.filename else "config"
     iterations, batch = meta.get("iter"), _dict(cfg.get("train_dataloader")).get("batch_size")
     tokenizer = {name: getattr(model.layout_tokenizer, name) for name in FIELDS if name != "attribute_words"}
+    tokenizer.update(model.backbone.stored_condition())
     return [
         ("config", f"`{config}`"),
         ("starts from", _base(facts)),

@@ -53,10 +53,10 @@ def build_component(spec: Any, role: str) -> Any:
         spec: an object (returned unchanged) or a dict with ``type``, the name of a class that diffusers or
             transformers exports, and either ``from_pretrained`` or the configuration of the class.
             ``from_pretrained`` is a local folder, ``zoo://NAME`` or ``hub://OWNER/NAME``, with ``subfolder`` and other
-            keywords of that method; or a single safetensors file of SD 1.x, see :mod:`.single_file`. A transformers
-            model built from its configuration accepts ``embedding_std``, the standard deviation of its initial token
-            and position embeddings: CLIP's default of 0.02 is negligible next to the location tokens' 0.7, which
-            slows down the training of a small model.
+            keywords of that method; or a single safetensors file of SD 1.x or SDXL, see :mod:`.single_file`. A
+            transformers model built from its configuration accepts ``embedding_std``, the standard deviation of its
+            initial token and position embeddings: CLIP's default of 0.02 is negligible next to the location tokens'
+            0.7, which slows down the training of a small model.
         role: name of the editor's argument, for error messages.
 
     Raises:
@@ -98,9 +98,10 @@ def _load_part(cls, kind: str, role: str, source: str, spec: dict):
 
     if is_single_file(source):
         spec = {k: v for k, v in spec.items() if k != "subfolder"}
-        if role != "tokenizer":
+        if not role.startswith("tokenizer"):
             return load_single_file(cls, role, source, **spec)
-        source = tokenizer_source(source)
+        source, extra = tokenizer_source(source, role)
+        spec = {**extra, **spec}
     folder = _local_folder(source, spec.get("subfolder", ""), role)
     if (
         kind == "CLIPTokenizer"
@@ -137,7 +138,9 @@ def check_sources(model: Mapping) -> None:
     Raises:
         UserError: a folder does not exist.
     """
-    for role, spec in model.items():
+    backbone = model.get("backbone")
+    parts = {**model, **(backbone if isinstance(backbone, Mapping) else {})}
+    for role, spec in parts.items():
         source = spec.get("from_pretrained") if isinstance(spec, Mapping) else None
         if isinstance(source, str) and not is_single_file(source):
             _local_folder(resolve_source(source), spec.get("subfolder") or "", role)
@@ -248,8 +251,10 @@ def extend_text_encoder(text_encoder: nn.Module, layout_tokenizer: LayoutTokeniz
     Raises:
         UserError: prompts are longer than the number of positions of the text encoder.
     """
-    positions = text_encoder.config.max_position_embeddings
-    if layout_tokenizer.max_length > positions:
+    positions = getattr(
+        text_encoder.config, "max_position_embeddings", None
+    )  # None: relative positions, as T5
+    if positions is not None and layout_tokenizer.max_length > positions:
         raise UserError(
             f"layout_tokenizer.max_length is {layout_tokenizer.max_length}, but the text encoder has {positions} "
             "positions: lower it, and set overflow='chunk' for more objects"

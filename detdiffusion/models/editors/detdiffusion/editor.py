@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from mmengine.model import BaseModel
@@ -14,17 +14,15 @@ from detdiffusion.registry import BACKBONES, MODELS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
-from ...losses import noise_target, sqrt_alpha_bar
 from ..interface import RealImages, check_generators, check_sides, predict_batch
 from .backbones import Backbone
-from .components import source_folder
 from .latents import latent_sides
-from .layout_config import settle_layout_config
+from .layout_config import layout_of_config
 from .layout_tokenizer import LayoutTokenizer
 from .options import AUTOCAST, FLAT_KEYS, read_options
 from .perception_branch import build_branch, class_labels, masks_to_find, optimise_head
 from .prompt_states import PromptStates
-from .sampler import Start, count_evaluations, denoise, initial_noise
+from .sampler import Start, count_evaluations, denoise, initial_noise, reporting
 
 
 @MODELS.register_module()
@@ -91,9 +89,8 @@ class DetDiffusion(BaseModel):
         parts = dict(vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet)
         parts.update(scheduler=scheduler, test_scheduler=test_scheduler)
         kind = dict(type=backbone) if isinstance(backbone, str) else dict(backbone)
-        self.backbone: Backbone = BACKBONES.build(
-            dict(**kind, model=self, parts=parts, layout_tokenizer=layout_tokenizer or {})
-        )
+        layout = dict(layout_tokenizer=layout_tokenizer, conditioning=vars(self.conditioning))
+        self.backbone: Backbone = BACKBONES.build(dict(**kind, model=self, parts=parts, layout=layout))
         self.layout_tokenizer = self.backbone.layout_tokenizer
         self._states = PromptStates(self.backbone)
         if lora is not None:
@@ -125,9 +122,9 @@ class DetDiffusion(BaseModel):
 
     @staticmethod
     def needs_attributes(cfg: Mapping) -> bool:
-        """Return whether prompts of a model with this config have attribute tokens, without building the model."""
-        settled = settle_layout_config(cfg.get("layout_tokenizer") or {}, source_folder(cfg.get("tokenizer")))
-        return LayoutTokenizer.with_attributes(settled)
+        """Return whether prompts or blueprints of a model with this config have attributes, without building it."""
+        arguments, blueprint = layout_of_config(cfg)
+        return LayoutTokenizer.with_attributes(arguments) or (blueprint is not None and blueprint.attributes)
 
     @property
     def dtype(self) -> torch.dtype:
@@ -197,9 +194,8 @@ class DetDiffusion(BaseModel):
                 deviation of the VAE's posterior, which are then used instead of ``inputs``.
             mode: ``loss`` returns a dict of scalars; ``predict`` returns the samples with ``pred_img`` (3, H, W) in
                 [0, 1], ``prompted``, the indices of the objects in the prompt, and ``round_trip``, the real image
-                after :meth:`round_trip`; ``tensor`` returns the latents. The
-                noise of a prediction depends on the layout's image id only, so it is the same in every validation and
-                on every rank.
+                after :meth:`round_trip`; ``tensor`` returns the latents. The noise of a prediction depends on the
+                layout's image id only, so it is the same in every validation and on every rank.
         """
         if mode == "loss":
             layouts = [sample.layout for sample in data_samples]
@@ -221,29 +217,25 @@ class DetDiffusion(BaseModel):
         noise = torch.randn_like(latents)
         if self.conditioning.noise_offset:
             noise = noise + self.conditioning.noise_offset * torch.randn_like(latents[:, :, :1, :1])
-        steps = self.scheduler.config.num_train_timesteps
-        timesteps = torch.randint(0, steps, (len(latents),), device=latents.device)
-        noisy = self.scheduler.add_noise(latents, noise, timesteps)
-        return noisy, noise_target(self.scheduler, latents, noise, timesteps), timesteps
+        return self.backbone.add_noise(latents, noise)
 
     def _losses(self, latents: Tensor, layouts: list[Layout]) -> dict[str, Tensor]:
-        count = len(latents)
         noisy, target, timesteps = self._noisy(latents)
         rng = random.Random(int(torch.randint(2**31, (1,))))
         encoded = self.layout_tokenizer.encode(layouts, rng)
-        null = torch.rand(count) < self.conditioning.null_text_prob
-        windows = encoded.input_ids.shape[1] // self.layout_tokenizer.max_length
-        null_ids = self.layout_tokenizer.null_ids(count, windows)
-        encoded.input_ids = torch.where(null[:, None], null_ids, encoded.input_ids)
+        null = torch.rand(len(latents)) < self.conditioning.null_text_prob
         layouts = [layout.select(kept) for layout, kept in zip(layouts, encoded.kept)]
+        drawn = [None if empty else layout for layout, empty in zip(layouts, null.tolist())]
         taps = attention = contextlib.nullcontext()
         if self.mask_head is not None:
             taps = self.backbone.feature_taps(self.perception.taps)
         if self.grounding_loss is not None:
             attention = self.backbone.attention_taps()
         size = tuple(side * self.latent_scale for side in latents.shape[-2:])
+        source_sizes = [(layout.height or size[0], layout.width or size[1]) for layout in layouts]
         with self._autocast(), taps, attention:
-            prompts = self.backbone.encode_layouts(encoded, size)
+            prompts = self.backbone.encode_layouts(encoded, size, source_sizes, null)
+            prompts = self.backbone.add_blueprints(prompts, drawn, latents.shape[-2:])
             prediction = self.backbone.predict(noisy, timesteps, prompts)
         boxes = [layout.boxes.to(latents.device) for layout in layouts]
         losses = dict(loss_ldm=self.noise_loss(prediction.float(), target, boxes, timesteps, self.scheduler))
@@ -263,7 +255,7 @@ class DetDiffusion(BaseModel):
         mask_logits, class_logits = logits if isinstance(logits, tuple) else (logits, None)
         skip = null & (not self.perception.on_null_text)
         masks, labels = masks_to_find(layouts, labels, skip, mask_logits.shape[-2:])
-        weights = sqrt_alpha_bar(self.scheduler, timesteps)
+        weights = self.backbone.signal_share(timesteps)
         return self.perception_loss(mask_logits, masks, weights, class_logits, labels)
 
     @torch.no_grad()
@@ -279,12 +271,12 @@ class DetDiffusion(BaseModel):
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         guidance_rescale: float = 0.0,
         real: RealImages | None = None,
+        on_step: Callable[[int], None] | None = None,
     ) -> dict:
         """Generate images of layouts.
 
         Args:
-            layouts: B layouts, or a single one, with any number of objects; with attributes if prompts have attribute
-                tokens.
+            layouts: one or B layouts of any number of objects, with attributes if prompts have attribute tokens.
             height, width: image size in pixels, divisible by the latent scale; default: :attr:`image_size`.
             num_inference_steps: number of denoising steps.
             guidance_scale: scale of classifier-free guidance.
@@ -295,10 +287,10 @@ class DetDiffusion(BaseModel):
             guidance_rescale: share of rescaling, in [0, 1], see :func:`.sampler.rescale_guided`.
             real: B real images of this size to start from. Pixels that are kept are those of the real image; what is
                 kept is also restored in the latents after every step.
+            on_step: called after every denoising step, see :func:`.sampler.reporting`; may raise to stop.
 
         Returns:
-            ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, the indices of the objects in each prompt; and
-            ``prompts``, the prompts as text.
+            ``samples`` (B, 3, H, W) float32 in [0, 1]; ``kept``, objects in each prompt; ``prompts``, their text.
 
         Raises:
             UserError: there is no layout, a side is not divisible, the numbers of generators and layouts differ, the
@@ -321,12 +313,15 @@ class DetDiffusion(BaseModel):
         try:
             with self._autocast():
                 prompts = self._states.prompts(encoded, size)
+                null_prompts = self._states.null_prompts(prompts, size)
+                drawn = [layout.select(sorted(kept)) for layout, kept in zip(layouts, encoded.kept)]
+                sides = noise.shape[-2:]
                 latents = denoise(
-                    self.backbone.predict,
+                    self.backbone.predict if on_step is None else reporting(self.backbone.predict, on_step),
                     self.test_scheduler,
                     noise.to(self.device),
-                    prompts,
-                    self._states.null_prompts(prompts, size),
+                    self.backbone.add_blueprints(prompts, drawn, sides),
+                    self.backbone.add_blueprints(null_prompts, [None] * len(drawn), sides),
                     num_inference_steps,
                     guidance_scale,
                     generators,

@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from detdiffusion.utils.errors import UserError
 
+from .components import source_folder
+from .layout_condition import CONDITIONS, Blueprint, condition_arguments, read_condition
+
 if TYPE_CHECKING:
     from .layout_tokenizer import LayoutTokenizer
 
@@ -29,6 +32,7 @@ FIELDS = (
     "prefix",
 )
 """Arguments of :class:`.layout_tokenizer.LayoutTokenizer` that are stored in the file."""
+_CONDITION = ("layout_condition", "blueprint_shapes")
 _BINDING = ("template", "bins", "prefix")  # must equal the stored values
 _OF_ATTRIBUTES = (
     "attribute_words",
@@ -37,7 +41,14 @@ _OF_ATTRIBUTES = (
 
 
 def write_layout_config(folder: str | Path, layout_tokenizer: LayoutTokenizer, **about: Any) -> None:
-    """Write the file; ``about`` (classes, filters) is additional information, which does not bind a config."""
+    """Write the file.
+
+    Args:
+        folder: a model's diffusers folder.
+        layout_tokenizer: the tokenizer whose arguments are stored.
+        **about: further content: the result of :func:`.layout_condition.stored_condition`, and information that does
+            not bind a config (classes, filters).
+    """
     values = {name: getattr(layout_tokenizer, name) for name in FIELDS}
     Path(folder).mkdir(parents=True, exist_ok=True)
     (Path(folder) / NAME).write_text(json.dumps({**values, **about}, indent=2) + "\n")
@@ -51,31 +62,58 @@ def folder_classes(folder: str | Path | None) -> tuple[str, ...]:
     return tuple(_read(path).get("classes") or ())
 
 
-def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) -> dict:
-    """Complete a config's ``layout_tokenizer`` arguments by those stored in the folder that the model starts from.
+def layout_of_config(model: Mapping[str, Any]) -> tuple[dict[str, Any], Blueprint | None]:
+    """Return the arguments of the layout tokenizer, and the blueprint, of an editor with this config.
 
     Args:
-        given: the config's arguments.
+        model: the ``model`` of a config.
+
+    Raises:
+        UserError: see :func:`settle_layout_config`.
+    """
+    settled = settle_layout_config(condition_arguments(model), source_folder(model.get("tokenizer")))
+    return read_condition(settled)
+
+
+def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) -> dict:
+    """Complete a config's arguments of prompts and blueprints by those stored in the folder that the model starts from.
+
+    Args:
+        given: the config's arguments, :func:`.layout_condition.condition_arguments`.
         folder: a diffusers folder, or None; without the file in it (Stable Diffusion itself) nothing changes.
 
     Returns:
-        Arguments of ``LayoutTokenizer``. A model trained without layouts (template ``caption``) may be used with any
-        template, and attributes may be added to one trained without them.
+        Arguments of :func:`.layout_condition.read_condition`. A model trained without layouts (template ``caption``)
+        may be used with any template, attributes may be added to one trained without them, and a blueprint to one
+        trained with tokens only.
 
     Raises:
         UserError: the file is damaged, or config and file contradict each other.
     """
     given = dict(given)
+    if given.get("layout_condition", "tokens") not in CONDITIONS:
+        raise UserError(f"layout_condition must be one of {CONDITIONS}, got {given['layout_condition']!r}")
     path = None if folder is None else Path(folder) / NAME
     if path is None or not path.is_file():
         return given
     content = _read(path)
-    stored = {name: content[name] for name in FIELDS if name in content}
+    stored = {name: content[name] for name in (*FIELDS, *_CONDITION) if name in content}
     for name in ("bins", "attribute_words"):
         if name in stored:
             stored[name] = tuple(stored[name])
-    if stored.get("template") == "caption" and given.get("template", "caption") != "caption":
-        stored = {name: stored[name] for name in ("max_length", "prefix") if name in stored}
+    condition = _settle_condition(given, stored, folder)
+    if condition == "blueprint":  # prompts are captions, whatever the config's template is
+        given = {name: value for name, value in given.items() if name not in ("template", "bins")}
+        stored = {name: value for name, value in stored.items() if name not in ("template", "bins")}
+        if "layout_condition" not in stored:
+            kept = (
+                "max_length",
+                "prefix",
+                *(("attributes", "attribute_words") if stored.get("attributes") else ()),
+            )
+            stored = {name: stored[name] for name in kept if name in stored}
+    elif stored.get("template") == "caption" and given.get("template", "caption") != "caption":
+        stored = {name: stored[name] for name in ("max_length", "prefix", *_CONDITION) if name in stored}
     binding = _BINDING
     if stored.get("attributes"):
         binding = (*_BINDING, *_OF_ATTRIBUTES)
@@ -93,6 +131,24 @@ def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) ->
             f"tokens ({NAME}): leave it out of the config, or start from a model without them"
         )
     return {**stored, **given}
+
+
+def _settle_condition(given: Mapping[str, Any], stored: dict, folder: str | Path) -> str:
+    """Return the layout condition; remove it from ``stored`` if the model may be trained with another one.
+
+    Raises:
+        UserError: the model was trained with a blueprint, and the config sets another condition.
+    """
+    if stored.get("layout_condition", "tokens") == "tokens":
+        stored.pop("layout_condition", None)
+        return given.get("layout_condition", "tokens")
+    for name in _CONDITION:
+        if name in given and name in stored and given[name] != stored[name]:
+            raise UserError(
+                f"{name} is {given[name]!r} in the config, but the model in {folder} was trained with "
+                f"{stored[name]!r} ({NAME}): leave it out of the config, or start from another model"
+            )
+    return stored["layout_condition"]
 
 
 def _read(path: Path) -> dict:

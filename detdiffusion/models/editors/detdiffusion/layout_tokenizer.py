@@ -136,9 +136,11 @@ class LayoutTokenizer:
         self._heads: dict[str, list[int]] = {}
         tokens = self._attribute_ids if self.attributes else {None: None}
         self._tails = {name: self._tail(token) for name, token in tokens.items()}
-        self._bos, self._eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+        bos, self._eos = tokenizer.bos_token_id, tokenizer.eos_token_id
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else self._eos
-        self._empty = [self._bos, self._eos, *[self._pad] * (max_length - 2)]
+        self._start = [] if bos is None else [bos]  # T5 has no start token
+        self._empty = [*self._start, self._eos]
+        self._empty += [self._pad] * (max_length - len(self._empty))
 
     @staticmethod
     def with_attributes(arguments: Mapping) -> bool:
@@ -261,7 +263,7 @@ class LayoutTokenizer:
                 window with ``overflow='chunk'``.
         """
         rows, kept, spans = [], [], []
-        start = [self._bos, *self.words(self.prefix)]
+        start = [*self._start, *self.words(self.prefix)]
         room = self.max_length - len(start) - 1
         for layout in layouts:
             attributes = layout.attributes or [None] * len(layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -16,7 +16,7 @@ TEXT_TARGETS = ("q_proj", "k_proj", "v_proj", "out_proj")
 
 def add_lora(
     unet: nn.Module,
-    text_encoder: nn.Module,
+    text_encoders: Mapping[str, nn.Module],
     layout_tokenizer: LayoutTokenizer,
     r: int = 16,
     lora_alpha: float | None = None,
@@ -24,18 +24,19 @@ def add_lora(
     text_target_modules: Sequence[str] = TEXT_TARGETS,
     lora_dropout: float = 0.0,
 ) -> None:
-    """Freeze UNet and text encoder and add trainable low-rank updates (https://arxiv.org/abs/2106.09685).
+    """Freeze UNet and text encoders and add trainable low-rank updates (https://arxiv.org/abs/2106.09685).
 
     The embeddings of the location and attribute tokens, which are new to the model, remain fully trainable. The
     updates are initialised by ``peft`` and do not change the model's output before training.
 
     Args:
-        unet, text_encoder: modified in place; the text encoder must already have embeddings of the layout tokens.
+        unet: modified in place.
+        text_encoders: by name, modified in place; they must already have embeddings of the layout tokens.
         layout_tokenizer: provides the ids of the layout tokens.
         r: rank of the updates.
         lora_alpha: scale of the updates times r; default r, a scale of 1.
         target_modules: suffixes of the names of the UNet's adapted layers, as in peft.
-        text_target_modules: the same for the text encoder; if empty, only the layout tokens' embeddings are trained.
+        text_target_modules: the same for the text encoders; if empty, only the layout tokens' embeddings are trained.
         lora_dropout: dropout probability at the input of the updates.
 
     Raises:
@@ -47,19 +48,21 @@ def add_lora(
         raise UserError("lora needs peft: pip install peft") from error
     if r < 1:
         raise UserError(f"lora: r must be at least 1, got {r}")
-    embedding = _name_of(text_encoder, text_encoder.get_input_embeddings())
     tokens = layout_tokenizer.layout_ids
     common = dict(r=r, lora_alpha=r if lora_alpha is None else lora_alpha, lora_dropout=lora_dropout)
-    text_config = None
-    if text_target_modules:
-        rows = {embedding: tokens} if tokens else None
-        text_config = LoraConfig(
-            target_modules=list(text_target_modules), trainable_token_indices=rows, **common
-        )
-    elif tokens:
-        text_config = TrainableTokensConfig(target_modules=[embedding], token_indices=tokens)
-    unet_config = LoraConfig(target_modules=list(target_modules), **common)
-    for role, module, config in (("unet", unet, unet_config), ("text_encoder", text_encoder, text_config)):
+    jobs = [("unet", unet, LoraConfig(target_modules=list(target_modules), **common))]
+    for role, text_encoder in text_encoders.items():
+        embedding = _name_of(text_encoder, text_encoder.get_input_embeddings())
+        config = None
+        if text_target_modules:
+            rows = {embedding: tokens} if tokens else None
+            config = LoraConfig(
+                target_modules=list(text_target_modules), trainable_token_indices=rows, **common
+            )
+        elif tokens:
+            config = TrainableTokensConfig(target_modules=[embedding], token_indices=tokens)
+        jobs.append((role, text_encoder, config))
+    for role, module, config in jobs:
         module.requires_grad_(False)
         if config is None:
             continue

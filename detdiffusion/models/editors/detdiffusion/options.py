@@ -44,11 +44,18 @@ class Conditioning:
             paper.
         noise_offset: standard deviation of a normal offset per channel that is added to the training noise, so that
             very dark and very bright images are learned; 0 as in the paper.
+        layout_condition: ``tokens``, locations and attributes as tokens of the prompt, as in the paper; ``blueprint``,
+            drawn at the network's input, with class names as prompt; or ``both``. None: as the model that the training
+            starts from, ``tokens`` if it is not stored there. See :mod:`.blueprint`.
+        blueprint_shapes: what a blueprint shows, ``boxes``, or ``masks`` for layouts that have masks, which those of
+            ``tools/generate.py`` do not; None: as the model that the training starts from, or ``boxes``.
     """
 
     null_text_prob: float = 0.1
     grounding_loss: dict | None = None
     noise_offset: float = 0.0
+    layout_condition: str | None = None
+    blueprint_shapes: str | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.null_text_prob <= 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -169,6 +170,24 @@ def count_evaluations(
     """Return how often :func:`denoise` evaluates the network for an image; a guided evaluation counts twice."""
     count = len(with_timesteps(scheduler, num_inference_steps, schedule).timesteps)
     return count + sum(guided_evaluations(count, guidance_scale, guidance_interval))
+
+
+def reporting(predict: Callable[..., Tensor], on_step: Callable[[int], None]) -> Callable[..., Tensor]:
+    """Return ``predict`` that reports itself.
+
+    Args:
+        predict: the denoising network of :func:`denoise`.
+        on_step: called after every evaluation with their number so far, once per step for first-order schedulers; may
+            raise to stop.
+    """
+    done = itertools.count(1)
+
+    def reported(*inputs: Any) -> Tensor:
+        prediction = predict(*inputs)
+        on_step(next(done))
+        return prediction
+
+    return reported
 
 
 def _step_arguments(scheduler, generators: Sequence[torch.Generator] | None) -> dict:

@@ -2,5 +2,6 @@
 
 from .base import Backbone, Prompts
 from .stable_diffusion import StableDiffusion
+from .stable_diffusion_xl import StableDiffusionXL
 
-__all__ = ["Backbone", "Prompts", "StableDiffusion"]
+__all__ = ["Backbone", "Prompts", "StableDiffusion", "StableDiffusionXL"]
