@@ -58,6 +58,7 @@ class Layout:
         ids: N annotation ids of the source, or None.
         category_ids: N category ids of the source json, or None.
         image_id, file_name, width, height: the source image; its size in pixels.
+        crop: the part of the source image that the layout belongs to, xyxy in [0, 1].
 
     Raises:
         UserError: if a field's length differs from the number of boxes, a box is outside [0, 1], or a word cannot be
@@ -75,6 +76,7 @@ class Layout:
     file_name: str | None = None
     width: int | None = None
     height: int | None = None
+    crop: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
 
     def __post_init__(self) -> None:
         where = "layout" if self.image_id is None else f"layout of image {self.image_id}"
@@ -163,17 +165,35 @@ class Layout:
     def flip(self, direction: str = "horizontal") -> Layout:
         """Return a copy with boxes and masks flipped; ``direction`` is a key of :data:`FLIPS`."""
         axes = FLIPS[direction]
-        x1, y1, x2, y2 = self.boxes.unbind(1)
-        if -1 in axes:
-            x1, x2 = 1 - x2, 1 - x1
-        if -2 in axes:
-            y1, y2 = 1 - y2, 1 - y1
-        boxes = torch.stack((x1, y1, x2, y2), dim=1)
-        return replace(self, boxes=boxes, masks=None if self.masks is None else self.masks.flip(axes))
+        boxes = torch.stack(_flipped(*self.boxes.unbind(1), axes), dim=1)
+        masks = None if self.masks is None else self.masks.flip(axes)
+        return replace(self, boxes=boxes, masks=masks, crop=_flipped(*self.crop, axes))
+
+    def source_and_corner(self, size: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Return the conditions of Stable Diffusion XL that tell how the image was made from its source.
+
+        Args:
+            size: height and width of the image in pixels.
+
+        Returns:
+            Height and width of the source image, those of the image if they are unknown; and the upper and the left
+            side of :attr:`crop` in pixels, where the source is resized so that the crop has the image's size.
+        """
+        (height, width), (x1, y1, x2, y2) = size, self.crop
+        corner = round(y1 / (y2 - y1) * height), round(x1 / (x2 - x1) * width)
+        return self.height or height, self.width or width, *corner
 
     def with_attributes(self, attributes: Sequence[str]) -> Layout:
         """Return a copy with the given perception-aware attributes, one per object."""
         return replace(self, attributes=list(attributes))
+
+
+def _flipped(x1, y1, x2, y2, axes: Sequence[int]) -> tuple:
+    if -1 in axes:
+        x1, x2 = 1 - x2, 1 - x1
+    if -2 in axes:
+        y1, y2 = 1 - y2, 1 - y1
+    return x1, y1, x2, y2
 
 
 def _as_boxes(boxes: Tensor | Sequence, where: str) -> Tensor:

@@ -41,6 +41,10 @@ def test_boxes_follow_the_pixels_of_a_crop(masks):
         assert np.array_equal(result["img"], again["img"]) and result["layout"].ids == again["layout"].ids
         image, layout = result["img"], result["layout"]
         assert image.shape == (HEIGHT, WIDTH, 3) and len(layout)
+        inside = [source["layout"].ids.index(key) for key in layout.ids]
+        part = torch.tensor(layout.crop).reshape(2, 2)
+        expected_boxes = (source["layout"].boxes[inside].reshape(-1, 2, 2) - part[0]) / (part[1] - part[0])
+        torch.testing.assert_close(layout.boxes, expected_boxes.clamp(0, 1).reshape(-1, 4))
         left, right = (image[:, k, 0].astype(float).mean() for k in (0, -1))
         top, bottom = (image[k, :, 1].astype(float).mean() for k in (0, -1))
         low, sides = np.array([left, top]), np.array([right - left + 1, bottom - top + 1])

@@ -163,9 +163,10 @@ def test_sizes_and_the_empty_prompt_are_conditions(tmp_path):
     editor.unet.register_forward_pre_hook(lambda module, args, kwargs: seen.append(kwargs), with_kwargs=True)
     sized, unsized = layouts()
     sized.height, sized.width = 480, 640
-    editor._losses(LATENTS, [sized, unsized])
+    unsized.crop = (0.0, 0.5, 0.25, 1.0)
+    editor._losses(LATENTS, [sized, unsized.flip()])
     added = seen[0]["added_cond_kwargs"]
-    assert added["time_ids"].tolist() == [[480, 640, 0, 0, 32, 32], [32, 32, 0, 0, 32, 32]]
+    assert added["time_ids"].tolist() == [[480, 640, 0, 0, 32, 32], [32, 32, 32, 96, 32, 32]]
     assert not seen[0]["encoder_hidden_states"].any() and not added["text_embeds"].any()
     editor.eval().infer([sized], height=16, width=32, num_inference_steps=1)
     added = seen[1]["added_cond_kwargs"]

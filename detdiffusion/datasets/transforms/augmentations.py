@@ -190,7 +190,10 @@ def _crop_layout(layout: Layout, part: Sequence[int], size: tuple[int, int], min
             ]
         )
     kept = [k for k, share in enumerate(visible.tolist()) if share >= min_visible and share > 0]
-    return replace(layout, boxes=boxes, masks=masks).select(kept)
+    x1, y1, x2, y2 = layout.crop
+    w, h = (x2 - x1) / width, (y2 - y1) / height
+    crop = (x1 + left * w, y1 + top * h, x1 + right * w, y1 + bottom * h)
+    return replace(layout, boxes=boxes, masks=masks, crop=crop).select(kept)
 
 
 def _cut(layout: Layout, covered: Tensor, min_visible: float) -> Layout:

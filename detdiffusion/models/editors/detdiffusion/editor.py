@@ -232,9 +232,9 @@ class DetDiffusion(BaseModel):
         if self.grounding_loss is not None:
             attention = self.backbone.attention_taps()
         size = tuple(side * self.latent_scale for side in latents.shape[-2:])
-        source_sizes = [(layout.height or size[0], layout.width or size[1]) for layout in layouts]
+        sources = [layout.source_and_corner(size) for layout in layouts]
         with self._autocast(), taps, attention:
-            prompts = self.backbone.encode_layouts(encoded, size, source_sizes, null)
+            prompts = self.backbone.encode_layouts(encoded, size, sources, null)
             prompts = self.backbone.add_blueprints(prompts, drawn, latents.shape[-2:])
             prediction = self.backbone.predict(noisy, timesteps, prompts)
         boxes = [layout.boxes.to(latents.device) for layout in layouts]

@@ -106,7 +106,7 @@ class Backbone(ABC):
         input_ids: Tensor,
         mask: Tensor | None = None,
         size: tuple[int, int] | None = None,
-        source_sizes: Sequence[tuple[int, int]] | None = None,
+        sources: Sequence[tuple[int, int, int, int]] | None = None,
     ) -> Prompts:
         """Encode prompts.
 
@@ -114,7 +114,8 @@ class Backbone(ABC):
             input_ids: (B, W * max_length) token ids; each window of ``max_length`` tokens is encoded separately.
             mask: (B, W * max_length) bool, True for tokens to attend.
             size: height and width of the image in pixels, for models that are conditioned on it.
-            source_sizes: in training, the B images' heights and widths before they were resized, for the same models.
+            sources: in training, the B images' sources and corners, for the same models; see
+                :meth:`~detdiffusion.structures.Layout.source_and_corner`.
         """
 
     @abstractmethod
@@ -180,21 +181,21 @@ class Backbone(ABC):
         self,
         encoded: EncodedLayouts,
         size: tuple[int, int] | None = None,
-        source_sizes: Sequence[tuple[int, int]] | None = None,
+        sources: Sequence[tuple[int, int, int, int]] | None = None,
         null: Tensor | None = None,
     ) -> Prompts:
         """Encode the prompts of layouts.
 
         Args:
             encoded: B prompts.
-            size, source_sizes: as in :meth:`encode`.
+            size, sources: as in :meth:`encode`.
             null: (B,) bool on the CPU, True for samples that get the empty prompt in place of theirs.
         """
         ids, mask = encoded.input_ids, encoded.attention_mask()
         if null is not None:
             windows = ids.shape[1] // self.layout_tokenizer.max_length
             ids = torch.where(null[:, None], self.layout_tokenizer.null_ids(len(ids), windows), ids)
-        return self.encode(ids, None if mask is None else mask.to(self.device), size, source_sizes)
+        return self.encode(ids, None if mask is None else mask.to(self.device), size, sources)
 
     def encode_null(self, length: int, size: tuple[int, int] | None = None) -> Prompts:
         """Encode the empty prompt, one sample of it, to ``length`` states: those of one window for every window.

@@ -73,7 +73,7 @@ class StableDiffusion(Backbone):
         input_ids: Tensor,
         mask: Tensor | None = None,
         size: tuple[int, int] | None = None,
-        source_sizes: Sequence[tuple[int, int]] | None = None,
+        sources: Sequence[tuple[int, int, int, int]] | None = None,
     ) -> Prompts:
         windows = input_ids.to(self.device).reshape(-1, self.layout_tokenizer.max_length)
         states = self.model.text_encoder(windows)[0].reshape(*input_ids.shape, -1)

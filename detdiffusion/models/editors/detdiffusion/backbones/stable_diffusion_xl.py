@@ -23,8 +23,8 @@ class StableDiffusionXL(StableDiffusion):
 
     Both encoders get the layout's tokens. The UNet attends to their second last hidden states side by side, and its
     time embedding gets the pooled state of the second encoder's first window and six numbers: height and width of the
-    source image, the upper left corner of its crop, and height and width of the image. Images are resized, not cropped,
-    so the corner is (0, 0).
+    source image, the upper left corner of its crop, and height and width of the image. Training images are resized, so
+    the corner is (0, 0) unless ``RandomResizedCropLayout`` crops them; sampling is conditioned on (0, 0).
 
     Args:
         text_encoder_2: ``CLIPTextModelWithProjection``, or its config.
@@ -94,7 +94,7 @@ class StableDiffusionXL(StableDiffusion):
         input_ids: Tensor,
         mask: Tensor | None = None,
         size: tuple[int, int] | None = None,
-        source_sizes: Sequence[tuple[int, int]] | None = None,
+        sources: Sequence[tuple[int, int, int, int]] | None = None,
     ) -> Prompts:
         tokens, length = input_ids.to(self.device), self.layout_tokenizer.max_length
         count, windows = len(tokens), tokens.shape[1] // length
@@ -107,9 +107,7 @@ class StableDiffusionXL(StableDiffusion):
             null = (tokens == self.layout_tokenizer.null_ids(1, windows).to(self.device)).all(dim=1)
             states = states.masked_fill(null[:, None, None], 0)
             pooled = pooled.masked_fill(null[:, None], 0)
-        return Prompts(
-            states, mask, dict(text_embeds=pooled, time_ids=self._sizes(count, size, source_sizes))
-        )
+        return Prompts(states, mask, dict(text_embeds=pooled, time_ids=self._sizes(count, size, sources)))
 
     def _second_ids(self, tokens: Tensor, length: int) -> Tensor:
         """Return the (B * W, max_length) ids of the second tokenizer: those of the first, with its own padding."""
@@ -119,11 +117,11 @@ class StableDiffusionXL(StableDiffusion):
         after = (ends > 1) | ((ends == 1) & (windows != end))
         return windows.masked_fill(after, end if pad is None else pad)
 
-    def _sizes(self, count: int, size, source_sizes) -> Tensor:
+    def _sizes(self, count: int, size, sources) -> Tensor:
         """Return the (B, 6) float32 size conditions."""
         size = self.image_size if size is None else size
-        sources = source_sizes or [self.source_size or size] * count
-        rows = [[*source, 0, 0, *size] for source in sources]
+        sources = sources or [(*(self.source_size or size), 0, 0)] * count
+        rows = [[*source, *size] for source in sources]
         return torch.tensor(rows, dtype=torch.float32, device=self.device)
 
     def added_conditions(self, prompts: Prompts) -> dict[str, Tensor]:
