@@ -148,10 +148,16 @@ class StudioHandler(BaseHTTPRequestHandler):
         if not length.isdecimal():
             raise UserError("the request has no content")
         if int(length) > most:
+            self._discard(min(int(length), MAX_UPLOAD))
             raise UserError(
                 f"the content has {int(length) / 1e6:.0f} MB; at most {most / 1e6:.0f} MB are accepted"
             )
         return self.rfile.read(int(length))
+
+    def _discard(self, length: int) -> None:
+        """Read what is sent: the sender reads the answer only after it has sent everything."""
+        while length > 0 and (part := self.rfile.read(min(length, 1 << 16))):
+            length -= len(part)
 
     def _json(self) -> object:
         try:
