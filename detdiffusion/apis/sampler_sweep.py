@@ -72,6 +72,7 @@ def sweep_sampling(
     folders = {name: out / "sets" / folder_name(plan) for name, plan in plans.items()}
     seconds = {}
     for name, plan in plans.items():
+        inferencer.model.eval()  # clears the text states of the last plan, so that each one pays for its own
         counts = generate_dataset(
             generator,
             layouts,

@@ -62,6 +62,23 @@ def test_cost_per_image_without_start_up():
     assert found["speed_up"] == pytest.approx(1, abs=0.3)  # these ranks do all of the work twice
 
 
+def test_every_image_pays_for_its_text_states(tmp_path):
+    from generate_throughput import sampling_arms, stock_pipeline
+    from throughput_parts import build_editor, specs, write_scenes
+
+    spec, device = specs("tiny", tmp_path), torch.device("cpu")
+    editor = build_editor(spec, "fp32", device).eval()
+    stock = stock_pipeline(editor, spec, device, torch.float32)
+    folder = write_scenes(tmp_path / "data", 2, spec["side"])
+    arms, _ = sampling_arms(editor, stock, spec, folder, batch=1, steps=1)
+    encoded = []
+    editor.text_encoder.register_forward_hook(lambda *_: encoded.append(1))
+    arms["ours"]()
+    once = len(encoded)
+    arms["ours"]()
+    assert len(encoded) == 2 * once > 0
+
+
 def test_one_table_of_everything(tmp_path, monkeypatch, capsys):
     import gpu
 
