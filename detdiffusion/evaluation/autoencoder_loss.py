@@ -21,7 +21,7 @@ from detdiffusion.datasets.image_reading import read_rgb
 from detdiffusion.evaluation.detection import evaluate_detection
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.models.editors.detdiffusion.components import HUB, build_component
-from detdiffusion.models.editors.detdiffusion.latents import decode, posterior
+from detdiffusion.models.editors.detdiffusion.latents import LatentVariance, decode, posterior
 from detdiffusion.perception.detector_factory import load_detector
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
@@ -54,9 +54,9 @@ def measure_autoencoder(
         device: torch device.
 
     Returns:
-        ``type`` (diffusers class), ``psnr`` (dB, of the mean squared error of all images), ``latent_std`` (pooled over
-        channels, means removed), ``scaling_factor`` (its inverse), ``images``, ``size``, and with a detector
-        ``bbox_mAP`` and ``bbox_mAP_50`` by kind of image.
+        ``type`` (diffusers class), ``psnr`` (dB, of the mean squared error of all images), ``latent_std`` (over all
+        images together), ``scaling_factor`` (its inverse), ``images``, ``size``, and with a detector ``bbox_mAP`` and
+        ``bbox_mAP_50`` by kind of image.
 
     Raises:
         UserError: a file is missing or not valid.
@@ -67,26 +67,25 @@ def measure_autoencoder(
     file, folder = read_coco(real.file), image_folder(real.img_dir, real.file)
     step = max(1, len(file.images) // limit)
     images = file.images[::step][:limit]
-    errors, variances = [], []
+    errors, variance = [], LatentVariance()
     with Progress("encoding and decoding", total=len(images)) as bar, torch.inference_mode():
         for image in bar.track(images):
             pixels = _resized(folder / image["file_name"], image, size)
             inputs = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(device).float() / 127.5 - 1
-            mean, _ = posterior(model, inputs)
-            variances.append(mean.float().var(dim=(0, 2, 3), unbiased=False).mean().item())
+            mean, std = posterior(model, inputs)
+            variance.add(mean, std)
             shown = decode(model, mean * model.config.scaling_factor)[0].permute(1, 2, 0).cpu().numpy()
             errors.append(float(np.mean((shown - pixels / 255.0) ** 2)))
             for name, array in zip(KINDS, (pixels, (shown * 255).round().astype(np.uint8))):
                 _save(array, out / name / f"{image['id']}.png")
-    deviation = math.sqrt(float(np.mean(variances)))
     result = dict(
         type=kind,
         vae=str(vae),
         images=len(images),
         size=list(size),
         psnr=round(-10 * math.log10(max(float(np.mean(errors)), 1e-12)), 2),
-        latent_std=round(deviation, 4),
-        scaling_factor=round(1 / deviation, 3),
+        latent_std=round(variance.deviation, 4),
+        scaling_factor=round(1 / variance.deviation, 3),
     )
     if detector is not None:
         result |= _scores(file, images, size, out, detector, str(device))
