@@ -49,6 +49,15 @@ def test_figures_are_those_of_the_written_images(world):
     assert result["scaling_factor"] == pytest.approx(1 / deviation, rel=1e-2)
 
 
+def test_bad_sizes_and_limits_are_refused(world, tmp_path):
+    vae, real = str(world / "vae"), AnnotatedImages(ann=[world / "val/instances.json"])
+    with pytest.raises(UserError, match="must be divisible by 8, got 32 x 44"):
+        measure_autoencoder(vae, real, (32, 44), tmp_path / "out", device="cpu")
+    with pytest.raises(UserError, match="`limit` must be at least 1, it is 0"):
+        measure_autoencoder(vae, real, (32, 48), tmp_path / "out", limit=0, device="cpu")
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_autoencoder_is_refused(world, tmp_path):
     with pytest.raises(UserError, match="no autoencoder's config.json"):
         autoencoder_type(str(tmp_path))
