@@ -108,7 +108,7 @@ def main() -> None:
         stock = stock_pipeline(editor, spec, device, dtype)
         for batch in args.batch_sizes:
             arms, flops = sampling_arms(editor, stock, spec, folder, batch, args.steps)
-            results = interleave(arms, args.rounds, 1, device)
+            results = interleave(arms, args.rounds, 1, device, args.compile)
             lines = table(results, batch, flops, peak, "stock", device)
             print(f"\nbatch {batch}, {args.steps} steps, {flops / 1e9:.1f} GFLOP a batch")
             print("\n".join(lines), flush=True)
