@@ -83,7 +83,7 @@ def test_default_plans_that_the_scheduler_lacks_are_left_out(settings, tmp_path,
     lines = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
     assert [line.split(" is left out")[0] for line in lines] == [
         "plan 'steps=10,schedule=ays'",
-        "plan 'fast,schedule=ays'",
+        "plan 'steps=10,schedule=ays,guidance_interval=0.2:0.8'",
     ]
 
 
