@@ -19,6 +19,7 @@ from detdiffusion.utils.errors import UserError
 
 from .edits import EditLog, is_free, visible_part
 from .options import RECOMPOSE, SAMPLE
+from .oversampling import class_factors
 
 _TRIES = 30  # per object
 _QUANTILE = 0.95
@@ -37,13 +38,14 @@ class LayoutComposer:
         kind: 'recompose' or 'sample'.
         layouts: layouts of the set, with ``ids`` and ``category_ids``, and attributes if the model uses them.
         nameable: class names of objects; None: all but those whose attribute is ``background``.
-        weights: how often objects of a class are taken, relative to their number; default: 1.
+        oversample_thr: take objects of a class as often as its factor of :func:`.oversampling.class_factors` says;
+            None: all equally often.
 
     Attributes:
-        name: part of image ids and file names.
+        name: part of image ids and file names, e.g. 'recompose' or 'sample-rare0.1'.
 
     Raises:
-        UserError: the kind is unknown, or no layout has an object.
+        UserError: the kind is unknown, no layout has an object, or the threshold is out of range.
     """
 
     def __init__(
@@ -51,11 +53,13 @@ class LayoutComposer:
         kind: str,
         layouts: Sequence[Layout],
         nameable: Sequence[str] | None = None,
-        weights: Mapping[str, float] | None = None,
+        oversample_thr: float | None = None,
     ) -> None:
         if kind not in (RECOMPOSE, SAMPLE):
             raise UserError(f"layouts {kind!r}: must be {RECOMPOSE!r} or {SAMPLE!r}")
-        self.name, self.nameable = kind, None if nameable is None else frozenset(nameable)
+        # the threshold changes the layouts, and so must change their ids
+        self.name = kind if oversample_thr is None else f"{kind}-rare{oversample_thr:.6g}"
+        self.kind, self.nameable = kind, None if nameable is None else frozenset(nameable)
         self._layouts, self._places, self._by_class = layouts, [], {}
         overlaps = []
         for index, layout in enumerate(layouts):
@@ -68,7 +72,7 @@ class LayoutComposer:
         if not self._places:
             raise UserError(f"layouts {kind!r}: no layout has an object that the attribute detector can name")
         self.most_overlap = float(np.quantile(torch.cat(overlaps).numpy(), _QUANTILE)) if overlaps else 0.0
-        self._weights = self._cumulative(weights or {})
+        self._weights = self._cumulative({} if oversample_thr is None else class_factors(layouts, oversample_thr))
         self._spread = self._bandwidths() if kind == SAMPLE else {}
 
     def __call__(self, layout: Layout, rng: random.Random) -> tuple[Layout, EditLog]:
@@ -88,7 +92,7 @@ class LayoutComposer:
 
     def _classes(self, count: int, rng: random.Random) -> list[str | None]:
         """Return the classes of the new objects; None: of any class."""
-        if self.name == RECOMPOSE or not count:
+        if self.kind == RECOMPOSE or not count:
             return [None] * count
         index, _ = self._places[self._draw(rng)]
         other = self._layouts[index]
@@ -103,7 +107,7 @@ class LayoutComposer:
             layout = self._layouts[index]
             box = (
                 layout.boxes[k]
-                if self.name == RECOMPOSE
+                if self.kind == RECOMPOSE
                 else self._moved(layout.boxes[k], layout.names[k], rng)
             )
             if box is None or layout.ids[k] in used:

@@ -15,7 +15,7 @@ from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.options import EDIT, ContentOptions, LayoutOptions
-from detdiffusion.generation.oversampling import class_factors, repeat_factors, samples_of
+from detdiffusion.generation.oversampling import repeat_factors, samples_of
 from detdiffusion.generation.real_images import RealSource
 from detdiffusion.generation.strategies import Strategy, build_strategy
 from detdiffusion.structures import Layout
@@ -126,9 +126,7 @@ class LayoutSource:
         if kind == EDIT:
             return LayoutEdits.defaults(categories=self.categories, **context)
         if kind is not None:
-            rare = content.oversample_thr
-            weights = None if rare is None else class_factors(self.layouts, rare)
-            return LayoutComposer(kind, weights=weights, **context)
+            return LayoutComposer(kind, oversample_thr=content.oversample_thr, **context)
         if not content.edits:
             return None
         return LayoutEdits.from_options(content.edits, categories=self.categories, **context)

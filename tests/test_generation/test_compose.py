@@ -103,13 +103,17 @@ def test_sampled_boxes_have_the_sizes_and_places_of_their_class():
 def test_rare_classes_are_taken_more_often_when_asked():
     layouts = scenes(100)
 
-    def share(weights):
-        compose = LayoutComposer("recompose", layouts, weights=weights)
+    def share(threshold):
+        compose = LayoutComposer("recompose", layouts, oversample_thr=threshold)
         made = [compose(layout, random.Random(i))[0] for i, layout in enumerate(layouts)]
         counts = Counter(name for layout in made for name in layout.names)
-        return counts["ring"] / (counts["ring"] + counts["ball"])
+        return compose.name, counts["ring"] / (counts["ring"] + counts["ball"])
 
-    assert share(dict(ring=3.0)) > 1.5 * share(None)
+    (plain, usual), (name, more) = share(None), share(1.0)
+    assert more > 1.15 * usual
+    assert (plain, name) == ("recompose", "recompose-rare1")  # other layouts, so other ids
+    with pytest.raises(UserError, match="oversample_thr"):
+        share(1.5)
 
 
 def test_default_edits_swap_only_where_there_is_a_rarer_class():
@@ -149,5 +153,8 @@ def test_sets_of_new_layouts(tmp_path_factory, kind):
         assert annotation.get("source_category_id", annotation["category_id"]) == donor["category_id"]
         if kind == "recompose" and annotation["edits"] == "new":
             np.testing.assert_allclose(annotation["bbox"], donor["bbox"], atol=0.01)
+    if kind == "sample":
+        with pytest.raises(UserError, match="'sample' there, 'sample-rare0.3' now"):
+            tiny_generation.draw(world, out, layouts=kind, limit=4, steps=1, oversample_thr=0.3)
     with pytest.raises(UserError, match="`layouts` and `edits` exclude each other"):
         tiny_generation.draw(world, world / "x", layouts=kind, edits=dict(flip=0.5))
