@@ -38,7 +38,7 @@ from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.progress import Progress
 from detdiffusion.utils.ranks import Ranks
-from detdiffusion.utils.sampling_plan import SamplingPlan
+from detdiffusion.utils.sampling_plan import SamplingPlan, steps_from_real
 from detdiffusion.visualization.preview import LivePreview
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def generate_dataset(
         device = choose_device(ranks.device(generator.device))
         run = _plan(generator, layouts, content, files, ranks)
         sampled = sampling.settle(run.config.get("sampling"), generator.config)
+        if content.from_real is not None:
+            steps_from_real(sampled.steps, content.from_real)  # raises if none is run
         facts = _facts(run, generator, content, sampling, sampled, files)
         check_run(Path(files.out), facts)
         inferencer = inferencer or DetDiffusionInferencer(run.config, generator.checkpoint, device)

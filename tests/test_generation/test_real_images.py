@@ -90,6 +90,14 @@ def test_a_set_of_its_own(world, tmp_path):
 def test_what_it_needs(world, tmp_path):
     with pytest.raises(UserError, match="`keep` requires `from_real`"):
         tiny_generation.draw(world, tmp_path / "set", keep="objects")
+    for options in (dict(edits=dict(jitter=0.1)), dict(layouts="edit"), dict(layouts="recompose")):
+        with pytest.raises(UserError, match="`from_real` 0 leaves the real images as they are"):
+            tiny_generation.draw(world, tmp_path / "set", from_real=0.0, **options)
+    for layouts in ("recompose", "sample"):
+        with pytest.raises(UserError, match=f"keeps no object of `layouts` '{layouts}'"):
+            tiny_generation.draw(world, tmp_path / "set", from_real=0.5, keep="objects", layouts=layouts)
+    with pytest.raises(UserError, match="strength 0.4 runs none of 2 steps; it must be at least 1/2"):
+        tiny_generation.draw(world, tmp_path / "set", from_real=0.4)
     (world / "lonely").mkdir(exist_ok=True)
     ann = world / "lonely/instances.json"
     ann.write_bytes((world / "train/instances.json").read_bytes())

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.sampling_plan import check_interval
+from detdiffusion.utils.sampling_plan import check_interval, steps_from_real
 
 from .latents import kept_cells
 from .schedules import with_timesteps
@@ -53,7 +53,7 @@ class Start:
 
         ``count`` is the number of denoising steps, which some schedulers do not hold after custom timesteps.
         """
-        first = (count - min(int(count * self.strength), count)) * getattr(scheduler, "order", 1)
+        first = (count - steps_from_real(count, self.strength)) * getattr(scheduler, "order", 1)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first)
         return first
