@@ -1,7 +1,9 @@
 """New layouts from the objects of a set."""
 
+import itertools
 import json
 import random
+import re
 from collections import Counter
 
 import numpy as np
@@ -120,10 +122,27 @@ def test_default_edits_swap_only_where_there_is_a_rarer_class():
     groups = [
         dict(id=i, name=name, supercategory="thing") for name, i in (("sky", 9), ("ball", 1), ("ring", 2))
     ]
-    assert LayoutEdits.defaults(groups, scenes()).name == "jitter0.1-drop0.1-flip0.5-swap0.3"
+    most = LayoutComposer("recompose", scenes()).most_overlap
+    assert (
+        LayoutEdits.defaults(groups, scenes()).name == f"jitter0.1-drop0.1-flip0.5-swap0.3-overlap{most:.3g}"
+    )
     apart = [dict(c, supercategory=c["name"]) for c in groups]
-    assert LayoutEdits.defaults(apart, scenes()).name == "jitter0.1-drop0.1-flip0.5"
+    assert LayoutEdits.defaults(apart, scenes()).name == f"jitter0.1-drop0.1-flip0.5-overlap{most:.3g}"
     assert DEFAULTS["swap"] == 0.3
+
+
+def test_default_edits_overlap_no_more_than_the_set():
+    """Pairs of which an object moved; in the others, the set's own overlaps stay."""
+    layouts = scenes(100)
+    most, moved, plain = LayoutComposer("recompose", layouts).most_overlap, [], []
+    for overlap, found in ((most, moved), (None, plain)):
+        edits = LayoutEdits(jitter=0.4, overlap=overlap)
+        for i, layout in enumerate(layouts):
+            result, log = edits(layout, random.Random(i))
+            for a, b in itertools.combinations(range(1, len(layout)), 2):
+                if {layout.ids[a], layout.ids[b]} & set(log.jittered):
+                    found.extend(overlaps(result.select([a, b])))
+    assert len(moved) > 100 and max(moved) <= most + 1e-6 < max(plain)
 
 
 def test_what_it_needs():
@@ -145,7 +164,8 @@ def test_sets_of_new_layouts(tmp_path_factory, kind):
         for a in json.loads((world / f"train/{n}.json").read_text())["annotations"]
     }
     name = data["images"][0]["edits"]
-    assert name == (kind if kind != "edit" else "jitter0.1-drop0.1-flip0.5-swap0.3")
+    expected = kind if kind != "edit" else r"jitter0\.1-drop0\.1-flip0\.5-swap0\.3-overlap[0-9.]+"
+    assert re.fullmatch(expected, name)
     assert json.loads((out / "run.json").read_text())["edits"] == name
     assert len({a["id"] for a in data["annotations"]}) == len(data["annotations"])
     for annotation in data["annotations"]:
