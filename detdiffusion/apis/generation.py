@@ -152,7 +152,7 @@ def _plan(
         content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.print
     )
     chosen = source.layouts[: content.limit]
-    real = source.real_images(chosen, content.from_real, content.keep)
+    real = source.real_images(chosen, content.from_real, content.keep, ranks.print)
     name = real_name(content.from_real, content.keep)
     drawings = plan(chosen, strategy, content.seed, samples, editor, SUFFIXES[files.image_format], name)
     return _Plan(config, source, strategy, editor, len(samples), drawings, real)

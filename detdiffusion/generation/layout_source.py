@@ -132,12 +132,23 @@ class LayoutSource:
         return LayoutEdits.from_options(content.edits, categories=self.categories, **context)
 
     def real_images(
-        self, layouts: Sequence[Layout], strength: float | None, keep: str | None
+        self,
+        layouts: Sequence[Layout],
+        strength: float | None,
+        keep: str | None,
+        say: Callable[[str], None] = print,
     ) -> RealSource | None:
         """Return the reader of the layouts' real images, or None if ``strength`` is None."""
         if strength is None:
             return None
-        return RealSource(self.dataset, layouts, strength, keep, self.nameable)
+        real = RealSource(self.dataset, layouts, strength, keep, self.nameable)
+        if real.unlabelled:
+            say(
+                f"note: {sum(map(len, real.unlabelled.values()))} objects of {len(real.unlabelled)} of the "
+                f"{len(layouts)} real images are not in the layouts (crowds, small objects, other classes): where "
+                "they stay visible, they are annotated as ignored regions (iscrowd 1)"
+            )
+        return real
 
     def samples(
         self, threshold: float | None, samples: int, seed: int, limit: int | None, say: Callable[[str], None]
