@@ -169,6 +169,9 @@ def _facts(
     """Return the settings that must be equal whenever the set is continued, for ``run.json``."""
     checkpoint, source = generator.checkpoint, run.source
     png = files.image_format == "png"
+    attributes = source.file.path if source.file else None
+    if run.editor or run.real:  # they depend on which classes are objects
+        attributes = attributes or source.nameable_file
     return dict(
         strategy=run.strategy.name,
         strategy_options=_custom_options(run.strategy, content.strategy, content.strategy_options),
@@ -184,7 +187,7 @@ def _facts(
         model_sha256=digest_of(_without_folders(run.config.model.to_dict())),
         annotation_files=_checksums(source.ann_files),
         layouts_sha256=source.digest,
-        attributes_sha256=sha256_of(source.file.path) if source.file else None,
+        attributes_sha256=sha256_of(attributes) if attributes else None,
     )
 
 
