@@ -4,6 +4,7 @@ Importing the package registers them.
 """
 
 from .checkpoint import latest_checkpoint, use_safe_loader
+from .epoch_length_hook import EpochLengthHook
 from .finite_hook import FiniteHook
 from .latent_cache_hook import LatentCacheHook
 from .launch import build_runner, prepare_ranks
@@ -16,6 +17,7 @@ from .sharded import ShardedOptimWrapper, ShardedRunner
 from .start_report import StartReportHook
 
 __all__ = [
+    "EpochLengthHook",
     "FiniteHook",
     "LatentCacheHook",
     "MixingRatioHook",

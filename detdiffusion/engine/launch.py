@@ -13,6 +13,7 @@ from ..utils.errors import UserError
 from ..utils.image_rules import use_rules_of_config
 from ..utils.ranks import Torchrun
 from .checkpoint import use_safe_loader
+from .epoch_length_hook import EpochLengthHook
 from .finite_hook import FiniteHook
 from .run_checks import check_settings
 from .runner import SafeRunner, TestRunner
@@ -85,7 +86,7 @@ def build_runner(cfg: Config, task: Literal["train", "test"] = "train") -> Runne
         else:
             runner = (SafeRunner if task == "train" else TestRunner).from_cfg(cfg)
     # not added to the config, because the saved config may be read without this package
-    for hook in (StartReportHook, *([FiniteHook] if task == "train" else ())):
+    for hook in (StartReportHook, *([FiniteHook, EpochLengthHook] if task == "train" else ())):
         if not any(type(registered) is hook for registered in runner.hooks):
             runner.register_hook(hook())
     return runner

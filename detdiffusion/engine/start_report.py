@@ -8,6 +8,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from ..registry import HOOKS
+from .epoch_length_hook import batch_size
 
 
 @HOOKS.register_module()
@@ -45,8 +46,8 @@ def _data(loader) -> str:
 def _batch(runner) -> str:
     """Describe the samples per optimizer step."""
     loader, ranks = runner.train_dataloader, get_world_size()
-    size = loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
-    if size is None:  # a batch sampler without this attribute
+    size = batch_size(loader)
+    if size is None:
         return ""
     steps = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
     factors = [f" on each of {ranks} ranks"] * (ranks > 1) + [f", {steps} batches a step"] * (steps > 1)

@@ -7,6 +7,7 @@ import json
 import re
 import runpy
 import shlex
+import sys
 from functools import lru_cache
 
 import pytest
@@ -285,10 +286,29 @@ def test_the_part_of_a_set_with_rare_classes(tmp_path, monkeypatch):
     annotations = [dict(id=i, image_id=k, category_id=c) for i, k, c in ((1, 7, 1), (2, 8, 2), (3, 8, 1))]
     coco = dict(images=[dict(id=7), dict(id=8)], annotations=annotations, categories=categories)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "instances.json").write_text(json.dumps(coco))
+    (tmp_path / "data/my_coco").mkdir(parents=True)
+    (tmp_path / "data/my_coco/instances.json").write_text(json.dumps(coco))
     exec(block_of("questions", "rare = "), {})
     expected = dict(coco, images=[dict(id=8)], annotations=annotations[1:])
     assert json.loads((tmp_path / "rare.json").read_text()) == expected
+
+
+def test_the_strategy_of_ones_own_is_imported_by_the_config(tmp_path, monkeypatch):
+    from detdiffusion.generation.strategies import build_strategy
+    from detdiffusion.registry import STRATEGIES
+    from detdiffusion.utils.config import load_config
+
+    (tmp_path / "mine.py").write_text(block_of("extending", "SmallIsHard"))
+    (tmp_path / "my_config.py").write_text(block_of("extending", "_base_ = "))
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "mine", raising=False)
+    try:
+        load_config(str(tmp_path / "my_config.py"))
+        assert build_strategy("SmallIsHard").name == "small-is-hard"
+    finally:
+        STRATEGIES.module_dict.pop("SmallIsHard", None)
+        sys.modules.pop("mine", None)
 
 
 def test_the_overflow_policy_of_ones_own(tmp_path):
