@@ -3,10 +3,11 @@
     python benchmarks/cost_scaling.py --json work_dirs/cost_scaling.json
     python benchmarks/cost_scaling.py --counts 8 40 160 --rank-count 160 --repeats 1    # a quick look
 
-Runs `tools/generate.py` with the zoo's layout model on MiniScenes layouts and adds up the processor seconds of each run
-with all its processes, which other work on the machine changes least. The run with the smallest count stands for
-start-up and is subtracted. `speed-up` of N ranks is N times the cost of an image with one rank by that with N: what N
-ranks reach when each has a core of its own and shares are equal.
+Runs `tools/generate.py` with the zoo's layout model on MiniScenes layouts, one image each (text states of batches that
+repeat would be computed once), and adds up the processor seconds of each run with all its processes, which other work
+on the machine changes least. The run with the smallest count stands for start-up and is subtracted. `speed-up` of N
+ranks is N times the cost of an image with one rank by that with N: what N ranks reach when each has a core of its own
+and shares are equal.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 CONFIG = ROOT / "configs/detdiffusion_miniscenes.py"
-SAMPLES = 8  # images per layout
+BATCH = 8  # images at once
 LINEAR, SPEED_UP = 1.05, 1.9
 
 
@@ -86,8 +87,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10, help="denoising steps")
     parser.add_argument("--json", help="also write the results to this file")
     args = parser.parse_args()
-    if len(set(args.counts)) < 2 or any(n % SAMPLES or n < SAMPLES for n in args.counts):
-        parser.error(f"--counts needs at least two multiples of {SAMPLES}")
+    if len(set(args.counts)) < 2 or any(n % BATCH or n < BATCH for n in args.counts):
+        parser.error(f"--counts needs at least two multiples of {BATCH}")
     if args.rank_count not in args.counts or args.rank_count == min(args.counts):
         parser.error("--rank-count must be one of --counts, and not the smallest")
 
@@ -95,19 +96,15 @@ def main() -> None:
     from throughput_parts import write_scenes
 
     with tempfile.TemporaryDirectory() as work:
-        split = write_scenes(
-            Path(work) / "data", max(args.counts) // SAMPLES * 2, 64
-        )  # the filter drops some
+        split = write_scenes(Path(work) / "data", max(args.counts) * 2, 64)  # the filter drops some
 
         def command(images: int, ranks: int) -> list[str]:
             start = [sys.executable]
             if ranks > 1:
                 start += ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
             out = tempfile.mkdtemp(dir=work)
-            options = (
-                f"--strategy origin --device cpu --samples-per-image {SAMPLES} --preview-every 0".split()
-            )
-            options += ["--limit", str(images // SAMPLES), "--steps", str(args.steps), "--out", out]
+            options = f"--strategy origin --device cpu --batch-size {BATCH} --preview-every 0".split()
+            options += ["--limit", str(images), "--steps", str(args.steps), "--out", out]
             options += ["--attributes", str(split / "attributes.json")]
             options += [f"--ann={split / name}" for name in ("instances.json", "stuff.json")]
             return [*start, str(ROOT / "tools/generate.py"), str(CONFIG), "none", *options]

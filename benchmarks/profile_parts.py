@@ -109,6 +109,7 @@ def draw(editor, layouts, side: int, steps: int) -> None:
     from PIL import Image
     from torch.profiler import record_function
 
+    editor.eval()  # clears the text states of the last call, which had the same layouts
     samples = editor.infer(layouts, height=side, width=side, num_inference_steps=steps)["samples"]
     with record_function(PREFIX + "image files"):
         pixels = (samples * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()

@@ -108,21 +108,33 @@ def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def interleave(
-    arms: dict[str, Callable[[], object]], rounds: int, steps: int, device: torch.device
+    arms: dict[str, Callable[[], object]],
+    rounds: int,
+    steps: int,
+    device: torch.device,
+    compiled: bool = False,
 ) -> dict[str, dict]:
-    """Run ``steps`` calls of each arm in turn, ``rounds`` times, after one warm-up call each.
+    """Run ``steps`` calls of each arm in turn, ``rounds`` times, after a warm-up.
+
+    Args:
+        arms: the functions to call.
+        rounds, steps: number of rounds, and of calls of each arm in a round.
+        device: device that they run on.
+        compiled: whether some arms are compiled; then each is warmed up by three calls instead of one, as CUDA graphs
+            are recorded from the second call on.
 
     Returns:
         By arm: ``seconds`` (per step, median of the rounds), ``cpu_seconds`` (of this process, per step),
-        ``spread`` (lowest and highest seconds, or processor seconds on a CPU, of a round), ``warm_up_seconds`` (the
-        first call, with all compilation) and ``extra_gb`` (additional CUDA memory, None on a CPU).
+        ``spread`` (lowest and highest seconds, or processor seconds on a CPU, of a round), ``warm_up_seconds`` (of
+        all warm-up calls, with all compilation) and ``extra_gb`` (additional CUDA memory, None on a CPU).
     """
     times: dict[str, list] = {name: [] for name in arms}
     memory: dict[str, float | None] = dict.fromkeys(arms)
     warm_up = {}
     for name, step in arms.items():
         start = time.perf_counter()
-        step()
+        for _ in range(3 if compiled else 1):
+            step()
         _sync(device)
         warm_up[name] = time.perf_counter() - start
     for _ in range(rounds):
@@ -171,7 +183,7 @@ def table(
     """Return a markdown table; on a CPU, times are processor seconds, which depend least on other processes."""
     key = "seconds" if device.type == "cuda" else "cpu_seconds"
     lines = [
-        "| arm | images/s | s a step | speed | first step s | extra GB | utilisation |",
+        "| arm | images/s | s a step | speed | warm-up s | extra GB | utilisation |",
         "|---|---|---|---|---|---|---|",
     ]
     for name, r in results.items():

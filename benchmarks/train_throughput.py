@@ -201,7 +201,7 @@ def main() -> None:
             flops = flops_of(model_only())
             editor = our_editor(spec, args, device, dtype)
             arms = {"plain": plain, **our_arms(editor, spec, folder, Path(work), args, batch)}
-            results = interleave(arms, args.rounds, args.steps, device)
+            results = interleave(arms, args.rounds, args.steps, device, args.compile)
             lines = table(results, batch, flops, peak, "plain", device)
             key = "seconds" if device.type == "cuda" else "cpu_seconds"
             overhead = results["ours + P.A."][key] / results["ours"][key] - 1

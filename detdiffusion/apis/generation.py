@@ -38,7 +38,7 @@ from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.progress import Progress
 from detdiffusion.utils.ranks import Ranks
-from detdiffusion.utils.sampling_plan import SamplingPlan
+from detdiffusion.utils.sampling_plan import SamplingPlan, steps_from_real
 from detdiffusion.visualization.preview import LivePreview
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ def generate_dataset(
         device = choose_device(ranks.device(generator.device))
         run = _plan(generator, layouts, content, files, ranks)
         sampled = sampling.settle(run.config.get("sampling"), generator.config)
+        if content.from_real is not None:
+            steps_from_real(sampled.steps, content.from_real)  # raises if none is run
         facts = _facts(run, generator, content, sampling, sampled, files)
         check_run(Path(files.out), facts)
         inferencer = inferencer or DetDiffusionInferencer(run.config, generator.checkpoint, device)
@@ -150,7 +152,7 @@ def _plan(
         content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.print
     )
     chosen = source.layouts[: content.limit]
-    real = source.real_images(chosen, content.from_real, content.keep)
+    real = source.real_images(chosen, content.from_real, content.keep, ranks.print)
     name = real_name(content.from_real, content.keep)
     drawings = plan(chosen, strategy, content.seed, samples, editor, SUFFIXES[files.image_format], name)
     return _Plan(config, source, strategy, editor, len(samples), drawings, real)
@@ -167,6 +169,9 @@ def _facts(
     """Return the settings that must be equal whenever the set is continued, for ``run.json``."""
     checkpoint, source = generator.checkpoint, run.source
     png = files.image_format == "png"
+    attributes = source.file.path if source.file else None
+    if run.editor or run.real:  # they depend on which classes are objects
+        attributes = attributes or source.nameable_file
     return dict(
         strategy=run.strategy.name,
         strategy_options=_custom_options(run.strategy, content.strategy, content.strategy_options),
@@ -182,7 +187,7 @@ def _facts(
         model_sha256=digest_of(_without_folders(run.config.model.to_dict())),
         annotation_files=_checksums(source.ann_files),
         layouts_sha256=source.digest,
-        attributes_sha256=sha256_of(source.file.path) if source.file else None,
+        attributes_sha256=sha256_of(attributes) if attributes else None,
     )
 
 

@@ -16,12 +16,13 @@ from detdiffusion.datasets.class_names import similar
 from detdiffusion.generation.strategies import build_strategy
 from detdiffusion.models.editors.detdiffusion.components import source_folder
 from detdiffusion.models.editors.detdiffusion.layout_config import folder_classes
-from detdiffusion.models.editors.interface import check_sides, draw
+from detdiffusion.models.editors.interface import check_accepted, check_sides, draw
 from detdiffusion.models.editors.lookup import editor_class
 from detdiffusion.structures import GeneratedImages, Layout
 from detdiffusion.utils.config import config_errors, load_config
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.sampling_plan import SamplingPlan, read_plan
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -79,6 +80,7 @@ class DetDiffusionInferencer(BaseInferencer):
         show: bool = False,
         out_dir: str | Path | None = None,
         return_vis: bool = False,
+        plan: str | SamplingPlan | None = None,
         **sampling,
     ) -> GeneratedImages:
         """Generate images of layouts.
@@ -92,12 +94,16 @@ class DetDiffusionInferencer(BaseInferencer):
             show: open the images, with their boxes, in the system's viewer.
             out_dir: folder to save the images to, see :meth:`GeneratedImages.save`.
             return_vis: whether the result has the images with their boxes under ``visualization``.
-            **sampling: arguments of the editor's ``infer``: ``height`` and ``width`` in pixels,
-                ``num_inference_steps``, ``guidance_scale``.
+            plan: a sampling plan: ``paper``, ``fast``, settings such as ``steps=20,schedule=ays``, or both, see
+                :func:`detdiffusion.utils.sampling_plan.read_plan`. None: the defaults of the editor's ``infer``, 50
+                steps and guidance 3.5; unlike ``tools/generate.py``, the config's ``sampling`` is not used.
+            **sampling: arguments of the editor's ``infer``, which beat the plan: ``height`` and ``width`` in pixels,
+                ``num_inference_steps``, ``guidance_scale``, ``schedule``, ``guidance_interval`` and
+                ``guidance_rescale`` (see :class:`detdiffusion.utils.sampling_plan.SamplingPlan`).
 
         Raises:
-            UserError: an argument is not valid, a class or attribute is unknown to the model, or images have NaN or
-                infinite pixels.
+            UserError: an argument is not valid, a class or attribute is unknown to the model, the model does not have
+                the plan, or images have NaN or infinite pixels.
         """
         layouts = self._inputs_to_list(inputs)
         for index, layout in enumerate(layouts):
@@ -105,6 +111,10 @@ class DetDiffusionInferencer(BaseInferencer):
             self._check_attributes(layout, index)
         if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
             raise UserError(f"`batch_size` must be a whole number of at least 1, it is {batch_size!r}")
+        if plan is not None:
+            settings = read_plan(str(plan)).arguments()  # the text of a SamplingPlan is one that this reads
+            check_accepted(self.model, settings)
+            sampling = {**settings, **sampling}
         self._check_sampling(sampling)
         seeds = _seeds(seed, len(layouts))
         if seeds and generators is not None:

@@ -41,7 +41,8 @@ def report_near_copies(
         progress: show progress bars on stderr.
 
     Returns:
-        The content of ``near_copies.json``: by set and measure ``share``, ``limit`` and quartiles of the distances.
+        The content of ``near_copies.json``: by set and measure ``share``, ``limit`` and quartiles of the distances;
+        ``duplicates`` is the number of training images that equal another one, or its mirror image, as small images.
 
     Raises:
         UserError: an option or an input file is not valid.
@@ -66,7 +67,10 @@ def report_near_copies(
     out, count = Path(results.out), len(paths["real"])
     out.mkdir(parents=True, exist_ok=True)
     for measure, found in vectors.items():
-        limit = near_copies.copy_limit(found["real"], references[measure], options.quantile)
+        within = near_copies.distances_within(found["real"], references[measure])
+        limit = float(np.quantile(within, options.quantile))
+        if measure == "pixels":
+            duplicates = near_copies.count_duplicates(within)
         for name in synthetic:
             copies = near_copies.count_copies(found[name], references[measure], limit, count)
             quartiles = np.quantile(copies.nearest.distance, (0.25, 0.5, 0.75)).tolist()
@@ -75,7 +79,7 @@ def report_near_copies(
                 nearest = np.argsort(copies.nearest.distance, kind="stable")[: options.pairs]
                 files = [(paths[name][i], paths["real"][copies.nearest.index[i]]) for i in nearest]
                 draw_pairs(files).save(out / f"near_copies_{name}.png")
-    report = dict(training_images=count, quantile=options.quantile, sets=report)
+    report = dict(training_images=count, duplicates=duplicates, quantile=options.quantile, sets=report)
     write_atomic(out / "near_copies.json", (json.dumps(report, indent=2) + "\n").encode())
     print(describe(report))
     return report
@@ -91,7 +95,8 @@ def describe(report: Mapping) -> str:
                 rows.append((name, values["images"], measure, *numbers))
     return (
         f"{format_table(rows)}\nlimit: {report['training_images']} training images are nearer to their nearest other "
-        f"one in {report['quantile']:.0%} of the cases; held-out real images would have about this share"
+        f"one in {report['quantile']:.0%} of the cases; held-out real images would have about this share\n"
+        f"{report['duplicates']} training images equal another one"
     )
 
 

@@ -11,6 +11,7 @@ from detdiffusion.apis.fidelity import evaluate_fidelity
 from detdiffusion.apis.generation import generate_dataset
 from detdiffusion.apis.inferencer import DetDiffusionInferencer
 from detdiffusion.datasets.image_files import image_folder
+from detdiffusion.evaluation.options import PLANS as DEFAULT_PLANS
 from detdiffusion.evaluation.options import BootstrapOptions, ResultFolder, SweepOptions
 from detdiffusion.evaluation.sampler_sweep import cheapest, folder_name, plan_seconds, sweep_rows
 from detdiffusion.generation.layout_source import read_layouts
@@ -21,6 +22,7 @@ from detdiffusion.generation.options import (
     SamplingOptions,
     SetFiles,
 )
+from detdiffusion.models.editors.interface import check_accepted
 from detdiffusion.perception.detector_factory import load_detector
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
@@ -57,21 +59,24 @@ def sweep_sampling(
         the real images.
 
     Raises:
-        UserError: an option or an input file is not valid.
+        UserError: an option or an input file is not valid, or the generator does not have a plan of ``sweep.plans``.
     """
     if Torchrun.to_join() is not None:
         raise UserError("a sweep runs in one process: start it without torchrun")
-    plans = {plan.name: plan for plan in (PLANS[BASELINE], *map(read_plan, sweep.plans))}
+    texts = DEFAULT_PLANS if sweep.plans is None else sweep.plans
+    plans = {plan.name: plan for plan in (PLANS[BASELINE], *map(read_plan, texts))}
     detector = DetectorOptions(detector=sweep.detector, device=generator.device)
     load_detector(*sweep.detector, generator.device)  # checked before images are generated for hours
     inferencer = DetDiffusionInferencer(
         generator.config, generator.checkpoint, generator.device, generator.cfg_options
     )
-    evaluations = _evaluations(inferencer, plans)
+    evaluations = _evaluations(inferencer, plans, leave_out=sweep.plans is None)
+    plans = {name: plans[name] for name in evaluations}
     real, out = _real_images(inferencer, generator, layouts), Path(results.out)
     folders = {name: out / "sets" / folder_name(plan) for name, plan in plans.items()}
     seconds = {}
     for name, plan in plans.items():
+        inferencer.model.eval()  # clears the text states of the last plan, so that each one pays for its own
         counts = generate_dataset(
             generator,
             layouts,
@@ -101,14 +106,26 @@ def sweep_sampling(
     return result
 
 
-def _evaluations(inferencer: DetDiffusionInferencer, plans: Mapping[str, SamplingPlan]) -> dict[str, int]:
+def _evaluations(
+    inferencer: DetDiffusionInferencer, plans: Mapping[str, SamplingPlan], leave_out: bool
+) -> dict[str, int]:
+    """Return the evaluations of each plan; plans that the generator does not have are errors, or left out."""
     model = inferencer.model
     if not hasattr(model, "evaluations"):
         raise UserError(
             f"{inferencer.config.filename}: its model {type(model).__name__} cannot tell the cost of a plan: it lacks "
             "evaluations (see the interface in detdiffusion.models.editors.interface)"
         )
-    return {name: model.evaluations(**plan.arguments()) for name, plan in plans.items()}
+    found = {}
+    for name, plan in plans.items():
+        try:
+            check_accepted(model, plan.arguments())
+            found[name] = model.evaluations(**plan.arguments())
+        except UserError as error:
+            if not leave_out or name == BASELINE:
+                raise UserError(f"plan {name!r}: {error}") from None
+            print(f"plan {name!r} is left out: {error}")
+    return found
 
 
 def _real_images(

@@ -6,7 +6,6 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from mmengine.logging import print_log
@@ -15,7 +14,7 @@ from torch.utils.data import Dataset
 from detdiffusion.registry import DATASETS
 from detdiffusion.utils.errors import UserError
 
-from .image_reading import read_rgb
+from .image_reading import read_rgb, resize_pixels
 
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".webp"}
 
@@ -65,10 +64,7 @@ class ImagePatches(Dataset):
         image = self._load(path)
         if patch:
             image = _cut(image, patch, draw)
-        if image.shape[:2] != (self.size, self.size):
-            shrink = image.shape[0] > self.size
-            interpolation = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
-            image = cv2.resize(image, (self.size, self.size), interpolation=interpolation)
+        image = resize_pixels(image, (self.size, self.size))
         if draw.random() < 0.5:
             image = image[:, ::-1]
         return dict(inputs=torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1))

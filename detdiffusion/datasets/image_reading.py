@@ -150,6 +150,16 @@ def read_bgr(
     return cv2.cvtColor(np.asarray(picture), cv2.COLOR_RGB2BGR)
 
 
+def resize_pixels(pixels: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Return a copy of an image (H, W, 3) with height and width ``size``; fewer pixels are averages, more bicubic."""
+    import cv2
+
+    if pixels.shape[:2] == tuple(size):
+        return pixels.copy()
+    fewer = size[0] * size[1] < pixels.shape[0] * pixels.shape[1]
+    return cv2.resize(pixels, (size[1], size[0]), interpolation=cv2.INTER_AREA if fewer else cv2.INTER_CUBIC)
+
+
 def inspect_header(path: str | Path, image: Mapping | None = None) -> tuple[tuple[int, int], str, list[str]]:
     """Check an image file as :func:`read_image` does, but only by its header if that suffices.
 

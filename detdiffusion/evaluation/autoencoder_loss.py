@@ -7,21 +7,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from PIL import Image
 
 from detdiffusion.datasets.coco_json import CocoFile, read_coco
 from detdiffusion.datasets.image_files import image_folder
-from detdiffusion.datasets.image_reading import read_rgb
+from detdiffusion.datasets.image_reading import read_rgb, resize_pixels
 from detdiffusion.evaluation.detection import evaluate_detection
 from detdiffusion.evaluation.detections import detect_images
 from detdiffusion.models.editors.detdiffusion.components import HUB, build_component
-from detdiffusion.models.editors.detdiffusion.latents import decode, posterior
+from detdiffusion.models.editors.detdiffusion.latents import (
+    LatentVariance,
+    decode,
+    latent_scale,
+    latent_sides,
+    posterior,
+)
 from detdiffusion.perception.detector_factory import load_detector
 from detdiffusion.utils.devices import choose_device
 from detdiffusion.utils.errors import UserError
@@ -54,39 +58,42 @@ def measure_autoencoder(
         device: torch device.
 
     Returns:
-        ``type`` (diffusers class), ``psnr`` (dB, of the mean squared error of all images), ``latent_std`` (pooled over
-        channels, means removed), ``scaling_factor`` (its inverse), ``images``, ``size``, and with a detector
-        ``bbox_mAP`` and ``bbox_mAP_50`` by kind of image.
+        ``type`` (diffusers class), ``psnr`` (dB, of the mean squared error of all images), ``latent_std`` (over all
+        images together), ``scaling_factor`` (its inverse), ``images``, ``size``, and with a detector ``bbox_mAP`` and
+        ``bbox_mAP_50`` by kind of image.
 
     Raises:
-        UserError: a file is missing or not valid.
+        UserError: a file is missing or not valid, a side is not divisible by the autoencoder's scale, or ``limit`` is
+            below 1.
     """
+    if limit < 1:
+        raise UserError(f"`limit` must be at least 1, it is {limit}")
     device, out = choose_device(device), Path(out)
     kind = autoencoder_type(vae)
     model = build_component(dict(type=kind, from_pretrained=vae), "vae").to(device).eval()
+    latent_sides(*size, latent_scale(model))  # checks the size
     file, folder = read_coco(real.file), image_folder(real.img_dir, real.file)
     step = max(1, len(file.images) // limit)
     images = file.images[::step][:limit]
-    errors, variances = [], []
+    errors, variance = [], LatentVariance()
     with Progress("encoding and decoding", total=len(images)) as bar, torch.inference_mode():
         for image in bar.track(images):
-            pixels = _resized(folder / image["file_name"], image, size)
+            pixels = resize_pixels(np.asarray(read_rgb(folder / image["file_name"], image)), size)
             inputs = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(device).float() / 127.5 - 1
-            mean, _ = posterior(model, inputs)
-            variances.append(mean.float().var(dim=(0, 2, 3), unbiased=False).mean().item())
+            mean, std = posterior(model, inputs)
+            variance.add(mean, std)
             shown = decode(model, mean * model.config.scaling_factor)[0].permute(1, 2, 0).cpu().numpy()
             errors.append(float(np.mean((shown - pixels / 255.0) ** 2)))
             for name, array in zip(KINDS, (pixels, (shown * 255).round().astype(np.uint8))):
                 _save(array, out / name / f"{image['id']}.png")
-    deviation = math.sqrt(float(np.mean(variances)))
     result = dict(
         type=kind,
         vae=str(vae),
         images=len(images),
         size=list(size),
         psnr=round(-10 * math.log10(max(float(np.mean(errors)), 1e-12)), 2),
-        latent_std=round(deviation, 4),
-        scaling_factor=round(1 / deviation, 3),
+        latent_std=round(variance.deviation, 4),
+        scaling_factor=round(1 / variance.deviation, 3),
     )
     if detector is not None:
         result |= _scores(file, images, size, out, detector, str(device))
@@ -110,13 +117,6 @@ def autoencoder_type(vae: str) -> str:
     if kind not in ("AutoencoderKL", "AutoencoderTiny"):
         raise UserError(f"{vae}: {kind} is not supported; use an AutoencoderKL or an AutoencoderTiny")
     return kind
-
-
-def _resized(path: Path, image: Mapping, size: tuple[int, int]) -> np.ndarray:
-    pixels = np.asarray(read_rgb(path, image))
-    shrink = pixels.shape[0] * pixels.shape[1] > size[0] * size[1]
-    interpolation = cv2.INTER_AREA if shrink else cv2.INTER_CUBIC
-    return cv2.resize(pixels, (size[1], size[0]), interpolation=interpolation)
 
 
 def _save(pixels: np.ndarray, path: Path) -> None:

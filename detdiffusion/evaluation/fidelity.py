@@ -226,7 +226,8 @@ def _load_synthetic(
                     iscrowd=a["iscrowd"],
                 )
             )
-    objects = {a["source_annotation_id"] for a in annotations if "source_annotation_id" in a}
+    asked = (a for a in annotations if not a["iscrowd"] and "source_annotation_id" in a)
+    objects = {a["source_annotation_id"] for a in asked}
     image_set = ImageSet(
         name, found.img_dir, found.layouts, prompted, {**prompted, "annotations": full}, found.samples
     )

@@ -130,6 +130,9 @@ def read_generated_set(
                 f"{str(annotation['source_annotation_id'])[:60]!r}; correct the file or generate the set again"
             )
     notes = [f"{name}: {file.summary()}"] if file.findings else []
+    starts = sorted({str(image["from_real"]) for image in kept if image.get("from_real")})
+    if starts:
+        notes.append(f"{name}: starts from the real images ({', '.join(starts)})")
     if left := len(file.images) - len(kept):
         notes.append(f"{name}: {left} images of other data sets were left out")
     file.images = kept

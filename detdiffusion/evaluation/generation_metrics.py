@@ -43,7 +43,7 @@ class _GenerationMetric(BaseMetric):
             raise UserError(
                 f"{type(self).__name__}: expected uint8 images from PackLayoutInputs, got {real.dtype}"
             )
-        return _as_pixels(data_samples, "pred_img"), real.cpu()
+        return _as_pixels([sample["pred_img"] for sample in data_samples]), real.cpu()
 
 
 @METRICS.register_module()
@@ -152,9 +152,8 @@ class GenerationDetectionMetric(_GenerationMetric):
         if self.real_bound and any(key not in self._bounds["real"] for key in keys):
             self._bounds["real"].update(zip(keys, self._detect(real)))
             if all("round_trip" in sample for sample in data_samples):
-                self._bounds["autoencoder"].update(
-                    zip(keys, self._detect(_as_pixels(data_samples, "round_trip")))
-                )
+                copies = _as_pixels([sample["round_trip"]() for sample in data_samples])
+                self._bounds["autoencoder"].update(zip(keys, self._detect(copies)))
         for key, sample, found in zip(keys, data_samples, self._detect(generated)):
             layout = sample["layout"]
             if sample.get("prompted") is not None:
@@ -225,9 +224,9 @@ class GenerationDetectionMetric(_GenerationMetric):
         return metrics
 
 
-def _as_pixels(data_samples: Sequence[Mapping], key: str) -> Tensor:
-    """Return images of the samples, float in [0, 1], as (B, 3, H, W) uint8."""
-    images = torch.stack([sample[key] for sample in data_samples]).detach().float().cpu()
+def _as_pixels(images: Sequence[Tensor]) -> Tensor:
+    """Return images (3, H, W), float in [0, 1], as (B, 3, H, W) uint8."""
+    images = torch.stack(list(images)).detach().float().cpu()
     return (images.clamp(0, 1) * 255).round().to(torch.uint8)
 
 

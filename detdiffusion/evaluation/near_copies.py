@@ -20,6 +20,7 @@ from detdiffusion.utils.errors import UserError
 
 SIDE = 32
 """Side in pixels of the images that are compared."""
+_ROUNDING = 1e-6  # equal images have distances up to this
 _CHUNK = 256  # rows of a distance matrix in memory
 
 
@@ -37,7 +38,7 @@ class Copies:
 
     Attributes:
         nearest: the nearest training image of each image.
-        limit: distance below which an image is a near copy.
+        limit: largest distance of a near copy.
         share: share of near copies, in [0, 1].
     """
 
@@ -89,30 +90,35 @@ def find_nearest(vectors: np.ndarray, references: np.ndarray, leave_out: bool = 
     return Nearest(np.concatenate(indices), np.concatenate(distances))
 
 
-def copy_limit(real: np.ndarray, references: np.ndarray, quantile: float) -> float:
-    """Return the quantile of the distances between each training image and its nearest other one.
+def distances_within(real: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """Return the distances (M,) between each training image and its nearest other one.
 
     Args:
         real: (M, D) vectors of the training images.
         references: the same vectors, and optionally those of the mirrored images after them.
-        quantile: in (0, 1).
 
     Raises:
         UserError: there are fewer than two training images.
     """
     if len(real) < 2:
         raise UserError(f"near copies: {len(real)} training image; at least 2 are needed for the limit")
-    return float(np.quantile(find_nearest(real, references, leave_out=True).distance, quantile))
+    return find_nearest(real, references, leave_out=True).distance
+
+
+def count_duplicates(distances: np.ndarray) -> int:
+    """Return how many training images equal another one; ``distances`` as of :func:`distances_within`."""
+    return int((distances <= _ROUNDING).sum())
 
 
 def count_copies(generated: np.ndarray, references: np.ndarray, limit: float, real: int) -> Copies:
-    """Count the near copies of M training images in a set.
+    """Count the near copies of M training images in a set, those at the limit included: it is 0 if many are equal.
 
     Args:
         generated: (N, D) vectors of the set.
         references: (M, D) or, with mirrored images, (2 * M, D) vectors of the training images.
-        limit: see :func:`copy_limit`.
+        limit: a quantile of :func:`distances_within`.
         real: the number M.
     """
     found = find_nearest(generated, references)
-    return Copies(Nearest(found.index % real, found.distance), limit, float((found.distance < limit).mean()))
+    near = found.distance <= limit + _ROUNDING
+    return Copies(Nearest(found.index % real, found.distance), limit, float(near.mean()))

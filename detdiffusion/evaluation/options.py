@@ -84,10 +84,10 @@ class SweepOptions(OptionGroup):
     """A comparison of sampling plans, see :func:`detdiffusion.apis.sweep_sampling`."""
 
     detector: tuple[str, str] = option(**DETECTOR)
-    plans: Sequence[str] = option(
-        PLANS,
+    plans: Sequence[str] | None = option(
+        None,
         "plans by name or settings, e.g. fast steps=20 steps=10,schedule=ays fast,steps=8; settings that are not given "
-        f"are those of paper, which is always included (default: {' '.join(PLANS)})",
+        f"are those of paper, which is always included (default, as far as the generator has them: {' '.join(PLANS)})",
         metavar="PLAN",
         nargs="+",
     )

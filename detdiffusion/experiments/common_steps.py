@@ -57,6 +57,10 @@ class Sampling:
         return [word for flag, value in flags.items() if value is not None for word in (flag, value)]
 
 
+AUTOENCODER = "autoencoder"
+"""Name of the set of real images after the autoencoder, the bound of every generated image."""
+
+
 class CommonSteps:
     """Builds the steps of experiments with one data set and one seed.
 
@@ -166,12 +170,14 @@ class CommonSteps:
         limit: int | str,
         sampling: Sampling,
         edits: Mapping[str, float] | None = None,
+        from_real: float | None = None,
     ) -> Step:
         """Return the step that generates a synthetic set of the first ``limit`` layouts of a split.
 
         Args:
             attributes: attributes file of the split; None for a model without attributes.
             edits: edits of the layouts, see ``tools/generate.py --edit``.
+            from_real: strength of a start from the real images, see ``tools/generate.py --from-real``.
         """
         annotations = self.annotations(split)
         command = ["tools/generate.py", generator.config, generator.checkpoint, "--out", out]
@@ -191,6 +197,8 @@ class CommonSteps:
         ]
         if edits:
             command += ["--edit", *pairs(edits)]
+        if from_real is not None:
+            command += ["--from-real", from_real, "--img-dir", self.splits[split].images]
         if self.generator_options:
             command += ["--cfg-options", *pairs(self.generator_options)]
         inputs = (*annotations, *([attributes] if attributes else ()), generator.checkpoint)

@@ -17,11 +17,11 @@ from torch import Tensor
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
-from .edits import EditLog, is_free, visible_part
+from .edits import EditLog, is_free, most_overlap, overlap_of, visible_part
 from .options import RECOMPOSE, SAMPLE
+from .oversampling import class_factors
 
 _TRIES = 30  # per object
-_QUANTILE = 0.95
 
 
 class LayoutComposer:
@@ -37,13 +37,14 @@ class LayoutComposer:
         kind: 'recompose' or 'sample'.
         layouts: layouts of the set, with ``ids`` and ``category_ids``, and attributes if the model uses them.
         nameable: class names of objects; None: all but those whose attribute is ``background``.
-        weights: how often objects of a class are taken, relative to their number; default: 1.
+        oversample_thr: take objects of a class as often as its factor of :func:`.oversampling.class_factors` says;
+            None: all equally often.
 
     Attributes:
-        name: part of image ids and file names.
+        name: part of image ids and file names, e.g. 'recompose' or 'sample-rare0.1'.
 
     Raises:
-        UserError: the kind is unknown, or no layout has an object.
+        UserError: the kind is unknown, no layout has an object, or the threshold is out of range.
     """
 
     def __init__(
@@ -51,24 +52,25 @@ class LayoutComposer:
         kind: str,
         layouts: Sequence[Layout],
         nameable: Sequence[str] | None = None,
-        weights: Mapping[str, float] | None = None,
+        oversample_thr: float | None = None,
     ) -> None:
         if kind not in (RECOMPOSE, SAMPLE):
             raise UserError(f"layouts {kind!r}: must be {RECOMPOSE!r} or {SAMPLE!r}")
-        self.name, self.nameable = kind, None if nameable is None else frozenset(nameable)
+        # the threshold changes the layouts, and so must change their ids
+        self.name = kind if oversample_thr is None else f"{kind}-rare{oversample_thr:.6g}"
+        self.kind, self.nameable = kind, None if nameable is None else frozenset(nameable)
         self._layouts, self._places, self._by_class = layouts, [], {}
-        overlaps = []
         for index, layout in enumerate(layouts):
-            free = [k for k, is_object in enumerate(is_free(layout, self.nameable)) if is_object]
-            for k in free:
-                self._by_class.setdefault(layout.names[k], []).append(len(self._places))
-                self._places.append((index, k))
-            if len(free) > 1:
-                overlaps.append(_largest_overlaps(layout.boxes[free]))
+            for k, is_object in enumerate(is_free(layout, self.nameable)):
+                if is_object:
+                    self._by_class.setdefault(layout.names[k], []).append(len(self._places))
+                    self._places.append((index, k))
         if not self._places:
             raise UserError(f"layouts {kind!r}: no layout has an object that the attribute detector can name")
-        self.most_overlap = float(np.quantile(torch.cat(overlaps).numpy(), _QUANTILE)) if overlaps else 0.0
-        self._weights = self._cumulative(weights or {})
+        self.most_overlap = most_overlap(layouts, self.nameable)
+        self._weights = self._cumulative(
+            {} if oversample_thr is None else class_factors(layouts, oversample_thr)
+        )
         self._spread = self._bandwidths() if kind == SAMPLE else {}
 
     def __call__(self, layout: Layout, rng: random.Random) -> tuple[Layout, EditLog]:
@@ -88,7 +90,7 @@ class LayoutComposer:
 
     def _classes(self, count: int, rng: random.Random) -> list[str | None]:
         """Return the classes of the new objects; None: of any class."""
-        if self.name == RECOMPOSE or not count:
+        if self.kind == RECOMPOSE or not count:
             return [None] * count
         index, _ = self._places[self._draw(rng)]
         other = self._layouts[index]
@@ -103,12 +105,12 @@ class LayoutComposer:
             layout = self._layouts[index]
             box = (
                 layout.boxes[k]
-                if self.name == RECOMPOSE
+                if self.kind == RECOMPOSE
                 else self._moved(layout.boxes[k], layout.names[k], rng)
             )
             if box is None or layout.ids[k] in used:
                 continue
-            if not boxes or float(_overlap(box[None], torch.stack(boxes)).max()) <= self.most_overlap:
+            if not boxes or float(overlap_of(box[None], torch.stack(boxes)).max()) <= self.most_overlap:
                 return layout, k, box
         return None
 
@@ -149,20 +151,6 @@ def _centred(box: Tensor) -> Tensor:
     """Convert xyxy (4,) to centre and logarithmic sides (4,) float32."""
     x1, y1, x2, y2 = box
     return torch.stack(((x1 + x2) / 2, (y1 + y2) / 2, (x2 - x1).log(), (y2 - y1).log()))
-
-
-def _overlap(boxes: Tensor, others: Tensor) -> Tensor:
-    """Return intersection / smaller area (N, M) of boxes (N, 4) and (M, 4)."""
-    low, high = (
-        torch.maximum(boxes[:, None, :2], others[:, :2]),
-        torch.minimum(boxes[:, None, 2:], others[:, 2:]),
-    )
-    areas = [(b[:, 2:] - b[:, :2]).prod(dim=1) for b in (boxes, others)]
-    return (high - low).clamp(min=0).prod(dim=2) / torch.minimum(areas[0][:, None], areas[1]).clamp(min=1e-9)
-
-
-def _largest_overlaps(boxes: Tensor) -> Tensor:
-    return _overlap(boxes, boxes).fill_diagonal_(0).amax(dim=1)
 
 
 def _joined(stuff: Layout, taken: Sequence[tuple[Layout, int, Tensor]]) -> Layout:

@@ -11,12 +11,16 @@ import random
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
 _MIN_VISIBLE = 0.5
+_QUANTILE = 0.95
+_TRIES = 10  # of a jitter
 DEFAULTS = dict(jitter=0.1, drop=0.1, flip=0.5, swap=0.3)
 """Strengths of ``layouts='edit'``."""
 
@@ -39,6 +43,31 @@ def visible_part(box: Sequence[float]) -> list[float] | None:
     inside = [min(max(value, 0.0), 1.0) for value in box]
     visible = max(0.0, inside[2] - inside[0]) * max(0.0, inside[3] - inside[1])
     return inside if visible > _MIN_VISIBLE * (x2 - x1) * (y2 - y1) else None
+
+
+def overlap_of(boxes: Tensor, others: Tensor) -> Tensor:
+    """Return intersection / smaller area (N, M) of xyxy boxes (N, 4) and (M, 4)."""
+    low, high = (
+        torch.maximum(boxes[:, None, :2], others[:, :2]),
+        torch.minimum(boxes[:, None, 2:], others[:, 2:]),
+    )
+    areas = [(b[:, 2:] - b[:, :2]).prod(dim=1) for b in (boxes, others)]
+    return (high - low).clamp(min=0).prod(dim=2) / torch.minimum(areas[0][:, None], areas[1]).clamp(min=1e-9)
+
+
+def most_overlap(layouts: Sequence[Layout], nameable: Collection[str] | None) -> float:
+    """Return how much objects of a set usually overlap: the 95 % quantile of each object's largest overlap.
+
+    Args:
+        layouts: layouts of the set; those with one object do not count.
+        nameable: see :func:`is_free`.
+    """
+    largest = []
+    for layout in layouts:
+        boxes = layout.boxes[[k for k, free in enumerate(is_free(layout, nameable)) if free]]
+        if len(boxes) > 1:
+            largest.append(overlap_of(boxes, boxes).fill_diagonal_(0).amax(dim=1))
+    return float(np.quantile(torch.cat(largest).numpy(), _QUANTILE)) if largest else 0.0
 
 
 @dataclass
@@ -84,6 +113,8 @@ class LayoutEdits:
         nameable: class names of objects that may be jittered, dropped and swapped; None: all.
         categories: COCO categories of the set, for ``swap``.
         layouts: layouts of the set, for the class frequencies of ``swap``.
+        overlap: largest overlap (:func:`overlap_of`) of a jittered box with another object: a jitter that exceeds it is
+            drawn again, and after ten tries the box stays; None: any overlap.
 
     Attributes:
         name: part of image ids and file names, e.g. 'flip0.5-drop0.1'.
@@ -101,6 +132,7 @@ class LayoutEdits:
         nameable: Sequence[str] | None = None,
         categories: Sequence[Mapping] = (),
         layouts: Sequence[Layout] = (),
+        overlap: float | None = None,
     ) -> None:
         values = dict(jitter=jitter, drop=drop, flip=flip, swap=swap)
         for name, value in values.items():
@@ -112,6 +144,9 @@ class LayoutEdits:
         self.jitter, self.drop, self.flip, self.swap = values.values()
         self.nameable = None if nameable is None else frozenset(nameable)
         self.name = "-".join(f"{name}{value:.6g}" for name, value in values.items() if value)
+        self.overlap = overlap
+        if overlap is not None:
+            self.name += f"-overlap{overlap:.3g}"
         self._targets = self._rarer_classes(categories, layouts) if swap else {}
         if swap and not any(self._targets.values()):
             raise UserError(
@@ -135,8 +170,12 @@ class LayoutEdits:
 
     @classmethod
     def defaults(cls, categories: Sequence[Mapping], layouts: Sequence[Layout], **context) -> LayoutEdits:
-        """Build edits of :data:`DEFAULTS`, without ``swap`` if no class of the set has a rarer one."""
+        """Build edits of :data:`DEFAULTS`, without ``swap`` if no class of the set has a rarer one.
+
+        Objects overlap no more than usual in the set, see :func:`most_overlap`.
+        """
         context.update(categories=categories, layouts=layouts)
+        context["overlap"] = most_overlap(layouts, context.get("nameable"))
         plain = cls(**{**DEFAULTS, "swap": 0.0}, **context)
         rarer = plain._rarer_classes(categories, layouts)
         return cls(**DEFAULTS, **context) if any(rarer.values()) else plain
@@ -160,21 +199,31 @@ class LayoutEdits:
         return layout if len(kept) == len(layout) else layout.select(kept)
 
     def _jittered(self, layout: Layout, rng: random.Random, log: EditLog) -> Layout:
-        boxes = layout.boxes.tolist()
-        for index, free in enumerate(is_free(layout, self.nameable)):
-            if not self.jitter or not free:
+        boxes, free = layout.boxes.tolist(), is_free(layout, self.nameable)
+        for index, is_object in enumerate(free):
+            if not self.jitter or not is_object:
                 continue
-            x1, y1, x2, y2 = boxes[index]
-            draws = [rng.uniform(-self.jitter, self.jitter) for _ in range(4)]
-            width, height = x2 - x1, y2 - y1
-            cx, cy = (x1 + x2) / 2 + draws[0] * width, (y1 + y2) / 2 + draws[1] * height
-            width, height = width * (1 + draws[2]), height * (1 + draws[3])
-            box = [cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2]
-            inside = visible_part(box)
-            if inside is not None:
-                boxes[index] = inside
-                log.jittered.append(layout.ids[index])
+            others = [box for k, box in enumerate(boxes) if free[k] and k != index]
+            for _ in range(1 if self.overlap is None else _TRIES):
+                inside = visible_part(self._moved(boxes[index], rng))
+                if inside is not None and self._fits(inside, others):
+                    boxes[index] = inside
+                    log.jittered.append(layout.ids[index])
+                    break
         return replace(layout, boxes=torch.tensor(boxes).reshape(-1, 4))
+
+    def _moved(self, box: Sequence[float], rng: random.Random) -> list[float]:
+        x1, y1, x2, y2 = box
+        draws = [rng.uniform(-self.jitter, self.jitter) for _ in range(4)]
+        width, height = x2 - x1, y2 - y1
+        cx, cy = (x1 + x2) / 2 + draws[0] * width, (y1 + y2) / 2 + draws[1] * height
+        width, height = width * (1 + draws[2]), height * (1 + draws[3])
+        return [cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2]
+
+    def _fits(self, box: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
+        if self.overlap is None or not others:
+            return True
+        return float(overlap_of(torch.tensor([box]), torch.tensor(others)).max()) <= self.overlap
 
     def _swapped(self, layout: Layout, rng: random.Random, log: EditLog) -> Layout:
         if not self.swap:

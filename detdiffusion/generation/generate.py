@@ -42,10 +42,10 @@ def generate(
     counts = dict(written=0, objects=0, objects_not_prompted=0, in_smaller_batches=0)
     generator = _BatchGenerator(infer, real)
     for batch in batches:
-        for drawing, image, kept, prompt, outlines in generator.run(batch):
+        for drawing, image, kept, prompt, content in generator.run(batch):
             if drawing.image_id in done:
                 continue
-            add(image=image, **record_of(drawing, kept, prompt, image.shape[1], image.shape[0], outlines))
+            add(image=image, **record_of(drawing, kept, prompt, image.shape[1], image.shape[0], **content))
             counts["written"] += 1
             counts["objects"] += len(kept)
             counts["objects_not_prompted"] += len(drawing.layout) - len(kept)
@@ -71,16 +71,16 @@ class _BatchGenerator:
             start += len(part)
 
     def _try(self, part: Sequence[Drawing]) -> tuple | None:
-        """Return pixels, objects in the prompt, prompts and outlines, or None if memory ran out."""
+        """Return pixels, objects in the prompt, prompts and contents of the real images, or None if memory ran out."""
         generators = [torch.Generator().manual_seed(drawing.noise_seed) for drawing in part]
         try:
-            options, outlines = {}, [{} for _ in part]
+            options, contents = {}, [{} for _ in part]
             if self.real is not None:
-                options["real"], outlines = self.real(part)
+                options["real"], contents = self.real(part)
             result = self.infer([drawing.layout for drawing in part], generators=generators, **options)
             pixels = (result["samples"].float().clamp(0, 1) * 255).round().to(torch.uint8)
             pixels = pixels.permute(0, 2, 3, 1).contiguous().cpu().numpy()
-            return pixels, result["kept"], result["prompts"], outlines
+            return pixels, result["kept"], result["prompts"], contents
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise

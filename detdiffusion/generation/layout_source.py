@@ -15,7 +15,7 @@ from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.options import EDIT, ContentOptions, LayoutOptions
-from detdiffusion.generation.oversampling import class_factors, repeat_factors, samples_of
+from detdiffusion.generation.oversampling import repeat_factors, samples_of
 from detdiffusion.generation.real_images import RealSource
 from detdiffusion.generation.strategies import Strategy, build_strategy
 from detdiffusion.structures import Layout
@@ -40,6 +40,9 @@ class LayoutSource:
         config: path of the generator's config, for messages.
         digest: SHA-256 of the ids of images and objects, which changes with the data set's filter.
         dataset: the data set of the layouts.
+        nameable: names of the classes that are objects: those that the attribute detector knows, or without attributes
+            those that are not stuff, see :func:`_things`; None: all.
+        nameable_file: the attributes file that lists them, or None.
     """
 
     layouts: Sequence[Layout]
@@ -50,6 +53,8 @@ class LayoutSource:
     config: str
     digest: str
     dataset: Any = None
+    nameable: list[str] | None = None
+    nameable_file: Path | str | None = None
 
     @classmethod
     def read(
@@ -73,10 +78,6 @@ class LayoutSource:
             UserError: as :func:`read_layouts`; or an attributes file is needed but not given, or the data set lacks
                 one of these attributes.
         """
-        if options.attributes is not None and not with_attributes:
-            if not Path(options.attributes).is_file():
-                raise UserError(f"{options.attributes}: no such attributes file")
-            say(f"note: the model of {config} does not use attributes; {options.attributes} is ignored")
         dataset, attributes = read_layouts(cfg, config, options)
         if with_attributes and attributes is None:
             raise UserError(
@@ -89,21 +90,29 @@ class LayoutSource:
                 f"{config}: its data set {type(dataset).__name__} has no {' and no '.join(lacking)}; see "
                 "LayoutCocoDataset"
             )
+        file = AttributesFile.read(attributes) if with_attributes else None
+        listed = file
+        if options.attributes is not None and not with_attributes:
+            listed = AttributesFile.read(options.attributes)
+            say(
+                f"note: the model of {config} does not use attributes; of {options.attributes}, only the list of "
+                "nameable classes is used, by edits, new layouts and real images"
+            )
+        nameable = listed.info.get("nameable") if listed else None
+        if nameable is None and not with_attributes:
+            nameable = _things(dataset, say)
         return cls(
             layouts=dataset.layouts,
             categories=dataset.categories,
             classes=dataset.classes,
             ann_files=list(getattr(dataset, "ann_files", ())),
-            file=AttributesFile.read(attributes) if with_attributes else None,
+            file=file,
             config=config,
             digest=_digest(dataset.layouts),
             dataset=dataset,
+            nameable=nameable,
+            nameable_file=listed.path if listed and "nameable" in listed.info else None,
         )
-
-    @property
-    def nameable(self) -> list[str] | None:
-        """Names of the classes that the attribute detector knows, or None if the file does not list them."""
-        return self.file.info.get("nameable") if self.file else None
 
     def strategy(self, strategy: str | dict, options: Mapping | None, say: Callable[[str], None]):
         """Build the strategy, and set the attributes that it needs on the layouts."""
@@ -126,20 +135,29 @@ class LayoutSource:
         if kind == EDIT:
             return LayoutEdits.defaults(categories=self.categories, **context)
         if kind is not None:
-            rare = content.oversample_thr
-            weights = None if rare is None else class_factors(self.layouts, rare)
-            return LayoutComposer(kind, weights=weights, **context)
+            return LayoutComposer(kind, oversample_thr=content.oversample_thr, **context)
         if not content.edits:
             return None
         return LayoutEdits.from_options(content.edits, categories=self.categories, **context)
 
     def real_images(
-        self, layouts: Sequence[Layout], strength: float | None, keep: str | None
+        self,
+        layouts: Sequence[Layout],
+        strength: float | None,
+        keep: str | None,
+        say: Callable[[str], None] = print,
     ) -> RealSource | None:
         """Return the reader of the layouts' real images, or None if ``strength`` is None."""
         if strength is None:
             return None
-        return RealSource(self.dataset, layouts, strength, keep, self.nameable)
+        real = RealSource(self.dataset, layouts, strength, keep, self.nameable)
+        if real.unlabelled:
+            say(
+                f"note: {sum(map(len, real.unlabelled.values()))} objects of {len(real.unlabelled)} of the "
+                f"{len(layouts)} real images are not in the layouts (crowds, small objects, other classes): where "
+                "they stay visible, they are annotated as ignored regions (iscrowd 1)"
+            )
+        return real
 
     def samples(
         self, threshold: float | None, samples: int, seed: int, limit: int | None, say: Callable[[str], None]
@@ -155,6 +173,25 @@ class LayoutSource:
             f"additional images, {sum(counts)} images in total instead of {samples * len(counts)}"
         )
         return counts
+
+
+def _things(dataset: Any, say: Callable[[str], None]) -> list[str] | None:
+    """Return the names of classes other than stuff, or None if there is no stuff.
+
+    As COCO keeps things and stuff in two files, a class is stuff if its objects are in the second and later annotation
+    files only.
+    """
+    layouts = dataset.layouts
+    if not isinstance(layouts, LayoutIndex) or not (layouts.owner > 0).any():
+        return None
+    later = set(layouts.category_ids.tolist()) - set(layouts.category_ids[layouts.owner == 0].tolist())
+    stuff = sorted(layouts.names[key] for key in later)
+    if not stuff:
+        return None
+    say(
+        f"note: classes of the second annotation file count as stuff, which edits only mirror: {', '.join(stuff)}"
+    )
+    return [name for name in dataset.classes if name not in stuff]
 
 
 def _digest(layouts: Sequence[Layout]) -> str:

@@ -40,7 +40,8 @@ class ContentOptions(OptionGroup):
     """Which images of the layouts are generated; different values give a different set.
 
     Raises:
-        UserError: ``keep`` without ``from_real``, or both ``layouts`` and ``edits``.
+        UserError: options that exclude each other: ``keep`` without ``from_real``, ``layouts`` with ``edits``, or real
+            images that would get the labels of other layouts.
     """
 
     strategy: str | Mapping = option(
@@ -99,6 +100,17 @@ class ContentOptions(OptionGroup):
             raise UserError("`keep` requires `from_real`: without it, no real image is read")
         if self.layouts is not None and self.edits:
             raise UserError("`layouts` and `edits` exclude each other: both make new layouts")
+        changed = self.layouts is not None or bool(set(self.edits or ()) - {"flip"})
+        if self.from_real == 0 and changed:
+            raise UserError(
+                "`from_real` 0 leaves the real images as they are, so that `layouts` and `edits` other than flip would "
+                "give them wrong labels; set a strength above 0 (0.8, for example)"
+            )
+        if self.keep == OBJECTS and self.layouts in (RECOMPOSE, SAMPLE):
+            raise UserError(
+                f"`keep` {OBJECTS!r} keeps no object of `layouts` {self.layouts!r}, whose objects are all new; set "
+                f"`keep` {BACKGROUND!r}, or `layouts` {EDIT!r}"
+            )
 
 
 @documented

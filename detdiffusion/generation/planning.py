@@ -121,6 +121,7 @@ def record_of(
     width: int,
     height: int,
     outlines: Mapping[int, dict] | None = None,
+    ignored: Layout | None = None,
 ) -> dict:
     """Return the arguments of the writer other than the pixels.
 
@@ -131,31 +132,33 @@ def record_of(
         prompt: text of the prompt.
         width, height: size of the generated image in pixels, the unit of the boxes.
         outlines: RLE, by source annotation id, of objects that are those of the real image.
+        ignored: objects of the real image that the generated one may still show although the layout does not have
+            them; they become ignored regions (``iscrowd`` 1).
 
     Returns:
         ``record``, ``annotations`` and ``extra`` of :meth:`.writer.CocoWriter.add`.
     """
     layout, log = drawing.layout, drawing.log
-    boxes = layout.boxes.double() * torch.tensor([width, height, width, height])
+    scale = torch.tensor([width, height, width, height])
 
-    def facts(index: int) -> dict:
-        x1, y1, x2, y2 = (round(value, 3) for value in boxes[index].tolist())
+    def facts(index: int, layout: Layout = layout) -> dict:
+        x1, y1, x2, y2 = (round(value, 3) for value in (layout.boxes[index].double() * scale).tolist())
         return dict(
             category_id=layout.category_ids[index],
             bbox=[x1, y1, round(x2 - x1, 3), round(y2 - y1, 3)],
             source_annotation_id=layout.ids[index],
         )
 
+    def annotated(index: int, layout: Layout, **more) -> dict:
+        key = synthetic_annotation_id(drawing.image_id, layout.ids[index])
+        made = dict(id=key, image_id=drawing.image_id, **more, **facts(index, layout))
+        made["area"] = round(made["bbox"][2] * made["bbox"][3], 3)
+        return made
+
     annotations = []
     for index in kept:
-        annotation = dict(
-            id=synthetic_annotation_id(drawing.image_id, layout.ids[index]),
-            image_id=drawing.image_id,
-            iscrowd=0,
-            attribute=layout.attributes[index] if layout.attributes else None,
-            **facts(index),
-        )
-        annotation["area"] = round(annotation["bbox"][2] * annotation["bbox"][3], 3)
+        attribute = layout.attributes[index] if layout.attributes else None
+        annotation = annotated(index, layout, iscrowd=0, attribute=attribute)
         if log is not None:
             annotation["edits"] = log.of_object(layout.ids[index])
             if layout.ids[index] in log.swapped:
@@ -163,6 +166,8 @@ def record_of(
         if outlines and layout.ids[index] in outlines:
             annotation.update(from_real=True, segmentation=outlines[layout.ids[index]])
         annotations.append(annotation)
+    for index in range(0 if ignored is None else len(ignored)):
+        annotations.append(annotated(index, ignored, iscrowd=1, attribute=None, from_real=True))
     record = dict(
         id=drawing.image_id,
         file_name=drawing.file_name,

@@ -19,6 +19,7 @@ from detdiffusion.utils.errors import UserError
 from .edits import is_free
 from .options import BACKGROUND, OBJECTS
 from .planning import Drawing
+from .unlabelled import unlabelled_objects
 
 
 def real_name(strength: float | None, keep: str | None) -> str:
@@ -35,6 +36,9 @@ class RealSource:
     dropped; with ``keep='background'``, everything outside the boxes of all objects, before and after the edits. Stuff
     and other objects whose attribute is ``background`` belong to the background.
 
+    Where objects that are not in the layouts (:mod:`.unlabelled`) stay visible, they must become ignored regions: with
+    ``keep='background'`` those that are not completely redrawn, without ``keep`` all, unless the strength is 1.
+
     Args:
         dataset: a :class:`~detdiffusion.datasets.layout_coco.LayoutCocoDataset`, or one with its ``load``, ``img_dir``
             and ``layouts``.
@@ -42,6 +46,9 @@ class RealSource:
         strength: see :class:`~detdiffusion.models.editors.interface.RealImages`.
         keep: 'background', 'objects' or None.
         nameable: class names of objects; None: all.
+
+    Attributes:
+        unlabelled: visible objects that are not in the layouts, by id of the source image.
 
     Raises:
         UserError: the data set cannot load images, or files are missing.
@@ -71,6 +78,10 @@ class RealSource:
         self.nameable = None if nameable is None else frozenset(nameable)
         self._index = {layout.image_id: index for index, layout in enumerate(dataset.layouts)}
         self._steps: list[Callable] = []
+        self.unlabelled: dict[int, Layout] = {}
+        if keep == BACKGROUND or (keep is None and strength < 1):
+            ann_files = getattr(dataset, "ann_files", ())
+            self.unlabelled = unlabelled_objects(ann_files, layouts, self.nameable)
 
     def use_size(self, height: int, width: int) -> None:
         """Set the size in pixels of the images that :meth:`__call__` returns."""
@@ -78,13 +89,13 @@ class RealSource:
         if self.keep == OBJECTS:
             self._steps.append(LoadLayoutMasks())
 
-    def __call__(self, drawings: Sequence[Drawing]) -> tuple[RealImages, list[dict[int, dict]]]:
+    def __call__(self, drawings: Sequence[Drawing]) -> tuple[RealImages, list[dict]]:
         """Read the images of a batch.
 
         Returns:
-            The images, and for each image the RLE of the objects that are kept, by source annotation id.
+            The images, and for each image the arguments ``outlines`` and ``ignored`` of :func:`.planning.record_of`.
         """
-        pictures, keeps, outlines = [], [], []
+        pictures, keeps, contents = [], [], []
         for drawing in drawings:
             loaded = self.dataset.load(self._index[drawing.layout.image_id], self._steps)
             image = torch.from_numpy(loaded["img"]).permute(2, 0, 1)
@@ -93,13 +104,18 @@ class RealSource:
                 image, source = image.flip(-1), source.flip()
             pictures.append(image.float() / 127.5 - 1)
             kept = self._kept(drawing, source) if self.keep == OBJECTS else []
-            outlines.append({source.ids[i]: _rle(source.masks[i]) for i in kept})
+            outlines = {source.ids[i]: _rle(source.masks[i]) for i in kept}
+            ignored = self.unlabelled.get(source.image_id)
+            ignored = ignored.flip() if ignored is not None and flipped else ignored
             if self.keep == BACKGROUND:
-                keeps.append(~self._covered(drawing, source, image.shape[-2:]))
+                covered = self._covered(drawing, source, image.shape[-2:])
+                keeps.append(~covered)
+                ignored = None if ignored is None else _not_within(ignored, covered)
             elif self.keep == OBJECTS:
                 keeps.append(source.masks[kept].any(dim=0))
+            contents.append(dict(outlines=outlines, ignored=ignored))
         keep = torch.stack(keeps)[:, None] if keeps else None
-        return RealImages(torch.stack(pictures), self.strength, keep), outlines
+        return RealImages(torch.stack(pictures), self.strength, keep), contents
 
     def _is_object(self, drawing: Drawing, source: Layout) -> list[bool]:
         attributes = drawing.layout.attributes
@@ -119,12 +135,23 @@ class RealSource:
         for layout in (source, drawing.layout):
             for box, is_object in zip(layout.boxes.tolist(), self._is_object(drawing, layout)):
                 if is_object:
-                    (left, right), (top, bottom) = (
-                        (int(np.floor(box[i] * side)), int(np.ceil(box[i + 2] * side)))
-                        for i, side in ((0, size[1]), (1, size[0]))
-                    )
-                    covered[top:bottom, left:right] = True
+                    covered[_pixels_of(box, size)] = True
         return covered
+
+
+def _pixels_of(box: Sequence[float], size: Sequence[int]) -> tuple[slice, slice]:
+    """Return rows and columns of a normalised xyxy box in an image of ``size`` (height, width)."""
+    columns, rows = (
+        slice(int(np.floor(box[i] * side)), int(np.ceil(box[i + 2] * side)))
+        for i, side in ((0, size[1]), (1, size[0]))
+    )
+    return rows, columns
+
+
+def _not_within(layout: Layout, covered: Tensor) -> Layout:
+    """Return the objects of which a pixel is not ``covered`` (H, W)."""
+    visible = [not covered[_pixels_of(box, covered.shape)].all() for box in layout.boxes.tolist()]
+    return layout.select([k for k, is_visible in enumerate(visible) if is_visible])
 
 
 def _rle(mask: Tensor) -> dict:

@@ -25,6 +25,25 @@ def check_interval(value: Sequence[float]) -> tuple[float, float]:
     return float(value[0]), float(value[1])
 
 
+def steps_from_real(steps: int, strength: float) -> int:
+    """Return how many of the denoising steps are run from a real image, as in diffusers' image-to-image pipelines.
+
+    Args:
+        steps: number of denoising steps.
+        strength: share that is run; 0 runs none.
+
+    Raises:
+        UserError: the strength is above 0, but too small for a step.
+    """
+    run = min(int(steps * strength), steps)
+    if strength > 0 and run < 1:
+        raise UserError(
+            f"from real images: strength {strength:g} runs none of {steps} steps; it must be at least 1/{steps} "
+            "(or 0, which only encodes and decodes), or set more steps"
+        )
+    return run
+
+
 @documented
 @dataclass(frozen=True, kw_only=True)
 class SamplingPlan(OptionGroup):

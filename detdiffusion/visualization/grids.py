@@ -118,11 +118,12 @@ def contact_sheet(rows: Sequence[Row], gap: int = 6, header: int = 18) -> Image.
 
 
 def _by_layout(folder: Path) -> dict[int, tuple[Path, list[dict]]]:
-    """Return path and annotations of the first sample, by source image id."""
+    """Return path and annotations, without ignored regions, of the first sample, by source image id."""
     data = read_coco(folder / "annotations.json")
     annotations: dict[int, list[dict]] = {image["id"]: [] for image in data.images}
     for annotation in data.annotations:
-        annotations[annotation["image_id"]].append(annotation)
+        if not annotation["iscrowd"]:
+            annotations[annotation["image_id"]].append(annotation)
     found: dict[int, tuple[Path, list[dict]]] = {}
     for image in data.images:
         path = folder / "images" / image["file_name"]

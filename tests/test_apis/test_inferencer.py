@@ -11,6 +11,7 @@ from tiny_editor import layouts, trained_editor
 
 from detdiffusion import DetDiffusionInferencer, Layout
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.sampling_plan import read_plan
 
 FAST = dict(num_inference_steps=2)
 
@@ -50,6 +51,19 @@ def test_an_image_depends_on_its_own_seed_only(generator, result):
     alone = generator(layouts()[1], noise, **FAST)
     assert (alone["samples"][0] - result["samples"][1]).abs().max() < 1e-5
     assert alone["predictions"][0]["seed"] is None
+
+
+def test_a_plan_is_its_settings_and_arguments_beat_it(generator, result):
+    def samples(**options):
+        return generator(layouts(), seed=3, **options)["samples"]
+
+    settings = dict(num_inference_steps=2, guidance_interval=(0.5, 1.0), guidance_rescale=0.7)
+    plan = "steps=2,guidance_interval=0.5:1,guidance_rescale=0.7"
+    planned = samples(plan=plan)
+    assert torch.equal(planned, samples(**settings)) and not torch.equal(planned, result["samples"])
+    assert torch.equal(planned, samples(plan=read_plan(plan)))
+    whole = dict(guidance_interval=(0.0, 1.0), guidance_rescale=0.0)
+    assert torch.equal(samples(plan=plan, **whole), result["samples"])
 
 
 def test_saving(generator, result, tmp_path):
@@ -123,6 +137,7 @@ def one(names=("ball",), attributes=("easy",)):
             dict(num_inference_step=2),
             "unknown argument `num_inference_step`; did you mean num_inference_steps",
         ),
+        (one(), dict(plan="fats"), "no sampling plan 'fats'; there are: paper, fast"),
         (one(), dict(height=30), "divisible by 4, got 30 x 32"),
         (one(), dict(seed=[1, 2]), "`seed` must be a whole number, or 1 of them"),
         (one(), dict(seed=1, generators=[torch.Generator()]), "`seed` or `generators`, not both"),

@@ -62,6 +62,32 @@ def test_cost_per_image_without_start_up():
     assert found["speed_up"] == pytest.approx(1, abs=0.3)  # these ranks do all of the work twice
 
 
+def test_compiled_arms_are_warmed_up_by_three_calls():
+    from throughput_parts import interleave
+
+    for compiled, calls in ((False, 1), (True, 3)):
+        made = []
+        interleave({"arm": lambda: made.append(1)}, 2, 5, torch.device("cpu"), compiled)  # noqa: B023
+        assert len(made) == calls + 2 * 5
+
+
+def test_every_image_pays_for_its_text_states(tmp_path):
+    from generate_throughput import sampling_arms, stock_pipeline
+    from throughput_parts import build_editor, specs, write_scenes
+
+    spec, device = specs("tiny", tmp_path), torch.device("cpu")
+    editor = build_editor(spec, "fp32", device).eval()
+    stock = stock_pipeline(editor, spec, device, torch.float32)
+    folder = write_scenes(tmp_path / "data", 2, spec["side"])
+    arms, _ = sampling_arms(editor, stock, spec, folder, batch=1, steps=1)
+    encoded = []
+    editor.text_encoder.register_forward_hook(lambda *_: encoded.append(1))
+    arms["ours"]()
+    once = len(encoded)
+    arms["ours"]()
+    assert len(encoded) == 2 * once > 0
+
+
 def test_one_table_of_everything(tmp_path, monkeypatch, capsys):
     import gpu
 
@@ -75,7 +101,7 @@ def test_one_table_of_everything(tmp_path, monkeypatch, capsys):
         line for line in capsys.readouterr().out.splitlines() if line.startswith(("variant ", "default "))
     ]
     assert [line.split("  ")[0] for line in lines] == ["variant", *["default"] * 5]
-    assert all(column in lines[0] for column in ("P.A.", "first step s", "extra GB", "utilisation"))
+    assert all(column in lines[0] for column in ("P.A.", "warm-up s", "extra GB", "utilisation"))
     (run,) = json.loads(record.read_text())["runs"]
     assert list(run["arms"]) == ["plain", "ours", "ours + P.A.", "stock", "sampling"]
     for row in run["arms"].values():

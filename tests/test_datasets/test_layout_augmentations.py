@@ -129,6 +129,34 @@ def test_pasted_objects_have_the_pixels_of_their_own_image(folder):
     assert pasted > 12
 
 
+def test_random_steps_before_pasting_are_functions_of_the_seed(folder):
+    crop, paste = RandomResizedCropLayout(scale=(0.3, 0.6)), CopyPasteLayout(prob=1, max_objects=3)
+    data = dataset(folder, crop, paste)
+    for index in range(6):
+        one, again = (data[SeededIndex(index, 7)] for _ in range(2))
+        assert np.array_equal(one["img"], again["img"]) and torch.equal(
+            one["layout"].masks, again["layout"].masks
+        )
+
+
+@pytest.mark.parametrize("masks", [True, False])
+def test_a_layout_without_objects(masks):
+    empty = sample(3, masks)
+    empty["layout"] = empty["layout"].select([])
+    assert RandomResizedCropLayout(scale=(0.2, 0.4))(empty) is empty
+
+
+@pytest.mark.parametrize("empty", [0, 1])
+def test_pasting_from_and_onto_a_layout_without_objects(empty):
+    samples = [sample(0), sample(1)]
+    samples[1]["layout"].ids = [4, 5, 6]
+    samples[empty]["layout"] = samples[empty]["layout"].select([])
+    paste = CopyPasteLayout(prob=1, max_objects=1)
+    paste.use_samples(lambda index: samples[1], 1)
+    result = paste(samples[0])
+    assert len(result["layout"]) == (1 if empty == 0 else 3)
+
+
 def test_what_pasting_needs(folder):
     with pytest.raises(UserError, match="other samples"):
         CopyPasteLayout(prob=1)(sample(0))

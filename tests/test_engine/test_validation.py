@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -93,17 +94,23 @@ def test_one_process_and_two(world):
         assert two[name] == pytest.approx(value, rel=1e-3, abs=2e-4), name
 
 
-def batch(count, size=32):
-    """Layouts with real images, and predictions that equal them."""
+def batch(count, size=32, asked=None):
+    """Layouts with real images, and predictions that equal them; ``asked`` lists the images that are encoded."""
     rng = torch.Generator().manual_seed(0)
     inputs, samples = [], []
+
+    def copied(image, number):
+        if asked is not None:
+            asked.append(number)
+        return image
+
     for i in range(count):
         image = torch.randint(0, 255, (3, size, size), generator=rng, dtype=torch.uint8)
         layout = Layout([[0.1, 0.1, 0.6, 0.7], [0.5, 0.5, 1.0, 1.0]], ["ball", "sky"], ["easy", "background"])
         layout.image_id = i
         sample = BaseDataElement(metainfo=dict(image_id=i))
         sample.set_data(dict(layout=layout, pred_img=image.float() / 255, prompted=[0]))
-        sample.set_data(dict(round_trip=sample.pred_img))
+        sample.set_data(dict(round_trip=partial(copied, sample.pred_img, i)))
         inputs.append(image)
         samples.append(sample.to_dict())
     return dict(inputs=inputs), samples
@@ -115,8 +122,9 @@ def test_a_copy_has_distance_zero_and_the_bounds_ap(world):
     detector = {k[9:]: v for k, v in (o.split("=", 1) for o in options) if k.startswith("detector_")}
     frechet = GenerationFrechetMetric(dict(type="DetectorExtractor", **detector))
     found = GenerationDetectionMetric(**detector, score_thr=0.0)
+    asked = []
     for _ in range(2):
-        data, samples = batch(6)
+        data, samples = batch(6, asked=asked)
         for part in (slice(0, 4), slice(4, 6)):
             for metric in (frechet, found):
                 metric.process(dict(inputs=data["inputs"][part]), samples[part])
@@ -126,6 +134,7 @@ def test_a_copy_has_distance_zero_and_the_bounds_ap(world):
         assert values["generation/bbox_mAP"] == values["generation/autoencoder_bbox_mAP"]
         assert values["generation/objects"] == 6  # the prompted ball only: sky cannot be named
         assert values["generation/mean_score_easy"] == values["generation/mean_score"]
+    assert asked == list(range(6))  # the autoencoder runs in the first validation only
     data, samples = batch(1)
     del samples[0]["pred_img"]
     with pytest.raises(UserError, match="val_step returns no pred_img"):

@@ -44,9 +44,18 @@ def test_figures_are_those_of_the_written_images(world):
         with torch.no_grad():
             latents.append(vae.encode(pixels).latents)
     assert result["psnr"] == pytest.approx(-10 * np.log10(np.mean(errors)), abs=0.05)
-    deviation = np.mean([x.var(dim=(2, 3), unbiased=False).mean().item() for x in latents]) ** 0.5
+    deviation = torch.cat(latents).std().item()  # differences between images count, too
     assert result["latent_std"] == pytest.approx(deviation, rel=1e-2, abs=1e-4)
     assert result["scaling_factor"] == pytest.approx(1 / deviation, rel=1e-2)
+
+
+def test_bad_sizes_and_limits_are_refused(world, tmp_path):
+    vae, real = str(world / "vae"), AnnotatedImages(ann=[world / "val/instances.json"])
+    with pytest.raises(UserError, match="must be divisible by 8, got 32 x 44"):
+        measure_autoencoder(vae, real, (32, 44), tmp_path / "out", device="cpu")
+    with pytest.raises(UserError, match="`limit` must be at least 1, it is 0"):
+        measure_autoencoder(vae, real, (32, 48), tmp_path / "out", limit=0, device="cpu")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_is_no_autoencoder_is_refused(world, tmp_path):

@@ -48,6 +48,27 @@ def test_bound_and_sets(data):
     assert two["bbox_mAP_per_class"] == pytest.approx({"ball": 1, "crate": 1})  # no sky: it cannot be named
 
 
+def test_a_set_that_starts_from_real_images(data):
+    """It is noted, and its ignored regions are not taken for prompted objects."""
+    path = data / "easy/annotations.json"
+    coco, source = json.loads(path.read_text()), json.loads((data / "real.json").read_text())
+    prompted = {a["source_annotation_id"] for a in coco["annotations"]}
+    image = coco["images"][0]
+    other = next(
+        a
+        for a in source["annotations"]
+        if a["image_id"] == image["source_image_id"] and a["id"] not in prompted and not a.get("iscrowd")
+    )
+    region = dict(other, id=10**6, image_id=image["id"], iscrowd=1, source_annotation_id=other["id"])
+    for each in coco["images"]:
+        each["from_real"] = "real0.8"
+    path.write_text(json.dumps(dict(coco, annotations=[*coco["annotations"], region])))
+    bound, (easy, _), notes = load(data)
+    assert "easy: starts from the real images (real0.8)" in notes
+    assert not any("prompt different objects" in note for note in notes)
+    assert score_set(bound, [])["objects"] == score_set(easy, [])["objects"] == 24
+
+
 def test_paired_bootstrap_of_sets(data):
     _, (easy, hard), _ = load(data)
     worse = as_results(hard.prompted, keep=lambda a: a["image_id"] % 3)

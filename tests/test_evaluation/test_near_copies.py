@@ -11,9 +11,10 @@ from scipy.spatial.distance import cdist
 from detdiffusion import apis
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.evaluation.near_copies import (
-    copy_limit,
     cosine_vectors,
     count_copies,
+    count_duplicates,
+    distances_within,
     find_nearest,
     pixel_vectors,
 )
@@ -30,13 +31,25 @@ def test_nearest_and_limit_equal_scipys():
     np.testing.assert_allclose(found.distance, distances.min(axis=1), atol=1e-6)
     among = cdist(real, both)
     among[np.arange(300), np.arange(300)] = among[np.arange(300), 300 + np.arange(300)] = np.inf
-    limit = copy_limit(real, both, 0.1)
-    assert limit == pytest.approx(np.quantile(among.min(axis=1), 0.1), abs=1e-6)
+    within = distances_within(real, both)
+    np.testing.assert_allclose(within, among.min(axis=1), atol=1e-6)
+    limit = np.quantile(within, 0.1)
     copies = count_copies(others, both, limit, 300)
     assert copies.share == pytest.approx((distances.min(axis=1) < limit).mean())
     assert np.array_equal(copies.nearest.index, distances.argmin(axis=1) % 300)
     unit = cosine_vectors(real)
     np.testing.assert_allclose(cdist(unit, unit) ** 2 / 2, cdist(real, real, "cosine"), atol=1e-9)
+
+
+def test_equal_training_images_are_counted_and_copies_of_them_are_found():
+    rng = np.random.default_rng(0)
+    real = rng.random((20, 3072)).astype(np.float32) / 55  # as pixel_vectors scales them
+    real[10:] = real[:10]  # every image twice: the limit is 0
+    within = distances_within(real, real)
+    assert count_duplicates(within) == 20 and np.quantile(within, 0.05) < 1e-6
+    generated = np.concatenate((real[:3], rng.random((1, 3072)).astype(np.float32) / 55))
+    assert count_copies(generated, real, 0.0, 20).share == 0.75
+    assert count_duplicates(distances_within(real[:10], real[:10])) == 0
 
 
 def test_copies_are_found_and_new_scenes_are_not(tmp_path):
@@ -60,6 +73,7 @@ def test_copies_are_found_and_new_scenes_are_not(tmp_path):
     sets = {name: tmp_path / "sets" / name for name in ("new", "copies")}
     report = apis.report_near_copies(real, sets, apis.ResultFolder(out=tmp_path / "out"), progress=False)
     assert report["sets"]["copies"]["pixels"]["share"] == 1 and report["sets"]["new"]["pixels"]["share"] < 0.3
+    assert report["duplicates"] == 0
     assert json.loads((tmp_path / "out/near_copies.json").read_text()) == report
     assert Image.open(tmp_path / "out/near_copies_copies.png").size == (8 * 132 - 4, 260)
     vectors = pixel_vectors([tmp_path / "train/images" / name for name in names[:2]])
@@ -70,4 +84,4 @@ def test_copies_are_found_and_new_scenes_are_not(tmp_path):
 
 def test_one_training_image_has_no_limit():
     with pytest.raises(UserError, match="at least 2"):
-        copy_limit(np.zeros((1, 3)), np.zeros((1, 3)), 0.1)
+        distances_within(np.zeros((1, 3)), np.zeros((1, 3)))

@@ -73,6 +73,20 @@ def test_bad_settings_are_refused_before_anything_is_generated(settings, tmp_pat
     assert not (tmp_path / "out").exists()
 
 
+def test_default_plans_that_the_scheduler_lacks_are_left_out(settings, tmp_path, capsys):
+    options = ["model.test_scheduler.type=DDIMScheduler", "model.scheduler.num_train_timesteps=1000"]
+    ddim = {**settings, "out": tmp_path / "out", "cfg_options": options}
+    with pytest.raises(UserError, match=r"^plan 'steps=10,schedule=ays': schedule 'ays' .*DDIMScheduler"):
+        sweep({**ddim, "plans": ["steps=2", "steps=10,schedule=ays"]})
+    with pytest.raises(UserError, match="has no layouts for split 'test'"):  # checked after the plans
+        sweep({**ddim, "plans": None, "split": "test"})
+    lines = [line for line in capsys.readouterr().out.splitlines() if "left out" in line]
+    assert [line.split(" is left out")[0] for line in lines] == [
+        "plan 'steps=10,schedule=ays'",
+        "plan 'steps=10,schedule=ays,guidance_interval=0.2:0.8'",
+    ]
+
+
 def test_the_cheapest_plan_that_is_not_below():
     def row(name, evaluations, low, high, ap=0.5):
         difference = None if low is None else dict(low=low, high=high)

@@ -115,7 +115,7 @@ def consistency(real=0.9, drawn=0.8, objects=60):
     def one(found):
         return {"by_class": {"cell": dict(found=found, objects=objects)}}
 
-    return {"sets": {"real": one(real), "easy": one(drawn), "hard": one(drawn / 2)}}
+    return {"sets": {"real": one(real), "autoencoder": one(real), "easy": one(drawn), "hard": one(drawn / 2)}}
 
 
 def test_interval_is_students():

@@ -1,7 +1,9 @@
 """New layouts from the objects of a set."""
 
+import itertools
 import json
 import random
+import re
 from collections import Counter
 
 import numpy as np
@@ -103,23 +105,44 @@ def test_sampled_boxes_have_the_sizes_and_places_of_their_class():
 def test_rare_classes_are_taken_more_often_when_asked():
     layouts = scenes(100)
 
-    def share(weights):
-        compose = LayoutComposer("recompose", layouts, weights=weights)
+    def share(threshold):
+        compose = LayoutComposer("recompose", layouts, oversample_thr=threshold)
         made = [compose(layout, random.Random(i))[0] for i, layout in enumerate(layouts)]
         counts = Counter(name for layout in made for name in layout.names)
-        return counts["ring"] / (counts["ring"] + counts["ball"])
+        return compose.name, counts["ring"] / (counts["ring"] + counts["ball"])
 
-    assert share(dict(ring=3.0)) > 1.5 * share(None)
+    (plain, usual), (name, more) = share(None), share(1.0)
+    assert more > 1.15 * usual
+    assert (plain, name) == ("recompose", "recompose-rare1")  # other layouts, so other ids
+    with pytest.raises(UserError, match="oversample_thr"):
+        share(1.5)
 
 
 def test_default_edits_swap_only_where_there_is_a_rarer_class():
     groups = [
         dict(id=i, name=name, supercategory="thing") for name, i in (("sky", 9), ("ball", 1), ("ring", 2))
     ]
-    assert LayoutEdits.defaults(groups, scenes()).name == "jitter0.1-drop0.1-flip0.5-swap0.3"
+    most = LayoutComposer("recompose", scenes()).most_overlap
+    assert (
+        LayoutEdits.defaults(groups, scenes()).name == f"jitter0.1-drop0.1-flip0.5-swap0.3-overlap{most:.3g}"
+    )
     apart = [dict(c, supercategory=c["name"]) for c in groups]
-    assert LayoutEdits.defaults(apart, scenes()).name == "jitter0.1-drop0.1-flip0.5"
+    assert LayoutEdits.defaults(apart, scenes()).name == f"jitter0.1-drop0.1-flip0.5-overlap{most:.3g}"
     assert DEFAULTS["swap"] == 0.3
+
+
+def test_default_edits_overlap_no_more_than_the_set():
+    """Pairs of which an object moved; in the others, the set's own overlaps stay."""
+    layouts = scenes(100)
+    most, moved, plain = LayoutComposer("recompose", layouts).most_overlap, [], []
+    for overlap, found in ((most, moved), (None, plain)):
+        edits = LayoutEdits(jitter=0.4, overlap=overlap)
+        for i, layout in enumerate(layouts):
+            result, log = edits(layout, random.Random(i))
+            for a, b in itertools.combinations(range(1, len(layout)), 2):
+                if {layout.ids[a], layout.ids[b]} & set(log.jittered):
+                    found.extend(overlaps(result.select([a, b])))
+    assert len(moved) > 100 and max(moved) <= most + 1e-6 < max(plain)
 
 
 def test_what_it_needs():
@@ -141,7 +164,8 @@ def test_sets_of_new_layouts(tmp_path_factory, kind):
         for a in json.loads((world / f"train/{n}.json").read_text())["annotations"]
     }
     name = data["images"][0]["edits"]
-    assert name == (kind if kind != "edit" else "jitter0.1-drop0.1-flip0.5-swap0.3")
+    expected = kind if kind != "edit" else r"jitter0\.1-drop0\.1-flip0\.5-swap0\.3-overlap[0-9.]+"
+    assert re.fullmatch(expected, name)
     assert json.loads((out / "run.json").read_text())["edits"] == name
     assert len({a["id"] for a in data["annotations"]}) == len(data["annotations"])
     for annotation in data["annotations"]:
@@ -149,5 +173,8 @@ def test_sets_of_new_layouts(tmp_path_factory, kind):
         assert annotation.get("source_category_id", annotation["category_id"]) == donor["category_id"]
         if kind == "recompose" and annotation["edits"] == "new":
             np.testing.assert_allclose(annotation["bbox"], donor["bbox"], atol=0.01)
+    if kind == "sample":
+        with pytest.raises(UserError, match="'sample' there, 'sample-rare0.3' now"):
+            tiny_generation.draw(world, out, layouts=kind, limit=4, steps=1, oversample_thr=0.3)
     with pytest.raises(UserError, match="`layouts` and `edits` exclude each other"):
         tiny_generation.draw(world, world / "x", layouts=kind, edits=dict(flip=0.5))

@@ -207,6 +207,28 @@ def test_model_without_attributes(world, tmp_path):
         draw(world, tmp_path / "geo2", "easy", config=config, checkpoint=None)
 
 
+@pytest.mark.parametrize("listed", [None, "attributes.json"])
+def test_stuff_of_a_model_without_attributes(world, tmp_path, capsys, listed):
+    """Classes of the stuff's file, or those that an attributes file does not list, are only mirrored."""
+    write_config(world, "geo.py", attributes=False)
+    attributes = None
+    if listed:
+        attributes = tmp_path / listed
+        attributes.write_text(json.dumps(dict(info=dict(nameable=["ball"]), attributes={"1": "easy"})))
+    options = dict(config=str(world / "geo.py"), checkpoint=None, attributes=listed and str(attributes))
+    draw(world, tmp_path / "geo", "origin", **options, limit=4, edits=dict(jitter=0.3, drop=0.4), steps=1)
+    assert ("count as stuff, which edits only mirror: " in capsys.readouterr().out) == (listed is None)
+    data = json.loads((tmp_path / "geo/annotations.json").read_text())
+    stuff = {a["id"]: a for a in json.loads((world / "train/stuff.json").read_text())["annotations"]}
+    done = {a["source_annotation_id"] in stuff: set() for a in data["annotations"]}
+    for a in data["annotations"]:
+        done[a["source_annotation_id"] in stuff].add(a["edits"])
+    assert done[True] == {""} and (listed or "jitter" in done[False])
+    assert not {key for image in data["images"] for key in image["dropped"]} & stuff.keys()
+    run = json.loads((tmp_path / "geo/run.json").read_text())
+    assert run["attributes_sha256"] == (sha256_of(attributes) if listed else None)
+
+
 def test_layouts_of_other_files(world, tmp_path):
     ann = [str(world / "train/instances.json"), str(world / "train/stuff.json")]
     draw(world, tmp_path / "a", ann=ann, limit=3)
@@ -426,7 +448,7 @@ def test_attributes_that_no_model_wants(world, tmp_path, capsys):
     write_config(world, "plain.py", attributes=False)
     plain = dict(config=str(world / "plain.py"), checkpoint=None, strategy="origin", limit=1)
     draw(world, tmp_path / "set", **plain)
-    assert "attributes.json is ignored" in capsys.readouterr().out
+    assert "attributes.json, only the list of nameable classes is used" in capsys.readouterr().out
     with pytest.raises(UserError, match="nowhere.json: no such attributes file"):
         draw(world, tmp_path / "set", attributes="nowhere.json", **plain)
 

@@ -15,7 +15,14 @@ from detdiffusion.utils.errors import UserError
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory):
-    return tiny_generation.write_world(tmp_path_factory.mktemp("real"), images=8)
+    """A fifth of the things are marked to be ignored, so that no layout has them."""
+    root = tiny_generation.write_world(tmp_path_factory.mktemp("real"), images=8)
+    path = root / "train/instances.json"
+    things = json.loads(path.read_text())
+    for annotation in things["annotations"][::5]:
+        annotation["ignore"] = 1
+    path.write_text(json.dumps(things))
+    return root
 
 
 def real_pixels(world, record):
@@ -47,6 +54,7 @@ def test_kept_objects_keep_pixels_and_masks(world, tmp_path, edits):
     drawn, data = tiny_generation.pixels(tmp_path / "set"), content(tmp_path / "set")
     images = {record["id"]: record for record in data["images"]}
     kept = [a for a in data["annotations"] if a.get("from_real")]
+    assert not any(a["iscrowd"] for a in data["annotations"])  # what is not in the layout is redrawn
     assert kept and all(a["attribute"] != "background" for a in kept)
     for annotation in kept:
         record = images[annotation["image_id"]]
@@ -66,15 +74,60 @@ def test_kept_background_keeps_what_no_object_covers(world, tmp_path):
     source_boxes = {
         a["id"]: a["bbox"] for a in json.loads((world / "train/instances.json").read_text())["annotations"]
     }
-    assert not any(a.get("from_real") for a in data["annotations"])
+    assert not any(a.get("from_real") for a in data["annotations"] if not a["iscrowd"])
     for record in data["images"]:
         free = np.ones((32, 32), bool)
         for a in data["annotations"]:
-            if a["image_id"] == record["id"] and a["attribute"] != "background":
+            if a["image_id"] == record["id"] and a["attribute"] not in ("background", None):
                 for x, y, w, h in (a["bbox"], source_boxes[a["source_annotation_id"]]):
                     free[int(y) : int(np.ceil(y + h)), int(x) : int(np.ceil(x + w))] = False
         difference = np.abs(drawn[record["file_name"]] - real_pixels(world, record)).sum(axis=2)
         assert free.any() and not difference[free].any() and difference[~free].any()
+
+
+@pytest.mark.parametrize(
+    ("options", "ignores"),
+    [
+        (dict(from_real=0.5), True),
+        (dict(from_real=0.5, edits=dict(flip=1.0)), True),
+        (dict(from_real=1.0), False),
+        (dict(from_real=1.0, keep="background"), True),
+    ],
+)
+def test_visible_objects_that_no_layout_has_are_ignored_regions(world, tmp_path, capsys, options, ignores):
+    tiny_generation.draw(world, tmp_path / "set", **options, limit=8, steps=2)
+    assert ("are not in the layouts" in capsys.readouterr().out) == ignores
+    data = content(tmp_path / "set")
+    source = json.loads((world / "train/instances.json").read_text())["annotations"]
+    prompted = {a["source_annotation_id"] for a in data["annotations"] if not a["iscrowd"]}
+    regions = {a["source_annotation_id"]: a for a in data["annotations"] if a["iscrowd"]}
+    assert len({a["id"] for a in data["annotations"]}) == len(data["annotations"])
+    assert not prompted & regions.keys() and all(a["from_real"] for a in regions.values())
+    images = {record["source_image_id"]: record for record in data["images"]}
+    unlabelled = [a for a in source if a["image_id"] in images and a["id"] not in prompted]
+    if not ignores:
+        assert unlabelled and not regions
+        return
+    assert len(unlabelled) > 3
+    for annotation in unlabelled:
+        x, y, w, h = annotation["bbox"]
+        region = regions.pop(annotation["id"], None)
+        if region is None:  # within the boxes that are drawn again
+            image_id = images[annotation["image_id"]]["id"]
+            own = [
+                a["bbox"]
+                for a in data["annotations"]
+                if a["image_id"] == image_id and a["attribute"] not in ("background", None)
+            ]
+            free = np.ones((32, 32), bool)
+            for left, top, width, height in own:
+                free[int(top) : int(np.ceil(top + height)), int(left) : int(np.ceil(left + width))] = False
+            assert options.get("keep") and not free[int(y) : int(y + h), int(x) : int(x + w)].any()
+            continue
+        expected = [32 - x - w if options.get("edits") else x, y, w, h]
+        np.testing.assert_allclose(region["bbox"], expected, atol=0.01)
+        assert region["category_id"] == annotation["category_id"]
+    assert not regions
 
 
 def test_a_set_of_its_own(world, tmp_path):
@@ -90,6 +143,14 @@ def test_a_set_of_its_own(world, tmp_path):
 def test_what_it_needs(world, tmp_path):
     with pytest.raises(UserError, match="`keep` requires `from_real`"):
         tiny_generation.draw(world, tmp_path / "set", keep="objects")
+    for options in (dict(edits=dict(jitter=0.1)), dict(layouts="edit"), dict(layouts="recompose")):
+        with pytest.raises(UserError, match="`from_real` 0 leaves the real images as they are"):
+            tiny_generation.draw(world, tmp_path / "set", from_real=0.0, **options)
+    for layouts in ("recompose", "sample"):
+        with pytest.raises(UserError, match=f"keeps no object of `layouts` '{layouts}'"):
+            tiny_generation.draw(world, tmp_path / "set", from_real=0.5, keep="objects", layouts=layouts)
+    with pytest.raises(UserError, match="strength 0.4 runs none of 2 steps; it must be at least 1/2"):
+        tiny_generation.draw(world, tmp_path / "set", from_real=0.4)
     (world / "lonely").mkdir(exist_ok=True)
     ann = world / "lonely/instances.json"
     ann.write_bytes((world / "train/instances.json").read_bytes())

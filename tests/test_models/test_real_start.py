@@ -63,6 +63,14 @@ def test_equal_to_diffusers_image_to_image(tmp_path, pictures, scheduler, streng
     torch.testing.assert_close(drawn, expected, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("scheduler", ["ddpm", "dpm"])
+def test_custom_timesteps(tmp_path, pictures, scheduler):
+    """Half of ten steps are run; DDPM forgets the number of steps when it is given timesteps."""
+    editor, done = editor_with(tmp_path, scheduler), []
+    infer(editor, RealImages(pictures, 0.5), 10, schedule="ays", on_step=done.append)
+    assert done == [1, 2, 3, 4, 5]
+
+
 def test_strength_0_is_the_autoencoders_round_trip(editor, pictures):
     with torch.no_grad():
         latents = editor.vae.encode(pictures).latent_dist.mode()

@@ -15,7 +15,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 STEPS = ["data", "detector", "attributes-train", "attributes-val", "generator", "generate-val-easy"]
-STEPS += ["generate-val-origin", "generate-val-hard", "generate-train-hard", "fidelity", "train-real-only"]
+STEPS += ["generate-val-origin", "generate-val-hard", "generate-val-autoencoder"]
+STEPS += ["generate-train-hard", "fidelity", "train-real-only"]
 STEPS += ["train-real-plus-hard", "compare"]
 
 
@@ -94,7 +95,7 @@ def test_finished_steps_are_not_redone(runs):
 def test_summary(runs):
     _, folder = runs
     summary = json.loads((folder / "summary.json").read_text())
-    assert list(summary["fidelity"]) == ["real", "easy", "origin", "hard"]
+    assert list(summary["fidelity"]) == ["real", "autoencoder", "easy", "origin", "hard"]
     assert list(summary["trainability"]) == ["real_only", "real_plus_hard"]
     for row in (*summary["fidelity"].values(), *summary["trainability"].values()):
         assert -1 <= row["bbox_mAP"] <= 1

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from detdiffusion.datasets.samplers import SeededIndex
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
@@ -70,7 +71,7 @@ class RandomResizedCropLayout:
 
     def __call__(self, results: dict) -> dict:
         rng = _random_of(results, "crop")
-        if rng.random() >= self.prob:
+        if rng.random() >= self.prob or not len(results["layout"]):
             return results
         height, width = results["img"].shape[:2]
         for _ in range(_TRIES):
@@ -143,7 +144,8 @@ class CopyPasteLayout:
         rng = _random_of(results, "paste")
         if rng.random() >= self.prob:
             return results
-        donor = self._load(rng.randrange(self._count))
+        # the random steps before this one are functions of a seed for the donor too
+        donor = self._load(SeededIndex(rng.randrange(self._count), rng.getrandbits(62)))
         target, source = results["layout"], donor["layout"]
         if target.masks is None or source.masks is None:
             raise UserError("CopyPasteLayout: needs masks; put it after LoadLayoutMasks")

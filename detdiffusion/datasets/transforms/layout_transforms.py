@@ -12,7 +12,7 @@ import torch
 from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
-from detdiffusion.datasets.image_reading import read_rgb
+from detdiffusion.datasets.image_reading import read_rgb, resize_pixels
 from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import FLIPS, Layout
@@ -45,12 +45,7 @@ class LoadLayoutImage:
 
     def _load(self, path: str, layout: Layout) -> np.ndarray:
         stated = dict(id=layout.image_id, width=layout.width, height=layout.height)
-        image = np.asarray(read_rgb(path, stated))
-        height, width = self.size
-        if image.shape[:2] == self.size:
-            return image.copy()  # Pillow's memory is read-only
-        shrink = image.shape[0] * image.shape[1] > height * width
-        return cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA if shrink else cv2.INTER_CUBIC)
+        return resize_pixels(np.asarray(read_rgb(path, stated)), self.size)
 
 
 @TRANSFORMS.register_module()

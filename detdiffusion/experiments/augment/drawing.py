@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from detdiffusion.experiments.common_steps import Sampling, texts
+from detdiffusion.experiments.common_steps import AUTOENCODER, Sampling, texts
 from detdiffusion.utils.steps import Step
 
 from .plan import FACTOR
@@ -102,7 +102,19 @@ def generator(run: RunFolder) -> Iterator[Step]:
             limit="N" if run.dry else schedule.held_out,
             sampling=sampling,
         )
-    sets = {strategy: run.held_out(strategy) for strategy in HELD_OUT_SETS}
+    yield make.generate(
+        f"held-out-{AUTOENCODER}",
+        "encode and decode the real images of held-out layouts",
+        weights,
+        run.held_out(AUTOENCODER),
+        "val",
+        "origin",
+        run.attributes["val"],
+        limit="N" if run.dry else schedule.held_out,
+        sampling=sampling,
+        from_real=0,
+    )
+    sets = {name: run.held_out(name) for name in (AUTOENCODER, *HELD_OUT_SETS)}
     title = "does the detector find the prompted objects?"
     yield make.score("fidelity", title, judge, sets, run.fidelity, schedule.resamples)
     may_flip = run.dry or run.plan.flip_prob > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from detdiffusion.experiments.common_steps import Sampling, Weights, pairs, texts
+from detdiffusion.experiments.common_steps import AUTOENCODER, Sampling, Weights, pairs, texts
 from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps, weights
 from detdiffusion.utils.steps import Step
 
@@ -128,7 +128,7 @@ class Demo:
         steps += [self._attributes(split) for split in ("train", "val")]
         steps += [self._train_generator()]
         steps += [self._generate("val", strategy) for strategy in STRATEGIES]
-        steps += [self._generate("train", "hard"), self._score()]
+        steps += [self._reconstruct(), self._generate("train", "hard"), self._score()]
         steps += [self._train_arm("real_only", "real"), self._train_arm("real_plus_hard", "hard")]
         return [*steps, self._compare()]
 
@@ -191,8 +191,23 @@ class Demo:
             sampling=Sampling(s.sampling_steps, s.guidance_scale, s.sampling_batch),
         )
 
+    def _reconstruct(self) -> Step:
+        s = self.settings
+        return self.make.generate(
+            f"generate-val-{AUTOENCODER}",
+            f"encode and decode the real images of up to {s.fidelity_layouts} held-out layouts",
+            self._generator,
+            self.synthetic("val", AUTOENCODER),
+            "val",
+            "origin",
+            self.attributes("val"),
+            limit=s.fidelity_layouts,
+            sampling=Sampling(s.sampling_steps, s.guidance_scale, s.sampling_batch),
+            from_real=0,
+        )
+
     def _score(self) -> Step:
-        sets = {strategy: self.synthetic("val", strategy) for strategy in STRATEGIES}
+        sets = {name: self.synthetic("val", name) for name in (AUTOENCODER, *STRATEGIES)}
         title = "score: does the detector find the prompted objects?"
         return self.make.score(
             "fidelity", title, self._detector, sets, self.fidelity, self.settings.resamples

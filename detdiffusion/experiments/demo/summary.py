@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from detdiffusion.experiments.common_steps import read_result
+from detdiffusion.experiments.common_steps import AUTOENCODER, read_result
 from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.machine import machine_facts, package_versions
 from detdiffusion.visualization.reports.fidelity import percent
@@ -23,9 +23,9 @@ def summarise(demo: Demo, seconds: dict[str, float], threads: int) -> dict:
         threads: ``OMP_NUM_THREADS`` of the steps.
 
     Returns:
-        ``fidelity.{real,easy,origin,hard}`` and ``trainability.{real_only,real_plus_hard}`` with ``bbox_mAP``
-        and more, ``bootstrap`` (easy - hard), ``frechet`` distances with a description of the features, counts of
-        ``attributes``, ``checks``, ``seconds`` per step and in total, ``seeds``, ``versions``, ``settings``.
+        ``fidelity.{real,autoencoder,easy,origin,hard}`` and ``trainability.{real_only,real_plus_hard}`` with
+        ``bbox_mAP`` and more, ``bootstrap`` (easy - hard), ``frechet`` distances with a description of the features,
+        counts of ``attributes``, ``checks``, ``seconds`` per step and in total, ``seeds``, ``versions``, ``settings``.
 
     Raises:
         UserError: a result file is missing or damaged.
@@ -44,7 +44,7 @@ def summarise(demo: Demo, seconds: dict[str, float], threads: int) -> dict:
     )
     fidelity = {
         name: {key: score["sets"][name][key] for key in kept if key in score["sets"][name]}
-        for name in ("real", *STRATEGIES)
+        for name in ("real", AUTOENCODER, *STRATEGIES)
     }
     kept = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "iterations")
     trainability = {name: {key: rows[name][key] for key in kept} for name in demo.arms}

@@ -13,6 +13,7 @@ from detdiffusion.registry import MODELS
 from detdiffusion.utils.errors import UserError
 
 from .detdiffusion.components import build_component
+from .detdiffusion.latents import LatentVariance, posterior
 from .linear_start import begin_linear
 
 
@@ -84,7 +85,7 @@ class Autoencoder(BaseModel):
     @torch.no_grad()
     def fit_scaling_factor(self, images: Tensor) -> float:
         """Set and return the factor that scales latents of images (B, 3, H, W) in [-1, 1] to unit deviation."""
-        posterior = self.vae.encode(images).latent_dist
-        variance = posterior.mean.var() + posterior.var.mean()
-        self.vae.register_to_config(scaling_factor=round(variance.rsqrt().item(), 5))
+        variance = LatentVariance()
+        variance.add(*posterior(self.vae, images))
+        self.vae.register_to_config(scaling_factor=round(1 / variance.deviation, 5))
         return self.vae.config.scaling_factor

@@ -138,7 +138,7 @@ def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int |
         raise UserError(f"`num_inference_steps` must be a whole number of at least 1, it is {steps!r}")
     if not is_number(scale):
         raise UserError(f"`guidance_scale` must be a finite number, it is {scale!r}")
-    _check_accepted(editor, options)
+    check_accepted(editor, options)
     result = editor.infer(layouts, *sides, **options)
     finite = result["samples"].isfinite().flatten(1).all(dim=1).tolist()
     failed = [layout.image_id for layout, is_finite in zip(layouts, finite) if not is_finite]
@@ -151,7 +151,12 @@ def draw(editor: LayoutEditor, layouts: Layout | Sequence[Layout], *sides: int |
     return result
 
 
-def _check_accepted(editor: LayoutEditor, options: Mapping) -> None:
+def check_accepted(editor: LayoutEditor, options: Mapping) -> None:
+    """Check that the editor's ``infer`` has an argument for every option.
+
+    Raises:
+        UserError: it lacks one.
+    """
     accepted = inspect.signature(editor.infer).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in accepted.values()):
         return

@@ -193,9 +193,9 @@ class DetDiffusion(BaseModel):
             data_samples: B samples with a ``layout``. For ``loss``, they may have ``moments`` (2, C, h, w), mean and
                 deviation of the VAE's posterior, which are then used instead of ``inputs``.
             mode: ``loss`` returns a dict of scalars; ``predict`` returns the samples with ``pred_img`` (3, H, W) in
-                [0, 1], ``prompted``, the indices of the objects in the prompt, and ``round_trip``, the real image
-                after :meth:`round_trip`; ``tensor`` returns the latents. The noise of a prediction depends on the
-                layout's image id only, so it is the same in every validation and on every rank.
+                [0, 1], ``prompted``, the indices of the objects in the prompt, and ``round_trip``, a function that
+                returns the real image after :meth:`round_trip`; ``tensor`` returns the latents. The noise of a
+                prediction depends on the layout's image id only, so it is the same in every validation and rank.
         """
         if mode == "loss":
             layouts = [sample.layout for sample in data_samples]
@@ -205,8 +205,8 @@ class DetDiffusion(BaseModel):
             return self._losses(self.encode_images(inputs), layouts)
         if mode == "predict":
             samples = predict_batch(self, *inputs.shape[-2:], data_samples)
-            for sample, image in zip(samples, self.round_trip(inputs)):
-                sample.set_data(dict(round_trip=image))
+            for sample, image in zip(samples, inputs):
+                sample.set_data(dict(round_trip=lambda real=image[None]: self.round_trip(real)[0]))
             return samples
         if mode == "tensor":
             return self.encode_images(inputs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,7 +15,7 @@ DECODED_PIXELS = 2**20
 
 
 def latent_scale(vae: nn.Module) -> int:
-    """Return the number of image pixels per latent cell, 8 for Stable Diffusion."""
+    """Return the number of image pixels per latent cell: 8 for Stable Diffusion and TAESD, with four blocks each."""
     return 2 ** (len(vae.config.block_out_channels) - 1)
 
 
@@ -40,6 +42,31 @@ def posterior(vae: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
         # contiguous, as random numbers are generated in memory order, which must not depend on the kernel
         return encoded.latent_dist.mean.contiguous(), encoded.latent_dist.std.contiguous()
     return encoded.latents.contiguous(), torch.zeros_like(encoded.latents)
+
+
+class LatentVariance:
+    """Variance of the latents of all images of a set, collected batch by batch.
+
+    It is the variance of values that are drawn from the posteriors: that of their means, over all images, channels and
+    cells together, plus the mean variance of the posteriors.
+    """
+
+    def __init__(self) -> None:
+        self._count, self._sum, self._squares, self._noise = 0, 0.0, 0.0, 0.0
+
+    def add(self, mean: Tensor, std: Tensor) -> None:
+        """Add the posterior of a batch, mean and deviation (B, C, h, w), see :func:`posterior`."""
+        mean, std = mean.detach().cpu().double(), std.detach().cpu().double()
+        self._count += mean.numel()
+        self._sum += mean.sum().item()
+        self._squares += mean.square().sum().item()
+        self._noise += std.square().sum().item()
+
+    @property
+    def deviation(self) -> float:
+        """The standard deviation; 1 / deviation is the ``scaling_factor`` that gives the latents unit deviation."""
+        of_means = (self._squares - self._sum**2 / self._count) / (self._count - 1)
+        return math.sqrt(max(of_means, 0.0) + self._noise / self._count)
 
 
 def sample_latents(vae: nn.Module, mean: Tensor, std: Tensor) -> Tensor:

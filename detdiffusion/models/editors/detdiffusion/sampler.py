@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.sampling_plan import check_interval
+from detdiffusion.utils.sampling_plan import check_interval, steps_from_real
 
 from .latents import kept_cells
 from .schedules import with_timesteps
@@ -48,10 +48,12 @@ class Start:
         keep = None if real.keep is None else kept_cells(real.keep.to(backbone.device), backbone.latent_scale)
         return cls(latents, real.strength, keep)
 
-    def begin(self, scheduler: Any) -> int:
-        """Return the index of the first timestep to run, as in diffusers' image-to-image pipelines."""
-        count = scheduler.num_inference_steps
-        first = (count - min(int(count * self.strength), count)) * getattr(scheduler, "order", 1)
+    def begin(self, scheduler: Any, count: int) -> int:
+        """Return the index of the first timestep to run, as in diffusers' image-to-image pipelines.
+
+        ``count`` is the number of denoising steps, which some schedulers do not hold after custom timesteps.
+        """
+        first = (count - steps_from_real(count, self.strength)) * getattr(scheduler, "order", 1)
         if hasattr(scheduler, "set_begin_index"):
             scheduler.set_begin_index(first)
         return first
@@ -114,7 +116,7 @@ def denoise(
     scale = getattr(scheduler, "scale_model_input", lambda inputs, t: inputs)
     guided = guided_evaluations(len(timesteps), guidance_scale, guidance_interval)
     if start is not None:
-        begin = start.begin(scheduler)
+        begin = start.begin(scheduler, num_inference_steps)
         timesteps, guided = timesteps[begin:], guided[begin:]
         latents = start.noisy(scheduler, noise_BCHW, timesteps[0] if len(timesteps) else None)
     both = prompts.after(null_prompts) if any(guided) else prompts
