@@ -34,12 +34,12 @@ def parts(run: RunFolder) -> Iterator[Step]:
             outputs=(Path(vae) / "config.json",),
             remove=(Path(vae),),
         )
-    command = ["tools/model_converters/small_tokenizer.py", "--classes-of", train.annotations[0]]
+    classes = run.plan.classes if run.plan else ("CLASSES",)
+    command = ["tools/model_converters/small_tokenizer.py", "--words", *classes]
     yield Step(
         "tokenizer",
         "make a tokenizer of the class names",
         texts([*command, "--out", run.tokenizer]),
-        inputs=run.inputs(*train.annotations),
         outputs=(run.tokenizer / "vocab.json",),
         remove=(run.tokenizer,),
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detdiffusion.datasets.filter_share import LEAST, little_left, refuse_least
+from detdiffusion.utils.clip_bpe import PROMPT_WORDS, count_tokens, merges_of
 from detdiffusion.utils.option_groups import with_flags
 
 from . import derive
@@ -19,7 +20,6 @@ FACTOR = 8
 SCRATCH_DIVISOR, SD_DIVISOR = FACTOR * 4, FACTOR * 8
 """The small UNet halves its latents twice, Stable Diffusion's three times."""
 CLIP_LENGTH = 77
-CLIP_TOKENS_PER_WORD = 2
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,7 @@ class Plan:
         bins: (rows, columns) of the location grid.
         min_area: objects up to this share of the image are not prompted.
         most_objects: objects in a prompt; images with more are not drawn.
-        max_length: tokens of a prompt.
-        overflow: what happens with objects that do not fit into Stable Diffusion's prompt.
+        max_length: tokens of a prompt; with Stable Diffusion of each window of it.
         flip_prob, flip_directions: mirrored images in the generator's training.
         batch: images per batch.
         detector_scale: (width, height) that detectors see.
@@ -49,7 +48,6 @@ class Plan:
     min_area: float
     most_objects: int
     max_length: int
-    overflow: str
     flip_prob: float
     flip_directions: tuple[str, ...]
     batch: int
@@ -85,12 +83,10 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
     refuse_least(kept, taken, LEAST, f"`train`: {said}", "there is nothing to generate from so few objects")
     if said:
         print(with_flags(f"warning: {said}", {"min_area_ratio": "--min-area-ratio"}))
-    tokens = [[len(name.replace("-", " ").split()) for name in row] for row in rows]
-    if from_nothing:
-        length, overflow = derive.prompt_length(tokens, most), "largest"
-    else:
-        wanted = derive.prompt_length([[CLIP_TOKENS_PER_WORD * n for n in row] for row in tokens], most)
-        length, overflow = CLIP_LENGTH, "chunk" if wanted > CLIP_LENGTH else "largest"
+    words = {name: name.replace("-", " ") for name in facts.classes}  # as prompts have them
+    merges = merges_of([*PROMPT_WORDS, *words.values()])
+    tokens = {name: count_tokens(text, merges) for name, text in words.items()}
+    length = derive.prompt_length([[tokens[name] for name in row] for row in rows], most)
     upper = derive.has_upper_side(facts.brightness, facts.centres)
     prob, directions = derive.flips(upper, derive.has_a_direction(facts.classes))
     return Plan(
@@ -100,8 +96,7 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
         bins=derive.location_bins(size),
         min_area=min_area,
         most_objects=most,
-        max_length=length,
-        overflow=overflow,
+        max_length=length if from_nothing else CLIP_LENGTH,
         flip_prob=prob,
         flip_directions=tuple(directions),
         batch=derive.batch_size(len(rows), 8 if from_nothing else 4),

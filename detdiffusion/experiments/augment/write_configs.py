@@ -123,7 +123,7 @@ def generator_config(
                 f"""\
                 model = dict(
                     unet=dict(sample_size={list(plan.latent_size)}),
-                    layout_tokenizer=dict(bins={plan.bins}, overflow={_literal(plan.overflow)}),
+                    layout_tokenizer=dict(bins={plan.bins}, overflow="chunk"),
                     cache_latents={_literal(str(folder / "latents"))},
                     # lora=dict(r=16), gradient_checkpointing=True,  # for a GPU with less than 20 GB
                 )
