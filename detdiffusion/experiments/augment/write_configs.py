@@ -16,6 +16,8 @@ from .plan import Plan
 from .settings import LEARNERS
 
 RECORD = ".written.json"
+LEAST_QUERIES = 40
+"""Queries of the mask head, those of the shipped config; more where prompts hold more objects."""
 _WRITTEN = "Written by tools/augment.py from the labels; edit it, and run the same command again."
 _HEAD_OF_LEARNER = {
     "atss": "bbox_head=dict(num_classes={n})",
@@ -115,7 +117,10 @@ def generator_config(
             f"max_length = {plan.max_length}  # tokens per prompt",
             f"latent_size = {plan.latent_size}",
             f"bins = {plan.bins}  # rows, columns of the location grid: one per 4 px",
-            f"model = dict(cache_latents={_literal(str(folder / 'latents'))})",
+            "model = dict(",
+            f"    mask_head=dict(num_queries={max(LEAST_QUERIES, plan.most_objects)}),  # one for each object",
+            f"    cache_latents={_literal(str(folder / 'latents'))},",
+            ")",
         ]
     else:
         lines += [
