@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from detdiffusion.experiments.augment.run_folder import RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
+from detdiffusion.experiments.augment.write_configs import generator_config
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
@@ -106,6 +107,41 @@ def test_filter_that_leaves_little(world):
         r"the filter keeps only 0 of 12 objects .*`min_area_ratio` 0.02 removes 12",
         min_area_ratio=0.02,
     )
+
+
+@pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
+def test_full_images(world, learner):
+    """Each rule is counted by itself, and detectors and mask head have room for all objects."""
+    boxes = [dict(bbox=[x, y, 6, 6], area=36, iscrowd=0) for x in range(0, 120, 10) for y in range(0, 90, 10)]
+    rows = [
+        dict(id=9 + k, image_id=1 + k % 6, category_id=1 + k % 2, **box) for k, box in enumerate(boxes * 6)
+    ]
+    write_set(world, annotations=rows)
+    refused(world, r"keeps only 0 of 648 objects \(0.0%\): `max_objects` 60 removes 648;", min_area_ratio=0)
+    options = AugmentOptions(
+        train=str(world / "train.json"),
+        val=str(world / "val.json"),
+        out=str(world / "out"),
+        vae=["vae"],
+        min_area_ratio=0,
+        max_objects=200,
+        learner=learner,
+    )
+    run = RunFolder(ROOT, options)
+    run.splits, _ = run.sources.splits()
+    run.derive()
+    assert run.plan.most_objects == 200 and run.plan.fullest == 108
+    run.write_detectors()
+    cfg = load_config(run.config("detector")).model.test_cfg
+    assert cfg.get("rcnn", cfg).max_per_img == 216 and cfg.get("rpn", cfg).nms_pre == 864
+    parts = dict(
+        vae_folder="vae", vae_type="AutoencoderTiny", scaling_factor=1.0, tokenizer_folder="t", vocab_size=600
+    )
+    (world / "generator.py").write_text(
+        generator_config(run.plan, run.schedule, run.splits, world / "attributes.json", parts, world)
+    )
+    model = load_config(str(world / "generator.py")).model
+    assert model.mask_head.num_queries == 200 and model.layout_tokenizer.max_length == run.plan.max_length
 
 
 def test_weights_of_another_model(world, shared_dir):

@@ -36,6 +36,7 @@ class Plan:
         max_length: tokens of a prompt; with Stable Diffusion of each window of it.
         flip_prob, flip_directions: mirrored images in the generator's training.
         batch: images per batch.
+        fullest: objects of the training image with most.
         detector_scale: (width, height) that detectors see.
         kept, total: prompted objects of the training split, and all of them.
         images: prompted images of the training split.
@@ -51,6 +52,7 @@ class Plan:
     flip_prob: float
     flip_directions: tuple[str, ...]
     batch: int
+    fullest: int
     detector_scale: tuple[int, int]
     kept: int
     total: int
@@ -66,7 +68,7 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
     """Derive a plan from the labels.
 
     Raises:
-        UserError: ``min_area_ratio`` leaves too few objects.
+        UserError: ``min_area_ratio`` and ``max_objects`` leave too few objects.
     """
     from_nothing = options.base == NO_BASE
     divisor, area = (SCRATCH_DIVISOR, SCRATCH_AREA) if from_nothing else (SD_DIVISOR, SD_AREA)
@@ -75,14 +77,17 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
         options.min_area_ratio if options.min_area_ratio is not None else derive.smallest_object(size, FACTOR)
     )
     rows = facts.above(min_area)
-    most = derive.most_objects([len(row) for row in rows])
+    large = sum(map(len, rows))
+    most = options.max_objects or derive.most_objects([len(row) for row in rows])
     rows = [row for row in rows if len(row) <= most]
     kept, total = sum(map(len, rows)), sum(map(len, facts.objects))
-    taken = {f"`min_area_ratio` {min_area:g}": total - kept}
-    said = little_left(kept, taken, "a smaller `min_area_ratio` keeps more") or ""
+    taken = {f"`min_area_ratio` {min_area:g}": total - large, f"`max_objects` {most}": large - kept}
+    hint = "a smaller `min_area_ratio` or a larger `max_objects` keeps more"
+    said = little_left(kept, taken, hint) or ""
     refuse_least(kept, taken, LEAST, f"`train`: {said}", "there is nothing to generate from so few objects")
     if said:
-        print(with_flags(f"warning: {said}", {"min_area_ratio": "--min-area-ratio"}))
+        flags = {"min_area_ratio": "--min-area-ratio", "max_objects": "--max-objects"}
+        print(with_flags(f"warning: {said}", flags))
     words = {name: name.replace("-", " ") for name in facts.classes}  # as prompts have them
     merges = merges_of([*PROMPT_WORDS, *words.values()])
     tokens = {name: count_tokens(text, merges) for name, text in words.items()}
@@ -100,6 +105,7 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
         flip_prob=prob,
         flip_directions=tuple(directions),
         batch=derive.batch_size(len(rows), 8 if from_nothing else 4),
+        fullest=max(map(len, facts.objects)),
         detector_scale=derive.detector_scale(facts.width, facts.height, DETECTOR_AREA),
         kept=kept,
         total=total,

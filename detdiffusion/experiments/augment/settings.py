@@ -86,6 +86,13 @@ class AugmentOptions(OptionGroup):
         minimum=0,
         below=1,
     )
+    max_objects: int | None = option(
+        None,
+        "images with more objects above `min_area_ratio` are not drawn (default: what 99 %% of the images have, at most "
+        "60)",
+        metavar="N",
+        minimum=1,
+    )
     budget: float = option(
         60.0, "minutes that all steps together may take, default: %(default)s", metavar="MINUTES", minimum=1
     )

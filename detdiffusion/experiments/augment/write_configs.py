@@ -24,6 +24,15 @@ _HEAD_OF_LEARNER = {
     "fcos": "bbox_head=dict(num_classes={n})",
     "faster-rcnn": "roi_head=dict(bbox_head=dict(num_classes={n}))",
 }
+_ONE_STAGE = "test_cfg=dict(nms_pre={pre}, max_per_img={most})"
+_ROOM_OF_LEARNER = {
+    "atss": _ONE_STAGE,
+    "fcos": _ONE_STAGE,
+    "faster-rcnn": "train_cfg=dict(rpn_proposal=dict(nms_pre={pre}, max_per_img={most})), "
+    "test_cfg=dict(rpn=dict(nms_pre={pre}, max_per_img={most}), rcnn=dict(max_per_img={most}))",
+}
+LEAST_DETECTIONS = 50
+"""Detections in an image, those of the shipped detectors; twice the objects of the fullest image where that is more."""
 
 
 class ConfigFolder:
@@ -202,6 +211,9 @@ def mixed_config(folder: Path) -> str:
 
 def _small_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
     width, height = plan.detector_scale
+    model, most = _HEAD_OF_LEARNER[learner].format(n=len(plan.classes)), 2 * plan.fullest
+    if most > LEAST_DETECTIONS:
+        model += ", " + _ROOM_OF_LEARNER[learner].format(pre=4 * most, most=most)
     return [
         "_base_ = [",
         f'    "detdiffusion::_base_/models/{learner}_small.py",',
@@ -211,7 +223,7 @@ def _small_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
         *data,
         f"image_scale = ({width}, {height})  # width, height",
         f"flip_prob = {0.5 if plan.flip_prob else 0.0}",
-        f"model = dict({_HEAD_OF_LEARNER[learner].format(n=len(plan.classes))})",
+        f"model = dict({model})",
         "train_cfg = dict(max_iters=max_iters, val_interval=max_iters)",
     ]
 
