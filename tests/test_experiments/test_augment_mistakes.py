@@ -190,6 +190,26 @@ def test_out_of_another_set(world):
     refused(world, "was not created by this tool; choose another --out")
 
 
+def test_shared_images_of_any_files_are_found(world):
+    """The splits are checked by their roles, whatever the names of the files."""
+    write_set(world, "first")
+    write_set(world, "second")
+    shutil.copy(world / "images/first1.png", world / "images/second1.png")
+    options = AugmentOptions(
+        train=str(world / "first.json"), val=str(world / "second.json"), out=str(world / "out"), vae=["vae"]
+    )
+    sources = RunFolder(ROOT, options).sources
+    tool, *words = sources.check(sources.splits()[0], ["dog"]).command
+    check = runpy.run_path(str(ROOT / tool))
+    assert check["main"](check["build_parser"]().parse_args(words)) == 1
+    checked = json.loads((sources.checked / "check.json").read_text())
+    assert list(checked["splits"]) == ["train", "val"] and list(checked["splits"]["val"]["classes"]) == [
+        "dog"
+    ]
+    assert "first1.png = second1.png" in str(checked["findings"])
+    assert all(isinstance(line, str) for line in sources.warnings())
+
+
 def test_one_image(world):
     write_set(world, images=1)
     refused(world, r"`train` .*: 1 of its 1 images have objects; at least 4 are needed")

@@ -25,6 +25,10 @@ def steps(run: RunFolder) -> Iterator[Step]:
         yield _cut_val(run)
     if not run.dry and run.plan is None:
         run.derive()
+    yield run.sources.check(run.splits, run.plan.classes if run.plan else ("CLASSES",))
+    if not run.dry and (found := run.sources.warnings()):
+        print("\n".join(f"warning: {one}" for one in found))
+        print(f"pictures of the data: {run.sources.checked / 'check.html'}")
     yield from drawing.parts(run)
     yield from _calibrated(run, "detector", {"train_cfg.val_interval": 1000}, run.write_detectors)
     yield from judging.attributes_of_train(run)

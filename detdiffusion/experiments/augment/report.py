@@ -92,6 +92,9 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
         f"holds for all {len(verdict.effects)} sets together with 95 % (Student's t over the seeds).",
         f"{len(run.plan.classes)} classes; images: {sizes}. {sum(seconds.values()) / 60:.0f} minutes in all steps.",
     ]
+    if found := run.sources.warnings():
+        page = (run.sources.checked / "check.html").relative_to(run.dir)
+        lines.append(f"Warnings about the data (pictures in {page}): {'; '.join(found)}.")
     if found := run.autoencoder():
         lines.append(what_to_expect(found))
     if run.options.smoke:

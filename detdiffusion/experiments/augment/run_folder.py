@@ -30,7 +30,7 @@ SYNTHETIC_SETS: dict[str, tuple[str, dict[str, float]]] = {
     "edited": ("origin", {"flip": 0.5, "jitter": 0.1}),
 }
 """Strategy and edits of the sets that the learner is trained with."""
-OTHER_STEPS = 18
+OTHER_STEPS = 19
 """Steps beside the trainings of the learner."""
 SAMPLING_STEPS = 25
 """Denoising steps without a plan."""

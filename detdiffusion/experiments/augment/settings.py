@@ -88,8 +88,8 @@ class AugmentOptions(OptionGroup):
     )
     max_objects: int | None = option(
         None,
-        "images with more objects above `min_area_ratio` are not drawn (default: what 99 %% of the images have, at most "
-        "60)",
+        "images with more objects above `min_area_ratio` are not drawn (default: what 99 %% of the images have, at "
+        "most 60)",
         metavar="N",
         minimum=1,
     )

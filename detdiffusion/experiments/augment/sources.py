@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.experiments.common_steps import Split, texts
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.findings import Finding
 from detdiffusion.utils.steps import Step
 
 from .settings import AugmentOptions
@@ -28,7 +30,7 @@ class Sources:
     """
 
     def __init__(self, options: AugmentOptions, folder: Path) -> None:
-        self.options, self.folder = options, folder
+        self.options, self.folder, self.checked = options, folder, folder / "check"
         given = dict(train=options.train, val=options.val, test=options.test)
         self.paths = {role: Path(source) for role, source in given.items() if source is not None}
 
@@ -41,21 +43,33 @@ class Sources:
         return all(map(self.is_json, self.paths))
 
     def steps(self) -> list[Step]:
-        """Return the checks of all sources and their conversions."""
-        paths = list(dict.fromkeys(self.paths.values()))
-        if self.all_jsons():
-            return [self._check(paths, "check")]
-        checks = [self._check([path], f"check-{role}") for role, path in self.paths.items()]
-        return [*checks, *(self._convert(role) for role in self.paths if not self.is_json(role))]
+        """Return the checks of all sources that are converted, and their conversions; jsons are checked by
+        :meth:`check`."""
+        roles = [role for role in self.paths if not self.is_json(role)]
+        return [*map(self._check_form, roles), *map(self._convert, roles)]
 
-    def _check(self, sources: Sequence[Path], name: str) -> Step:
-        out = self.folder / name
-        command = ["tools/check_dataset.py", *sources, "--out", out]
-        if self.options.img_dir and all(source.suffix.lower() == ".json" for source in sources):
-            command += ["--img-dir", self.options.img_dir]
-        files = tuple(path for path in sources if path.is_file())
-        title = f"check {', '.join(map(str, sources))}"
-        return Step(name, title, texts(command), inputs=files, outputs=(out / "check.json",), remove=(out,))
+    def check(self, splits: Mapping[str, Split], classes: Sequence[str]) -> Step:
+        """Return the check of the final splits together: the images that they share, from whatever sources."""
+        files = {role: split.annotations[0] for role, split in splits.items()}
+        command = ["tools/check_dataset.py", *(f"{role}={path}" for role, path in files.items())]
+        command += ["--img-dir", *(split.images for split in splits.values())]
+        command += ["--classes", *classes, "--out", self.checked]
+        outputs = (self.checked / "check.json", self.checked / "check.html")
+        inputs = tuple(path for path in files.values() if path.is_file())
+        title = f"check the images and labels of {', '.join(files)} together"
+        return Step("check", title, texts(command), inputs=inputs, outputs=outputs, remove=(self.checked,))
+
+    def warnings(self) -> list[str]:
+        """Return the warnings of :meth:`check`."""
+        findings = json.loads((self.checked / "check.json").read_text())["findings"]
+        return [str(Finding(**row)) for row in findings if row["severity"] == "warning"]
+
+    def _check_form(self, role: str) -> Step:
+        source, out = self.paths[role], self.folder / f"check-{role}"
+        command = ["tools/check_dataset.py", source, "--out", out]
+        files = (source,) if source.is_file() else ()
+        outputs = (out / "check.json",)
+        return Step(f"check-{role}", f"check {source}", texts(command), (), files, outputs, (out,))
 
     def splits(self, expected: bool = False) -> tuple[dict[str, Split], bool]:
         """Return the splits by role, and whether val has yet to be cut from train.
