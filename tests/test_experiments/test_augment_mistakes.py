@@ -1,6 +1,7 @@
 """Mistakes of a new user on tools/augment.py: one message each, before any step."""
 
 import json
+import re
 import runpy
 import shutil
 from collections import namedtuple
@@ -109,6 +110,25 @@ def test_filter_that_leaves_little(world):
     )
 
 
+def stale_rates_are_timed_again(run):
+    """Stored seconds hold while the config stays the same but for its lengths."""
+    log = run.dir / "calibration/20261101_000000/vis_data/scalars.json"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"loss": 1.0, "time": 0.5, "iter": 2, "step": 2}\n')
+    before, iters = run.speed_digest("detector"), run.schedule.detector_iters
+    run.store_rate("detector", run.dir / "calibration", before)
+    run.write_detectors()
+    assert run.schedule.detector_iters != iters and run.speed_digest("detector") == before
+    log.write_text('{"loss": 1.0, "time": 0.25, "iter": 2, "step": 2}\n')
+    run.store_rate("detector", run.dir / "calibration", before)
+    assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.5
+    path = Path(run.config("detector"))
+    path.write_text(re.sub(r"batch_size = \d+", "batch_size = 3", path.read_text()))
+    assert run.speed_digest("detector") != before
+    run.store_rate("detector", run.dir / "calibration", run.speed_digest("detector"))
+    assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.25
+
+
 @pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
 def test_full_images(world, learner):
     """Each rule is counted by itself, and detectors and mask head have room for all objects."""
@@ -132,6 +152,7 @@ def test_full_images(world, learner):
     run.derive()
     assert run.plan.most_objects == 200 and run.plan.fullest == 108
     run.write_detectors()
+    stale_rates_are_timed_again(run)
     cfg = load_config(run.config("detector")).model.test_cfg
     assert cfg.get("rcnn", cfg).max_per_img == 216 and cfg.get("rpn", cfg).nms_pre == 864
     parts = dict(

@@ -60,7 +60,8 @@ def _cut_val(run: RunFolder) -> Step:
 def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write) -> Iterator[Step]:
     """Write configs, yield the step that times a few of their iterations, and write them again for the budget.
 
-    The measured seconds are stored, so that a resumed run has the same sizes.
+    The measured seconds are stored, so that a resumed run has the same sizes; what is timed is measured again when a
+    part of the config changes that the speed depends on.
 
     Args:
         name: name of the config.
@@ -71,7 +72,8 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
         write()
     if run.options.smoke:
         return
-    out, iters = run.dir / "calibration" / name, run.schedule.calibration_iters
+    of = "" if run.dry else run.speed_digest(name)
+    out, iters = run.dir / "calibration" / f"{name}{of[:8]}", run.schedule.calibration_iters
     command = ["tools/train.py", run.config(name), "--work-dir", out, "--cfg-options", f"max_iters={iters}"]
     command += ["default_hooks.logger.interval=2", "log_processor.window_size=2"]
     command += [f"{key}={value}" for key, value in options.items()]
@@ -83,7 +85,7 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
         remove=(out,),
     )
     if not run.dry:
-        run.store_rate(name, out)
+        run.store_rate(name, out, of)
         write()
         if name == "generator":
             print(run.schedule_line())
