@@ -9,6 +9,7 @@ from scipy import stats
 
 from detdiffusion.experiments.augment import derive
 from detdiffusion.experiments.augment.budget import (
+    EVALUATION_COST,
     RESERVE,
     SAMPLING_COST,
     STEP_SECONDS,
@@ -101,14 +102,17 @@ def test_upper_side():
 
 def test_division_of_the_budget():
     rates = Rates(detector=0.5, generator=0.8)
-    work = Work(trainings=11, steps=29, held_out_sets=2, synthetic_sets=2, held_out=72, train=205, batch=8)
+    sets = dict(held_out_sets=2, synthetic_sets=2, held_out=72, train=205)
+    work = Work(trainings=11, steps=29, evaluated=1200, batch=8, **sets)
+    detection = EVALUATION_COST * 0.5 / 8
     schedule = divide(90, rates, work, 25)
-    left = 90 * 60 * (1 - RESERVE) - 29 * STEP_SECONDS
+    fixed = 29 * STEP_SECONDS + 1200 * detection
+    left = 90 * 60 * (1 - RESERVE) - fixed
     images = 2 * schedule.held_out + 2 * schedule.synthetic
     spent = 11 * schedule.detector_iters * 0.5 + schedule.generator_iters * 0.8
-    spent += images * 25 * SAMPLING_COST * 0.8 / 8
+    spent += images * (25 * SAMPLING_COST * 0.8 / 8 + detection)
     assert spent == pytest.approx(left, rel=0.02)
-    assert 60 * minutes_of(schedule, rates, work) == pytest.approx(spent + 29 * STEP_SECONDS)
+    assert 60 * minutes_of(schedule, rates, work) == pytest.approx(spent + fixed)
     assert schedule.held_out <= 72 and schedule.synthetic <= 205
     longer = divide(180, rates, work, 25)
     assert (

@@ -182,7 +182,11 @@ class RunFolder:
         return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
 
     def _work(self) -> Work:
-        trainings = self.options.seeds * (1 + len(SYNTHETIC_SETS)) + (0 if self.options.detector else 2)
+        arms, images = self.options.seeds * (1 + len(SYNTHETIC_SETS)), self.facts.images
+        trainings = arms + (0 if self.options.detector else 2)
+        # validations of the arms; attributes of train and val; held-out real images; validations of the two halves
+        evaluated = arms * images[self.test] + images["train"] + 2 * images["val"]
+        evaluated += 0 if self.options.detector else images["train"]
         return Work(
             trainings=trainings,
             steps=trainings + OTHER_STEPS,
@@ -190,6 +194,7 @@ class RunFolder:
             synthetic_sets=len(SYNTHETIC_SETS),
             held_out=self.facts.images["val"],
             train=self.plan.images,
+            evaluated=evaluated,
             batch=self.plan.batch,
         )
 
