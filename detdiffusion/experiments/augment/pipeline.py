@@ -76,6 +76,10 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
     out, iters = run.dir / "calibration" / f"{name}{of[:8]}", run.schedule.calibration_iters
     command = ["tools/train.py", run.config(name), "--work-dir", out, "--cfg-options", f"max_iters={iters}"]
     command += ["default_hooks.logger.interval=2", "log_processor.window_size=2"]
+    command += [
+        "default_hooks.checkpoint.save_optimizer=False",
+        "default_hooks.checkpoint.save_param_scheduler=False",
+    ]
     command += [f"{key}={value}" for key, value in options.items()]
     yield Step(
         f"calibrate-{name}",

@@ -15,6 +15,9 @@ from .settings import LEARNERS, NO_BASE, AugmentOptions
 
 MIN_FREE_MB = 2000
 """Free disk space that a run needs: checkpoints, cached latents, images."""
+MIN_FREE_MB_SD = 40000
+"""The same with Stable Diffusion: a checkpoint holds weights and optimizer, 12 GB, and two are kept while one is
+written."""
 HUB = "hub://"
 
 
@@ -37,7 +40,7 @@ def check_options(options: AugmentOptions, out: Path) -> None:
         _check_detector(*options.detector)
     check_writable(out)
     _check_owner(options, out)
-    _check_disk(out, 100 if options.smoke else MIN_FREE_MB)
+    _check_disk(out, MIN_FREE_MB_SD if options.base != NO_BASE else 100 if options.smoke else MIN_FREE_MB)
     if options.device not in (None, "cpu"):
         from detdiffusion.utils.devices import choose_device
 

@@ -16,8 +16,8 @@ from .plan import Plan
 from .settings import LEARNERS
 
 RECORD = ".written.json"
-LEAST_QUERIES = 40
-"""Queries of the mask head, those of the shipped config; more where prompts hold more objects."""
+LEAST_QUERIES, LEAST_QUERIES_SD = 40, 100
+"""Queries of the mask head, those of the shipped configs; more where prompts hold more objects."""
 _WRITTEN = "Written by tools/augment.py from the labels; edit it, and run the same command again."
 _HEAD_OF_LEARNER = {
     "atss": "bbox_head=dict(num_classes={n})",
@@ -138,6 +138,7 @@ def generator_config(
                 model = dict(
                     unet=dict(sample_size={list(plan.latent_size)}),
                     layout_tokenizer=dict(bins={plan.bins}, overflow="chunk"),
+                    mask_head=dict(num_queries={max(LEAST_QUERIES_SD, plan.most_objects)}),
                     cache_latents={_literal(str(folder / "latents"))},
                     # lora=dict(r=16), gradient_checkpointing=True,  # for a GPU with less than 20 GB
                 )
