@@ -83,8 +83,8 @@ class Sources:
         found = {role: self._found(role, expected) for role in self.paths}
         train = found["train"]
         splits = {role: self._of_role(role, splits) for role, splits in found.items()}
-        if "val" not in self.paths:  # its own val and test belong to a source of several splits
-            splits = {**{role: train[role] for role in ("val", "test") if role in train}, **splits}
+        if "train" in train:  # a set of several splits gives those that were not named otherwise
+            splits = {**train, **splits}
         if "test" in splits:
             splits.setdefault("val", splits["test"])
         return {role: splits[role] for role in ROLES if role in splits}, "val" not in splits
@@ -120,7 +120,7 @@ class Sources:
         files = sorted(folder.glob("*.json"))
         if expected and not files:
             parts = recognise(self.paths[role]).parts
-            several = ROLES if role == "train" and "val" not in self.paths else (role,)
+            several = [name for name in ROLES if name == role or (role == "train" and name not in self.paths)]
             files = [folder / f"{name}.json" for name in [part.split for part in parts] or several]
         if not files:
             raise UserError(
