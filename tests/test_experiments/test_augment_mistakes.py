@@ -182,6 +182,18 @@ def test_weights_of_another_model(world, shared_dir):
     refused(world, r"`learner` must be .*did you mean atss", learner="ats")
 
 
+def test_base_of_another_family(world):
+    (world / "sdxl/unet").mkdir(parents=True)
+    config = dict(cross_attention_dim=2048, addition_embed_type="text_time")
+    (world / "sdxl/unet/config.json").write_text(json.dumps(config))
+    refused(world, r"not of the family Stable Diffusion 1.x, .*width 2048 and", vae=None, base=world / "sdxl")
+    name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+    save_file({name: np.zeros((320, 1024), np.float16)}, world / "sd21.safetensors")
+    refused(
+        world, r"sd21.safetensors: not of the family .*width 1024", vae=None, base=world / "sd21.safetensors"
+    )
+
+
 def test_no_autoencoder(world):
     refused(world, r"`base` none needs an autoencoder by `vae`: .*hub://madebyollin/taesd", vae=None)
 
@@ -229,6 +241,26 @@ def test_shared_images_of_any_files_are_found(world):
     ]
     assert "first1.png = second1.png" in str(checked["findings"])
     assert all(isinstance(line, str) for line in sources.warnings())
+
+
+def test_own_splits_of_a_set_hold_for_the_roles_that_are_not_named(world):
+    for split in ("train", "val", "test"):
+        write_set(world / "set", split, images=4)
+        target = world / f"out/sources/train/annotations/{split}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(world / f"set/{split}.json", target)
+    options = AugmentOptions(
+        train=str(world / "set"), val=str(world / "val.json"), out=str(world / "out"), vae=["vae"]
+    )
+    splits, cut = RunFolder(ROOT, options).sources.splits()
+    files = {role: split.annotations[0] for role, split in splits.items()}
+    own = world / "out/sources/train/annotations"
+    assert not cut and files == dict(train=own / "train.json", val=world / "val.json", test=own / "test.json")
+    for name in ("train", "test"):
+        (own / f"{name}.json").unlink()
+    options = AugmentOptions(train=str(world / "set"), out=str(world / "out"), vae=["vae"])
+    splits, cut = RunFolder(ROOT, options).sources.splits()
+    assert cut and list(splits) == ["train"]  # val alone: it is cut
 
 
 def test_one_image(world):

@@ -19,6 +19,9 @@ MIN_FREE_MB_SD = 40000
 """The same with Stable Diffusion: a checkpoint holds weights and optimizer, 12 GB, and two are kept while one is
 written."""
 HUB = "hub://"
+SD1_WIDTH = 768
+"""Width of CLIP's text encoder in Stable Diffusion 1.x."""
+SD1_TENSOR = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
 
 def check_options(options: AugmentOptions, out: Path) -> None:
@@ -69,8 +72,7 @@ def _check_generator(options: AugmentOptions) -> None:
                 f"`base` {base}: not a diffusers folder, it has no unet/config.json; name a folder with unet/, vae/, "
                 "text_encoder/, tokenizer/ and scheduler/, or one safetensors file"
             )
-        if base.is_file():
-            tensor_names(base)
+        _check_family(base)
         return
     if not options.vae:
         raise UserError(
@@ -83,7 +85,7 @@ def _check_generator(options: AugmentOptions) -> None:
     if len(options.vae) == 2:
         for path in options.vae:
             _exists(path, "`vae`")
-            names = tensor_names(path)
+            names = tensor_shapes(path)
             if not all(name.partition(".")[0].isdigit() for name in names):
                 raise UserError(
                     f"`vae` {path}: not a file of TAESD, whose tensors are named by layer, such as 0.weight; it has "
@@ -92,6 +94,23 @@ def _check_generator(options: AugmentOptions) -> None:
     elif not options.vae[0].startswith(HUB):
         _exists(options.vae[0], "`vae`")
         vae_folder(options.vae[0])
+
+
+def _check_family(base: Path) -> None:
+    """Refuse a model of another family than Stable Diffusion 1.x, by the width of its cross-attention."""
+    if base.is_dir():
+        config = json.loads((base / "unet/config.json").read_text())
+        width, added = config.get("cross_attention_dim"), config.get("addition_embed_type")
+    else:
+        shapes = tensor_shapes(base)
+        width = next((shape[1] for name, shape in shapes.items() if name == SD1_TENSOR), None)
+        added = next((name for name in shapes if name.startswith("model.diffusion_model.label_emb.")), None)
+    if width != SD1_WIDTH or added:
+        found = f"cross-attention of width {width}" + (f" and {added!r}" if added else "")
+        raise UserError(
+            f"`base` {base}: not of the family Stable Diffusion 1.x, whose cross-attention has a width of {SD1_WIDTH}: "
+            f"it has {found}. SDXL and others: write a config of your own, see configs/detdiffusion_sdxl_coco.py"
+        )
 
 
 def vae_folder(folder: str | Path) -> tuple[Path, dict]:
@@ -108,8 +127,8 @@ def vae_folder(folder: str | Path) -> tuple[Path, dict]:
     raise UserError(f"`vae` {folder}: no autoencoder's config.json in it; name a diffusers folder of one")
 
 
-def tensor_names(path: str | Path) -> list[str]:
-    """Return the names of the tensors of a safetensors file, from its header alone.
+def tensor_shapes(path: str | Path) -> dict[str, list[int]]:
+    """Return the shapes of the tensors of a safetensors file by name, from its header alone.
 
     Raises:
         UserError: it is no safetensors file.
@@ -123,7 +142,7 @@ def tensor_names(path: str | Path) -> list[str]:
             header = json.loads(file.read(size))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from None
-    return [name for name in header if name != "__metadata__"]
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
 
 
 def _check_learner(learner: str) -> None:
