@@ -75,7 +75,7 @@ class AugmentOptions(OptionGroup):
     )
     min_ap50: float = option(
         10.0,
-        "held-out AP50 in percent that the learner must reach to judge, default: %(default)s",
+        "held-out AP50 in percent that the learner must reach to judge, default: %(default)s; not with `smoke`",
         minimum=0,
         maximum=100,
     )
