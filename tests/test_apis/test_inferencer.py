@@ -10,6 +10,7 @@ from PIL import Image
 from tiny_editor import layouts, trained_editor
 
 from detdiffusion import DetDiffusionInferencer, Layout
+from detdiffusion.apis.inferencer import _seeds
 from detdiffusion.utils.errors import UserError
 
 FAST = dict(num_inference_steps=2)
@@ -50,6 +51,14 @@ def test_an_image_depends_on_its_own_seed_only(generator, result):
     alone = generator(layouts()[1], noise, **FAST)
     assert (alone["samples"][0] - result["samples"][1]).abs().max() < 1e-5
     assert alone["predictions"][0]["seed"] is None
+
+
+def test_seeds_of_any_whole_numbers():
+    assert _seeds(np.int64(3), 2) == _seeds(np.array([3, 4]), 2) == [3, 4] and _seeds(None, 2) is None
+    assert all(type(seed) is int for seed in _seeds(np.arange(2), 2))
+    for seed in (1.5, "12", [1], [1, 2.0]):
+        with pytest.raises(UserError, match="`seed` must be a whole number, or 2 of them"):
+            _seeds(seed, 2)
 
 
 def test_saving(generator, result, tmp_path):
