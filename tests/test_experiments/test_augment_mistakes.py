@@ -194,6 +194,14 @@ def test_base_of_another_family(world):
     )
 
 
+def test_learner_with_wrapped_data(world):
+    inner = "train_dataloader = dict(dataset=dict(type='RepeatDataset', dataset=dict(type='CocoDataset')))\n"
+    (world / "wrapped.py").write_text(inner)
+    refused(world, r"train_dataloader wraps a data set \(RepeatDataset\)", learner=world / "wrapped.py")
+    (world / "other.py").write_text("model = dict(type='ATSS')\n")
+    refused(world, r"no train_dataloader.dataset.pipeline", learner=world / "other.py")
+
+
 def test_no_autoencoder(world):
     refused(world, r"`base` none needs an autoencoder by `vae`: .*hub://madebyollin/taesd", vae=None)
 

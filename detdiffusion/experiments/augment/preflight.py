@@ -146,13 +146,35 @@ def tensor_shapes(path: str | Path) -> dict[str, list[int]]:
 
 
 def _check_learner(learner: str) -> None:
-    if learner in LEARNERS or "::" in learner:
+    if learner in LEARNERS:
+        return
+    if "::" in learner:
+        _check_learner_config(learner)
         return
     if not learner.endswith(".py"):
         near = difflib.get_close_matches(learner, LEARNERS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"`learner` must be {', '.join(LEARNERS)} or a config file, it is {learner!r}{hint}")
     _exists(learner, "`learner`")
+    _check_learner_config(learner)
+
+
+def _check_learner_config(learner: str) -> None:
+    """Refuse a config that the run's configs cannot inherit: they replace its data set and keep its pipelines."""
+    from detdiffusion.utils.config import load_config
+
+    config = load_config(learner)
+    for name in ("train_dataloader", "test_dataloader"):
+        dataset = (config.get(name) or {}).get("dataset") or {}
+        if "dataset" in dataset or "datasets" in dataset:
+            raise UserError(
+                f"`learner` {learner}: its {name} wraps a data set ({dataset.get('type')}), which cannot be replaced; "
+                "give a config whose data is one set, such as a CocoDataset"
+            )
+        if "pipeline" not in dataset:
+            raise UserError(f"`learner` {learner}: not an mmdet config: it has no {name}.dataset.pipeline")
+    if "model" not in config:
+        raise UserError(f"`learner` {learner}: not an mmdet config: it has no model")
 
 
 def _check_detector(config: str, weights: str) -> None:

@@ -61,7 +61,8 @@ class AugmentOptions(OptionGroup):
     learner: str = option(
         "atss",
         "the detector that is trained with and without the synthetic images: atss, faster-rcnn, fcos (small ones, from "
-        "nothing), or an mmdet config; default: %(default)s",
+        "nothing), or an mmdet config whose data is one set, without a wrapper such as RepeatDataset; default: "
+        "%(default)s",
         metavar="NAME|CONFIG",
     )
     detector: tuple[str, str] | None = option(
