@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.formats.recognise import recognise
@@ -42,11 +42,12 @@ class Sources:
         """Return whether no source needs a conversion."""
         return all(map(self.is_json, self.paths))
 
-    def steps(self) -> list[Step]:
-        """Return the checks of all sources that are converted, and their conversions; jsons are checked by
+    def steps(self) -> Iterator[Step]:
+        """Yield the checks of all sources that are converted, and their conversions; jsons are checked by
         :meth:`check`."""
         roles = [role for role in self.paths if not self.is_json(role)]
-        return [*map(self._check_form, roles), *map(self._convert, roles)]
+        yield from map(self._check_form, roles)
+        yield from map(self._convert, roles)  # one by one: the later ones read what train became
 
     def check(self, splits: Mapping[str, Split], classes: Sequence[str]) -> Step:
         """Return the check of the final splits together: the images that they share, from whatever sources."""
@@ -101,10 +102,14 @@ class Sources:
 
     def _convert(self, role: str) -> Step:
         source, out = self.paths[role], self._converted(role)
+        command = ["tools/dataset_converters/to_coco.py", source, "--out", out]
+        if role != "train":
+            train = self._of_role("train", self._found("train", expected=True))
+            command += ["--classes-like", train.annotations[0]]
         return Step(
             f"convert-{role}",
             f"convert {source} to COCO",
-            texts(["tools/dataset_converters/to_coco.py", source, "--out", out]),
+            texts(command),
             inputs=(source,) if source.is_file() else (),
             remove=(out,),
         )
