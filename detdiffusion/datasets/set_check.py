@@ -148,9 +148,7 @@ def check_set(
     Raises:
         UserError: if nothing can be read, or the splits differ in their classes.
     """
-    options = dict(
-        classes=classes, task=task, one_based=one_based, decode=False, progress=progress, segmentations=False
-    )
+    options = dict(task=task, one_based=one_based, decode=False, progress=progress, segmentations=False)
     converted = read_set(source, classes=classes, **options)
     if not converted.images:
         raise UserError(f"{source.root}: no image can be used\n{converted.summary()}")
