@@ -15,6 +15,7 @@ EXAMPLES = """examples:
   python tools/check_dataset.py my_export
   python tools/check_dataset.py data/my_set --out work_dirs/check
   python tools/check_dataset.py labels_train.json labels_val.json --img-dir photos
+  python tools/check_dataset.py train=day_1.json val=day_2.json --img-dir photos --classes cat dog
   python tools/check_dataset.py data/my_set --config configs/detdiffusion_small_coco.py --attributes attributes.json
 """
 
@@ -30,7 +31,8 @@ def build_parser():
         "sources",
         nargs="*",
         metavar="SET",
-        help="COCO jsons, a data.yaml, or a folder of COCO, VOC, YOLO, Roboflow, CVAT or Label Studio (default: the "
+        help="COCO jsons, also as train=JSON, val=JSON and test=JSON, a data.yaml, or a folder of COCO, VOC, YOLO, "
+        "Roboflow, CVAT or Label Studio (default: the "
         "data of --config)",
     )
     parser.add_argument("--config", metavar="CONFIG", help="a config that is to be trained on the set")
@@ -39,7 +41,16 @@ def build_parser():
         "--out", metavar="DIR", help="folder for check.json and check.html, a page with pictures"
     )
     parser.add_argument(
-        "--img-dir", metavar="DIR", help="folder of the images of COCO jsons (default: found beside them)"
+        "--img-dir",
+        nargs="+",
+        metavar="DIR",
+        help="folder of the images of COCO jsons, or one for each of them (default: found beside them)",
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="classes to check (default: all, which must be the same in every split; not for YOLO)",
     )
     parser.add_argument(
         "--sample",
@@ -75,6 +86,7 @@ def main(args) -> int:
         attributes=args.attributes,
         out=args.out,
         img_dir=args.img_dir,
+        classes=args.classes,
         sample=args.sample,
         task=args.task,
         one_based=args.one_based,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from detdiffusion.datasets.formats.conversion import Conversion
@@ -12,6 +14,8 @@ from detdiffusion.datasets.formats.recognise import CocoPart, LabelledSource, re
 from detdiffusion.datasets.set_check import DatasetReport, check_set
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
+
+_ROLE = re.compile(r"(train|val|test)=(.+\.json)", re.IGNORECASE)
 
 
 def check_dataset(
@@ -21,7 +25,8 @@ def check_dataset(
     cfg_options: Sequence[str] | None = None,
     attributes: str | Path | None = None,
     out: str | Path | None = None,
-    img_dir: str | Path | None = None,
+    img_dir: str | Path | Sequence[str | Path] | None = None,
+    classes: Sequence[str] | None = None,
     sample: int = 2000,
     task: str = "auto",
     one_based: bool = False,
@@ -33,13 +38,15 @@ def check_dataset(
 
     Args:
         sources: a folder or ``data.yaml`` of any form that
-            :func:`~detdiffusion.datasets.formats.recognise.recognise` knows, or one or more COCO jsons of one set. By
-            default the data of ``config``.
+            :func:`~detdiffusion.datasets.formats.recognise.recognise` knows, or one or more COCO jsons of one set, each
+            of the split that its name states or that stands before it, ``val=more/labels.json``. By default the data of
+            ``config``.
         config: a config whose filter, prompts, classes and memory are checked.
         cfg_options: overrides of the config, ``key=value``.
         attributes: an attributes file, which is compared with the objects of COCO jsons.
         out: folder for ``check.json`` and ``check.html``, a page with pictures.
-        img_dir: folder of the images of COCO jsons, where it cannot be found beside them.
+        img_dir: folder of the images of COCO jsons, where it cannot be found beside them; or one for each of them.
+        classes: classes to check; default: all, which must then be the same in every split. Not for YOLO.
         sample: number of images of each split whose contents are compared with the other splits for similarity; equal
             files are always found. 0 compares none.
         task, one_based: see :func:`~detdiffusion.datasets.formats.any_form.read_set`.
@@ -57,7 +64,13 @@ def check_dataset(
         use_rules_of_config(cfg, config)
     source = _source(list(sources), cfg, img_dir)
     report, converted = check_set(
-        source, attributes=attributes, sample=sample, task=task, one_based=one_based, progress=progress
+        source,
+        attributes=attributes,
+        classes=classes,
+        sample=sample,
+        task=task,
+        one_based=one_based,
+        progress=progress,
     )
     if cfg is not None:
         report.config = _check_config(cfg, source, converted, report)
@@ -84,7 +97,13 @@ def _source(sources: list, cfg, img_dir) -> LabelledSource:
         if cfg is None:
             raise UserError("give the set to check, or `config` to check the data that it names")
         return _source_of_config(cfg)
-    found = [recognise(source, img_dir) for source in sources]
+    folders = [img_dir] if img_dir is None or isinstance(img_dir, (str, Path)) else list(img_dir)
+    if len(folders) not in (1, len(sources)):
+        raise UserError(
+            f"`img_dir`: one folder, or one for each of the {len(sources)} jsons; got {len(folders)}"
+        )
+    folders *= len(sources) // len(folders)
+    found = [_recognised(source, folder) for source, folder in zip(sources, folders)]
     if len(found) == 1:
         return found[0]
     if not all(source.parts for source in found):
@@ -93,6 +112,16 @@ def _source(sources: list, cfg, img_dir) -> LabelledSource:
             "together"
         )
     return LabelledSource("COCO", Path(sources[0]), tuple(part for source in found for part in source.parts))
+
+
+def _recognised(source: str | Path, img_dir: str | Path | None) -> LabelledSource:
+    """Return a source; one written as ``SPLIT=JSON`` has that split."""
+    named = _ROLE.fullmatch(str(source))
+    if named is None or Path(source).exists():
+        return recognise(source, img_dir)
+    found = recognise(named[2], img_dir)
+    parts = tuple(replace(part, split=named[1].lower()) for part in found.parts)
+    return replace(found, parts=parts)
 
 
 def _source_of_config(cfg) -> LabelledSource:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import numbers
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -277,9 +278,12 @@ def _seeds(seed: int | Sequence[int] | None, count: int) -> list[int] | None:
     """Return one seed for each layout, or None."""
     if seed is None:
         return None
-    seeds = [seed + index for index in range(count)] if isinstance(seed, int) else list(seed)
-    if len(seeds) != count or not all(isinstance(number, int) for number in seeds):
+    if isinstance(seed, numbers.Integral):
+        seeds = [seed + index for index in range(count)]
+    else:
+        seeds = list(seed) if isinstance(seed, Iterable) else []
+    if len(seeds) != count or not all(isinstance(number, numbers.Integral) for number in seeds):
         raise UserError(
             f"`seed` must be a whole number, or {count} of them, one for each layout; it is {seed!r}"
         )
-    return seeds
+    return [int(number) for number in seeds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -133,6 +134,7 @@ def check_set(
     source: LabelledSource,
     *,
     attributes: str | Path | None = None,
+    classes: Sequence[str] | None = None,
     sample: int = 2000,
     task: str = "auto",
     one_based: bool = False,
@@ -147,7 +149,7 @@ def check_set(
         UserError: if nothing can be read, or the splits differ in their classes.
     """
     options = dict(task=task, one_based=one_based, decode=False, progress=progress, segmentations=False)
-    converted = read_set(source, **options)
+    converted = read_set(source, classes=classes, **options)
     if not converted.images:
         raise UserError(f"{source.root}: no image can be used\n{converted.summary()}")
     report, where = _report(source, converted), str(source.root)

@@ -10,6 +10,7 @@ from PIL import Image
 from tiny_editor import layouts, trained_editor
 
 from detdiffusion import DetDiffusionInferencer, Layout
+from detdiffusion.apis.inferencer import _seeds
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.sampling_plan import read_plan
 
@@ -64,6 +65,14 @@ def test_a_plan_is_its_settings_and_arguments_beat_it(generator, result):
     assert torch.equal(planned, samples(plan=read_plan(plan)))
     whole = dict(guidance_interval=(0.0, 1.0), guidance_rescale=0.0)
     assert torch.equal(samples(plan=plan, **whole), result["samples"])
+
+
+def test_seeds_of_any_whole_numbers():
+    assert _seeds(np.int64(3), 2) == _seeds(np.array([3, 4]), 2) == [3, 4] and _seeds(None, 2) is None
+    assert all(type(seed) is int for seed in _seeds(np.arange(2), 2))
+    for seed in (1.5, "12", [1], [1, 2.0]):
+        with pytest.raises(UserError, match="`seed` must be a whole number, or 2 of them"):
+            _seeds(seed, 2)
 
 
 def test_saving(generator, result, tmp_path):

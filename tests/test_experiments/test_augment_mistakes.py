@@ -1,6 +1,7 @@
 """Mistakes of a new user on tools/augment.py: one message each, before any step."""
 
 import json
+import re
 import runpy
 import shutil
 from collections import namedtuple
@@ -13,6 +14,7 @@ from safetensors.numpy import save_file
 
 from detdiffusion.experiments.augment.run_folder import RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
+from detdiffusion.experiments.augment.write_configs import generator_config
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
@@ -108,6 +110,61 @@ def test_filter_that_leaves_little(world):
     )
 
 
+def stale_rates_are_timed_again(run):
+    """Stored seconds hold while the config stays the same but for its lengths."""
+    log = run.dir / "calibration/20261101_000000/vis_data/scalars.json"
+    log.parent.mkdir(parents=True)
+    log.write_text('{"loss": 1.0, "time": 0.5, "iter": 2, "step": 2}\n')
+    before, iters = run.speed_digest("detector"), run.schedule.detector_iters
+    run.store_rate("detector", run.dir / "calibration", before)
+    run.write_detectors()
+    assert run.schedule.detector_iters != iters and run.speed_digest("detector") == before
+    log.write_text('{"loss": 1.0, "time": 0.25, "iter": 2, "step": 2}\n')
+    run.store_rate("detector", run.dir / "calibration", before)
+    assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.5
+    path = Path(run.config("detector"))
+    path.write_text(re.sub(r"batch_size = \d+", "batch_size = 3", path.read_text()))
+    assert run.speed_digest("detector") != before
+    run.store_rate("detector", run.dir / "calibration", run.speed_digest("detector"))
+    assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.25
+
+
+@pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
+def test_full_images(world, learner):
+    """Each rule is counted by itself, and detectors and mask head have room for all objects."""
+    boxes = [dict(bbox=[x, y, 6, 6], area=36, iscrowd=0) for x in range(0, 120, 10) for y in range(0, 90, 10)]
+    rows = [
+        dict(id=9 + k, image_id=1 + k % 6, category_id=1 + k % 2, **box) for k, box in enumerate(boxes * 6)
+    ]
+    write_set(world, annotations=rows)
+    refused(world, r"keeps only 0 of 648 objects \(0.0%\): `max_objects` 60 removes 648;", min_area_ratio=0)
+    options = AugmentOptions(
+        train=str(world / "train.json"),
+        val=str(world / "val.json"),
+        out=str(world / "out"),
+        vae=["vae"],
+        min_area_ratio=0,
+        max_objects=200,
+        learner=learner,
+    )
+    run = RunFolder(ROOT, options)
+    run.splits, _ = run.sources.splits()
+    run.derive()
+    assert run.plan.most_objects == 200 and run.plan.fullest == 108
+    run.write_detectors()
+    stale_rates_are_timed_again(run)
+    cfg = load_config(run.config("detector")).model.test_cfg
+    assert cfg.get("rcnn", cfg).max_per_img == 216 and cfg.get("rpn", cfg).nms_pre == 864
+    parts = dict(
+        vae_folder="vae", vae_type="AutoencoderTiny", scaling_factor=1.0, tokenizer_folder="t", vocab_size=600
+    )
+    (world / "generator.py").write_text(
+        generator_config(run.plan, run.schedule, run.splits, world / "attributes.json", parts, world)
+    )
+    model = load_config(str(world / "generator.py")).model
+    assert model.mask_head.num_queries == 200 and model.layout_tokenizer.max_length == run.plan.max_length
+
+
 def test_weights_of_another_model(world, shared_dir):
     save_file({"conv_in.weight": np.zeros(1, np.float32)}, world / "other.safetensors")
     refused(
@@ -123,6 +180,26 @@ def test_weights_of_another_model(world, shared_dir):
         world, r"weights of this kind need a config of configs/onnx", detector=[config, world / "some.onnx"]
     )
     refused(world, r"`learner` must be .*did you mean atss", learner="ats")
+
+
+def test_base_of_another_family(world):
+    (world / "sdxl/unet").mkdir(parents=True)
+    config = dict(cross_attention_dim=2048, addition_embed_type="text_time")
+    (world / "sdxl/unet/config.json").write_text(json.dumps(config))
+    refused(world, r"not of the family Stable Diffusion 1.x, .*width 2048 and", vae=None, base=world / "sdxl")
+    name = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
+    save_file({name: np.zeros((320, 1024), np.float16)}, world / "sd21.safetensors")
+    refused(
+        world, r"sd21.safetensors: not of the family .*width 1024", vae=None, base=world / "sd21.safetensors"
+    )
+
+
+def test_learner_with_wrapped_data(world):
+    inner = "train_dataloader = dict(dataset=dict(type='RepeatDataset', dataset=dict(type='CocoDataset')))\n"
+    (world / "wrapped.py").write_text(inner)
+    refused(world, r"train_dataloader wraps a data set \(RepeatDataset\)", learner=world / "wrapped.py")
+    (world / "other.py").write_text("model = dict(type='ATSS')\n")
+    refused(world, r"no train_dataloader.dataset.pipeline", learner=world / "other.py")
 
 
 def test_no_autoencoder(world):
@@ -152,6 +229,46 @@ def test_out_of_another_set(world):
     (world / "out/sources.json").unlink()
     (world / "out/thesis.txt").touch()
     refused(world, "was not created by this tool; choose another --out")
+
+
+def test_shared_images_of_any_files_are_found(world):
+    """The splits are checked by their roles, whatever the names of the files."""
+    write_set(world, "first")
+    write_set(world, "second")
+    shutil.copy(world / "images/first1.png", world / "images/second1.png")
+    options = AugmentOptions(
+        train=str(world / "first.json"), val=str(world / "second.json"), out=str(world / "out"), vae=["vae"]
+    )
+    sources = RunFolder(ROOT, options).sources
+    tool, *words = sources.check(sources.splits()[0], ["dog"]).command
+    check = runpy.run_path(str(ROOT / tool))
+    assert check["main"](check["build_parser"]().parse_args(words)) == 1
+    checked = json.loads((sources.checked / "check.json").read_text())
+    assert list(checked["splits"]) == ["train", "val"] and list(checked["splits"]["val"]["classes"]) == [
+        "dog"
+    ]
+    assert "first1.png = second1.png" in str(checked["findings"])
+    assert all(isinstance(line, str) for line in sources.warnings())
+
+
+def test_own_splits_of_a_set_hold_for_the_roles_that_are_not_named(world):
+    for split in ("train", "val", "test"):
+        write_set(world / "set", split, images=4)
+        target = world / f"out/sources/train/annotations/{split}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(world / f"set/{split}.json", target)
+    options = AugmentOptions(
+        train=str(world / "set"), val=str(world / "val.json"), out=str(world / "out"), vae=["vae"]
+    )
+    splits, cut = RunFolder(ROOT, options).sources.splits()
+    files = {role: split.annotations[0] for role, split in splits.items()}
+    own = world / "out/sources/train/annotations"
+    assert not cut and files == dict(train=own / "train.json", val=world / "val.json", test=own / "test.json")
+    for name in ("train", "test"):
+        (own / f"{name}.json").unlink()
+    options = AugmentOptions(train=str(world / "set"), out=str(world / "out"), vae=["vae"])
+    splits, cut = RunFolder(ROOT, options).sources.splits()
+    assert cut and list(splits) == ["train"]  # val alone: it is cut
 
 
 def test_one_image(world):

@@ -9,6 +9,7 @@ from scipy import stats
 
 from detdiffusion.experiments.augment import derive
 from detdiffusion.experiments.augment.budget import (
+    EVALUATION_COST,
     RESERVE,
     SAMPLING_COST,
     STEP_SECONDS,
@@ -68,13 +69,21 @@ def test_prompt_length_is_that_of_the_tokenizer(tmp_path):
     from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
     from detdiffusion.structures import Layout
+    from detdiffusion.utils.clip_bpe import PROMPT_WORDS, count_tokens, merges_of, pieces
 
-    names = ["ball", "pine tree", "ball"]
-    write_small_tokenizer(tmp_path, ["an", "image", "with", "ball", "pine", "tree"])
-    length = derive.prompt_length([[len(name.split()) for name in names]], 3)
-    layout = Layout([[0, 0, 1, 1]] * 3, names, ["easy"] * 3)
-    tokenizer = LayoutTokenizer(CLIPTokenizer.from_pretrained(tmp_path), bins=(4, 4), max_length=length)
-    assert tokenizer.encode([layout]).kept == [[0, 1, 2]]
+    names = [*"ball no_vest 白血球 Äpfel car(old) van mk²Ⅷ".split(), "pine tree", "don't"]
+    write_small_tokenizer(tmp_path, [*PROMPT_WORDS, *names])
+    merges, stock = merges_of([*PROMPT_WORDS, *names]), CLIPTokenizer.from_pretrained(tmp_path)
+    tokens = [count_tokens(name, merges) for name in names]
+    assert tokens == [len(stock(name, add_special_tokens=False).input_ids) for name in names]
+    assert tokens[:5] == [len(pieces(name)) for name in names[:5]] == [1, 3, 1, 1, 4] and tokens[5] == 2
+    for name in names:
+        ids = stock(name, add_special_tokens=False).input_ids
+        assert stock.decode(ids).replace(" ", "") == name.lower().replace(" ", "")
+    length = derive.prompt_length([tokens], len(names))
+    layout = Layout([[0, 0, 1, 1]] * len(names), names, ["easy"] * len(names))
+    tokenizer = LayoutTokenizer(stock, bins=(4, 4), max_length=length)
+    assert tokenizer.encode([layout]).kept == [list(range(len(names)))]
 
 
 def test_upper_side():
@@ -93,14 +102,17 @@ def test_upper_side():
 
 def test_division_of_the_budget():
     rates = Rates(detector=0.5, generator=0.8)
-    work = Work(trainings=11, steps=29, held_out_sets=2, synthetic_sets=2, held_out=72, train=205, batch=8)
+    sets = dict(held_out_sets=2, synthetic_sets=2, held_out=72, train=205)
+    work = Work(trainings=11, steps=29, evaluated=1200, batch=8, **sets)
+    detection = EVALUATION_COST * 0.5 / 8
     schedule = divide(90, rates, work, 25)
-    left = 90 * 60 * (1 - RESERVE) - 29 * STEP_SECONDS
+    fixed = 29 * STEP_SECONDS + 1200 * detection
+    left = 90 * 60 * (1 - RESERVE) - fixed
     images = 2 * schedule.held_out + 2 * schedule.synthetic
     spent = 11 * schedule.detector_iters * 0.5 + schedule.generator_iters * 0.8
-    spent += images * 25 * SAMPLING_COST * 0.8 / 8
+    spent += images * (25 * SAMPLING_COST * 0.8 / 8 + detection)
     assert spent == pytest.approx(left, rel=0.02)
-    assert 60 * minutes_of(schedule, rates, work) == pytest.approx(spent + 29 * STEP_SECONDS)
+    assert 60 * minutes_of(schedule, rates, work) == pytest.approx(spent + fixed)
     assert schedule.held_out <= 72 and schedule.synthetic <= 205
     longer = divide(180, rates, work, 25)
     assert (

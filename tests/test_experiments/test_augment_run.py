@@ -14,7 +14,7 @@ from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolde
 
 OWN = README[README.index("## Your own data") : README.index("## Python")]
 CHECK, AUGMENT, GENERATE = commands(OWN)
-SMALLEST = ["--smoke", "--seeds", "1", "--min-ap50", "0"]
+SMALLEST = ["--smoke", "--seeds", "1"]
 TAESD = ["taesd_encoder.safetensors", "taesd_decoder.safetensors"]
 
 

@@ -38,6 +38,11 @@ def build_parser():
         help="classes to keep, in this order (default: all; not for YOLO)",
     )
     parser.add_argument(
+        "--classes-like",
+        metavar="JSON",
+        help="number the classes as this COCO json does; classes that it does not have follow",
+    )
+    parser.add_argument(
         "--task",
         choices=["auto", "detect", "segment", "pose"],
         default="auto",
@@ -53,6 +58,7 @@ def build_parser():
 
 def main(args) -> None:
     from detdiffusion.apis import OutputOptions, write_and_report
+    from detdiffusion.datasets.coco_json import read_coco
     from detdiffusion.datasets.formats.any_form import read_set
     from detdiffusion.datasets.formats.recognise import recognise
     from detdiffusion.utils.option_groups import build_options
@@ -67,6 +73,10 @@ def main(args) -> None:
         decode=not args.no_decode,
         without=args.out,
     )
+    if args.classes_like:
+        converted.put_classes_first(
+            [category["name"] for category in read_coco(args.classes_like).categories]
+        )
     write_and_report(converted, build_options(OutputOptions, args))
 
 

@@ -10,10 +10,10 @@ EXAMPLES = """examples:
       data/miniscenes/val/stuff.json --out work_dirs/zoo/base/tokenizer
   python tools/model_converters/small_tokenizer.py --words red blue --out tokenizer
 """
-PROMPT_WORDS = ("an", "image", "with", "easy", "hard", "background")
 
 
 def build_parser():
+    from detdiffusion.utils.clip_bpe import PROMPT_WORDS
     from detdiffusion.utils.tool_parser import ToolParser
 
     parser = ToolParser(__doc__, EXAMPLES)
@@ -34,10 +34,11 @@ def build_parser():
 def main(args) -> None:
     from detdiffusion.datasets.coco_json import read_coco
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
+    from detdiffusion.utils.clip_bpe import PROMPT_WORDS
 
     names = [category["name"] for path in args.classes_of for category in read_coco(path).categories]
-    words = [word.lower() for name in names for word in name.replace("-", " ").split()]
-    size = write_small_tokenizer(args.out, [*PROMPT_WORDS, *words, *(word.lower() for word in args.words)])
+    words = [word.replace("-", " ") for word in (*names, *args.words)]  # as prompts have them
+    size = write_small_tokenizer(args.out, [*PROMPT_WORDS, *words])
     print(f"{args.out}: {size} tokens")
 
 

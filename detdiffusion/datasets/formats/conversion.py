@@ -50,6 +50,14 @@ class Conversion:
     masks: int = 0
     _details: dict[Path, str] = field(default_factory=dict)
 
+    def put_classes_first(self, names: Sequence[str]) -> None:
+        """Number the classes as another set does: its names first, also those without an object here, then the rest."""
+        known, rest = self.classes, [name for name in self.classes if name not in names]
+        self.classes = [*names, *rest]
+        number = {old: self.classes.index(name) + 1 for old, name in enumerate(known, 1)}
+        for annotation in self.annotations:
+            annotation["category_id"] = number[annotation["category_id"]]
+
     def count(self, reason: str, where: object) -> None:
         """Count something that was left out or changed."""
         self.report[reason] += 1

@@ -13,6 +13,9 @@ RESERVE = 0.1
 SAMPLING_COST = 2 / 3
 """A denoising step of an image with guidance (two forward passes) over a training step of an image (forward, backward
 of twice its cost): 2 / 3."""
+EVALUATION_COST = 1 / 3
+"""Detection on an image over a training step of an image. An assumption: a forward pass without the backward pass,
+which takes about twice as long; a detector given by ``detector`` is taken to be as fast as the learner."""
 LEAST_ITERS = 20
 """Iterations of any training, whatever the budget."""
 MAX_HELD_OUT = 100
@@ -74,6 +77,7 @@ class Work:
         steps: number of steps of the pipeline.
         held_out_sets, synthetic_sets: generated sets of held-out and of training layouts.
         held_out, train: number of layouts of the two splits.
+        evaluated: real images that a detector is run on, in validations and for attributes, all of them together.
         batch: batch size of the generator.
     """
 
@@ -83,13 +87,15 @@ class Work:
     synthetic_sets: int
     held_out: int
     train: int
+    evaluated: int
     batch: int
 
 
 def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Schedule:
     """Divide a budget.
 
-    From the budget the reserve and the fixed costs of all steps are taken, at most half of it. The rest is divided by
+    From the budget the reserve, the fixed costs of all steps and the detection on real images are taken, at most half
+    of it. The rest is divided by
     :data:`SHARES`; what the images do not need goes to the generator. Each number is at least what makes a step run.
 
     Args:
@@ -99,7 +105,7 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
         sampling_steps: denoising steps of an image.
     """
     seconds = 60 * minutes
-    left = max(seconds / 2, seconds * (1 - RESERVE) - STEP_SECONDS * work.steps)
+    left = max(seconds / 2, seconds * (1 - RESERVE) - _fixed_seconds(rates, work))
     detector_iters = int(SHARES["detectors"] * left / work.trainings / rates.detector)
     image = _image_seconds(sampling_steps, rates, work) if rates.generator else 1.0
     affordable = int(SHARES["images"] * left / image)
@@ -121,10 +127,19 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
 def minutes_of(schedule: Schedule, rates: Rates, work: Work) -> float:
     """Return the minutes that a schedule takes."""
     images = schedule.held_out * work.held_out_sets + schedule.synthetic * work.synthetic_sets
-    seconds = STEP_SECONDS * work.steps + work.trainings * schedule.detector_iters * rates.detector
+    seconds = _fixed_seconds(rates, work) + work.trainings * schedule.detector_iters * rates.detector
     seconds += schedule.generator_iters * rates.generator
     return (seconds + images * _image_seconds(schedule.sampling_steps, rates, work)) / 60
 
 
+def _fixed_seconds(rates: Rates, work: Work) -> float:
+    return STEP_SECONDS * work.steps + work.evaluated * _detection_seconds(rates, work)
+
+
 def _image_seconds(sampling_steps: int, rates: Rates, work: Work) -> float:
-    return sampling_steps * SAMPLING_COST * rates.generator / work.batch
+    """Return the seconds of a generated image, which a detector judges."""
+    return sampling_steps * SAMPLING_COST * rates.generator / work.batch + _detection_seconds(rates, work)
+
+
+def _detection_seconds(rates: Rates, work: Work) -> float:
+    return EVALUATION_COST * rates.detector / work.batch

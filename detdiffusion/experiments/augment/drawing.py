@@ -14,6 +14,8 @@ from .settings import NO_BASE
 
 GUIDANCE_SCALE = 3.5
 BATCH = 8
+LARGE_INTERVAL = 1000
+"""Iterations between checkpoints of Stable Diffusion, of 12 GB each."""
 LOSS_IMAGES = 24
 """Images that the autoencoder is measured on."""
 
@@ -34,12 +36,12 @@ def parts(run: RunFolder) -> Iterator[Step]:
             outputs=(Path(vae) / "config.json",),
             remove=(Path(vae),),
         )
-    command = ["tools/model_converters/small_tokenizer.py", "--classes-of", train.annotations[0]]
+    classes = run.plan.classes if run.plan else ("CLASSES",)
+    command = ["tools/model_converters/small_tokenizer.py", "--words", *classes]
     yield Step(
         "tokenizer",
         "make a tokenizer of the class names",
         texts([*command, "--out", run.tokenizer]),
-        inputs=run.inputs(*train.annotations),
         outputs=(run.tokenizer / "vocab.json",),
         remove=(run.tokenizer,),
     )
@@ -80,10 +82,17 @@ def what_to_expect(found: dict) -> str:
 
 def generator(run: RunFolder) -> Iterator[Step]:
     """Yield the steps that train the generator, score it on held-out layouts, and make and check the training sets."""
-    make, config, judge, schedule = run.make(), run.config("generator"), run.judge(), run.schedule
+    options, make, config, judge, schedule = (
+        run.options,
+        run.make(),
+        run.config("generator"),
+        run.judge(),
+        run.schedule,
+    )
     attributes, iters = run.attributes["train"], "N" if run.dry else None
     inputs = run.inputs(*run.splits["train"].annotations, attributes)
-    yield make.train("generator", "train the generator", config, run.generator, iters, {}, inputs)
+    large = {} if options.base == NO_BASE else {"default_hooks.checkpoint.interval": LARGE_INTERVAL}
+    yield make.train("generator", "train the generator", config, run.generator, iters, large, inputs)
     weights = run.weights(config, run.generator)
     if not run.dry:
         _link(run.dir / "generator.pth", weights.checkpoint)

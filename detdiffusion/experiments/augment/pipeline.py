@@ -25,6 +25,10 @@ def steps(run: RunFolder) -> Iterator[Step]:
         yield _cut_val(run)
     if not run.dry and run.plan is None:
         run.derive()
+    yield run.sources.check(run.splits, run.plan.classes if run.plan else ("CLASSES",))
+    if not run.dry and (found := run.sources.warnings()):
+        print("\n".join(f"warning: {one}" for one in found))
+        print(f"pictures of the data: {run.sources.checked / 'check.html'}")
     yield from drawing.parts(run)
     yield from _calibrated(run, "detector", {"train_cfg.val_interval": 1000}, run.write_detectors)
     yield from judging.attributes_of_train(run)
@@ -56,7 +60,8 @@ def _cut_val(run: RunFolder) -> Step:
 def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write) -> Iterator[Step]:
     """Write configs, yield the step that times a few of their iterations, and write them again for the budget.
 
-    The measured seconds are stored, so that a resumed run has the same sizes.
+    The measured seconds are stored, so that a resumed run has the same sizes; what is timed is measured again when a
+    part of the config changes that the speed depends on.
 
     Args:
         name: name of the config.
@@ -67,9 +72,14 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
         write()
     if run.options.smoke:
         return
-    out, iters = run.dir / "calibration" / name, run.schedule.calibration_iters
+    of = "" if run.dry else run.speed_digest(name)
+    out, iters = run.dir / "calibration" / f"{name}{of[:8]}", run.schedule.calibration_iters
     command = ["tools/train.py", run.config(name), "--work-dir", out, "--cfg-options", f"max_iters={iters}"]
     command += ["default_hooks.logger.interval=2", "log_processor.window_size=2"]
+    command += [
+        "default_hooks.checkpoint.save_optimizer=False",
+        "default_hooks.checkpoint.save_param_scheduler=False",
+    ]
     command += [f"{key}={value}" for key, value in options.items()]
     yield Step(
         f"calibrate-{name}",
@@ -79,7 +89,7 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
         remove=(out,),
     )
     if not run.dry:
-        run.store_rate(name, out)
+        run.store_rate(name, out, of)
         write()
         if name == "generator":
             print(run.schedule_line())

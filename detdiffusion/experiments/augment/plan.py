@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from detdiffusion.datasets.filter_share import LEAST, little_left, refuse_least
+from detdiffusion.utils.clip_bpe import PROMPT_WORDS, count_tokens, merges_of
 from detdiffusion.utils.option_groups import with_flags
 
 from . import derive
@@ -19,7 +20,6 @@ FACTOR = 8
 SCRATCH_DIVISOR, SD_DIVISOR = FACTOR * 4, FACTOR * 8
 """The small UNet halves its latents twice, Stable Diffusion's three times."""
 CLIP_LENGTH = 77
-CLIP_TOKENS_PER_WORD = 2
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,10 @@ class Plan:
         bins: (rows, columns) of the location grid.
         min_area: objects up to this share of the image are not prompted.
         most_objects: objects in a prompt; images with more are not drawn.
-        max_length: tokens of a prompt.
-        overflow: what happens with objects that do not fit into Stable Diffusion's prompt.
+        max_length: tokens of a prompt; with Stable Diffusion of each window of it.
         flip_prob, flip_directions: mirrored images in the generator's training.
         batch: images per batch.
+        fullest: objects of the training image with most.
         detector_scale: (width, height) that detectors see.
         kept, total: prompted objects of the training split, and all of them.
         images: prompted images of the training split.
@@ -49,10 +49,10 @@ class Plan:
     min_area: float
     most_objects: int
     max_length: int
-    overflow: str
     flip_prob: float
     flip_directions: tuple[str, ...]
     batch: int
+    fullest: int
     detector_scale: tuple[int, int]
     kept: int
     total: int
@@ -68,7 +68,7 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
     """Derive a plan from the labels.
 
     Raises:
-        UserError: ``min_area_ratio`` leaves too few objects.
+        UserError: ``min_area_ratio`` and ``max_objects`` leave too few objects.
     """
     from_nothing = options.base == NO_BASE
     divisor, area = (SCRATCH_DIVISOR, SCRATCH_AREA) if from_nothing else (SD_DIVISOR, SD_AREA)
@@ -77,20 +77,21 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
         options.min_area_ratio if options.min_area_ratio is not None else derive.smallest_object(size, FACTOR)
     )
     rows = facts.above(min_area)
-    most = derive.most_objects([len(row) for row in rows])
+    large = sum(map(len, rows))
+    most = options.max_objects or derive.most_objects([len(row) for row in rows])
     rows = [row for row in rows if len(row) <= most]
     kept, total = sum(map(len, rows)), sum(map(len, facts.objects))
-    taken = {f"`min_area_ratio` {min_area:g}": total - kept}
-    said = little_left(kept, taken, "a smaller `min_area_ratio` keeps more") or ""
+    taken = {f"`min_area_ratio` {min_area:g}": total - large, f"`max_objects` {most}": large - kept}
+    hint = "a smaller `min_area_ratio` or a larger `max_objects` keeps more"
+    said = little_left(kept, taken, hint) or ""
     refuse_least(kept, taken, LEAST, f"`train`: {said}", "there is nothing to generate from so few objects")
     if said:
-        print(with_flags(f"warning: {said}", {"min_area_ratio": "--min-area-ratio"}))
-    tokens = [[len(name.replace("-", " ").split()) for name in row] for row in rows]
-    if from_nothing:
-        length, overflow = derive.prompt_length(tokens, most), "largest"
-    else:
-        wanted = derive.prompt_length([[CLIP_TOKENS_PER_WORD * n for n in row] for row in tokens], most)
-        length, overflow = CLIP_LENGTH, "chunk" if wanted > CLIP_LENGTH else "largest"
+        flags = {"min_area_ratio": "--min-area-ratio", "max_objects": "--max-objects"}
+        print(with_flags(f"warning: {said}", flags))
+    words = {name: name.replace("-", " ") for name in facts.classes}  # as prompts have them
+    merges = merges_of([*PROMPT_WORDS, *words.values()])
+    tokens = {name: count_tokens(text, merges) for name, text in words.items()}
+    length = derive.prompt_length([[tokens[name] for name in row] for row in rows], most)
     upper = derive.has_upper_side(facts.brightness, facts.centres)
     prob, directions = derive.flips(upper, derive.has_a_direction(facts.classes))
     return Plan(
@@ -100,11 +101,11 @@ def make_plan(facts: Facts, options: AugmentOptions) -> Plan:
         bins=derive.location_bins(size),
         min_area=min_area,
         most_objects=most,
-        max_length=length,
-        overflow=overflow,
+        max_length=length if from_nothing else CLIP_LENGTH,
         flip_prob=prob,
         flip_directions=tuple(directions),
         batch=derive.batch_size(len(rows), 8 if from_nothing else 4),
+        fullest=max(map(len, facts.objects)),
         detector_scale=derive.detector_scale(facts.width, facts.height, DETECTOR_AREA),
         kept=kept,
         total=total,

@@ -15,7 +15,13 @@ from .settings import LEARNERS, NO_BASE, AugmentOptions
 
 MIN_FREE_MB = 2000
 """Free disk space that a run needs: checkpoints, cached latents, images."""
+MIN_FREE_MB_SD = 40000
+"""The same with Stable Diffusion: a checkpoint holds weights and optimizer, 12 GB, and two are kept while one is
+written."""
 HUB = "hub://"
+SD1_WIDTH = 768
+"""Width of CLIP's text encoder in Stable Diffusion 1.x."""
+SD1_TENSOR = "model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight"
 
 
 def check_options(options: AugmentOptions, out: Path) -> None:
@@ -37,7 +43,7 @@ def check_options(options: AugmentOptions, out: Path) -> None:
         _check_detector(*options.detector)
     check_writable(out)
     _check_owner(options, out)
-    _check_disk(out, 100 if options.smoke else MIN_FREE_MB)
+    _check_disk(out, MIN_FREE_MB_SD if options.base != NO_BASE else 100 if options.smoke else MIN_FREE_MB)
     if options.device not in (None, "cpu"):
         from detdiffusion.utils.devices import choose_device
 
@@ -66,8 +72,7 @@ def _check_generator(options: AugmentOptions) -> None:
                 f"`base` {base}: not a diffusers folder, it has no unet/config.json; name a folder with unet/, vae/, "
                 "text_encoder/, tokenizer/ and scheduler/, or one safetensors file"
             )
-        if base.is_file():
-            tensor_names(base)
+        _check_family(base)
         return
     if not options.vae:
         raise UserError(
@@ -80,7 +85,7 @@ def _check_generator(options: AugmentOptions) -> None:
     if len(options.vae) == 2:
         for path in options.vae:
             _exists(path, "`vae`")
-            names = tensor_names(path)
+            names = tensor_shapes(path)
             if not all(name.partition(".")[0].isdigit() for name in names):
                 raise UserError(
                     f"`vae` {path}: not a file of TAESD, whose tensors are named by layer, such as 0.weight; it has "
@@ -89,6 +94,23 @@ def _check_generator(options: AugmentOptions) -> None:
     elif not options.vae[0].startswith(HUB):
         _exists(options.vae[0], "`vae`")
         vae_folder(options.vae[0])
+
+
+def _check_family(base: Path) -> None:
+    """Refuse a model of another family than Stable Diffusion 1.x, by the width of its cross-attention."""
+    if base.is_dir():
+        config = json.loads((base / "unet/config.json").read_text())
+        width, added = config.get("cross_attention_dim"), config.get("addition_embed_type")
+    else:
+        shapes = tensor_shapes(base)
+        width = next((shape[1] for name, shape in shapes.items() if name == SD1_TENSOR), None)
+        added = next((name for name in shapes if name.startswith("model.diffusion_model.label_emb.")), None)
+    if width != SD1_WIDTH or added:
+        found = f"cross-attention of width {width}" + (f" and {added!r}" if added else "")
+        raise UserError(
+            f"`base` {base}: not of the family Stable Diffusion 1.x, whose cross-attention has a width of {SD1_WIDTH}: "
+            f"it has {found}. SDXL and others: write a config of your own, see configs/detdiffusion_sdxl_coco.py"
+        )
 
 
 def vae_folder(folder: str | Path) -> tuple[Path, dict]:
@@ -105,8 +127,8 @@ def vae_folder(folder: str | Path) -> tuple[Path, dict]:
     raise UserError(f"`vae` {folder}: no autoencoder's config.json in it; name a diffusers folder of one")
 
 
-def tensor_names(path: str | Path) -> list[str]:
-    """Return the names of the tensors of a safetensors file, from its header alone.
+def tensor_shapes(path: str | Path) -> dict[str, list[int]]:
+    """Return the shapes of the tensors of a safetensors file by name, from its header alone.
 
     Raises:
         UserError: it is no safetensors file.
@@ -120,17 +142,39 @@ def tensor_names(path: str | Path) -> list[str]:
             header = json.loads(file.read(size))
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: not a safetensors file ({error})") from None
-    return [name for name in header if name != "__metadata__"]
+    return {name: entry["shape"] for name, entry in header.items() if name != "__metadata__"}
 
 
 def _check_learner(learner: str) -> None:
-    if learner in LEARNERS or "::" in learner:
+    if learner in LEARNERS:
+        return
+    if "::" in learner:
+        _check_learner_config(learner)
         return
     if not learner.endswith(".py"):
         near = difflib.get_close_matches(learner, LEARNERS, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         raise UserError(f"`learner` must be {', '.join(LEARNERS)} or a config file, it is {learner!r}{hint}")
     _exists(learner, "`learner`")
+    _check_learner_config(learner)
+
+
+def _check_learner_config(learner: str) -> None:
+    """Refuse a config that the run's configs cannot inherit: they replace its data set and keep its pipelines."""
+    from detdiffusion.utils.config import load_config
+
+    config = load_config(learner)
+    for name in ("train_dataloader", "test_dataloader"):
+        dataset = (config.get(name) or {}).get("dataset") or {}
+        if "dataset" in dataset or "datasets" in dataset:
+            raise UserError(
+                f"`learner` {learner}: its {name} wraps a data set ({dataset.get('type')}), which cannot be replaced; "
+                "give a config whose data is one set, such as a CocoDataset"
+            )
+        if "pipeline" not in dataset:
+            raise UserError(f"`learner` {learner}: not an mmdet config: it has no {name}.dataset.pipeline")
+    if "model" not in config:
+        raise UserError(f"`learner` {learner}: not an mmdet config: it has no model")
 
 
 def _check_detector(config: str, weights: str) -> None:

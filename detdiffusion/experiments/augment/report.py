@@ -89,9 +89,15 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
     lines = [
         f"The same detector ({run.options.learner}) was trained on the real images, and on real and synthetic images, "
         f"for equally many iterations, and tested on the real images of {run.test}. In brackets: the interval that "
-        f"holds for all {len(verdict.effects)} sets together with 95 % (Student's t over the seeds).",
+        f"holds for all {len(verdict.effects)} sets together with 95 % (Student's t over the seeds). The "
+        "seed of the detector alone varies: all trainings share one generator, one drawing of each set "
+        "and one set of "
+        "test images, whose chance the interval does not hold.",
         f"{len(run.plan.classes)} classes; images: {sizes}. {sum(seconds.values()) / 60:.0f} minutes in all steps.",
     ]
+    if found := run.sources.warnings():
+        page = (run.sources.checked / "check.html").relative_to(run.dir)
+        lines.append(f"Warnings about the data (pictures in {page}): {'; '.join(found)}.")
     if found := run.autoencoder():
         lines.append(what_to_expect(found))
     if run.options.smoke:

@@ -11,6 +11,7 @@ from detdiffusion.experiments.common_steps import CommonSteps, Split, Weights, c
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.sampling_plan import PLANS
+from detdiffusion.utils.steps import config_digest
 from detdiffusion.utils.training_logs import TrainingLogs
 
 from .budget import SMOKE, Rates, Schedule, Work, divide, minutes_of
@@ -32,6 +33,8 @@ SYNTHETIC_SETS: dict[str, tuple[str, dict[str, float]]] = {
 """Strategy and edits of the sets that the learner is trained with."""
 OTHER_STEPS = 19
 """Steps beside the trainings of the learner."""
+SPEED_PARTS = ("model", "train_dataloader", "optim_wrapper", "custom_hooks")
+"""Parts of a config that the seconds of an iteration depend on."""
 SAMPLING_STEPS = 25
 """Denoising steps without a plan."""
 
@@ -179,7 +182,11 @@ class RunFolder:
         return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
 
     def _work(self) -> Work:
-        trainings = self.options.seeds * (1 + len(SYNTHETIC_SETS)) + (0 if self.options.detector else 2)
+        arms, images = self.options.seeds * (1 + len(SYNTHETIC_SETS)), self.facts.images
+        trainings = arms + (0 if self.options.detector else 2)
+        # validations of the arms; attributes of train and val; held-out real images; validations of the two halves
+        evaluated = arms * images[self.test] + images["train"] + 2 * images["val"]
+        evaluated += 0 if self.options.detector else images["train"]
         return Work(
             trainings=trainings,
             steps=trainings + OTHER_STEPS,
@@ -187,25 +194,39 @@ class RunFolder:
             synthetic_sets=len(SYNTHETIC_SETS),
             held_out=self.facts.images["val"],
             train=self.plan.images,
+            evaluated=evaluated,
             batch=self.plan.batch,
         )
 
     def _rates(self) -> Rates:
-        path = self.dir / "rates.json"
-        return Rates(**{"detector": 1.0, **(json.loads(path.read_text()) if path.is_file() else {})})
+        return Rates(
+            **{"detector": 1.0, **{name: row["seconds"] for name, row in self._stored_rates().items()}}
+        )
 
-    def store_rate(self, name: str, work_dir: Path) -> None:
-        """Store the seconds of an iteration from a training's logs; a rate that is stored already stays.
+    def _stored_rates(self) -> dict[str, dict]:
+        path = self.dir / "rates.json"
+        return json.loads(path.read_text()) if path.is_file() else {}
+
+    def speed_digest(self, name: str) -> str:
+        """Return the digest of the parts of a config that the seconds of an iteration depend on, without lengths."""
+        return config_digest(Path(self.config(name)).absolute(), SPEED_PARTS)
+
+    def store_rate(self, name: str, work_dir: Path, of: str) -> None:
+        """Store the seconds of an iteration from a training's logs; what is stored stays while its config does.
+
+        Args:
+            name: the config.
+            work_dir: folder of the logs.
+            of: :meth:`speed_digest` of the config.
 
         Raises:
             UserError: the logs have no times.
         """
-        path = self.dir / "rates.json"
-        known = json.loads(path.read_text()) if path.is_file() else {}
-        if name not in known:
-            known[name] = seconds_of(work_dir)
-            write_atomic(path, json.dumps(known, indent=1).encode() + b"\n")
-        print(f"{known[name]:.2f} s an iteration of the {name}")
+        known = self._stored_rates()
+        if known.get(name, {}).get("of") != of:
+            known[name] = dict(seconds=seconds_of(work_dir), of=of)
+            write_atomic(self.dir / "rates.json", json.dumps(known, indent=1).encode() + b"\n")
+        print(f"{known[name]['seconds']:.2f} s an iteration of the {name}")
 
     def autoencoder(self) -> dict:
         """Return what the autoencoder loses; empty with Stable Diffusion."""

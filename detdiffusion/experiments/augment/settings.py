@@ -61,7 +61,8 @@ class AugmentOptions(OptionGroup):
     learner: str = option(
         "atss",
         "the detector that is trained with and without the synthetic images: atss, faster-rcnn, fcos (small ones, from "
-        "nothing), or an mmdet config; default: %(default)s",
+        "nothing), or an mmdet config whose data is one set, without a wrapper such as RepeatDataset; default: "
+        "%(default)s",
         metavar="NAME|CONFIG",
     )
     detector: tuple[str, str] | None = option(
@@ -75,7 +76,7 @@ class AugmentOptions(OptionGroup):
     )
     min_ap50: float = option(
         10.0,
-        "held-out AP50 in percent that the learner must reach to judge, default: %(default)s",
+        "held-out AP50 in percent that the learner must reach to judge, default: %(default)s; not with `smoke`",
         minimum=0,
         maximum=100,
     )
@@ -85,6 +86,13 @@ class AugmentOptions(OptionGroup):
         metavar="SHARE",
         minimum=0,
         below=1,
+    )
+    max_objects: int | None = option(
+        None,
+        "images with more objects above `min_area_ratio` are not drawn (default: what 99 %% of the images have, at "
+        "most 60)",
+        metavar="N",
+        minimum=1,
     )
     budget: float = option(
         60.0, "minutes that all steps together may take, default: %(default)s", metavar="MINUTES", minimum=1

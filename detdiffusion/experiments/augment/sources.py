@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.experiments.common_steps import Split, texts
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.findings import Finding
 from detdiffusion.utils.steps import Step
 
 from .settings import AugmentOptions
@@ -28,7 +30,7 @@ class Sources:
     """
 
     def __init__(self, options: AugmentOptions, folder: Path) -> None:
-        self.options, self.folder = options, folder
+        self.options, self.folder, self.checked = options, folder, folder / "check"
         given = dict(train=options.train, val=options.val, test=options.test)
         self.paths = {role: Path(source) for role, source in given.items() if source is not None}
 
@@ -40,22 +42,35 @@ class Sources:
         """Return whether no source needs a conversion."""
         return all(map(self.is_json, self.paths))
 
-    def steps(self) -> list[Step]:
-        """Return the checks of all sources and their conversions."""
-        paths = list(dict.fromkeys(self.paths.values()))
-        if self.all_jsons():
-            return [self._check(paths, "check")]
-        checks = [self._check([path], f"check-{role}") for role, path in self.paths.items()]
-        return [*checks, *(self._convert(role) for role in self.paths if not self.is_json(role))]
+    def steps(self) -> Iterator[Step]:
+        """Yield the checks of all sources that are converted, and their conversions; jsons are checked by
+        :meth:`check`."""
+        roles = [role for role in self.paths if not self.is_json(role)]
+        yield from map(self._check_form, roles)
+        yield from map(self._convert, roles)  # one by one: the later ones read what train became
 
-    def _check(self, sources: Sequence[Path], name: str) -> Step:
-        out = self.folder / name
-        command = ["tools/check_dataset.py", *sources, "--out", out]
-        if self.options.img_dir and all(source.suffix.lower() == ".json" for source in sources):
-            command += ["--img-dir", self.options.img_dir]
-        files = tuple(path for path in sources if path.is_file())
-        title = f"check {', '.join(map(str, sources))}"
-        return Step(name, title, texts(command), inputs=files, outputs=(out / "check.json",), remove=(out,))
+    def check(self, splits: Mapping[str, Split], classes: Sequence[str]) -> Step:
+        """Return the check of the final splits together: the images that they share, from whatever sources."""
+        files = {role: split.annotations[0] for role, split in splits.items()}
+        command = ["tools/check_dataset.py", *(f"{role}={path}" for role, path in files.items())]
+        command += ["--img-dir", *(split.images for split in splits.values())]
+        command += ["--classes", *classes, "--out", self.checked]
+        outputs = (self.checked / "check.json", self.checked / "check.html")
+        inputs = tuple(path for path in files.values() if path.is_file())
+        title = f"check the images and labels of {', '.join(files)} together"
+        return Step("check", title, texts(command), inputs=inputs, outputs=outputs, remove=(self.checked,))
+
+    def warnings(self) -> list[str]:
+        """Return the warnings of :meth:`check`."""
+        findings = json.loads((self.checked / "check.json").read_text())["findings"]
+        return [str(Finding(**row)) for row in findings if row["severity"] == "warning"]
+
+    def _check_form(self, role: str) -> Step:
+        source, out = self.paths[role], self.folder / f"check-{role}"
+        command = ["tools/check_dataset.py", source, "--out", out]
+        files = (source,) if source.is_file() else ()
+        outputs = (out / "check.json",)
+        return Step(f"check-{role}", f"check {source}", texts(command), (), files, outputs, (out,))
 
     def splits(self, expected: bool = False) -> tuple[dict[str, Split], bool]:
         """Return the splits by role, and whether val has yet to be cut from train.
@@ -69,8 +84,8 @@ class Sources:
         found = {role: self._found(role, expected) for role in self.paths}
         train = found["train"]
         splits = {role: self._of_role(role, splits) for role, splits in found.items()}
-        if "val" not in self.paths:  # its own val and test belong to a source of several splits
-            splits = {**{role: train[role] for role in ("val", "test") if role in train}, **splits}
+        if "train" in train:  # a set of several splits gives those that were not named otherwise
+            splits = {**train, **splits}
         if "test" in splits:
             splits.setdefault("val", splits["test"])
         return {role: splits[role] for role in ROLES if role in splits}, "val" not in splits
@@ -87,10 +102,14 @@ class Sources:
 
     def _convert(self, role: str) -> Step:
         source, out = self.paths[role], self._converted(role)
+        command = ["tools/dataset_converters/to_coco.py", source, "--out", out]
+        if role != "train":
+            train = self._of_role("train", self._found("train", expected=True))
+            command += ["--classes-like", train.annotations[0]]
         return Step(
             f"convert-{role}",
             f"convert {source} to COCO",
-            texts(["tools/dataset_converters/to_coco.py", source, "--out", out]),
+            texts(command),
             inputs=(source,) if source.is_file() else (),
             remove=(out,),
         )
@@ -106,7 +125,7 @@ class Sources:
         files = sorted(folder.glob("*.json"))
         if expected and not files:
             parts = recognise(self.paths[role]).parts
-            several = ROLES if role == "train" and "val" not in self.paths else (role,)
+            several = [name for name in ROLES if name == role or (role == "train" and name not in self.paths)]
             files = [folder / f"{name}.json" for name in [part.split for part in parts] or several]
         if not files:
             raise UserError(

@@ -16,12 +16,23 @@ from .plan import Plan
 from .settings import LEARNERS
 
 RECORD = ".written.json"
+LEAST_QUERIES, LEAST_QUERIES_SD = 40, 100
+"""Queries of the mask head, those of the shipped configs; more where prompts hold more objects."""
 _WRITTEN = "Written by tools/augment.py from the labels; edit it, and run the same command again."
 _HEAD_OF_LEARNER = {
     "atss": "bbox_head=dict(num_classes={n})",
     "fcos": "bbox_head=dict(num_classes={n})",
     "faster-rcnn": "roi_head=dict(bbox_head=dict(num_classes={n}))",
 }
+_ONE_STAGE = "test_cfg=dict(nms_pre={pre}, max_per_img={most})"
+_ROOM_OF_LEARNER = {
+    "atss": _ONE_STAGE,
+    "fcos": _ONE_STAGE,
+    "faster-rcnn": "train_cfg=dict(rpn_proposal=dict(nms_pre={pre}, max_per_img={most})), "
+    "test_cfg=dict(rpn=dict(nms_pre={pre}, max_per_img={most}), rcnn=dict(max_per_img={most}))",
+}
+LEAST_DETECTIONS = 50
+"""Detections in an image, those of the shipped detectors; twice the objects of the fullest image where that is more."""
 
 
 class ConfigFolder:
@@ -115,7 +126,10 @@ def generator_config(
             f"max_length = {plan.max_length}  # tokens per prompt",
             f"latent_size = {plan.latent_size}",
             f"bins = {plan.bins}  # rows, columns of the location grid: one per 4 px",
-            f"model = dict(cache_latents={_literal(str(folder / 'latents'))})",
+            "model = dict(",
+            f"    mask_head=dict(num_queries={max(LEAST_QUERIES, plan.most_objects)}),  # one for each object",
+            f"    cache_latents={_literal(str(folder / 'latents'))},",
+            ")",
         ]
     else:
         lines += [
@@ -123,7 +137,8 @@ def generator_config(
                 f"""\
                 model = dict(
                     unet=dict(sample_size={list(plan.latent_size)}),
-                    layout_tokenizer=dict(bins={plan.bins}, overflow={_literal(plan.overflow)}),
+                    layout_tokenizer=dict(bins={plan.bins}, overflow="chunk"),
+                    mask_head=dict(num_queries={max(LEAST_QUERIES_SD, plan.most_objects)}),
                     cache_latents={_literal(str(folder / "latents"))},
                     # lora=dict(r=16), gradient_checkpointing=True,  # for a GPU with less than 20 GB
                 )
@@ -197,6 +212,9 @@ def mixed_config(folder: Path) -> str:
 
 def _small_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
     width, height = plan.detector_scale
+    model, most = _HEAD_OF_LEARNER[learner].format(n=len(plan.classes)), 2 * plan.fullest
+    if most > LEAST_DETECTIONS:
+        model += ", " + _ROOM_OF_LEARNER[learner].format(pre=4 * most, most=most)
     return [
         "_base_ = [",
         f'    "detdiffusion::_base_/models/{learner}_small.py",',
@@ -206,7 +224,7 @@ def _small_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
         *data,
         f"image_scale = ({width}, {height})  # width, height",
         f"flip_prob = {0.5 if plan.flip_prob else 0.0}",
-        f"model = dict({_HEAD_OF_LEARNER[learner].format(n=len(plan.classes))})",
+        f"model = dict({model})",
         "train_cfg = dict(max_iters=max_iters, val_interval=max_iters)",
     ]
 
