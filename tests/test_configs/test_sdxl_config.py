@@ -139,7 +139,7 @@ def test_the_real_size_on_the_meta_device(real_size):
     assert (count(real_size.text_encoder), count(real_size.text_encoder_2)) == (123_060_480, 694_659_840)
     assert real_size.image_size == (1024, 1024) and real_size.latent_scale == 8
     encoded = real_size.layout_tokenizer.encode(layouts())
-    prompts = real_size.backbone.encode_layouts(encoded, (1024, 1024), [(480, 640)] * 2)
+    prompts = real_size.backbone.encode_layouts(encoded, (1024, 1024), [(480, 640, 0, 0)] * 2)
     assert prompts.states.shape == (2, 32, 768 + 1280) and prompts.extra["text_embeds"].shape == (2, 1280)
     latents = torch.empty(2, 4, 128, 128, device="meta")
     taps = real_size.backbone.feature_taps("decoder")
