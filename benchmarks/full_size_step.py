@@ -28,7 +28,8 @@ def build(folder: str, checkpointing: bool):
     from mmengine.registry import init_default_scope
 
     import detdiffusion.models  # noqa: F401
-    from detdiffusion.models.editors.detdiffusion.single_file import SD1_CONFIGS, sd1_part
+    from detdiffusion.models.editors.detdiffusion.single_file import sd1_part
+    from detdiffusion.models.editors.detdiffusion.single_file_configs import SD1_CONFIGS
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
     from detdiffusion.registry import MODELS
 

@@ -9,7 +9,7 @@ from tiny_editor import build_editor, layouts
 from tiny_folder import save_parts
 from tiny_sdxl import sdxl_parts
 
-from detdiffusion.models.editors.detdiffusion.single_file_sdxl import SDXL_CONFIGS
+from detdiffusion.models.editors.detdiffusion.single_file_configs import SDXL_CONFIGS
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 

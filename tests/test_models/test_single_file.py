@@ -8,7 +8,7 @@ from tiny_editor import build_editor, layouts
 from tiny_folder import write_diffusers_folder
 
 from detdiffusion.models.editors.detdiffusion.components import build_component
-from detdiffusion.models.editors.detdiffusion.single_file import SD1_CONFIGS
+from detdiffusion.models.editors.detdiffusion.single_file_configs import SD1_CONFIGS
 from detdiffusion.utils.errors import UserError
 
 PARTS = dict(unet="UNet2DConditionModel", vae="AutoencoderKL", text_encoder="CLIPTextModel")

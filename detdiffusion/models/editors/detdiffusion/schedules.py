@@ -11,7 +11,7 @@ import torch
 from detdiffusion.utils.errors import UserError, first_line
 from detdiffusion.utils.sampling_plan import SCHEDULES
 
-from .single_file import SD1_CONFIGS
+from .single_file_configs import SD1_CONFIGS
 
 _SIGMAS = ("karras", "exponential", "beta")
 _SIGMA_FLAGS = (*(f"use_{name}_sigmas" for name in _SIGMAS), "use_lu_lambdas")

@@ -1,7 +1,7 @@
 """Loading of Stable Diffusion 1.x and XL from a single safetensors file, without downloads.
 
 diffusers converts the weights (``from_single_file``). The configurations that it would download from the hub are
-defined here and in :mod:`.single_file_sdxl`, as they are the same for all models of a family.
+those of :mod:`.single_file_configs`, as they are the same for all models of a family.
 """
 
 from __future__ import annotations
@@ -15,58 +15,11 @@ from torch import nn
 from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError, some
 
-from .single_file_sdxl import SDXL_CONFIGS, open_clip_state
+from .open_clip import open_clip_state
+from .single_file_configs import SD1_CONFIGS, SDXL_CONFIGS
 
 TOKENIZER = "hub://openai/clip-vit-large-patch14"
 _CROSS = "model.diffusion_model.input_blocks.{}.1.transformer_blocks.0.attn2.to_k.weight"
-
-SD1_CONFIGS = dict(
-    unet=dict(
-        _class_name="UNet2DConditionModel",
-        sample_size=64,
-        in_channels=4,
-        out_channels=4,
-        block_out_channels=[320, 640, 1280, 1280],
-        layers_per_block=2,
-        attention_head_dim=8,
-        cross_attention_dim=768,
-        down_block_types=["CrossAttnDownBlock2D"] * 3 + ["DownBlock2D"],
-        up_block_types=["UpBlock2D"] + ["CrossAttnUpBlock2D"] * 3,
-    ),
-    vae=dict(
-        _class_name="AutoencoderKL",
-        sample_size=512,
-        in_channels=3,
-        out_channels=3,
-        latent_channels=4,
-        block_out_channels=[128, 256, 512, 512],
-        layers_per_block=2,
-        down_block_types=["DownEncoderBlock2D"] * 4,
-        up_block_types=["UpDecoderBlock2D"] * 4,
-        scaling_factor=0.18215,
-    ),
-    text_encoder=dict(
-        vocab_size=49408,
-        hidden_size=768,
-        intermediate_size=3072,
-        num_hidden_layers=12,
-        num_attention_heads=12,
-        max_position_embeddings=77,
-        hidden_act="quick_gelu",
-        bos_token_id=49406,
-        eos_token_id=49407,
-        pad_token_id=49407,
-    ),
-    scheduler=dict(
-        num_train_timesteps=1000,
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        prediction_type="epsilon",
-        clip_sample=False,
-        steps_offset=1,
-    ),
-)
 
 FAMILIES = (  # configurations, and the tensor and shape by which a file is recognised
     (SD1_CONFIGS, _CROSS.format(1), [320, 768]),
