@@ -57,9 +57,8 @@ def report_near_copies(
         sets[name] = (images, Path(folder, "images"))
     paths = {name: [folder / i["file_name"] for i in images] for name, (images, folder) in sets.items()}
     vectors = {"pixels": {name: near_copies.pixel_vectors(files) for name, files in paths.items()}}
-    references = {
-        "pixels": np.concatenate((vectors["pixels"]["real"], near_copies.pixel_vectors(paths["real"], True)))
-    }
+    small = vectors["pixels"]["real"]
+    references = {"pixels": np.concatenate((small, near_copies.mirrored(small)))}
     if options.detector is not None:
         vectors["features"] = _features(options, sets, results, progress)
         references["features"] = vectors["features"]["real"]

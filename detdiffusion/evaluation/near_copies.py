@@ -38,27 +38,25 @@ class Copies:
 
     Attributes:
         nearest: the nearest training image of each image.
-        limit: largest distance of a near copy.
         share: share of near copies, in [0, 1].
     """
 
     nearest: Nearest
-    limit: float
     share: float
 
 
-def pixel_vectors(paths: Sequence[str | Path], mirrored: bool = False) -> np.ndarray:
-    """Return small RGB images as (N, 3 * SIDE * SIDE) float32 vectors whose Euclidean distance is the RMS difference.
-
-    Args:
-        paths: N image files.
-        mirrored: mirror the images horizontally.
-    """
+def pixel_vectors(paths: Sequence[str | Path]) -> np.ndarray:
+    """Return small RGB images as (N, 3 * SIDE * SIDE) float32 vectors, whose distance is the RMS difference."""
     rows = []
     for path in paths:
         small = np.asarray(read_rgb(path).resize((SIDE, SIDE), Image.Resampling.BOX), np.float32) / 255
-        rows.append((small[:, ::-1] if mirrored else small).reshape(-1))
+        rows.append(small.reshape(-1))
     return np.stack(rows) / np.float32(np.sqrt(rows[0].size))
+
+
+def mirrored(vectors: np.ndarray) -> np.ndarray:
+    """Return the vectors of :func:`pixel_vectors` of the horizontally mirrored images."""
+    return vectors.reshape(-1, SIDE, SIDE, 3)[:, :, ::-1].reshape(len(vectors), -1)
 
 
 def cosine_vectors(features: np.ndarray) -> np.ndarray:
@@ -75,11 +73,12 @@ def find_nearest(vectors: np.ndarray, references: np.ndarray, leave_out: bool = 
         references: (M, D).
         leave_out: vector i is reference i, or its mirror image i + N, and is not compared with them.
     """
-    squares = (references.astype(np.float64) ** 2).sum(axis=1)
+    wide = references.astype(np.float64)
+    squares = (wide**2).sum(axis=1)
     indices, distances = [], []
     for start in range(0, len(vectors), _CHUNK):
         part = vectors[start : start + _CHUNK].astype(np.float64)
-        squared = (part**2).sum(axis=1)[:, None] + squares - 2 * part @ references.T.astype(np.float64)
+        squared = (part**2).sum(axis=1)[:, None] + squares - 2 * part @ wide.T
         if leave_out:
             rows = np.arange(len(part))
             for first in range(start, len(references), len(vectors)):
@@ -121,4 +120,4 @@ def count_copies(generated: np.ndarray, references: np.ndarray, limit: float, re
     """
     found = find_nearest(generated, references)
     near = found.distance <= limit + _ROUNDING
-    return Copies(Nearest(found.index % real, found.distance), limit, float(near.mean()))
+    return Copies(Nearest(found.index % real, found.distance), float(near.mean()))

@@ -203,7 +203,9 @@ class LayoutEdits:
         for index, is_object in enumerate(free):
             if not self.jitter or not is_object:
                 continue
-            others = [box for k, box in enumerate(boxes) if free[k] and k != index]
+            others = []  # objects that limit the overlap
+            if self.overlap is not None:
+                others = [box for k, box in enumerate(boxes) if free[k] and k != index]
             for _ in range(1 if self.overlap is None else _TRIES):
                 inside = visible_part(self._moved(boxes[index], rng))
                 if inside is not None and self._fits(inside, others):
@@ -221,7 +223,7 @@ class LayoutEdits:
         return [cx - width / 2, cy - height / 2, cx + width / 2, cy + height / 2]
 
     def _fits(self, box: Sequence[float], others: Sequence[Sequence[float]]) -> bool:
-        if self.overlap is None or not others:
+        if not others:
             return True
         return float(overlap_of(torch.tensor([box]), torch.tensor(others)).max()) <= self.overlap
 

@@ -49,9 +49,10 @@ class PromptStates:
 
     def _get(self, key: tuple, encode: Callable[[], Prompts]) -> Prompts:
         key = (*key, self.backbone.device)
-        if key not in self._kept:
-            self._kept[key] = encode()
-        self._kept.move_to_end(key)
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        self._kept[key] = encode()
         while sum(map(_bytes, self._kept.values())) > self.limit and len(self._kept) > 1:
             self._kept.popitem(last=False)
         return self._kept[key]
