@@ -45,17 +45,9 @@ def stock_pipeline(editor, spec: dict, device, dtype):
 def sampling_arms(editor, stock, spec: dict, folder: Path, batch: int, steps: int):
     """Return sampling functions by name, and the UNet's operations in a batch."""
     import torch
-    from throughput_parts import flops_of
+    from throughput_parts import flops_of, layouts_of
 
-    from detdiffusion.datasets import LayoutCocoDataset
-
-    data = LayoutCocoDataset(
-        ["instances.json", "stuff.json"], "images", str(folder), filter_cfg=dict(min_objects=1)
-    )
-    layouts = [
-        layout.with_attributes(["easy"] * len(layout))
-        for layout in (data.layouts[i % len(data)] for i in range(batch))
-    ]
+    layouts = layouts_of(folder, batch)
     prompts = ["An image with " + " ".join(layout.names) for layout in layouts]
     side = spec["side"]
     config, weight = stock.unet.config, stock.unet.conv_in.weight

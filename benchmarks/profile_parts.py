@@ -145,7 +145,7 @@ def main() -> None:
 
     import torch
     from mmengine.optim import OptimWrapper
-    from throughput_parts import machine, measured_peak, specs, write_scenes
+    from throughput_parts import layouts_of, machine, measured_peak, specs, write_scenes
     from train_throughput import our_arms, our_editor
 
     device = torch.device(args.device)
@@ -163,7 +163,7 @@ def main() -> None:
         mark(OptimWrapper, "_clip_grad", "clipping")
         step = profiled(arms["ours + P.A."], args.times, device.type)
         print(table(f"training step, batch {args.batch_size}", step), end="\n\n")
-        layouts = _layouts(folder, args.batch_size)
+        layouts = layouts_of(folder, args.batch_size)
         images = profiled(
             lambda: draw(editor, layouts, spec["side"], args.denoising_steps), args.times, device.type
         )
@@ -174,16 +174,6 @@ def main() -> None:
         command = "python benchmarks/profile_parts.py " + " ".join(sys.argv[1:])
         record = dict(command=command, **info, batch=args.batch_size, training_step=step, images=images)
         Path(args.json).write_text(json.dumps(record, indent=1) + "\n")
-
-
-def _layouts(folder: Path, count: int) -> list:
-    from detdiffusion.datasets import LayoutCocoDataset
-
-    data = LayoutCocoDataset(
-        ["instances.json", "stuff.json"], "images", str(folder), filter_cfg=dict(min_objects=1)
-    )
-    chosen = [data.layouts[i % len(data)] for i in range(count)]
-    return [layout.with_attributes(["easy"] * len(layout)) for layout in chosen]
 
 
 if __name__ == "__main__":

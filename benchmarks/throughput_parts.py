@@ -90,6 +90,17 @@ def write_scenes(folder: Path, count: int, side: int) -> Path:
     return split
 
 
+def layouts_of(folder: Path, count: int) -> list:
+    """Return layouts of :func:`write_scenes`'s folder, all objects easy; they repeat where there are too few."""
+    from detdiffusion.datasets import LayoutCocoDataset
+
+    data = LayoutCocoDataset(
+        ["instances.json", "stuff.json"], "images", str(folder), filter_cfg=dict(min_objects=1)
+    )
+    chosen = [data.layouts[i % len(data)] for i in range(count)]
+    return [layout.with_attributes(["easy"] * len(layout)) for layout in chosen]
+
+
 @lru_cache
 def measured_peak(device: torch.device, dtype: torch.dtype) -> float:
     """Measure FLOP/s of a large matrix product, the reference of utilisation; on a CPU, per processor second."""

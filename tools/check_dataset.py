@@ -24,7 +24,7 @@ def build_parser():
     from detdiffusion.utils.image_rules import add_image_options
     from detdiffusion.utils.option_groups import add_options
     from detdiffusion.utils.shared_options import ConfigOptions
-    from detdiffusion.utils.tool_parser import ToolParser
+    from detdiffusion.utils.tool_parser import ToolParser, add_forms
 
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument(
@@ -60,17 +60,7 @@ def build_parser():
         help="images of each split that are compared with the other splits for similarity, default: %(default)s; equal "
         "files are always found",
     )
-    parser.add_argument(
-        "--task",
-        choices=["auto", "detect", "segment", "pose"],
-        default="auto",
-        help="for YOLO: meaning of lines with more than five columns, see yolo_to_coco.py",
-    )
-    parser.add_argument(
-        "--one-based",
-        action="store_true",
-        help="for VOC: coordinates start at 1, and the maximum is part of the box",
-    )
+    add_forms(parser)
     add_options(parser, ConfigOptions)
     add_image_options(parser)
     return parser

@@ -15,7 +15,7 @@ from detdiffusion.utils.findings import Finding
 from detdiffusion.utils.tables import format_table
 
 from .formats.any_form import read_set, reading_findings
-from .formats.conversion import Conversion
+from .formats.conversion import Conversion, by_image
 from .formats.recognise import LabelledSource
 from .object_table import ObjectTable
 from .set_findings import object_findings
@@ -166,9 +166,7 @@ def check_set(
 
 def _report(source: LabelledSource, converted: Conversion) -> DatasetReport:
     label_of = {number: number - 1 for number in range(1, len(converted.classes) + 1)}
-    objects: dict[int, list[dict]] = {}
-    for annotation in converted.annotations:
-        objects.setdefault(annotation["image_id"], []).append(annotation)
+    objects = by_image(converted.annotations)
     tables, paths = {}, {}
     for split, ids in converted.splits.items():
         images = [converted.images[number - 1] for number in ids]

@@ -69,7 +69,6 @@ class CommonSteps:
         splits: the splits of the data set by name.
         seed: seed of training, noise and bootstrap.
         generator_options: overrides of every generator's config.
-        generator_inputs: files that every generator is built from.
         device: device of the tools that have ``--device``; None lets them choose.
     """
 
@@ -79,11 +78,10 @@ class CommonSteps:
         splits: Mapping[str, Split],
         seed: int,
         generator_options: Mapping[str, object] | None = None,
-        generator_inputs: Sequence[Path] = (),
         device: str | None = None,
     ) -> None:
         self.root, self.splits, self.seed = root, splits, seed
-        self.generator_options, self.generator_inputs = dict(generator_options or {}), tuple(generator_inputs)
+        self.generator_options = dict(generator_options or {})
         self.device = ("--device", device) if device else ()
 
     def annotations(self, split: str) -> tuple[Path, ...]:
@@ -146,15 +144,8 @@ class CommonSteps:
         command += self.device
         if save_predictions:
             command += ["--save-predictions", save_predictions]
-        inputs, outputs = (
-            (*annotations, detector.checkpoint),
-            (out,)
-            if not save_predictions
-            else (
-                out,
-                save_predictions,
-            ),
-        )
+        inputs = (*annotations, detector.checkpoint)
+        outputs = (out, save_predictions) if save_predictions else (out,)
         return Step(name, title, texts(command), (detector.config,), inputs, outputs, outputs)
 
     def generate(

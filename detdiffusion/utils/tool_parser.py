@@ -108,6 +108,36 @@ def add_sets(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--synthetic", nargs="+", required=True, metavar="[NAME=]DIR", help=help)
 
 
+def add_export(parser: argparse.ArgumentParser, out: str) -> None:
+    """Add the sets of a converter to another program's format, and ``--out``, whose help text is ``out``."""
+    parser.add_argument("sources", nargs="+", metavar="[SPLIT=]SOURCE", help="the sets to convert")
+    parser.add_argument("--out", required=True, metavar="DIR", help=out)
+    parser.add_argument(
+        "--img-dir", metavar="DIR", help="folder of the images of COCO jsons (default: found beside them)"
+    )
+    parser.add_argument(
+        "--images",
+        choices=("link", "copy", "none"),
+        default="link",
+        help="how images are put into OUT, default: %(default)s",
+    )
+
+
+def add_forms(parser: argparse.ArgumentParser) -> None:
+    """Add what a set of any form may need to be told: ``--task`` for YOLO, ``--one-based`` for VOC."""
+    parser.add_argument(
+        "--task",
+        choices=["auto", "detect", "segment", "pose"],
+        default="auto",
+        help="for YOLO: meaning of lines with more than five columns, see yolo_to_coco.py",
+    )
+    parser.add_argument(
+        "--one-based",
+        action="store_true",
+        help="for VOC: coordinates start at 1, and the maximum is part of the box",
+    )
+
+
 def named_sets(texts: Sequence[str]) -> dict[str, str]:
     """Parse ``[NAME=]DIR`` arguments to a dict name -> folder; the name defaults to the folder's.
 

@@ -18,20 +18,10 @@ EXAMPLES = """examples:
 
 
 def build_parser():
-    from detdiffusion.utils.tool_parser import ToolParser
+    from detdiffusion.utils.tool_parser import ToolParser, add_export
 
     parser = ToolParser(__doc__, EXAMPLES)
-    parser.add_argument("sources", nargs="+", metavar="[SPLIT=]SOURCE", help="the sets to convert")
-    parser.add_argument("--out", required=True, metavar="DIR", help="folder of the converted set")
-    parser.add_argument(
-        "--img-dir", metavar="DIR", help="folder of the images of COCO jsons (default: found beside them)"
-    )
-    parser.add_argument(
-        "--images",
-        choices=("link", "copy", "none"),
-        default="link",
-        help="how images are put into OUT, default: %(default)s",
-    )
+    add_export(parser, "folder of the converted set")
     return parser
 
 

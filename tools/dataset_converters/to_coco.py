@@ -22,7 +22,7 @@ def build_parser():
     from detdiffusion.apis import OutputOptions
     from detdiffusion.utils.image_rules import add_image_options
     from detdiffusion.utils.option_groups import add_options
-    from detdiffusion.utils.tool_parser import ToolParser
+    from detdiffusion.utils.tool_parser import ToolParser, add_forms
 
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("source", metavar="SOURCE", help="folder of the set, or its COCO json or data.yaml")
@@ -42,17 +42,7 @@ def build_parser():
         metavar="JSON",
         help="number the classes as this COCO json does; classes that it does not have follow",
     )
-    parser.add_argument(
-        "--task",
-        choices=["auto", "detect", "segment", "pose"],
-        default="auto",
-        help="for YOLO: meaning of lines with more than five columns, see yolo_to_coco.py",
-    )
-    parser.add_argument(
-        "--one-based",
-        action="store_true",
-        help="for VOC: coordinates start at 1, and the maximum is part of the box",
-    )
+    add_forms(parser)
     return parser
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote
 
@@ -13,7 +13,7 @@ from detdiffusion.utils.errors import UserError, some
 from detdiffusion.utils.progress import Progress
 
 from .class_lists import common_classes
-from .conversion import UNREADABLE, Conversion, image_size
+from .conversion import UNREADABLE, Conversion, by_image, image_size
 from .input_files import IMAGE_SUFFIXES, LABELS, InputFiles, suffix_of
 from .recognise import ROBOFLOW_FILE, CocoPart, LabelledSource
 from .text_files import BY_END, tails
@@ -186,7 +186,7 @@ class _Part:
         set_of = self._set_of
         label_of = {name: label for label, name in enumerate(set_of.classes)}
         names = {category["id"]: category["name"] for category in file.categories}
-        objects = _by_image(file.annotations)
+        objects = by_image(file.annotations)
         ids = set_of.splits.setdefault(self.part.split, [])
         with Progress(f"reading {self.part.split}", total=len(file.images), enabled=progress) as bar:
             for image in bar.track(file.images):
@@ -234,13 +234,6 @@ class _Part:
     def _name_of(self, file_name: str) -> str:
         """Return the name in the converted set; splits whose images have folders of their own keep them apart."""
         return f"{self.part.split}/{file_name}" if self._alone else file_name
-
-
-def _by_image(annotations: Iterable[dict]) -> dict[int, list[dict]]:
-    objects: dict[int, list[dict]] = {}
-    for annotation in annotations:
-        objects.setdefault(annotation["image_id"], []).append(annotation)
-    return objects
 
 
 def _look_up(files: InputFiles, folder: Path, name: str) -> Path | None:

@@ -6,7 +6,7 @@ import filecmp
 import json
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -155,9 +155,7 @@ class Conversion:
         if placing != "none":
             for image in self.images:
                 place_file(self.sources[image["id"]], out / "images" / image["file_name"], placing == "copy")
-        objects: dict[int, list[dict]] = {}
-        for annotation in self.annotations:
-            objects.setdefault(annotation["image_id"], []).append(annotation)
+        objects = by_image(self.annotations)
         categories = [dict(id=k, name=name) for k, name in enumerate(self.classes, 1)]
         written = {}
         for split, ids in self.splits.items():
@@ -209,3 +207,11 @@ def place_file(source: Path, target: Path, copy: bool) -> None:
         ) from None
     if copy:
         write_atomic(target, source.read_bytes())
+
+
+def by_image(annotations: Iterable[dict]) -> dict[int, list[dict]]:
+    """Group annotations by the id of their image."""
+    objects: dict[int, list[dict]] = {}
+    for annotation in annotations:
+        objects.setdefault(annotation["image_id"], []).append(annotation)
+    return objects

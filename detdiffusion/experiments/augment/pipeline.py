@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from detdiffusion.experiments.common_steps import Split, texts
+from detdiffusion.experiments.common_steps import Split, pairs, texts
 from detdiffusion.utils.steps import Step
 
 from . import drawing, judging
@@ -80,7 +80,7 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
         "default_hooks.checkpoint.save_optimizer=False",
         "default_hooks.checkpoint.save_param_scheduler=False",
     ]
-    command += [f"{key}={value}" for key, value in options.items()]
+    command += pairs(options)
     yield Step(
         f"calibrate-{name}",
         f"time {iters} iterations of the {name}",
