@@ -68,9 +68,9 @@ def measure_autoencoder(
     """
     if limit < 1:
         raise UserError(f"`limit` must be at least 1, it is {limit}")
-    device, out = choose_device(device), Path(out)
+    chosen, out = choose_device(device), Path(out)
     kind = autoencoder_type(vae)
-    model = build_component(dict(type=kind, from_pretrained=vae), "vae").to(device).eval()
+    model = build_component(dict(type=kind, from_pretrained=vae), "vae").to(chosen).eval()
     latent_sides(*size, latent_scale(model))  # checks the size
     file, folder = read_coco(real.file), image_folder(real.img_dir, real.file)
     step = max(1, len(file.images) // limit)
@@ -79,7 +79,7 @@ def measure_autoencoder(
     with Progress("encoding and decoding", total=len(images)) as bar, torch.inference_mode():
         for image in bar.track(images):
             pixels = resize_pixels(np.asarray(read_rgb(folder / image["file_name"], image)), size)
-            inputs = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(device).float() / 127.5 - 1
+            inputs = torch.from_numpy(pixels).permute(2, 0, 1)[None].to(chosen).float() / 127.5 - 1
             mean, std = posterior(model, inputs)
             variance.add(mean, std)
             shown = decode(model, mean * model.config.scaling_factor)[0].permute(1, 2, 0).cpu().numpy()
@@ -96,7 +96,7 @@ def measure_autoencoder(
         scaling_factor=round(1 / variance.deviation, 3),
     )
     if detector is not None:
-        result |= _scores(file, images, size, out, detector, str(device))
+        result |= _scores(file, images, size, out, detector, device)
     write_atomic(out / "autoencoder.json", json.dumps(result, indent=1).encode() + b"\n")
     return result
 
@@ -130,7 +130,7 @@ def _scores(
     size: tuple[int, int],
     out: Path,
     detector: tuple[str, str],
-    device: str,
+    device: str | None,
 ) -> dict:
     """Return the AP of a detector on the resized and the reconstructed images."""
     model = load_detector(*detector, device)
