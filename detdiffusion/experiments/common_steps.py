@@ -216,9 +216,9 @@ class CommonSteps:
 
         Args:
             attributes: attributes file of the split; None for a model without attributes.
-            samples_per_image: images of each layout.
             edits: edits of the layouts, see ``tools/generate.py --edit``.
             from_real: strength of a start from the real images, see ``tools/generate.py --from-real``.
+            samples_per_image: images of each layout.
         """
         annotations = self.annotations(split)
         command = ["tools/generate.py", generator.config, generator.checkpoint, "--out", out]

@@ -60,7 +60,6 @@ class MiniScenesSteps(CommonSteps):
         split: str = "train",
         synthetic: Path | None = None,
         further: Sequence[str] = (),
-        options: Mapping[str, object] | None = None,
     ) -> Step:
         """Return the step that trains a detector on a split and validates it on ``val`` at the end.
 
@@ -68,9 +67,8 @@ class MiniScenesSteps(CommonSteps):
             split: the split that the config trains on.
             synthetic: folder of a generated set, for configs that use one.
             further: further splits that the config trains on.
-            options: further overrides of the config.
         """
-        options = {"train_cfg.val_interval": iters, "data_root": self.data, **(options or {})}
+        options: dict[str, object] = {"train_cfg.val_interval": iters, "data_root": self.data}
         inputs = [self.annotations(name)[0] for name in (split, *further, "val")]
         if synthetic:
             options["synthetic_root"] = synthetic

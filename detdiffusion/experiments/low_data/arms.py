@@ -37,8 +37,8 @@ class Arm:
 
 def _generated(prefix: str) -> tuple[Arm, ...]:
     base = prefix == FROM_BASE
-    same = [Arm(f"{prefix}{word}", "mixed", word, {}, base) for word in ("origin", "easy", "hard")]
-    edited = [Arm(f"{prefix}edited-{word}", "mixed", word, EDITS, base) for word in ("origin", "hard")]
+    same = [Arm(f"{prefix}{word}", "mixed-halves", word, {}, base) for word in ("origin", "easy", "hard")]
+    edited = [Arm(f"{prefix}edited-{word}", "mixed-halves", word, EDITS, base) for word in ("origin", "hard")]
     return *same, *edited
 
 

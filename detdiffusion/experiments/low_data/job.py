@@ -18,12 +18,6 @@ GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
 SCORE_THR = 0.5
 """Score above which a detection finds an object; see the demo for its choice."""
 LEARNERS = ("atss", "faster-rcnn")
-HALF_OF_BATCH = {
-    "train_dataloader.sampler.type": "MultiSourceSampler",
-    "train_dataloader.sampler.batch_size": 16,
-    "train_dataloader.sampler.source_ratio": "[1,1]",
-}
-"""Options by which half of every batch is real and half of it is generated."""
 
 
 class Job:
@@ -98,7 +92,6 @@ class Job:
             self.settings.learner_iters,
             synthetic=self.synthetic(arm) if arm.strategy else None,
             further=arm.further,
-            options=HALF_OF_BATCH if arm.strategy else None,
         )
 
     def _draw(self) -> Step:
