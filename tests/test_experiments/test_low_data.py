@@ -2,19 +2,22 @@
 
 import json
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import run_step
 from scipy import stats
 
 from detdiffusion.experiments.low_data.arms import ARMS, EDITS, default_arms
 from detdiffusion.experiments.low_data.job import LEARNERS, Job
-from detdiffusion.experiments.low_data.result import behind
+from detdiffusion.experiments.low_data.result import behind, recorded
 from detdiffusion.experiments.low_data.settings import SMOKE, Settings
 from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows, write_table
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import write_atomic
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = Path("base")
@@ -22,7 +25,7 @@ BASE = Path("base")
 
 @pytest.fixture(scope="module")
 def job():
-    return Job(ROOT, Path("w"), "dusk", 100, 11, Settings(), base=BASE)
+    return Job(ROOT, Path("w"), "dusk", 100, 11, Settings(), layout=Path("layout"), base=BASE)
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +139,46 @@ def test_minutes_are_those_of_what_an_arm_needs(job, steps):
 
 def test_smoke_draws_more_than_one_image_of_a_layout():
     assert SMOKE.samples_per_image(12) == 2 and Settings().samples_per_image(200) == 5
+
+
+# a job at its smallest size
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A job with three arms of ATSS, and the content of its ``result.json``."""
+    sizes = replace(
+        SMOKE, learner_iters=2, generator_iters=2, more_images=6, val_images=4, synthetic_images=12
+    )
+    job = Job(ROOT, tmp_path_factory.mktemp("low_data"), "xray", 6, 3, sizes, device="cpu")
+    steps = job.steps(["real", "oracle", "edited-hard"], ["atss"])
+    for step in recorded(job, steps):
+        run_step(step)
+        stamp = dict(command=["python", *step.command], finished=True, seconds=1.0)
+        write_atomic(job.dir / f"stamps/{step.name}.json", json.dumps(stamp).encode())
+    return job, json.loads((job.dir / "result.json").read_text())
+
+
+def test_a_job_ends_with_the_scores_of_its_arms(finished):
+    job, result = finished
+    assert (result["look"], result["images"], result["seed"]) == ("xray", 6, 3)
+    assert list(result["arms"]) == ["real", "edited-hard", "oracle"]
+    for learners in result["arms"].values():
+        assert learners["atss"]["iterations"] == 2 and 0 <= learners["atss"]["bbox_mAP"] <= 1
+    in_all = {arm: learners["atss"]["seconds_in_all"] for arm, learners in result["arms"].items()}
+    assert in_all == {"real": 1, "oracle": 1, "edited-hard": 10}
+    assert 6 < result["synthetic_images"]["edited-hard"] <= 12
+    assert read_results(job.dir.parents[1]) == [result]
+
+
+def test_half_of_every_batch_is_generated(finished):
+    job, _ = finished
+    for arm, line in (
+        ("edited-hard", "images shown: 16 real, 16 synthetic"),
+        ("oracle", "Iter(train) [2/2]"),
+    ):
+        logs = sorted(job.work_dir(ARMS[arm], "atss").glob("*/*.log"))
+        assert line in logs[-1].read_text()
 
 
 # the table
