@@ -148,6 +148,54 @@ class CommonSteps:
         outputs = (out, save_predictions) if save_predictions else (out,)
         return Step(name, title, texts(command), (detector.config,), inputs, outputs, outputs)
 
+    def halve(self, split: str, out: Path, groups: str) -> Step:
+        """Return the step that divides a split into the two halves of :func:`halves`, for cross-fitting.
+
+        Args:
+            groups: images that stay together, see ``tools/dataset_converters/split_coco.py --groups``.
+        """
+        things = self.annotations(split)[0]
+        command = ["tools/dataset_converters/split_coco.py", things, "--out", out]
+        command += ["--images", "none", "--val-share", 0.5, "--groups", groups, "--seed", self.seed]
+        outputs = tuple(half.annotations[0] for half in halves(self.splits[split], out).values())
+        title = "two halves of the training images"
+        return Step("halves", title, texts(command), inputs=(things,), outputs=outputs, remove=(out,))
+
+    def join(self, results: Sequence[Path], out: Path) -> Step:
+        """Return the step that joins the predictions of the two halves."""
+        command = texts(["tools/analysis_tools/join_results.py", *results, "--out", out])
+        return Step("join", "join what both found", command, inputs=tuple(results), outputs=(out,))
+
+    def attributes_of_predictions(
+        self,
+        name: str,
+        title: str,
+        predictions: Path,
+        classes: Sequence[str],
+        split: str,
+        out: Path,
+        score_thr: float,
+    ) -> Step:
+        """Return the step that extracts the attributes of a split from predictions to ``out``.
+
+        Args:
+            predictions: predictions of a detector, e.g. of :meth:`join`.
+            classes: the detector's classes.
+        """
+        annotations = self.annotations(split)
+        command = [
+            "tools/extract_attributes.py",
+            "--predictions",
+            predictions,
+            "--detector-classes",
+            *classes,
+        ]
+        for path in annotations:
+            command += ["--ann", path]
+        command += ["--out", out, "--score-thr", score_thr]
+        inputs = (predictions, *annotations)
+        return Step(name, title, texts(command), inputs=inputs, outputs=(out,), remove=(out,))
+
     def generate(
         self,
         name: str,
@@ -162,6 +210,7 @@ class CommonSteps:
         sampling: Sampling,
         edits: Mapping[str, float] | None = None,
         from_real: float | None = None,
+        samples_per_image: int = 1,
     ) -> Step:
         """Return the step that generates a synthetic set of the first ``limit`` layouts of a split.
 
@@ -169,6 +218,7 @@ class CommonSteps:
             attributes: attributes file of the split; None for a model without attributes.
             edits: edits of the layouts, see ``tools/generate.py --edit``.
             from_real: strength of a start from the real images, see ``tools/generate.py --from-real``.
+            samples_per_image: images of each layout.
         """
         annotations = self.annotations(split)
         command = ["tools/generate.py", generator.config, generator.checkpoint, "--out", out]
@@ -186,6 +236,8 @@ class CommonSteps:
             self.seed,
             *self.device,
         ]
+        if samples_per_image != 1:
+            command += ["--samples-per-image", samples_per_image]
         if edits:
             command += ["--edit", *pairs(edits)]
         if from_real is not None:
@@ -245,6 +297,12 @@ class CommonSteps:
             outputs=(out / "comparison.json",),
             remove=(out,),
         )
+
+
+def halves(split: Split, folder: Path) -> dict[str, Split]:
+    """Return the halves ``a`` and ``b`` of a split's things, which :meth:`CommonSteps.halve` writes to a folder."""
+    files = {"a": "train", "b": "val"}
+    return {half: Split((folder / f"annotations/{name}.json",), split.images) for half, name in files.items()}
 
 
 def pairs(options: Mapping[str, object]) -> list[str]:

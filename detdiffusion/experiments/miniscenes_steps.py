@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
@@ -11,7 +11,7 @@ from detdiffusion.utils.steps import Step
 from .common_steps import CommonSteps, Split, texts
 
 ZOO_LAYOUT = "zoo://miniscenes_layout"  # what the configs name
-SPLITS = ("detector", "train", "val", "zoo")
+SPLITS = ("detector", "train", "val", "zoo", "more")
 
 
 class MiniScenesSteps(CommonSteps):
@@ -22,21 +22,26 @@ class MiniScenesSteps(CommonSteps):
         data: folder of the data set; used as given in commands.
         seed: seed of data, training, noise and bootstrap.
         layout: diffusers folder that generators start from; None uses the zoo's.
+        device: device of the tools that have ``--device``; None lets them choose.
     """
 
-    def __init__(self, root: Path, data: Path, seed: int, layout: Path | None = None) -> None:
+    def __init__(
+        self, root: Path, data: Path, seed: int, layout: Path | None = None, device: str | None = None
+    ) -> None:
         splits = {
             name: Split((data / name / "instances.json", data / name / "stuff.json"), data / name / "images")
             for name in SPLITS
         }
-        super().__init__(root, splits, seed, {"layout_folder": layout} if layout else {})
+        super().__init__(root, splits, seed, {"layout_folder": layout} if layout else {}, device)
         self.data, self.layout = data, layout
 
-    def draw(self, splits: Mapping[str, int], image_size: int) -> Step:
-        """Return the step that writes the data set, with the given number of images per split."""
+    def draw(self, splits: Mapping[str, int], image_size: int, look: str = "classic") -> Step:
+        """Return the step that writes the data set, with the given number of images per split and a look."""
         counts = [f"{name}={count}" for name, count in splits.items()]
         command = ["tools/dataset_converters/miniscenes.py", "--out", self.data, "--counts", *counts]
         command += ["--size", image_size, "--seed", self.seed]
+        if look != "classic":
+            command += ["--look", look]
         return Step(
             "data",
             f"draw MiniScenes: {', '.join(counts)} images",
@@ -54,15 +59,17 @@ class MiniScenesSteps(CommonSteps):
         iters: int,
         split: str = "train",
         synthetic: Path | None = None,
+        further: Sequence[str] = (),
     ) -> Step:
         """Return the step that trains a detector on a split and validates it on ``val`` at the end.
 
         Args:
             split: the split that the config trains on.
             synthetic: folder of a generated set, for configs that use one.
+            further: further splits that the config trains on.
         """
         options: dict[str, object] = {"train_cfg.val_interval": iters, "data_root": self.data}
-        inputs = [self.annotations(split)[0], self.annotations("val")[0]]
+        inputs = [self.annotations(name)[0] for name in (split, *further, "val")]
         if synthetic:
             options["synthetic_root"] = synthetic
             inputs += [synthetic / "annotations.json", synthetic / "manifest.jsonl"]

@@ -5,6 +5,7 @@ import re
 import runpy
 
 import pytest
+from in_process import run_here, run_step
 from pages import README, ROOT, commands
 from PIL import Image
 
@@ -44,29 +45,6 @@ def write_coco_folder(root):
             (root / f"images/{split}/{name}.json").unlink()
         (root / "annotations").mkdir(exist_ok=True)
         (root / f"annotations/{split}.json").write_text(json.dumps(coco))
-
-
-def run_here(tool, *arguments):
-    """Run a command in this process; the imports of twenty processes would take minutes."""
-    names = runpy.run_path(str(ROOT / tool))
-    assert not names["main"](names["build_parser"]().parse_args(arguments))
-    forget_runs()
-
-
-def forget_runs():
-    """Drop mmengine's objects of a process, such as the visualizer that writes into the first run's folder."""
-    from mmengine.utils import ManagerMixin
-
-    pending = [ManagerMixin]
-    while pending:
-        kind = pending.pop()
-        kind._instance_dict.clear()
-        pending += kind.__subclasses__()
-
-
-def run_step(step):
-    run_here(*step.command)
-    assert [path for path in step.outputs if not path.is_file()] == []
 
 
 @pytest.fixture(scope="module")

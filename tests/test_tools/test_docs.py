@@ -140,7 +140,7 @@ def known_flags():
     tools = [name_of(path) for path in (ROOT / "tools").rglob("*.py")]
     parsers = [parser_of(tool) for tool in tools]
     flags = {flag for parser in parsers for action in parser._actions for flag in action.option_strings}
-    benchmarks = ("benchmarks/paper_in_miniature.py", "benchmarks/fuzz_inputs.py")
+    benchmarks = [f"benchmarks/{name}.py" for name in ("paper_in_miniature", "low_data", "fuzz_inputs")]
     flags.update(flag for path in benchmarks for flag in re.findall(r"--[a-z][\w-]*", help_of(path)))
     return flags | {"--nproc_per_node"}  # torchrun's
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from detdiffusion.evaluation.training_runs import read_run
-from detdiffusion.experiments.common_steps import texts
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
@@ -25,23 +24,13 @@ def attributes_of_train(run: RunFolder) -> Iterator[Step]:
     Raises:
         UserError: a half's learner finds too little to judge.
     """
-    make, train, out = run.make(), run.splits["train"], run.attributes["train"]
+    make, out = run.make(), run.attributes["train"]
     title = "easy or hard? attributes of the training images"
     if run.options.detector:
         yield make.extract_attributes("attributes-train", title, run.judge(), "train", out, SCORE_THR)
         return
+    yield make.halve("train", run.dir / "halves", run.options.groups)
     halves = tuple(half.annotations[0] for half in run.halves.values())
-    command = ["tools/dataset_converters/split_coco.py", train.annotations[0], "--out", run.dir / "halves"]
-    command += ["--images", "none", "--val-share", 0.5]
-    command += ["--groups", run.options.groups, "--seed", run.options.seed]
-    yield Step(
-        "halves",
-        "two halves of the training images",
-        texts(command),
-        inputs=run.inputs(*train.annotations),
-        outputs=halves,
-        remove=(run.dir / "halves",),
-    )
     config, results = run.config("detector"), []
     for half, other in (("a", "b"), ("b", "a")):
         work_dir, judged = run.dir / "detectors" / half, run.halves[other]
@@ -66,18 +55,9 @@ def attributes_of_train(run: RunFolder) -> Iterator[Step]:
             results[-1],
         )
     joined = run.dir / "attributes/results.json"
-    yield Step(
-        "join",
-        "join what both found",
-        texts(["tools/analysis_tools/join_results.py", *results, "--out", joined]),
-        inputs=run.inputs(*results),
-        outputs=(joined,),
-    )
+    yield make.join(results, joined)
     classes = run.plan.classes if run.plan else ("CLASSES",)
-    command = ["tools/extract_attributes.py", "--predictions", joined, "--detector-classes", *classes]
-    command += ["--ann", train.annotations[0], "--out", out, "--score-thr", SCORE_THR]
-    inputs = run.inputs(joined, *train.annotations)
-    yield Step("attributes-train", title, texts(command), inputs=inputs, outputs=(out,), remove=(out,))
+    yield make.attributes_of_predictions("attributes-train", title, joined, classes, "train", out, SCORE_THR)
 
 
 def attributes_of_val(run: RunFolder) -> Step:

@@ -7,7 +7,7 @@ import statistics
 from functools import cached_property
 from pathlib import Path
 
-from detdiffusion.experiments.common_steps import CommonSteps, Split, Weights, config_iters
+from detdiffusion.experiments.common_steps import CommonSteps, Split, Weights, config_iters, halves
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.sampling_plan import PLANS
@@ -70,9 +70,7 @@ class RunFolder:
     @cached_property
     def halves(self) -> dict[str, Split]:
         """The two halves of ``train``."""
-        folder, images = self.dir / "halves/annotations", self.splits["train"].images
-        names = {"a": "train", "b": "val"}
-        return {half: Split((folder / f"{name}.json",), images) for half, name in names.items()}
+        return halves(self.splits["train"], self.dir / "halves")
 
     def config(self, name: str) -> str:
         """Return the path of one of the run's configs."""

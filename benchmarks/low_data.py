@@ -1,0 +1,117 @@
+"""Measure what generated images are worth when a domain has few real ones, on a look of MiniScenes.
+
+A job is a look, a number of real images and a seed, in the folder DIR/LOOK-IMAGES/SEED. Everything that reads labels
+(attribute detectors, generator, learners) sees these images alone; the oracle alone gets further real images. All
+learners have equally many iterations. Every step is one of the public tools; run the same command again to continue.
+Several jobs may run at the same time.
+"""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+EXAMPLES = """examples:
+  python benchmarks/low_data.py --out work_dirs/low_data --look dusk --images 100 --seed 11
+  python benchmarks/low_data.py --out work_dirs/low_data --look xray --seed 11 --arms real edited-origin oracle
+  python benchmarks/low_data.py --out work_dirs/low_data --look dusk --seed 11 --dry-run    # the commands
+  python benchmarks/low_data.py --out work_dirs/low_data_smoke --smoke --images 12
+  python benchmarks/low_data.py --out work_dirs/low_data --table    # of all jobs so far
+"""
+
+
+def build_parser():
+    from detdiffusion.experiments.low_data.arms import ARMS
+    from detdiffusion.utils.tool_parser import ToolParser
+
+    parser = ToolParser(__doc__, EXAMPLES)
+    parser.add_argument("--out", required=True, metavar="DIR", help="folder of all jobs")
+    parser.add_argument(
+        "--look", default="classic", metavar="NAME", help="look of MiniScenes, default: %(default)s"
+    )
+    parser.add_argument("--images", type=int, default=100, metavar="N", help="default: %(default)s")
+    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument("--arms", nargs="+", choices=list(ARMS), metavar="ARM", help=", ".join(ARMS))
+    parser.add_argument(
+        "--learner", nargs="+", choices=("atss", "faster-rcnn"), default=["atss"], help="default: atss"
+    )
+    parser.add_argument(
+        "--layout-checkpoint", metavar="FOLDER", help="diffusers folder to fine-tune from, default: the zoo's"
+    )
+    parser.add_argument(
+        "--from-base", metavar="FOLDER", help="diffusers folder of a captions-only base, for the arms base-*"
+    )
+    parser.add_argument("--generator-iters", type=int, metavar="N", help="default: 400")
+    parser.add_argument(
+        "--base-iters", type=int, metavar="N", help="of the captions-only base, default: 2500"
+    )
+    parser.add_argument("--learner-iters", type=int, metavar="N", help="default: 500")
+    parser.add_argument("--plan", help="sampling plan: fast (default) or paper")
+    parser.add_argument("--device", metavar="NAME", help="of tools that have the option, e.g. cpu")
+    parser.add_argument("--smoke", action="store_true", help="tiny sizes, to test the steps")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands of the steps and exit")
+    parser.add_argument("--table", action="store_true", help="write table.md and table.json of DIR and exit")
+    return parser
+
+
+def main(args) -> None:
+    from detdiffusion.utils.work_folder import seen_from
+
+    if args.table:
+        from detdiffusion.experiments.low_data.table import write_table
+
+        text, paths = write_table(Path(args.out))
+        print(f"{text}\n\nwritten: {', '.join(map(str, paths))}")
+        return
+    from detdiffusion.experiments.low_data.arms import ARMS, default_arms
+    from detdiffusion.experiments.low_data.job import Job
+    from detdiffusion.experiments.low_data.result import recorded, write_result
+    from detdiffusion.experiments.miniscenes_steps import require_layout
+    from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
+    from detdiffusion.utils.errors import UserError
+
+    if args.images < 2:
+        raise UserError(f"--images must be at least 2, got {args.images}")
+    arms = args.arms or default_arms(bool(args.from_base))
+    without = [name for name in arms if ARMS[name].from_base and not args.from_base]
+    if without:
+        raise UserError(f"--arms {' '.join(without)}: name the captions-only base by --from-base")
+    layout = seen_from(ROOT, args.layout_checkpoint) if args.layout_checkpoint else None
+    base = seen_from(ROOT, args.from_base) if args.from_base else None
+    for folder in (layout, *([base] if base else [])):
+        require_layout(folder)
+    sizes = settings(args)
+    job = Job(
+        ROOT, seen_from(ROOT, args.out), args.look, args.images, args.seed, sizes, layout, base, args.device
+    )
+    steps = job.steps(arms, args.learner)
+    if args.dry_run:
+        print_commands(steps)
+        return
+    with claim(job.dir, ".low-data", "--out") as lock:
+        run_steps(recorded(job, steps), len(steps), ROOT, job.dir, lock)
+        result = write_result(job)
+    for arm, learners in result["arms"].items():
+        for learner, row in learners.items():
+            print(f"{arm}, {learner}: AP {100 * row['bbox_mAP']:.1f} after {row['iterations']} iterations")
+    print(f"written: {job.dir / 'result.json'}")
+
+
+def settings(args):
+    """Return the sizes of a run."""
+    from dataclasses import replace
+
+    from detdiffusion.experiments.low_data.settings import SMOKE, Settings
+
+    given = {name: getattr(args, name) for name in ("generator_iters", "base_iters", "learner_iters", "plan")}
+    return replace(SMOKE if args.smoke else Settings(), **{k: v for k, v in given.items() if v is not None})
+
+
+if __name__ == "__main__":
+    import signal
+
+    from detdiffusion.utils.cli import run_main
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the running step, keep its record
+    run_main(main, build_parser)

@@ -1,0 +1,178 @@
+"""One job of the low-data benchmark, i.e. a look, a number of real images and a seed, as a list of commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from detdiffusion.datasets.miniscenes.scene import THINGS
+from detdiffusion.experiments.common_steps import Sampling, Weights, halves
+from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps
+from detdiffusion.utils.steps import Step
+
+from .arms import ARMS, Arm
+from .settings import Settings
+
+ATTRIBUTE_DETECTOR = "configs/trainability/atss_real_miniscenes.py"
+GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
+SCORE_THR = 0.5
+"""Score above which a detection finds an object; see the demo for its choice."""
+LEARNERS = ("atss", "faster-rcnn")
+
+
+class Job:
+    """Paths and steps of a job.
+
+    Args:
+        root: folder with ``configs/`` and ``tools/``, in which the commands are run.
+        out: folder of the benchmark; the job's own is ``out/LOOK-IMAGES/SEED``.
+        look: look of MiniScenes.
+        images: number of real training images.
+        seed: seed of data, training and noise.
+        settings: all other sizes.
+        layout: diffusers folder of the layout checkpoint; None uses the zoo's.
+        base: diffusers folder of the captions-only base; only needed for arms that start from it.
+        device: device of the tools that have ``--device``; None lets them choose.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        out: Path,
+        look: str,
+        images: int,
+        seed: int,
+        settings: Settings,
+        layout: Path | None = None,
+        base: Path | None = None,
+        device: str | None = None,
+    ) -> None:
+        self.look, self.images, self.seed, self.settings = look, images, seed, settings
+        self.layout, self.base = layout, base
+        self.dir = out / f"{look}-{images}" / str(seed)
+        self.data, self.attributes = self.dir / "data", self.dir / "attributes" / "train.json"
+        self.make = MiniScenesSteps(root, self.data, seed, layout, device)
+        self._make_from_base = MiniScenesSteps(root, self.data, seed, base, device)
+        self.make.splits = {
+            **self.make.splits,
+            **halves(self.make.splits["train"], self.data / "halves"),
+        }
+
+    def synthetic(self, arm: Arm) -> Path:
+        """Return the folder of an arm's generated set."""
+        return self.dir / "synthetic" / arm.name
+
+    def work_dir(self, arm: Arm, learner: str) -> Path:
+        """Return the work dir of a learner."""
+        return self.dir / "arms" / f"{arm.name}-{learner}"
+
+    def steps(self, arms: Iterable[str], learners: Sequence[str]) -> list[Step]:
+        """Return the steps of some arms in the order of their execution: those without generated images first."""
+        chosen = [ARMS[name] for name in arms]
+        drawn = [arm for arm in chosen if arm.strategy]
+        steps = [self._draw()]
+        steps += [self.train(arm, learner) for arm in chosen if not arm.strategy for learner in learners]
+        if drawn:
+            steps += self._attributes()
+        for from_base in (False, True):
+            of_generator = [arm for arm in drawn if arm.from_base == from_base]
+            if of_generator:
+                steps.append(self._train_generator(from_base))
+            for arm in of_generator:
+                steps += [self._generate(arm), *(self.train(arm, learner) for learner in learners)]
+        return steps
+
+    def train(self, arm: Arm, learner: str) -> Step:
+        """Return the step that trains a learner on an arm's images and validates it at the end."""
+        return self.make.train_detector(
+            f"train-{arm.name}-{learner}",
+            f"train {learner} on the images of the arm {arm.name}",
+            f"configs/trainability/{learner}_{arm.config}_miniscenes.py",
+            self.work_dir(arm, learner),
+            self.settings.learner_iters,
+            synthetic=self.synthetic(arm) if arm.strategy else None,
+            further=arm.further,
+        )
+
+    def _draw(self) -> Step:
+        s = self.settings
+        counts = {"train": self.images, "more": s.more_images, "val": s.val_images}
+        return self.make.draw(counts, s.image_size, self.look)
+
+    def _attributes(self) -> list[Step]:
+        """Return the steps that write the attributes of the training images; each half of them is judged by a detector
+        that was trained on the other half, and nothing reads the labels of other images."""
+        make, config, iters = self.make, ATTRIBUTE_DETECTOR, self.settings.learner_iters
+        steps, results = [make.halve("train", self.data / "halves", "none")], []
+        for half, other in (("a", "b"), ("b", "a")):
+            weights = Weights(config, self.dir / "detectors" / half / f"iter_{iters}.pth")
+            results.append(self.dir / "attributes" / f"half_{other}.results.json")
+            steps.append(self._train_attribute_detector(half, other, weights.checkpoint.parent))
+            steps.append(
+                make.extract_attributes(
+                    f"attributes-{other}",
+                    f"half {other} judged by the detector that was trained on half {half}",
+                    weights,
+                    other,
+                    self.dir / "attributes" / f"half_{other}.json",
+                    SCORE_THR,
+                    results[-1],
+                )
+            )
+        joined, title = self.dir / "attributes" / "results.json", "easy or hard? attributes of train"
+        steps.append(make.join(results, joined))
+        steps.append(
+            make.attributes_of_predictions(
+                "attributes-train", title, joined, THINGS, "train", self.attributes, SCORE_THR
+            )
+        )
+        return steps
+
+    def _train_attribute_detector(self, half: str, other: str, out: Path) -> Step:
+        iters = self.settings.learner_iters
+        files = {name: self.make.annotations(name)[0] for name in (half, other)}
+        options = {
+            "train_cfg.val_interval": iters,
+            "data_root": self.data,
+            "train_dataloader.dataset.ann_file": files[half].relative_to(self.data),
+            "val_dataloader.dataset.ann_file": files[other].relative_to(self.data),
+            "val_dataloader.dataset.data_prefix.img": "train/images/",
+            "val_evaluator.ann_file": files[other],
+        }
+        title = f"train the attribute detector on half {half}"
+        return self.make.train(
+            f"detector-{half}", title, ATTRIBUTE_DETECTOR, out, iters, options, tuple(files.values())
+        )
+
+    def _generator(self, from_base: bool) -> Weights:
+        iters = self.settings.base_iters if from_base else self.settings.generator_iters
+        name = "generator-from-base" if from_base else "generator"
+        return Weights(GENERATOR_CONFIG, self.dir / name / f"iter_{iters}.pth")
+
+    def _train_generator(self, from_base: bool) -> Step:
+        s, out = self.settings, self._generator(from_base).checkpoint.parent
+        return (self._make_from_base if from_base else self.make).train_generator(
+            out.name,
+            f"fine-tune the {'captions-only base' if from_base else 'layout checkpoint'}",
+            GENERATOR_CONFIG,
+            out,
+            s.base_iters if from_base else s.generator_iters,
+            s.generator_batch,
+            self.attributes,
+        )
+
+    def _generate(self, arm: Arm) -> Step:
+        s = self.settings
+        return (self._make_from_base if arm.from_base else self.make).generate(
+            f"generate-{arm.name}",
+            f"generate images of training layouts: {arm.name}",
+            self._generator(arm.from_base),
+            self.synthetic(arm),
+            "train",
+            arm.strategy,
+            self.attributes,
+            limit=self.images,
+            sampling=Sampling(s.sampling_steps, s.guidance_scale, s.sampling_batch, s.plan),
+            edits=arm.edits,
+            samples_per_image=s.samples_per_image(self.images),
+        )

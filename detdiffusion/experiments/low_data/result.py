@@ -1,0 +1,102 @@
+"""The result of a job: ``result.json`` with the scores and the minutes of every arm that is finished."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from detdiffusion.experiments.miniscenes_steps import weights
+from detdiffusion.utils.files import sha256_of, write_atomic
+from detdiffusion.utils.machine import machine_facts, package_versions
+from detdiffusion.utils.steps import Step
+from detdiffusion.utils.threads import thread_count
+
+from .arms import ARMS
+from .job import LEARNERS, Job
+
+FORMAT = 1
+METRICS = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
+
+
+def recorded(job: Job, steps: Sequence[Step]) -> Iterator[Step]:
+    """Yield the steps, and write ``result.json`` after each that trained a learner, so that a stopped run has one."""
+    for step in steps:
+        yield step
+        if step.name.startswith("train-"):
+            write_result(job)
+
+
+def write_result(job: Job) -> dict:
+    """Write and return the content of ``result.json``: the arms that are finished with the job's settings.
+
+    Returns:
+        ``look, images, seed, settings, weights`` (SHA-256 of the UNet that each generator starts from), ``arms``
+        (arm -> learner -> AP, AP50 and AP75 from 0 to 1, iterations, seconds of its training and of everything behind
+        it but the data), ``synthetic_images`` by arm, ``seconds`` by step, ``versions`` and ``machine``.
+    """
+    from detdiffusion.evaluation.training_runs import read_run
+
+    steps = job.steps([name for name, arm in ARMS.items() if job.base or not arm.from_base], LEARNERS)
+    seconds = {step.name: found for step in steps if (found := _seconds(job, step)) is not None}
+    arms: dict[str, dict] = {}
+    for name, arm in ARMS.items():
+        for learner in LEARNERS:
+            step = job.train(arm, learner)
+            if step.name not in seconds:
+                continue
+            run, names = read_run(job.work_dir(arm, learner)), behind(step, steps)
+            arms.setdefault(name, {})[learner] = dict(
+                {metric: run.metrics[metric] for metric in METRICS},
+                iterations=run.iterations,
+                seconds=seconds[step.name],
+                seconds_in_all=round(sum(seconds.get(one, 0.0) for one in names), 1),
+            )
+    result = dict(
+        format=FORMAT,
+        look=job.look,
+        images=job.images,
+        seed=job.seed,
+        settings=job.settings.to_dict(),
+        weights=dict(layout=_digest(job.layout), base=_digest(job.base) if job.base else None),
+        arms=arms,
+        synthetic_images={
+            name: _count(job.synthetic(arm)) for name, arm in ARMS.items() if name in arms and arm.strategy
+        },
+        seconds=seconds,
+        versions=package_versions(),
+        machine=machine_facts(thread_count()),
+    )
+    write_atomic(job.dir / "result.json", json.dumps(result, indent=1).encode() + b"\n")
+    return result
+
+
+def behind(step: Step, steps: Sequence[Step]) -> list[str]:
+    """Return the names of a step and of those that it needs, without the one that draws the data."""
+    maker = {path: one for one in steps for path in one.outputs}
+    found, pending = {step.name: step}, [step]
+    while pending:
+        for path in pending.pop().inputs:
+            one = maker.get(path)
+            if one is not None and one.name != "data" and one.name not in found:
+                found[one.name] = one
+                pending.append(one)
+    return [one.name for one in steps if one.name in found]
+
+
+def _seconds(job: Job, step: Step) -> float | None:
+    """Return the seconds of a step that is finished with its present command, or None."""
+    try:
+        stamp = json.loads((job.dir / "stamps" / f"{step.name}.json").read_text())
+    except (OSError, ValueError):
+        return None
+    finished = stamp.get("finished") and stamp.get("command") == ["python", *step.command]
+    return stamp["seconds"] if finished else None
+
+
+def _digest(folder: Path | None) -> str:
+    return sha256_of(weights(folder)[1])
+
+
+def _count(folder: Path) -> int:
+    return len(json.loads((folder / "annotations.json").read_text())["images"])

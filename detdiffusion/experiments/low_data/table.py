@@ -1,0 +1,188 @@
+"""The benchmark's table: AP of every arm over seeds, its gain over real images, and the share of the oracle's gain."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from detdiffusion.evaluation.trainability import paired_test
+from detdiffusion.experiments.augment.verdict import effects_of
+from detdiffusion.experiments.common_steps import read_result
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.tables import markdown_table
+
+from .arms import ARMS, ORACLE, REAL
+from .job import LEARNERS
+
+Scores = Mapping[str, Mapping[int, dict]]
+"""arm -> seed -> an arm's entry of ``result.json``"""
+COLUMNS = (
+    "look",
+    "real images",
+    "learner",
+    "arm",
+    "AP",
+    "AP50",
+    "AP75",
+    "gain over real [95 %]",
+    "p",
+    "share of the oracle's gain",
+    "minutes",
+    "seeds",
+)
+
+
+def write_table(folder: Path) -> tuple[str, list[Path]]:
+    """Write ``table.md`` and ``table.json`` of all ``result.json`` files below a folder.
+
+    Returns:
+        The table in Markdown, and the paths of the files.
+
+    Raises:
+        UserError: there are no results, one is damaged, or results of a row have other settings or weights.
+    """
+    rows = table_rows(read_results(folder))
+    text = markdown(rows)
+    paths = [folder / "table.md", folder / "table.json"]
+    write_atomic(paths[0], text.encode() + b"\n")
+    write_atomic(paths[1], json.dumps(dict(rows=rows), indent=1).encode() + b"\n")
+    return text, paths
+
+
+def read_results(folder: Path) -> list[dict]:
+    """Read all ``result.json`` files of jobs below a folder (``LOOK-IMAGES/SEED/result.json``).
+
+    Raises:
+        UserError: see :func:`write_table`.
+    """
+    paths = sorted(folder.glob("*/*/result.json"))
+    if not paths:
+        raise UserError(f"{folder}: no results, which would be LOOK-IMAGES/SEED/result.json in it")
+    first: dict[tuple, tuple[Path, dict]] = {}
+    results = []
+    for path in paths:
+        result = read_result(path, "benchmarks/low_data.py")
+        other, known = first.setdefault((result["look"], result["images"]), (path, result))
+        for part in ("settings", "weights"):
+            if result[part] != known[part]:
+                raise UserError(
+                    f"{path}: its {part} are not those of {other}; keep results of different {part} in different "
+                    f"folders: {_difference(result[part], known[part])}"
+                )
+        results.append(result)
+    return results
+
+
+def table_rows(results: Sequence[dict]) -> list[dict]:
+    """Return a row for each look, number of real images, learner and arm.
+
+    Args:
+        results: contents of ``result.json``.
+
+    Returns:
+        Rows with ``look, images, learner, arm, seeds``; the means of ``bbox_mAP, bbox_mAP_50, bbox_mAP_75`` in percent
+        and ``std`` of the first (None for one seed); ``gain`` over real in AP points, paired by seed, with
+        ``low, high`` (95 % by Student's t) and ``p`` (paired t test, two-sided; all None for one pair); ``share``, the
+        mean gain as a share of the oracle's over the seeds that have both, None without or if the oracle gains
+        nothing; ``minutes``, mean of everything that the arm needs but the data.
+    """
+    rows = []
+    for look, images in sorted({(one["look"], one["images"]) for one in results}):
+        jobs = [one for one in results if (one["look"], one["images"]) == (look, images)]
+        for learner in LEARNERS:
+            scores = _scores(jobs, learner)
+            rows += [
+                dict(look=look, images=images, learner=learner, arm=arm, **_row(arm, scores))
+                for arm in scores
+            ]
+    return rows
+
+
+def markdown(rows: Sequence[Mapping]) -> str:
+    """Return the table in Markdown."""
+    return markdown_table(COLUMNS, [_cells(row) for row in rows])
+
+
+def _scores(jobs: Sequence[dict], learner: str) -> Scores:
+    found = {
+        arm: {job["seed"]: job["arms"][arm][learner] for job in jobs if learner in job["arms"].get(arm, {})}
+        for arm in ARMS
+    }
+    return {arm: by_seed for arm, by_seed in found.items() if by_seed}
+
+
+def _row(arm: str, scores: Scores) -> dict:
+    entries = scores[arm]
+    values = {
+        metric: [100 * entry[metric] for entry in entries.values()]
+        for metric in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
+    }
+    ap = values["bbox_mAP"]
+    row = dict(
+        seeds=sorted(entries),
+        iterations=sorted({entry["iterations"] for entry in entries.values()}),
+        std=statistics.stdev(ap) if len(ap) > 1 else None,
+        gain=None,
+        low=None,
+        high=None,
+        p=None,
+        share=_share(arm, scores),
+        minutes=statistics.fmean(entry["seconds_in_all"] for entry in entries.values()) / 60,
+        **{metric: statistics.fmean(found) for metric, found in values.items()},
+    )
+    pairs = _pairs(arm, scores)
+    if arm != REAL and pairs:
+        (effect,), _ = effects_of({arm: [a - b for a, b in pairs]})
+        row.update(gain=effect.mean, low=effect.low, high=effect.high, p=paired_test(pairs))
+    return row
+
+
+def _pairs(arm: str, scores: Scores, seeds: Sequence[int] | None = None) -> list[tuple[float, float]]:
+    """Return AP of an arm and of real in percent, for the seeds that have both."""
+    real = scores.get(REAL, {})
+    return [
+        (100 * entry["bbox_mAP"], 100 * real[seed]["bbox_mAP"])
+        for seed, entry in sorted(scores[arm].items())
+        if seed in real and (seeds is None or seed in seeds)
+    ]
+
+
+def _share(arm: str, scores: Scores) -> float | None:
+    """Return the mean gain as a share of the oracle's."""
+    seeds = [seed for seed in scores[arm] if seed in scores.get(ORACLE, {})]
+    if arm == REAL or not _pairs(arm, scores, seeds):
+        return None
+    gain, oracle = (statistics.fmean(a - b for a, b in _pairs(name, scores, seeds)) for name in (arm, ORACLE))
+    return gain / oracle if oracle > 0 else None
+
+
+def _cells(row: Mapping) -> list[str]:
+    def number(value: float | None, form: str) -> str:
+        return "–" if value is None else format(value, form).replace("-", "−")
+
+    gain = number(row["gain"], "+.1f")
+    if row["low"] is not None:
+        gain += f" [{number(row['low'], '.1f')}, {number(row['high'], '.1f')}]"
+    spread = "" if row["std"] is None else f" ± {row['std']:.1f}"
+    return [
+        row["look"],
+        row["images"],
+        row["learner"],
+        row["arm"],
+        f"{row['bbox_mAP']:.1f}{spread}",
+        f"{row['bbox_mAP_50']:.1f}",
+        f"{row['bbox_mAP_75']:.1f}",
+        gain,
+        number(row["p"], ".3f"),
+        number(row["share"], ".0%"),
+        f"{row['minutes']:.1f}",
+        len(row["seeds"]),
+    ]
+
+
+def _difference(a: Mapping, b: Mapping) -> str:
+    keys = [key for key in {**a, **b} if a.get(key) != b.get(key)]
+    return ", ".join(f"{key} {a.get(key)!r} and {b.get(key)!r}" for key in keys)

@@ -1,0 +1,276 @@
+"""The low-data benchmark: its commands, who may read further labels, and its table from result files."""
+
+import json
+import runpy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from in_process import run_step
+from scipy import stats
+
+from detdiffusion.experiments.low_data.arms import ARMS, EDITS, default_arms
+from detdiffusion.experiments.low_data.job import LEARNERS, Job
+from detdiffusion.experiments.low_data.result import behind, recorded
+from detdiffusion.experiments.low_data.settings import SMOKE, Settings
+from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows, write_table
+from detdiffusion.utils.config import load_config
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.files import write_atomic
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = Path("base")
+
+
+@pytest.fixture(scope="module")
+def job():
+    return Job(ROOT, Path("w"), "dusk", 100, 11, Settings(), layout=Path("layout"), base=BASE)
+
+
+@pytest.fixture(scope="module")
+def steps(job):
+    return {step.name: step for step in job.steps(ARMS, LEARNERS)}
+
+
+def config_of(step):
+    options = step.command[step.command.index("--cfg-options") + 1 :]
+    return load_config(str(ROOT / step.command[1]), list(options))
+
+
+# the commands
+
+
+def test_every_arm_has_its_learners_and_every_step_its_inputs(job, steps):
+    assert {f"train-{arm}-{learner}" for arm in ARMS for learner in LEARNERS} <= steps.keys()
+    made = set()
+    for step in steps.values():
+        missing = {path for path in step.inputs if path.is_relative_to("w")} - made
+        assert not missing, step.name
+        made |= set(step.outputs)
+    names = [step.name for step in job.steps(["real", "oracle"], ["atss"])]
+    assert names == ["data", "train-real-atss", "train-oracle-atss"]
+    assert not [name for name in default_arms(False) if name.startswith("base-")]
+
+
+def test_further_labels_are_read_by_the_oracle_alone_and_held_out_ones_by_learners(steps):
+    def texts(step):
+        config = config_of(step).to_dict() if step.command[0] == "tools/train.py" else ""
+        return str(step.command), str(step.inputs), str(config)
+
+    oracle = {f"train-oracle-{learner}" for learner in LEARNERS}
+    for name, step in steps.items():
+        if name == "data":
+            continue
+        assert any("more/instances" in text for text in texts(step)) == (name in oracle)
+        if not name.startswith(
+            ("train-", "generator")
+        ):  # a generator's config lists val for tools/generate.py
+            assert not any("/val/" in text or "'val/instances" in text for text in texts(step)[:2])
+    for half in "ab":
+        config = config_of(steps[f"detector-{half}"])
+        files = [config.train_dataloader.dataset.ann_file, config.val_dataloader.dataset.ann_file]
+        assert (
+            files
+            == [f"halves/annotations/{name}.json" for name in ("train", "val")][:: 1 if half == "a" else -1]
+        )
+        assert config.val_evaluator.ann_file == f"w/dusk-100/11/data/{files[1]}"
+    generator = config_of(steps["generator"]).train_dataloader.dataset
+    assert generator.data_root == "w/dusk-100/11/data" and list(generator.ann_files) == [
+        "train/instances.json",
+        "train/stuff.json",
+    ]
+
+
+@pytest.mark.parametrize("learner", LEARNERS)
+def test_arms_differ_in_their_images_alone(steps, learner):
+    configs = {arm: config_of(steps[f"train-{arm}-{learner}"]) for arm in ARMS}
+    real = configs["real"]
+    for arm, config in configs.items():
+        for part in (
+            "model",
+            "optim_wrapper",
+            "param_scheduler",
+            "train_cfg",
+            "val_dataloader",
+            "randomness",
+        ):
+            assert config[part] == real[part], (arm, part)
+        assert config.train_cfg.max_iters == config.train_cfg.val_interval == 500
+        loader = config.train_dataloader
+        assert loader.batch_size == 16
+        if ARMS[arm].strategy or arm == "oracle":
+            assert loader.sampler.type == "MultiSourceSampler"
+            assert loader.sampler.batch_size == 16 and list(loader.sampler.source_ratio) == [1, 1]
+        else:
+            assert loader.sampler == real.train_dataloader.sampler
+        if ARMS[arm].strategy:
+            assert loader.dataset.synthetic == [dict(data_root=f"w/dusk-100/11/synthetic/{arm}")]
+            assert loader.dataset.pipeline == real.train_dataloader.dataset.pipeline
+
+
+def test_sets_are_as_large_as_asked_for_and_edited_ones_are_edited(steps):
+    for name, arm in ARMS.items():
+        if not arm.strategy:
+            continue
+        command = steps[f"generate-{name}"].command
+        assert command[command.index("--samples-per-image") + 1] == "10"
+        assert command[command.index("--strategy") + 1] == arm.strategy
+        edits = command[command.index("--edit") + 1 :][:4] if "--edit" in command else ()
+        assert list(edits) == ([f"{key}={value}" for key, value in EDITS.items()] if "edited" in name else [])
+        assert ("layout_folder=base" in command) == name.startswith("base-")
+
+
+def test_minutes_are_those_of_what_an_arm_needs(job, steps):
+    needed = behind(steps["train-edited-hard-atss"], list(steps.values()))
+    assert needed[-2:] == ["generate-edited-hard", "train-edited-hard-atss"]
+    assert needed[:-2] == [
+        "halves",
+        "detector-a",
+        "attributes-b",
+        "detector-b",
+        "attributes-a",
+        "join",
+        "attributes-train",
+        "generator",
+    ]
+    assert behind(steps["train-oracle-atss"], list(steps.values())) == ["train-oracle-atss"]
+
+
+def test_smoke_draws_more_than_one_image_of_a_layout():
+    assert SMOKE.samples_per_image(12) == 2 and Settings().samples_per_image(200) == 5
+
+
+# a job at its smallest size
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A job with three arms of ATSS, and the content of its ``result.json``."""
+    sizes = replace(
+        SMOKE, learner_iters=2, generator_iters=2, more_images=6, val_images=4, synthetic_images=12
+    )
+    job = Job(ROOT, tmp_path_factory.mktemp("low_data"), "xray", 6, 3, sizes, device="cpu")
+    steps = job.steps(["real", "oracle", "edited-hard"], ["atss"])
+    for step in recorded(job, steps):
+        run_step(step)
+        stamp = dict(command=["python", *step.command], finished=True, seconds=1.0)
+        write_atomic(job.dir / f"stamps/{step.name}.json", json.dumps(stamp).encode())
+    return job, json.loads((job.dir / "result.json").read_text())
+
+
+def test_a_job_ends_with_the_scores_of_its_arms(finished):
+    job, result = finished
+    assert (result["look"], result["images"], result["seed"]) == ("xray", 6, 3)
+    assert list(result["arms"]) == ["real", "edited-hard", "oracle"]
+    for learners in result["arms"].values():
+        assert learners["atss"]["iterations"] == 2 and 0 <= learners["atss"]["bbox_mAP"] <= 1
+    in_all = {arm: learners["atss"]["seconds_in_all"] for arm, learners in result["arms"].items()}
+    assert in_all == {"real": 1, "oracle": 1, "edited-hard": 10}
+    assert 6 < result["synthetic_images"]["edited-hard"] <= 12
+    assert read_results(job.dir.parents[1]) == [result]
+
+
+def test_half_of_every_batch_is_generated(finished):
+    job, _ = finished
+    for arm, line in (
+        ("edited-hard", "images shown: 16 real, 16 synthetic"),
+        ("oracle", "Iter(train) [2/2]"),
+    ):
+        logs = sorted(job.work_dir(ARMS[arm], "atss").glob("*/*.log"))
+        assert line in logs[-1].read_text()
+
+
+# the table
+
+
+def write_result(folder, seed, arms, look="dusk", settings=None):
+    """A result of ATSS with the given AP by arm."""
+    entries = {
+        arm: dict(
+            atss=dict(
+                bbox_mAP=ap,
+                bbox_mAP_50=ap + 0.2,
+                bbox_mAP_75=ap - 0.1,
+                iterations=500,
+                seconds=60.0,
+                seconds_in_all=120.0,
+            )
+        )
+        for arm, ap in arms.items()
+    }
+    path = folder / f"{look}-100" / str(seed) / "result.json"
+    path.parent.mkdir(parents=True)
+    result = dict(look=look, images=100, seed=seed, arms=entries, settings=settings or {}, weights={})
+    path.write_text(json.dumps(result))
+    return path
+
+
+REAL, EDITED, ORACLE = (0.473, 0.463, 0.476), (0.526, 0.505, 0.524), (0.655, 0.640, 0.661)
+
+
+@pytest.fixture
+def results(tmp_path):
+    for seed, real, edited, oracle in zip((11, 12, 13), REAL, EDITED, ORACLE):
+        write_result(tmp_path, seed, {"real": real, "edited-origin": edited, "oracle": oracle})
+    return tmp_path
+
+
+def test_table_agrees_with_scipy(results):
+    rows = {row["arm"]: row for row in table_rows(read_results(results))}
+    assert list(rows) == ["real", "edited-origin", "oracle"]
+    gains = 100 * (np.array(EDITED) - np.array(REAL))
+    test = stats.ttest_rel(EDITED, REAL)
+    interval = stats.t.interval(0.95, 2, loc=gains.mean(), scale=stats.sem(gains))
+    row = rows["edited-origin"]
+    assert row["gain"] == pytest.approx(gains.mean()) and row["p"] == pytest.approx(test.pvalue)
+    assert (row["low"], row["high"]) == pytest.approx(interval)
+    assert row["bbox_mAP"] == pytest.approx(100 * np.mean(EDITED))
+    assert row["std"] == pytest.approx(100 * np.std(EDITED, ddof=1))
+    assert row["share"] == pytest.approx(gains.mean() / (100 * (np.mean(ORACLE) - np.mean(REAL))))
+    assert row["minutes"] == 2 and row["seeds"] == [11, 12, 13]
+    assert rows["oracle"]["share"] == 1 and rows["real"]["gain"] is rows["real"]["share"] is None
+
+
+def test_gains_are_paired_by_the_seeds_that_both_have(results):
+    write_result(results, 14, {"real": 0.9, "oracle": 0.95})
+    write_result(results, 15, {"edited-origin": 0.1})
+    row = next(row for row in table_rows(read_results(results)) if row["arm"] == "edited-origin")
+    gains = 100 * (np.array(EDITED) - np.array(REAL))
+    assert row["gain"] == pytest.approx(gains.mean()) and row["seeds"] == [11, 12, 13, 15]
+    assert row["share"] == pytest.approx(gains.mean() / (100 * (np.mean(ORACLE) - np.mean(REAL))))
+
+
+def test_one_seed_has_no_interval_and_looks_have_rows_of_their_own(results):
+    write_result(results, 11, {"real": 0.3, "hard": 0.25}, look="xray")
+    text, paths = write_table(results)
+    row = next(line for line in text.splitlines() if "| xray | 100 | atss | hard |" in line)
+    assert "| 25.0 | 45.0 | 15.0 | −5.0 | – | – | 2.0 | 1 |" in row
+    assert [path.name for path in paths] == ["table.md", "table.json"]
+    assert markdown(json.loads(paths[1].read_text())["rows"]) + "\n" == paths[0].read_text()
+
+
+def test_results_of_other_settings_are_not_mixed_in(results):
+    path = write_result(results, 14, {"real": 0.5}, settings=dict(learner_iters=4))
+    with pytest.raises(UserError, match="its settings are not those of .*learner_iters 4 and None"):
+        read_results(results)
+    path.write_text("{")
+    with pytest.raises(UserError, match="cannot be read"):
+        read_results(results)
+
+
+def test_no_results_is_an_error(tmp_path):
+    with pytest.raises(UserError, match="no results"):
+        write_table(tmp_path)
+
+
+def test_wrong_arguments_are_errors(tmp_path):
+    names = runpy.run_path(str(ROOT / "benchmarks/low_data.py"))
+
+    def run(*words):
+        names["main"](names["build_parser"]().parse_args(["--out", str(tmp_path), *words]))
+
+    with pytest.raises(UserError, match="--images must be at least 2"):
+        run("--images", "1")
+    with pytest.raises(UserError, match="name the captions-only base by --from-base"):
+        run("--arms", "real", "base-hard")
