@@ -65,10 +65,22 @@ def build_editor(spec: dict, dtype: str, device: torch.device, **options) -> tor
     from detdiffusion.registry import MODELS
 
     init_default_scope("detdiffusion")
-    config = dict(
-        type="DetDiffusion", **spec["parts"], layout_tokenizer=spec["layout_tokenizer"], dtype=dtype
-    )
+    parts = drawn_on(device, spec["parts"])
+    config = dict(type="DetDiffusion", **parts, layout_tokenizer=spec["layout_tokenizer"], dtype=dtype)
     return MODELS.build({**config, **options}).to(device)
+
+
+def drawn_on(device: torch.device, parts: dict) -> dict:
+    """Build the UNet and the VAE of ``parts`` if they have no weights: a GPU draws a billion of them in a second."""
+    from detdiffusion.models.editors.detdiffusion.components import build_component
+
+    def build(name: str, part: dict):
+        if name not in ("unet", "vae") or "from_pretrained" in part:
+            return part
+        with device:
+            return build_component(part, name)
+
+    return {name: build(name, part) for name, part in parts.items()}
 
 
 def perception_branch(size: str) -> dict:

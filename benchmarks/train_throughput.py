@@ -53,11 +53,13 @@ class PlainImages:
 def plain_arm(spec: dict, folder: Path, args, batch: int, device, dtype):
     """Return a step function of the plain loop, and its loss function (for counting operations)."""
     import torch
+    from throughput_parts import drawn_on
     from torch.nn import functional as F
 
     from detdiffusion.models.editors.detdiffusion.components import build_component
 
-    parts = {name: build_component(part, name) for name, part in spec["parts"].items()}
+    parts = drawn_on(device, spec["parts"])
+    parts = {name: build_component(part, name) for name, part in parts.items()}
     # as in the editor: trained weights are float32, whatever dtype their files have
     vae, text, unet = (parts[name].float().to(device) for name in ("vae", "text_encoder", "unet"))
     vae.requires_grad_(False).to(dtype)

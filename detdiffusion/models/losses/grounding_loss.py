@@ -17,21 +17,20 @@ from detdiffusion.utils.errors import UserError
 
 
 def covering_object(boxes: Tensor, h: int, w: int) -> Tensor:
-    """Return (h, w) int64: the index of the smallest box that contains each cell's centre, or -1.
+    """Return (..., h, w) int64: the index of the smallest box that contains each cell's centre, or -1.
 
     Args:
-        boxes: (N, 4) xyxy in [0, 1].
+        boxes: (..., N, 4) xyxy in [0, 1]; a box without area covers nothing.
         h, w: size of the grid.
     """
-    if not len(boxes):
-        return torch.full((h, w), -1, dtype=torch.long, device=boxes.device)
+    if not boxes.shape[-2]:
+        return torch.full((*boxes.shape[:-2], h, w), -1, dtype=torch.long, device=boxes.device)
     y = (torch.arange(h, device=boxes.device) + 0.5) / h
     x = (torch.arange(w, device=boxes.device) + 0.5) / w
-    x1, y1, x2, y2 = (side[:, None] for side in boxes.unbind(1))
-    inside = ((y >= y1) & (y < y2))[:, :, None] & ((x >= x1) & (x < x2))[:, None, :]
-    area = ((x2 - x1) * (y2 - y1))[:, :, None].expand(-1, h, w)
-    area = area.masked_fill(~inside, torch.inf)
-    smallest, index = area.min(dim=0)
+    x1, y1, x2, y2 = (side[..., None] for side in boxes.unbind(-1))
+    inside = ((y >= y1) & (y < y2))[..., :, None] & ((x >= x1) & (x < x2))[..., None, :]
+    area = ((x2 - x1) * (y2 - y1))[..., None].expand(inside.shape).masked_fill(~inside, torch.inf)
+    smallest, index = area.min(dim=-3)
     return torch.where(smallest.isinf(), -1, index)
 
 
@@ -40,20 +39,21 @@ def grounding_targets(
 ) -> Tensor:
     """Return (B, h * w, length) float32: 1 for each cell at the tokens of the object that covers it.
 
+    All samples are computed together: on a GPU, a loop over objects would wait for each of them.
+
     Args:
         spans: for each sample, the (start, end) token ranges of its objects; an empty list leaves the sample out.
         boxes: one (N_i, 4) tensor per sample, in the order of the spans.
         h, w: size of the grid.
         length: number of tokens.
     """
-    targets = torch.zeros(len(boxes), h * w, length, device=boxes[0].device)
-    for target, ranges, box in zip(targets, spans, boxes):
-        if not ranges:
-            continue
-        owner = covering_object(box, h, w).flatten()
+    padded = torch.nn.utils.rnn.pad_sequence(list(boxes), batch_first=True)  # boxes without area at the end
+    token_owner = torch.full((len(boxes), length), -2)  # no cell has it
+    for owners, ranges in zip(token_owner, spans):
         for number, (start, end) in enumerate(ranges):
-            target[owner == number, start:end] = 1
-    return targets
+            owners[start:end] = number
+    owner = covering_object(padded, h, w).flatten(1)
+    return (owner[:, :, None] == token_owner.to(owner.device)[:, None]).float()
 
 
 def attention_grounding(probabilities: Tensor, targets: Tensor, enough: float = 1.0) -> Tensor:
