@@ -84,6 +84,29 @@ def test_two_and_three_ranks_draw_the_set_of_one(world, whole, tmp_path):
             assert counts["written"] == 33  # of all ranks, on each
 
 
+def test_ranks_leave_together():
+    """With torch 2.6, the first rank hung once in ten times where it left before the other."""
+
+    def leave(rank, port):
+        os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        ranks = Ranks.join("pytorch")
+        assert ranks.gather(rank) == [0, 1]
+        ranks.close()
+
+    for _ in range(20):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        context = multiprocessing.get_context("fork")
+        both = [context.Process(target=leave, args=(rank, port)) for rank in range(2)]
+        for process in both:
+            process.start()
+        for process in both:
+            process.join(timeout=60)
+            assert process.exitcode == 0, "a rank hangs or failed"
+
+
 def test_kills_with_changing_ranks(world, whole, tmp_path):
     """Ranks die together or one alone, at any moment; another number of them continues."""
     rng, out, killed, grown = random.Random(0), tmp_path / "set", 0, []
