@@ -47,7 +47,7 @@ test: $(STAMP)
 	@echo "== ruff"
 	@$(VENV)/bin/ruff check -q .
 	@echo "== pytest"
-	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile $(ARGS)
+	@OMP_NUM_THREADS=1 $(VENV)/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder $(ARGS)
 
 test-studio: $(STAMP)
 	@$(PIP) install -qq --no-deps -r requirements/studio.txt

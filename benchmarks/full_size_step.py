@@ -6,8 +6,8 @@
 
 Forward and backward of `configs/_base_/models/detdiffusion_sd15.py` at 256 x 256 pixels, or of
 `detdiffusion_sdxl.py` at 1024 x 1024 with its LoRA and gradient checkpointing, including the VAE; needs no files of
-Stable Diffusion. SD 1.5 in float32 needs 10 GB of memory. `--optimizer` adds AdamW's step, whose moments need 8 bytes for
-each trained parameter. `--forward-only` converts all weights to the dtype and predicts the noise, without gradients.
+Stable Diffusion. SD 1.5 in float32 needs 10 GB of memory. `--optimizer` adds AdamW's step, whose moments need 8 bytes
+for each trained parameter. `--forward-only` converts all weights to the dtype and only predicts the noise.
 """
 
 import argparse

@@ -14,6 +14,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# In this order before all others: a worker that gets one of them last would work on it alone for minutes.
+LONGEST = "quickstart generator_configs validation augment_run low_data exact_resume fidelity fsdp".split()
+
 
 class DeprecationLogged(logging.Handler):
     """What diffusers and transformers log of an interface that is about to go fails the test that used it."""
@@ -28,6 +31,12 @@ def pytest_configure() -> None:
     silence()
     for name in ("diffusers", "transformers"):
         logging.getLogger(name).addHandler(DeprecationLogged(logging.WARNING))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files of tests that take longest come first; see ``--no-loadscope-reorder`` in the Makefile."""
+    place = {f"test_{name}": number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(place)))
 
 
 @pytest.fixture(scope="module", autouse=True)

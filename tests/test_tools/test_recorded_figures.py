@@ -239,6 +239,26 @@ def test_time_and_memory_of_large_files():
     assert f"{read(record)['peak_memory_gb']:.1f} GB at the peak" in DOCS["generator"]
 
 
+def test_full_size_xl():
+    found = {}
+    for place in re.findall(r"\(\S*(full_size_\w+_sdxl_\S+json)\)", DOCS["generator"]):
+        found["GPU" if "h200" in place else "CPU"] = read(ROOT / "benchmarks/results" / place)
+    gpu = found["GPU"]
+    step = sum(phase["seconds"] for name, phase in gpu["phases"].items() if name.endswith(" 4"))
+    assert f"AdamW took {gpu['peak_gpu_memory_gb']:.1f} GB\nand {step:.1f} s a step" in DOCS["generator"]
+    assert f"takes {found['CPU']['peak_memory_gb']:.1f} GB" in DOCS["generator"]
+
+
+def test_layout_conditions():
+    conditions = read(ROOT / "benchmarks/results/layout_conditions_2026-11-26.json")["conditions"]
+    for name, found in conditions.items():
+        easy, hard = (f"{100 * found['sets'][s]['bbox_mAP']:.1f}" for s in ("easy", "hard"))
+        gap = found["bootstrap"]["easy - hard"]
+        interval = ", ".join(f"{100 * gap[end]:.1f}" for end in ("low", "high"))
+        row = f"| `{name}` | {easy} | {hard} | {100 * gap['difference']:.1f} [{interval}] |"
+        assert row in DOCS["generator"], row
+
+
 def test_time_of_a_prompt():
     record = ROOT / "docs/guides" / re.search(r"\[record\]\(([^)]*tokenizer[^)]*)\)", DOCS["generator"])[1]
     ours, slow, fast = read(record)["ms_a_prompt"]["compact"].values()
