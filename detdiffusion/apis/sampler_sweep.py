@@ -26,9 +26,9 @@ from detdiffusion.models.editors.interface import check_accepted
 from detdiffusion.perception.detector_factory import load_detector
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
-from detdiffusion.utils.ranks import Torchrun
 from detdiffusion.utils.sampling_plan import PLANS, SamplingPlan, read_plan
 from detdiffusion.utils.shared_options import AnnotatedImages, DetectorOptions
+from detdiffusion.utils.torchrun import Torchrun
 
 BASELINE = "paper"
 

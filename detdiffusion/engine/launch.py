@@ -11,7 +11,7 @@ from ..utils import compat
 from ..utils.config import config_errors
 from ..utils.errors import UserError
 from ..utils.image_rules import use_rules_of_config
-from ..utils.ranks import Torchrun
+from ..utils.torchrun import Torchrun
 from .checkpoint import use_safe_loader
 from .epoch_length_hook import EpochLengthHook
 from .finite_hook import FiniteHook
@@ -28,7 +28,7 @@ def prepare_ranks(cfg: Config, launcher: str | None) -> None:
 
     Args:
         cfg: the config, changed in place.
-        launcher: 'slurm', 'mpi', or see :meth:`~detdiffusion.utils.ranks.Torchrun.to_join`.
+        launcher: 'slurm', 'mpi', or see :meth:`~detdiffusion.utils.torchrun.Torchrun.to_join`.
 
     Raises:
         UserError: if 'pytorch' is used without torchrun, or torchrun's environment is invalid.

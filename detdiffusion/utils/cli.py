@@ -10,8 +10,8 @@ from .errors import UserError
 from .library_messages import silence
 from .opencv import installed_opencv, mend_opencv, warn_of_two_opencvs
 from .option_groups import with_flags
-from .ranks import is_first_process
 from .threads import choose_threads
+from .torchrun import is_first_process
 
 if TYPE_CHECKING:
     from rich.console import Console

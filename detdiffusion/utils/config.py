@@ -15,7 +15,7 @@ from .config_variables import evaluate, variables
 from .errors import UserError, some
 from .findings import Finding, raise_errors
 from .image_rules import check_rules_of_config
-from .ranks import is_first_process
+from .torchrun import is_first_process
 
 if TYPE_CHECKING:
     from mmengine.config import Config

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .errors import UserError
-from .ranks import is_first_process
+from .torchrun import is_first_process
 
 INSTALL_COMMAND = (
     "MMCV_WITH_OPS=1 pip install --no-build-isolation --force-reinstall --no-deps "

@@ -11,7 +11,8 @@ from mmengine.config import Config
 
 from detdiffusion.engine.launch import prepare_ranks
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.ranks import Ranks, Torchrun, device_of_rank
+from detdiffusion.utils.ranks import Ranks, device_of_rank
+from detdiffusion.utils.torchrun import Torchrun
 
 GOOD = dict(RANK="1", LOCAL_RANK="0", WORLD_SIZE="2", MASTER_ADDR="10.0.0.1", MASTER_PORT="29500")
 
