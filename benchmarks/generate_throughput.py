@@ -2,6 +2,7 @@
 
     OMP_NUM_THREADS=1 python benchmarks/generate_throughput.py --json benchmarks/results/generate_throughput_cpu.json
     python benchmarks/generate_throughput.py --size sd15 --device cuda --batch-sizes 4 16 64 --steps 50
+    python benchmarks/generate_throughput.py --batch-sizes 32 --steps 50 --plans fast steps=10    # plans, too
 
 Same weights, DPM-Solver++ steps, guidance 3.5, dtype, batch and image size. `ours` generates from layouts with
 `infer`, which includes building prompts; `stock` gets prompts. Both encode the prompts in every call. Utilisation
@@ -64,6 +65,22 @@ def sampling_arms(editor, stock, spec: dict, folder: Path, batch: int, steps: in
     return {"stock": partial(stock, prompts, output_type="pt", **options), "ours": ours}, flops
 
 
+def plan_arm(editor, spec: dict, folder: Path, batch: int, text: str):
+    """Return a sampling function of ours by a plan, and its evaluations of the network for an image."""
+    from throughput_parts import layouts_of
+
+    from detdiffusion.models.editors.detdiffusion.sampler import count_evaluations
+    from detdiffusion.utils.sampling_plan import read_plan
+
+    layouts, arguments = layouts_of(folder, batch), read_plan(text).arguments()
+
+    def ours() -> None:
+        editor.eval()
+        editor.infer(layouts, height=spec["side"], width=spec["side"], **arguments)
+
+    return ours, count_evaluations(editor.test_scheduler, **arguments)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -75,6 +92,13 @@ def main() -> None:
     )
     parser.add_argument("--batch-sizes", type=int, nargs="+", default=[8])
     parser.add_argument("--steps", type=int, default=20, help="denoising steps")
+    parser.add_argument(
+        "--plans",
+        nargs="+",
+        default=[],
+        metavar="PLAN",
+        help="further arms: ours by these plans, e.g. fast steps=10; the stock pipeline keeps --steps",
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--channels-last", action="store_true", help="ours only")
     parser.add_argument("--compile", action="store_true", help="ours only")
@@ -100,12 +124,26 @@ def main() -> None:
         stock = stock_pipeline(editor, spec, device, dtype)
         for batch in args.batch_sizes:
             arms, flops = sampling_arms(editor, stock, spec, folder, batch, args.steps)
+            evaluations = {name: 2 * args.steps for name in arms}
+            for text in args.plans:
+                name, (arms[name], evaluations[name]) = (
+                    f"ours, {text}",
+                    plan_arm(editor, spec, folder, batch, text),
+                )
             results = interleave(arms, args.rounds, 1, device, args.compile)
-            lines = table(results, batch, flops, peak, "stock", device)
+            share = {name: count / (2 * args.steps) for name, count in evaluations.items()}
+            lines = table(results, batch, {name: flops * share[name] for name in arms}, peak, "stock", device)
             print(f"\nbatch {batch}, {args.steps} steps, {flops / 1e9:.1f} GFLOP a batch")
             print("\n".join(lines), flush=True)
             records.append(
-                dict(batch=batch, steps=args.steps, gflop_a_batch=flops / 1e9, arms=results, table=lines)
+                dict(
+                    batch=batch,
+                    steps=args.steps,
+                    evaluations=evaluations,
+                    gflop_a_batch=flops / 1e9,
+                    arms=results,
+                    table=lines,
+                )
             )
     info = machine(device, dtype, peak)
     print(info)

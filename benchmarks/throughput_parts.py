@@ -201,9 +201,17 @@ def flops_of(call: Callable[[], object]) -> int:
 
 
 def table(
-    results: dict[str, dict], batch: int, flops: int, peak: float, base: str, device: torch.device
+    results: dict[str, dict],
+    batch: int,
+    flops: int | dict[str, float],
+    peak: float,
+    base: str,
+    device: torch.device,
 ) -> list[str]:
-    """Return a markdown table; on a CPU, times are processor seconds, which depend least on other processes."""
+    """Return a markdown table; on a CPU, times are processor seconds, which depend least on other processes.
+
+    ``flops`` are the operations of a batch, of all arms or of each.
+    """
     key = "seconds" if device.type == "cuda" else "cpu_seconds"
     lines = [
         "| arm | images/s | s a step | speed | warm-up s | extra GB | utilisation |",
@@ -211,10 +219,11 @@ def table(
     ]
     for name, r in results.items():
         speed = results[base][key] / r[key]
+        operations = flops[name] if isinstance(flops, dict) else flops
         extra = "n/a" if r["extra_gb"] is None else f"{r['extra_gb']:.2f}"
         lines.append(
             f"| {name} | {batch / r[key]:.2f} | {r[key]:.4f} | {speed:.2f} x | {r['warm_up_seconds']:.1f} | {extra} "
-            f"| {flops / r[key] / peak:.1%} |"
+            f"| {operations / r[key] / peak:.1%} |"
         )
     return lines
 

@@ -249,6 +249,16 @@ def test_full_size_xl():
     assert f"takes {found['CPU']['peak_memory_gb']:.1f} GB" in DOCS["generator"]
 
 
+def test_sampler_sweep():
+    plans = read(ROOT / "benchmarks/results/sampler_sweep_2026-11-26.json")["plans"]
+    for plan in plans:
+        row = f"| `{plan['name']}` | {plan['evaluations']} | {100 * plan['bbox_mAP']:.1f} | "
+        if gap := plan["difference"]:
+            low, high = (f"{100 * gap[end]:+.1f}" for end in ("low", "high"))
+            row += f"{100 * gap['difference']:+.1f} [{low}, {high}] |"
+        assert row in DOCS["synthetic_sets"], row
+
+
 def test_layout_conditions():
     conditions = read(ROOT / "benchmarks/results/layout_conditions_2026-11-26.json")["conditions"]
     for name, found in conditions.items():
