@@ -93,7 +93,7 @@ def batch(side: int, count: int) -> dict:
 
 
 def train(editor, side: int, args, lap) -> dict:
-    """Run training steps; return the losses of the last one, and whether it and the first gradient are finite."""
+    """Run training steps; return the losses of the last one, and whether they and its gradients are finite."""
     import torch
     from mmengine.optim import build_optim_wrapper
 
@@ -165,6 +165,10 @@ def main() -> None:
     parser.add_argument("--forward-only", action="store_true")
     parser.add_argument("--json", help="also write the results to this file")
     args = parser.parse_args()
+    if args.steps < 1 or args.batch_size < 1:
+        parser.error("--steps and --batch-size must be at least 1")
+    if args.forward_only and (args.optimizer or args.steps > 1):
+        parser.error("--forward-only trains nothing: leave out --optimizer and --steps")
 
     import torch
 

@@ -1,9 +1,10 @@
 """Measure what generated images are worth when a domain has few real ones, on a look of MiniScenes.
 
 A job is a look, a number of real images and a seed, in the folder DIR/LOOK-IMAGES/SEED. Everything that reads labels
-(attribute detectors, generator, learners) sees these images alone; the oracle alone gets further real images. All
-learners have equally many iterations. Every step is one of the public tools; run the same command again to continue.
-Several jobs may run at the same time.
+(attribute detectors, fine-tuning of the generator, learners) sees these images alone; the oracle alone gets further
+real images. The layout checkpoint that the generator starts from has seen labelled scenes of other looks, or of the
+classic one: a look that it never saw stands for a user's own domain. All learners have equally many iterations. Every
+step is one of the public tools; run the same command again to continue. Several jobs may run at the same time.
 """
 
 import sys
@@ -28,7 +29,7 @@ def build_parser():
     parser = ToolParser(__doc__, EXAMPLES)
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of all jobs")
     parser.add_argument(
-        "--look", default="classic", metavar="NAME", help="look of MiniScenes, default: %(default)s"
+        "--look", default="dusk", metavar="NAME", help="look of MiniScenes, default: %(default)s"
     )
     parser.add_argument("--images", type=int, default=100, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
@@ -47,7 +48,7 @@ def build_parser():
         "--base-iters", type=int, metavar="N", help="of the captions-only base, default: 2500"
     )
     parser.add_argument("--learner-iters", type=int, metavar="N", help="default: 500")
-    parser.add_argument("--plan", help="sampling plan: fast (default) or paper")
+    parser.add_argument("--plan", help="sampling plan, e.g. paper (default: 10 steps)")
     parser.add_argument("--device", metavar="NAME", help="of tools that have the option, e.g. cpu")
     parser.add_argument("--smoke", action="store_true", help="tiny sizes, to test the steps")
     parser.add_argument("--dry-run", action="store_true", help="print the commands of the steps and exit")
@@ -70,6 +71,7 @@ def main(args) -> None:
     from detdiffusion.experiments.miniscenes_steps import require_layout
     from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
     from detdiffusion.utils.errors import UserError
+    from detdiffusion.utils.sampling_plan import read_plan
 
     if args.images < 2:
         raise UserError(f"--images must be at least 2, got {args.images}")
@@ -82,6 +84,11 @@ def main(args) -> None:
     for folder in (layout, *([base] if base else [])):
         require_layout(folder)
     sizes = settings(args)
+    for name in ("generator_iters", "base_iters", "learner_iters"):
+        if getattr(sizes, name) < 1:
+            raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(sizes, name)}")
+    if sizes.plan:
+        read_plan(sizes.plan)
     job = Job(
         ROOT, seen_from(ROOT, args.out), args.look, args.images, args.seed, sizes, layout, base, args.device
     )
@@ -105,7 +112,10 @@ def settings(args):
     from detdiffusion.experiments.low_data.settings import SMOKE, Settings
 
     given = {name: getattr(args, name) for name in ("generator_iters", "base_iters", "learner_iters", "plan")}
-    return replace(SMOKE if args.smoke else Settings(), **{k: v for k, v in given.items() if v is not None})
+    given = {name: value for name, value in given.items() if value is not None}
+    if "plan" in given:
+        given.update(sampling_steps=None, guidance_scale=None)
+    return replace(SMOKE if args.smoke else Settings(), **given)
 
 
 if __name__ == "__main__":

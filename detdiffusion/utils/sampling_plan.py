@@ -114,7 +114,7 @@ PLANS = dict(
     fast=SamplingPlan(steps=10, guidance_interval=(0.2, 0.8)),
 )
 """``paper``: 50 steps and guidance 3.5, as in the paper, 100 evaluations an image. ``fast``: 16 evaluations an image,
-chosen on MiniScenes, see docs/guides/evaluation.md."""
+see docs/guides/synthetic_sets.md for what it costs."""
 
 
 def read_plan(text: str) -> SamplingPlan:

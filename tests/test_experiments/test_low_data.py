@@ -13,6 +13,7 @@ from scipy import stats
 from detdiffusion.experiments.low_data.arms import ARMS, EDITS, default_arms
 from detdiffusion.experiments.low_data.job import LEARNERS, Job
 from detdiffusion.experiments.low_data.result import behind, recorded
+from detdiffusion.experiments.low_data.result import write_result as write_job_result
 from detdiffusion.experiments.low_data.settings import SMOKE, Settings
 from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows, write_table
 from detdiffusion.utils.config import load_config
@@ -137,11 +138,16 @@ def test_minutes_are_those_of_what_an_arm_needs(job, steps):
     assert behind(steps["train-oracle-atss"], list(steps.values())) == ["train-oracle-atss"]
 
 
-def test_smoke_draws_more_than_one_image_of_a_layout():
-    assert SMOKE.samples_per_image(12) == 2 and Settings().samples_per_image(200) == 5
-
-
 # a job at its smallest size
+
+
+def test_arms_of_other_settings_are_not_results(finished):
+    """The learner's own command does not name the generator's iterations, that of a step before it does."""
+    job, _ = finished
+    sizes = replace(job.settings, generator_iters=3)
+    other = Job(ROOT, job.dir.parents[1], job.look, job.images, job.seed, sizes, device="cpu")
+    assert list(write_job_result(other)["arms"]) == ["real", "oracle"]
+    assert "edited-hard" in write_job_result(job)["arms"]
 
 
 @pytest.fixture(scope="module")
@@ -237,8 +243,16 @@ def test_gains_are_paired_by_the_seeds_that_both_have(results):
     write_result(results, 15, {"edited-origin": 0.1})
     row = next(row for row in table_rows(read_results(results)) if row["arm"] == "edited-origin")
     gains = 100 * (np.array(EDITED) - np.array(REAL))
-    assert row["gain"] == pytest.approx(gains.mean()) and row["seeds"] == [11, 12, 13, 15]
+    assert row["gain"] == pytest.approx(gains.mean()) and row["seeds"] == [11, 12, 13]
+    assert row["bbox_mAP"] == pytest.approx(100 * np.mean(EDITED))
     assert row["share"] == pytest.approx(gains.mean() / (100 * (np.mean(ORACLE) - np.mean(REAL))))
+
+
+@pytest.mark.parametrize("oracle", [0.3005, 0.2])
+def test_nothing_is_a_share_of_an_oracle_that_hardly_gains(results, oracle):
+    write_result(results, 11, {"real": 0.3, "hard": 0.25, "oracle": oracle}, look="xray")
+    rows = {row["arm"]: row for row in table_rows(read_results(results)) if row["look"] == "xray"}
+    assert rows["hard"]["gain"] == pytest.approx(-5) and rows["hard"]["share"] is None
 
 
 def test_one_seed_has_no_interval_and_looks_have_rows_of_their_own(results):

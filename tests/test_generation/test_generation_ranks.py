@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from pycocotools.coco import COCO
 from tiny_generation import draw, pixels, write_world
+from torch.distributed import TCPStore
 
 from detdiffusion.generation.manifest import ManifestFile, find_parts, part_path
 from detdiffusion.utils.errors import UserError
@@ -84,27 +85,36 @@ def test_two_and_three_ranks_draw_the_set_of_one(world, whole, tmp_path):
             assert counts["written"] == 33  # of all ranks, on each
 
 
-def test_ranks_leave_together():
-    """With torch 2.6, the first rank hung once in ten times where it left before the other."""
+@pytest.mark.parametrize("agent", [False, True], ids=["store of the first rank", "store of torchrun"])
+def test_ranks_leave_together(agent):
+    """With torch 2.6, the first rank often hung where it left before the other. torchrun's store serves many groups."""
 
     def leave(rank, port):
         os.environ.update(RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2")
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-        ranks = Ranks.join("pytorch")
-        assert ranks.gather(rank) == [0, 1]
-        ranks.close()
+        os.environ["TORCHELASTIC_USE_AGENT_STORE"] = str(agent)
+        for _ in range(1 + agent):
+            ranks = Ranks.join("pytorch")
+            assert ranks.gather(rank) == [0, 1]
+            ranks.close()
 
-    for _ in range(20):
+    for _ in range(10):
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
+        store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False) if agent else None
         context = multiprocessing.get_context("fork")
         both = [context.Process(target=leave, args=(rank, port)) for rank in range(2)]
         for process in both:
             process.start()
-        for process in both:
-            process.join(timeout=60)
-            assert process.exitcode == 0, "a rank hangs or failed"
+        try:
+            for process in both:
+                process.join(timeout=60)
+                assert process.exitcode == 0, "a rank hangs or failed"
+        finally:
+            for process in both:
+                process.kill()
+        del store
 
 
 def test_kills_with_changing_ranks(world, whole, tmp_path):

@@ -69,6 +69,15 @@ def test_enough_attention_costs_nothing_and_the_last_token_can_be_asked_for():
         AttentionGroundingLoss(tokens="first")
 
 
+def test_samples_without_tokens_or_boxes_have_no_targets():
+    whole = torch.tensor([[0.0, 0.0, 1.0, 1.0]])
+    boxes = [whole, whole, torch.zeros(0, 4), torch.cat((whole, whole / 2))]
+    targets = grounding_targets([[(1, 3)], [], [], [(0, 2)]], boxes, 2, 2, 4)
+    assert targets[0].tolist() == [[0, 1, 1, 0]] * 4 and not targets[1:3].any()
+    # the second box, which has no tokens, owns the first cell
+    assert targets[3].tolist() == [[0] * 4] + [[1, 1, 0, 0]] * 3
+
+
 def test_the_smallest_box_owns_a_cell():
     owner = covering_object(
         torch.tensor([[0.0, 0.0, 1.0, 1.0], [0.5, 0.5, 1.0, 1.0], [0.0, 0.0, 0.2, 0.2]]), 4, 4

@@ -28,7 +28,7 @@ def recorded(job: Job, steps: Sequence[Step]) -> Iterator[Step]:
 
 
 def write_result(job: Job) -> dict:
-    """Write and return the content of ``result.json``: the arms that are finished with the job's settings.
+    """Write and return the content of ``result.json``: the arms of which every step is finished with its settings.
 
     Returns:
         ``look, images, seed, settings, weights`` (SHA-256 of the UNet that each generator starts from), ``arms``
@@ -43,14 +43,15 @@ def write_result(job: Job) -> dict:
     for name, arm in ARMS.items():
         for learner in LEARNERS:
             step = job.train(arm, learner)
-            if step.name not in seconds:
+            names = behind(step, steps)
+            if not {"data", step.name, *names} <= seconds.keys():  # not finished, or with other settings
                 continue
-            run, names = read_run(job.work_dir(arm, learner)), behind(step, steps)
+            run = read_run(job.work_dir(arm, learner))
             arms.setdefault(name, {})[learner] = dict(
                 {metric: run.metrics[metric] for metric in METRICS},
                 iterations=run.iterations,
                 seconds=seconds[step.name],
-                seconds_in_all=round(sum(seconds.get(one, 0.0) for one in names), 1),
+                seconds_in_all=round(sum(seconds[one] for one in names), 1),
             )
     result = dict(
         format=FORMAT,

@@ -31,9 +31,9 @@ class Settings:
     base_iters: int = 2500
     generator_batch: int = 32
     synthetic_images: int = 1000
-    plan: str | None = "fast"
-    sampling_steps: int | None = None
-    guidance_scale: float | None = None
+    plan: str | None = None
+    sampling_steps: int | None = 10
+    guidance_scale: float | None = 3.5
     sampling_batch: int = 64
 
     def samples_per_image(self, images: int) -> int:

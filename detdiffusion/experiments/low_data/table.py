@@ -16,7 +16,10 @@ from detdiffusion.utils.tables import markdown_table
 
 from .arms import ARMS, ORACLE, REAL
 from .job import LEARNERS
+from .result import METRICS
 
+LEAST_GAIN = 1.0
+"""AP points of the oracle's gain below which nothing is expressed as a share of it."""
 Scores = Mapping[str, Mapping[int, dict]]
 """arm -> seed -> an arm's entry of ``result.json``"""
 COLUMNS = (
@@ -83,11 +86,12 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
         results: contents of ``result.json``.
 
     Returns:
-        Rows with ``look, images, learner, arm, seeds``; the means of ``bbox_mAP, bbox_mAP_50, bbox_mAP_75`` in percent
+        Rows of the seeds that have the arm of real images too (all, where none has), with ``look, images, learner, arm,
+        seeds``; the means of ``bbox_mAP, bbox_mAP_50, bbox_mAP_75`` in percent
         and ``std`` of the first (None for one seed); ``gain`` over real in AP points, paired by seed, with
         ``low, high`` (95 % by Student's t) and ``p`` (paired t test, two-sided; all None for one pair); ``share``, the
         mean gain as a share of the oracle's over the seeds that have both, None without or if the oracle gains
-        nothing; ``minutes``, mean of everything that the arm needs but the data.
+        less than :data:`LEAST_GAIN`; ``minutes``, mean of everything that the arm needs but the data.
     """
     rows = []
     for look, images in sorted({(one["look"], one["images"]) for one in results}):
@@ -115,11 +119,9 @@ def _scores(jobs: Sequence[dict], learner: str) -> Scores:
 
 
 def _row(arm: str, scores: Scores) -> dict:
-    entries = scores[arm]
-    values = {
-        metric: [100 * entry[metric] for entry in entries.values()]
-        for metric in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
-    }
+    real = scores.get(REAL, {})
+    entries = {seed: entry for seed, entry in scores[arm].items() if seed in real} or scores[arm]
+    values = {metric: [100 * entry[metric] for entry in entries.values()] for metric in METRICS}
     ap = values["bbox_mAP"]
     row = dict(
         seeds=sorted(entries),
@@ -156,7 +158,7 @@ def _share(arm: str, scores: Scores) -> float | None:
     if arm == REAL or not _pairs(arm, scores, seeds):
         return None
     gain, oracle = (statistics.fmean(a - b for a, b in _pairs(name, scores, seeds)) for name in (arm, ORACLE))
-    return gain / oracle if oracle > 0 else None
+    return gain / oracle if oracle >= LEAST_GAIN else None
 
 
 def _cells(row: Mapping) -> list[str]:
