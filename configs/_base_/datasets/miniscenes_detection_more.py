@@ -13,23 +13,11 @@ train_dataloader = dict(
         type="ConcatDataset",
         datasets=[
             dict(
-                type="detdiffusion.CheckedCocoDataset",
-                data_root=_base_.data_root,
-                ann_file="train/instances.json",
-                data_prefix=dict(img="train/images/"),
-                metainfo=_base_.metainfo,
-                filter_cfg=dict(filter_empty_gt=True),
-                pipeline=_base_.train_pipeline,
-            ),
-            dict(
-                type="detdiffusion.CheckedCocoDataset",
-                data_root=_base_.data_root,
-                ann_file="more/instances.json",
-                data_prefix=dict(img="more/images/"),
-                metainfo=_base_.metainfo,
-                filter_cfg=dict(filter_empty_gt=True),
-                pipeline=_base_.train_pipeline,
-            ),
+                _base_.train_dataloader.dataset,
+                ann_file=f"{split}/instances.json",
+                data_prefix=dict(img=f"{split}/images/"),
+            )
+            for split in ("train", "more")
         ],
     ),
 )
