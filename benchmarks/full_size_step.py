@@ -24,7 +24,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).resolve().parent)]
 
 WORDS = "an image with easy hard background person dog tree sky grass".split()
 SIDES = dict(sd15=256, sdxl=1024)
-OBJECTS = 5
+OBJECTS = dict(person="easy", dog="hard", tree="easy", sky="background", grass="background")
 
 
 def build(name: str, folder: str, side: int, device, **options):
@@ -40,7 +40,7 @@ def build(name: str, folder: str, side: int, device, **options):
     from throughput_parts import drawn_on
 
     import detdiffusion.models  # noqa: F401
-    from detdiffusion.models.editors.detdiffusion.single_file import sd1_part
+    from detdiffusion.models.editors.detdiffusion.single_file import sd1_part, sdxl_part
     from detdiffusion.models.editors.detdiffusion.single_file_configs import SD1_CONFIGS, SDXL_CONFIGS
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
     from detdiffusion.registry import MODELS
@@ -52,11 +52,7 @@ def build(name: str, folder: str, side: int, device, **options):
     if name == "sd15":
         parts = {role: sd1_part(role) for role in SD1_CONFIGS}
     else:
-        kinds = dict(text_encoder="CLIPTextModel", text_encoder_2="CLIPTextModelWithProjection")
-        kinds["scheduler"] = "DDPMScheduler"
-        parts = {role: {"type": kinds.get(role), **config} for role, config in SDXL_CONFIGS.items()}
-        for role in ("unet", "vae"):
-            parts[role]["type"] = parts[role].pop("_class_name")
+        parts = {role: sdxl_part(role) for role in SDXL_CONFIGS}
         model["backbone"] = dict(
             type="StableDiffusionXL",
             text_encoder_2=parts.pop("text_encoder_2"),
@@ -78,12 +74,12 @@ def batch(side: int, count: int) -> dict:
 
     samples, images = [], []
     for _ in range(count):
-        corners = torch.rand(OBJECTS, 2, 2)
+        corners = torch.rand(len(OBJECTS), 2, 2)
         boxes = torch.cat((corners.amin(1), corners.amax(1)), dim=1)
         layout = Layout(
             boxes,
-            ["person", "dog", "tree", "sky", "grass"],
-            ["easy", "hard", "easy", "background", "background"],
+            list(OBJECTS),
+            list(OBJECTS.values()),
             masks=boxes_to_masks(boxes, side, side),
         )
         samples.append(BaseDataElement())

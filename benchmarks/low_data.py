@@ -24,6 +24,7 @@ EXAMPLES = """examples:
 
 def build_parser():
     from detdiffusion.experiments.low_data.arms import ARMS
+    from detdiffusion.experiments.low_data.job import LEARNERS
     from detdiffusion.utils.tool_parser import ToolParser
 
     parser = ToolParser(__doc__, EXAMPLES)
@@ -34,9 +35,7 @@ def build_parser():
     parser.add_argument("--images", type=int, default=100, metavar="N", help="default: %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), metavar="ARM", help=", ".join(ARMS))
-    parser.add_argument(
-        "--learner", nargs="+", choices=("atss", "faster-rcnn"), default=["atss"], help="default: atss"
-    )
+    parser.add_argument("--learner", nargs="+", choices=LEARNERS, default=["atss"], help="default: atss")
     parser.add_argument(
         "--layout-checkpoint", metavar="FOLDER", help="diffusers folder to fine-tune from, default: the zoo's"
     )
@@ -65,9 +64,10 @@ def main(args) -> None:
         text, paths = write_table(Path(args.out))
         print(f"{text}\n\nwritten: {', '.join(map(str, paths))}")
         return
+    from detdiffusion.experiments.common_steps import read_result
     from detdiffusion.experiments.low_data.arms import ARMS, default_arms
     from detdiffusion.experiments.low_data.job import Job
-    from detdiffusion.experiments.low_data.result import recorded, write_result
+    from detdiffusion.experiments.low_data.result import recorded
     from detdiffusion.experiments.miniscenes_steps import require_layout
     from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
     from detdiffusion.utils.errors import UserError
@@ -98,7 +98,7 @@ def main(args) -> None:
         return
     with claim(job.dir, ".low-data", "--out") as lock:
         run_steps(recorded(job, steps), len(steps), ROOT, job.dir, lock)
-        result = write_result(job)
+        result = read_result(job.dir / "result.json", "benchmarks/low_data.py")
     for arm, learners in result["arms"].items():
         for learner, row in learners.items():
             print(f"{arm}, {learner}: AP {100 * row['bbox_mAP']:.1f} after {row['iterations']} iterations")

@@ -9,7 +9,7 @@ from tiny_editor import build_editor, layouts
 from tiny_folder import save_parts
 from tiny_sdxl import sdxl_parts
 
-from detdiffusion.models.editors.detdiffusion.single_file_configs import SDXL_CONFIGS
+from detdiffusion.models.editors.detdiffusion.single_file import sdxl_part
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
@@ -96,11 +96,7 @@ def real_size(folder):
     from diffusers import DDPMScheduler, DPMSolverMultistepScheduler
 
     config = load_config(str(CONFIG), [f"sd_folder={folder}", "model.gradient_checkpointing=False", *SMALL])
-    kinds = dict(unet="UNet2DConditionModel", vae="AutoencoderKL", text_encoder="CLIPTextModel")
-    kinds["text_encoder_2"] = "CLIPTextModelWithProjection"
-    parts = {role: dict(SDXL_CONFIGS[role], type=kind) for role, kind in kinds.items()}
-    for part in parts.values():
-        part.pop("_class_name", None)
+    parts = {role: sdxl_part(role) for role in ("unet", "vae", "text_encoder", "text_encoder_2")}
     backbone = dict(config.model.backbone, text_encoder_2=parts.pop("text_encoder_2"))
     parts.update(scheduler=DDPMScheduler(), test_scheduler=DPMSolverMultistepScheduler(), backbone=backbone)
     with torch.device("meta"):

@@ -15,7 +15,6 @@ from detdiffusion.utils.threads import thread_count
 from .arms import ARMS
 from .job import LEARNERS, Job
 
-FORMAT = 1
 METRICS = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
 
 
@@ -54,7 +53,6 @@ def write_result(job: Job) -> dict:
                 seconds_in_all=round(sum(seconds[one] for one in names), 1),
             )
     result = dict(
-        format=FORMAT,
         look=job.look,
         images=job.images,
         seed=job.seed,

@@ -38,8 +38,26 @@ def sd1_part(role: str, **changes) -> dict:
         role: a key of ``SD1_CONFIGS``.
         **changes: overrides of the configuration.
     """
-    kinds = dict(text_encoder="CLIPTextModel", scheduler="DDPMScheduler")
-    config = dict(SD1_CONFIGS[role])
+    return _random_part(SD1_CONFIGS, role, changes)
+
+
+def sdxl_part(role: str, **changes) -> dict:
+    """Return the config of a randomly initialised part of SDXL, see :func:`sd1_part`.
+
+    Args:
+        role: a key of ``SDXL_CONFIGS``.
+        **changes: overrides of the configuration.
+    """
+    return _random_part(SDXL_CONFIGS, role, changes)
+
+
+def _random_part(configs: dict, role: str, changes: dict) -> dict:
+    kinds = dict(
+        text_encoder="CLIPTextModel",
+        text_encoder_2="CLIPTextModelWithProjection",
+        scheduler="DDPMScheduler",
+    )
+    config = dict(configs[role])
     return dict(type=config.pop("_class_name", None) or kinds[role], **{**config, **changes})
 
 
