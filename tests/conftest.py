@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,23 @@ def no_image_rules(monkeypatch) -> None:
     monkeypatch.setattr(image_rules, "_chosen_by", {})
     for name in ("DETDIFFUSION_EXIF_ORIENTATION", "DETDIFFUSION_HUGE_IMAGES"):
         monkeypatch.setenv(name, "")
+
+
+def registered() -> set[tuple]:
+    """(registry, name, component) of everything in the library's registries, if they are loaded."""
+    ours = sys.modules.get("detdiffusion.registry")
+    registries = [part for part in vars(ours).values() if isinstance(part, ours.Registry)] if ours else []
+    return {(registry, name, part) for registry in registries for name, part in registry.module_dict.items()}
+
+
+@pytest.fixture(autouse=True)
+def no_components_of_tests() -> Iterator[None]:
+    """What a test registers that belongs to no loaded module leaves the registries with it."""
+    before = registered()
+    yield
+    for registry, name, part in registered() - before:
+        if isinstance(part, type) and getattr(sys.modules.get(part.__module__), part.__name__, None) is not part:
+            registry.module_dict.pop(name)
 
 
 @pytest.fixture

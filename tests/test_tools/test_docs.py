@@ -295,7 +295,6 @@ def test_the_part_of_a_set_with_rare_classes(tmp_path, monkeypatch):
 
 def test_the_strategy_of_ones_own_is_imported_by_the_config(tmp_path, monkeypatch):
     from detdiffusion.generation.strategies import build_strategy
-    from detdiffusion.registry import STRATEGIES
     from detdiffusion.utils.config import load_config
 
     (tmp_path / "mine.py").write_text(block_of("extending", "SmallIsHard"))
@@ -303,12 +302,9 @@ def test_the_strategy_of_ones_own_is_imported_by_the_config(tmp_path, monkeypatc
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "mine", raising=False)
-    try:
-        load_config(str(tmp_path / "my_config.py"))
-        assert build_strategy("SmallIsHard").name == "small-is-hard"
-    finally:
-        STRATEGIES.module_dict.pop("SmallIsHard", None)
-        sys.modules.pop("mine", None)
+    load_config(str(tmp_path / "my_config.py"))
+    assert build_strategy("SmallIsHard").name == "small-is-hard"
+    sys.modules.pop("mine")
 
 
 def test_the_overflow_policy_of_ones_own(tmp_path):
@@ -317,19 +313,15 @@ def test_the_overflow_policy_of_ones_own(tmp_path):
 
     from detdiffusion.models.editors.detdiffusion.layout_tokenizer import LayoutTokenizer
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
-    from detdiffusion.registry import OVERFLOW_POLICIES
     from detdiffusion.structures import Layout
 
     exec(block_of("extending", "OVERFLOW_POLICIES"), {})
-    try:
-        write_small_tokenizer(tmp_path, WORDS)
-        tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
-        tokenizer = LayoutTokenizer(tokenizer, bins=(4, 4), max_length=13, overflow="smallest")
-        boxes = [[0, 0, 0.1, 0.1], [0, 0, 1, 1], [0, 0, 0.5, 0.5]]
-        layout = Layout(boxes, ["ball", "sky", "ball"], ["easy", "background", "hard"])
-        assert tokenizer.encode([layout]).kept == [[0, 2]] and tokenizer.dropped == {"sky": 1}
-    finally:
-        OVERFLOW_POLICIES.module_dict.pop("smallest")
+    write_small_tokenizer(tmp_path, WORDS)
+    tokenizer = CLIPTokenizer.from_pretrained(tmp_path)
+    tokenizer = LayoutTokenizer(tokenizer, bins=(4, 4), max_length=13, overflow="smallest")
+    boxes = [[0, 0, 0.1, 0.1], [0, 0, 1, 1], [0, 0, 0.5, 0.5]]
+    layout = Layout(boxes, ["ball", "sky", "ball"], ["easy", "background", "hard"])
+    assert tokenizer.encode([layout]).kept == [[0, 2]] and tokenizer.dropped == {"sky": 1}
 
 
 def test_the_loss_of_ones_own_trains(tmp_path):
@@ -337,13 +329,8 @@ def test_the_loss_of_ones_own_trains(tmp_path):
     from tiny_editor import build_editor, layouts
     from torch.nn.functional import smooth_l1_loss
 
-    from detdiffusion.registry import MODELS
-
     exec(block_of("extending", "SmoothNoiseLoss"), {})
-    try:
-        loss = build_editor(tmp_path, noise_loss=dict(type="SmoothNoiseLoss")).noise_loss
-    finally:
-        MODELS.module_dict.pop("SmoothNoiseLoss")
+    loss = build_editor(tmp_path, noise_loss=dict(type="SmoothNoiseLoss")).noise_loss
     pred, target = torch.randn(2, 1, 4, 8, 8)
     boxes = [layout.boxes for layout in layouts()]
     assert torch.equal(loss(pred, target, boxes), smooth_l1_loss(pred, target))
