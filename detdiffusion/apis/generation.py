@@ -148,9 +148,7 @@ def _plan(
     source = LayoutSource.read(config, generator.config, layouts, needs_attributes, ranks.print)
     strategy = source.strategy(content.strategy, content.strategy_options, ranks.print)
     editor = source.editor(content)
-    samples = source.samples(
-        content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.print
-    )
+    samples = source.samples(content, ranks.print)
     chosen = source.layouts[: content.limit]
     real = source.real_images(chosen, content.from_real, content.keep, ranks.print)
     name = real_name(content.from_real, content.keep)

@@ -16,7 +16,16 @@ from detdiffusion.evaluation.real_comparison import (
 )
 from detdiffusion.generation.gate_options import GateReference, GateRules, GateThresholds
 from detdiffusion.generation.identity import check_unique
-from detdiffusion.generation.quality_gate import VERDICTS, Extra, Finding, apply_rules, count, judge
+from detdiffusion.generation.quality_gate import (
+    VERDICTS,
+    Extra,
+    Finding,
+    apply_rules,
+    count,
+    judge,
+    sample_scores,
+    samples_to_draw,
+)
 from detdiffusion.perception.prediction_source import predict_set
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_not_input, check_writable, write_atomic
@@ -87,6 +96,12 @@ def run_quality_gate(
     if not gated["images"]:
         raise UserError(f"{annotations}: no image is left: {_why_none(done, rules, len(file.images))}")
     _write(gated, report, out)
+    if rules.draw_up_to is not None:
+        scores = sample_scores(file.annotations, findings, extras)
+        counts = samples_to_draw(file.images, scores, rules.draw_up_to)
+        path = out.with_suffix(".samples.json")
+        write_atomic(path, json.dumps(counts, indent=1).encode() + b"\n")
+        print(f"written: {path} ({sum(counts.values())} images of {len(counts)} layouts)")
     return report
 
 

@@ -95,6 +95,13 @@ class GateRules(OptionGroup):
         metavar="N",
         minimum=1,
     )
+    draw_up_to: int | None = option(
+        None,
+        "also write how many images to draw of each layout next, from 1 to this number, the more the worse its "
+        "objects are found, for --samples-file of tools/generate.py",
+        metavar="N",
+        minimum=1,
+    )
 
     @property
     def compare_with_real(self) -> bool:
@@ -121,7 +128,7 @@ class GateReference(OptionGroup):
     )
     real_predictions: str | Path | None = option(
         None,
-        "COCO results json of the detector on the real images, if its results on the set are given by `predictions`",
+        "COCO results json of the detector on the real images, where its results on the set are given, too",
         metavar="RESULTS.json",
     )
 

@@ -38,8 +38,8 @@ class ContentOptions(OptionGroup):
     """Which images of the layouts are generated; different values give a different set.
 
     Raises:
-        UserError: options that exclude each other: ``keep`` without ``from_real``, ``layouts`` with ``edits``, or real
-            images that would get the labels of other layouts.
+        UserError: options that exclude each other: ``keep`` without ``from_real``, ``layouts`` with ``edits``,
+            ``samples_file`` with ``oversample_thr``, or real images that would get the labels of other layouts.
     """
 
     strategy: str | Mapping = option(
@@ -86,6 +86,12 @@ class ContentOptions(OptionGroup):
     )
     seed: int = option(0, "seed of the noise, also part of the images' ids, default: %(default)s")
     samples_per_image: int = option(1, "images per layout, default: %(default)s", minimum=1)
+    samples_file: str | Path | None = option(
+        None,
+        "json with the number of images of each layout by its image id, such as tools/quality_gate.py writes; layouts "
+        "that it lacks get `samples_per_image`",
+        metavar="FILE",
+    )
     limit: int | None = option(
         None,
         "use only the first layouts; a later run can continue the set with a higher limit",
@@ -98,6 +104,10 @@ class ContentOptions(OptionGroup):
             raise UserError("`keep` requires `from_real`: without it, no real image is read")
         if self.layouts is not None and self.edits:
             raise UserError("`layouts` and `edits` exclude each other: both make new layouts")
+        if self.samples_file is not None and self.oversample_thr is not None:
+            raise UserError(
+                "`samples_file` and `oversample_thr` exclude each other: both set the number of images"
+            )
         changed = self.layouts is not None or bool(set(self.edits or ()) - {"flip"})
         if self.from_real == 0 and changed:
             raise UserError(

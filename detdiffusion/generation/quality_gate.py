@@ -125,7 +125,7 @@ def apply_rules(
         ``(new COCO dict, counts of the changes)``.
 
     Raises:
-        UserError: ``rules.best_samples`` is set and an image does not name its source image.
+        UserError: ``rules.best_samples`` is set, and an image does not name its source image.
     """
     done: Counter = Counter()
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
@@ -242,14 +242,43 @@ def _all_but_the_best(images: Sequence[Mapping], scores: Mapping[int, float], nu
     """Return the ids of all but the ``number`` best images of each source image; the earlier sample wins a tie."""
     samples: dict[int, list] = {}
     for image in images:
-        if "source_image_id" not in image:
-            raise UserError(
-                f"`best_samples`: image {image['id']} has no source_image_id, so it is unknown which images are "
-                "samples of the same layout; sets of tools/generate.py have it"
-            )
         key = (-scores.get(image["id"], 0.0), image.get("sample_index", 0), image["id"])
-        samples.setdefault(image["source_image_id"], []).append(key)
+        samples.setdefault(_source(image), []).append(key)
     return {image for keys in samples.values() for *_, image in sorted(keys)[number:]}
+
+
+def samples_to_draw(images: Sequence[Mapping], scores: Mapping[int, float], most: int) -> dict[int, int]:
+    """Return how many images to draw of each source image: the worse its objects are found, the more.
+
+    As in FreeMask (Yang et al., NeurIPS 2023), the number depends on the rank: from 1 for the source image whose
+    objects are found best to ``most`` for the one whose objects are found worst, in equal shares.
+
+    Args:
+        images: those of the set's COCO json.
+        scores: result of :func:`sample_scores`; source images without a score are left out.
+        most: the largest number.
+
+    Returns:
+        Number of images by source image id.
+
+    Raises:
+        UserError: an image does not name its source image.
+    """
+    found: dict[int, list[float]] = {}
+    for image in images:
+        if image["id"] in scores:
+            found.setdefault(_source(image), []).append(scores[image["id"]])
+    order = sorted(found, key=lambda source: (-float(np.mean(found[source])), source))
+    return {source: 1 + rank * most // len(order) for rank, source in enumerate(order)}
+
+
+def _source(image: Mapping) -> int:
+    if "source_image_id" not in image:
+        raise UserError(
+            f"image {image['id']} has no source_image_id, so it is unknown which images are samples of the same "
+            "layout; sets of tools/generate.py have it"
+        )
+    return image["source_image_id"]
 
 
 def _reason_to_ignore(annotation: Mapping, refused: Collection[int], high_loss: Collection[int]) -> str:

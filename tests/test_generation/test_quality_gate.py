@@ -16,7 +16,7 @@ from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
 from detdiffusion.generation.gate_options import GateRules
-from detdiffusion.generation.quality_gate import apply_rules, judge, sample_scores
+from detdiffusion.generation.quality_gate import apply_rules, judge, sample_scores, samples_to_draw
 from detdiffusion.perception.matching import one_to_one
 from detdiffusion.perception.predictions import Predictions
 from detdiffusion.utils.errors import UserError
@@ -26,7 +26,10 @@ CATEGORIES = [dict(id=i, name=n, supercategory="thing") for i, n in ((3, "ball")
 
 def scene():
     """Image 1: a kept and a moved ball, a missed tent, the sky. Image 2: all kept. Image 3: nothing judged."""
-    images = [dict(id=i, file_name=f"{i}.png", width=100, height=80, strategy="hard") for i in (1, 2, 3)]
+    images = [
+        dict(id=i, file_name=f"{i}.png", width=100, height=80, strategy="hard", source_image_id=7 + i)
+        for i in (1, 2, 3)
+    ]
     boxes = [
         (1, 3, [10, 10, 20, 20]),
         (1, 3, [60, 10, 20, 20]),
@@ -219,8 +222,23 @@ def test_the_best_samples_of_each_source_image():
     findings, extras = verdicts(coco, good[:4])
     assert kept(1) == [1, 4]  # as good as image 2, and before it
     del images[0]["source_image_id"]
-    with pytest.raises(UserError, match="`best_samples`: image 1 has no source_image_id"):
+    with pytest.raises(UserError, match="image 1 has no source_image_id"):
         kept(1)
+
+
+def test_more_images_of_what_is_found_worse():
+    images = [dict(id=i, source_image_id=100 + i // 2) for i in range(20)]  # two samples of ten source images
+    scores = {
+        i: 1 - (i // 2) / 10 + (0.3 if i % 2 else -0.3) for i in range(18)
+    }  # the last one is not judged
+    assert samples_to_draw(images, scores, 3) == {
+        **dict.fromkeys((100, 101, 102), 1),
+        **dict.fromkeys((103, 104, 105), 2),
+        **dict.fromkeys((106, 107, 108), 3),
+    }
+    counts = samples_to_draw(images, scores, 20)
+    assert list(counts.values()) == sorted(counts.values()) and counts[100] == 1 and counts[108] == 18
+    assert set(samples_to_draw(images, scores, 1).values()) == {1}
 
 
 def test_bad_rules():
@@ -244,7 +262,7 @@ def test_the_command(on_disk, repo_root, monkeypatch, capsys):
     tool, out = str(repo_root / "tools/quality_gate.py"), on_disk / "set/annotations_gated.json"
     arguments = ["set", "--predictions", "results.json", "--out", str(out), "--missed", "ignore"]
     monkeypatch.chdir(on_disk)
-    monkeypatch.setattr(sys, "argv", [tool, *arguments, "--min-found", "0.3"])
+    monkeypatch.setattr(sys, "argv", [tool, *arguments, "--min-found", "0.3", "--draw-up-to", "4"])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(tool, run_name="__main__")
     assert stop.value.code == 0
@@ -254,6 +272,8 @@ def test_the_command(on_disk, repo_root, monkeypatch, capsys):
     assert report["all"] == dict(kept=2, moved=1, missed=1, unjudged=2, extra=2)
     assert report["by_class"]["ball"] == dict(kept=2, moved=1, missed=0, unjudged=0, extra=2)
     assert report["by_attribute"]["hard"]["missed"] == 1 and report["settings"]["missed"] == "ignore"
+    counts = json.loads(out.with_suffix(".samples.json").read_text())
+    assert counts == {"8": 3, "9": 1}  # of two judged layouts, that of image 1 is found worse
     coco = COCO(out)
     assert coco.dataset["info"]["quality_gate"]["min_found"] == 0.3 and len(coco.getAnnIds(iscrowd=True)) == 1
     assert (on_disk / "set/annotations.json").read_bytes() == before
