@@ -15,11 +15,14 @@ from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
-from detdiffusion.generation.gate_options import GateRules
+from detdiffusion.evaluation.real_comparison import compare_with_real
+from detdiffusion.generation.gate_options import GateReference, GateRules
 from detdiffusion.generation.quality_gate import apply_rules, judge, sample_scores, samples_to_draw
 from detdiffusion.perception.matching import one_to_one
+from detdiffusion.perception.prediction_source import SetPredictions
 from detdiffusion.perception.predictions import Predictions
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.shared_options import PredictionOptions
 
 CATEGORIES = [dict(id=i, name=n, supercategory="thing") for i, n in ((3, "ball"), (5, "tent"), (9, "sky"))]
 
@@ -316,7 +319,11 @@ def test_a_detector_reads_the_images(tmp_path, repo_root, monkeypatch, capsys):
     model.init_weights()  # class scores begin near 0.01
     torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "fresh.pth")
     out = folder / "judged.json"
-    report = quality_gate(folder, out, detector=(config, tmp_path / "fresh.pth"), device="cpu")
+    judged_by = dict(detector=(config, tmp_path / "fresh.pth"), device="cpu")
+    real = folder / "instances.json"  # the same scenes, without stuff; their images are beside it
+    report = quality_gate(folder, out, **judged_by, real_ann=real)
+    assert report["compared"] and all(row["set_ap"] == row["real_ap"] for row in report["compared"].values())
+    assert all(row["set_loss"] == row["real_loss"] for row in report["compared"].values())
     crowds = sum(a["iscrowd"] for a in things["annotations"])
     assert report["all"]["unjudged"] == len(stuff["annotations"]) + crowds
     assert report["all"]["missed"] == len(things["annotations"]) - report["all"]["unjudged"] > 0
@@ -413,6 +420,15 @@ def test_rules_without_their_real_images(on_disk, real):
         coco["annotations"][-1].update(category_id=5)  # a tent that is not found
         (folder / "annotations.json").write_text(json.dumps(coco))
         quality_gate(folder, out, **real, min_class_ap=9, refused="drop")
+    with pytest.raises(UserError, match="no such folder; specify the folder of the images by `real_img_dir`"):
+        compare_with_real(
+            scene(),
+            SetPredictions(predictions(), {3, 5}, {}),
+            GateReference(real_ann=real["real_ann"], real_img_dir=on_disk / "nowhere"),
+            GateRules(),
+            PredictionOptions(detector=("none.py", "none.pth")),
+            out,
+        )
     assert not out.exists()
 
 
