@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import statistics
 from functools import cached_property
 from pathlib import Path
 
@@ -222,7 +221,12 @@ class RunFolder:
         """
         known = self._stored_rates()
         if known.get(name, {}).get("of") != of:
-            known[name] = dict(seconds=seconds_of(work_dir), of=of)
+            seconds = TrainingLogs.read(work_dir).seconds_per_step()
+            if seconds is None:
+                raise UserError(
+                    f"{work_dir}: its logs have no times; remove the folder and run the command again"
+                )
+            known[name] = dict(seconds=round(seconds, 4), of=of)
             write_atomic(self.dir / "rates.json", json.dumps(known, indent=1).encode() + b"\n")
         print(f"{known[name]['seconds']:.2f} s an iteration of the {name}")
 
@@ -257,15 +261,3 @@ class RunFolder:
             tokenizer_folder=str(self.tokenizer),
             vocab_size=len(json.loads((self.tokenizer / "vocab.json").read_text())),
         )
-
-
-def seconds_of(work_dir: Path) -> float:
-    """Return the seconds of an iteration in a training's logs: the median of the logged ones, the first left out.
-
-    Raises:
-        UserError: nothing was logged.
-    """
-    times = [entry.number("time") for entry in TrainingLogs.read(work_dir).entries if "time" in entry.values]
-    if not times:
-        raise UserError(f"{work_dir}: its logs have no times; remove the folder and run the command again")
-    return round(statistics.median(times[1:] or times), 4)
