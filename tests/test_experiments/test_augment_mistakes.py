@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
+from detdiffusion.datasets.formats.exports import read_for_export, write_yolo
 from detdiffusion.experiments.augment.run_folder import RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
 from detdiffusion.experiments.augment.write_configs import generator_config
@@ -19,6 +21,7 @@ from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parents[2]
+VOC_BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
 TOOL = runpy.run_path(str(ROOT / "tools/augment.py"))
 
 
@@ -38,6 +41,38 @@ def write_set(root, split="train", images=6, names=("cat", "dog"), size=30, **ch
     coco.update(changes)
     (root / f"{split}.json").write_text(json.dumps(coco))
     return root / f"{split}.json"
+
+
+def write_yolo_set(root, split="train", **changes):
+    """The same as a YOLO set."""
+    export = read_for_export([f"{split}={write_set(root, split, **changes)}"], crowds=False)
+    return write_yolo(export, root / f"yolo_{split}").parent
+
+
+def write_voc_set(root, split="train", **changes):
+    """The same as a Pascal VOC set."""
+    coco = json.loads(write_set(root, split, **changes).read_text())
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    out = root / f"voc_{split}"
+    for folder in ("Annotations", "JPEGImages"):
+        (out / folder).mkdir(parents=True)
+    for image in coco["images"]:
+        rows = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
+        objects = "".join(voc_object(names[row["category_id"]], *row["bbox"]) for row in rows)
+        name = image["file_name"]
+        (out / f"Annotations/{Path(name).stem}.xml").write_text(
+            f"<annotation><filename>{name}</filename><size><width>{image['width']}</width>"
+            f"<height>{image['height']}</height></size>{objects}</annotation>"
+        )
+        shutil.copy(root / "images" / name, out / "JPEGImages")
+    return out
+
+
+def voc_object(name, x, y, width, height):
+    return f"<object><name>{name}</name>{VOC_BOX.format(x, y, x + width, y + height)}</object>"
+
+
+FORMS = dict(voc=write_voc_set, yolo=write_yolo_set)
 
 
 @pytest.fixture
@@ -67,7 +102,7 @@ def augment(world, **changes):
 def refused(world, message, **changes):
     with pytest.raises(UserError, match=message):
         augment(world, **changes)
-    assert not (world / "out/stamps").exists()
+    assert not (world / "out/sources").exists() and not (world / "out/stamps").exists()
 
 
 def test_wrong_path(world):
@@ -108,6 +143,35 @@ def test_filter_that_leaves_little(world):
         r"the filter keeps only 0 of 12 objects .*`min_area_ratio` 0.02 removes 12",
         min_area_ratio=0.02,
     )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_mistakes_in_labels_of_other_forms_are_found_before_the_conversion(world, form):
+    write = FORMS[form]
+    right = dict(train=write(world / "right"), val=write(world / "right", "val"))
+    refused(
+        world, r"`classes`: .*right.* has no object of 'dgo'; near matches: dog", **right, classes=["dgo"]
+    )
+    refused(world, r"keeps only 0 of 12 objects .*`min_area_ratio` 0.2", **right, min_area_ratio=0.2)
+    other = write(world / "other", "val", names=("cat", "dogs"))
+    refused(world, rf"`val` {other} has objects of 'dogs', which `train`", **{**right, "val": other})
+    empty = write(world / "empty", "val", annotations=[])
+    refused(world, rf"`val` {empty}: no labels: its 6 images have no objects", **{**right, "val": empty})
+    one = write(world / "one", images=1)
+    refused(world, rf"`train` {one}: 1 of its 1 images have objects", **{**right, "train": one})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_missing_image_of_other_forms_is_counted(world, form, capsys):
+    source = FORMS[form](world / "right")
+    next(source.rglob("train3.png")).unlink()
+    refused(world, "`min_area_ratio` 0.2 removes", train=source, val=world / "val.json", min_area_ratio=0.2)
+    assert re.search(
+        r"^warning: .*train3\.(xml|txt): .* without an image", capsys.readouterr().out, re.MULTILINE
+    )
+    for path in source.rglob("*.png"):
+        path.unlink()
+    refused(world, "none of its images is there|no images found in", train=source, val=world / "val.json")
 
 
 def stale_rates_are_timed_again(run):
@@ -180,6 +244,8 @@ def test_weights_of_another_model(world, shared_dir):
         world, r"weights of this kind need a config of configs/onnx", detector=[config, world / "some.onnx"]
     )
     refused(world, r"`learner` must be .*did you mean atss", learner="ats")
+    torch.save(dict(state_dict={"other.weight": torch.zeros(1)}, meta={}), world / "other.pth")
+    refused(world, r"other.pth", detector=[config, world / "other.pth"])
 
 
 def test_base_of_another_family(world):
@@ -207,8 +273,6 @@ def test_no_autoencoder(world):
 
 
 def test_gpu_that_is_not_there(world):
-    import torch
-
     if torch.cuda.is_available():
         pytest.skip("it is there")
     refused(world, r"`device` cuda: no such device; this machine has cpu", device="cuda")

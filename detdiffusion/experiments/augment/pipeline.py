@@ -18,7 +18,6 @@ def steps(run: RunFolder) -> Iterator[Step]:
     Raises:
         UserError: the labels cannot be used, or the learner finds too little to judge.
     """
-    run.look_early()
     yield from run.sources.steps()
     run.splits, cut = run.sources.expected() if run.dry else run.sources.splits()
     if cut:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import tempfile
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 
 from detdiffusion.experiments.common_steps import CommonSteps, Split, Weights, config_iters, halves
@@ -123,19 +127,26 @@ class RunFolder:
     # what is derived
 
     def look_early(self) -> None:
-        """Find mistakes in the labels before any step, where no source needs a conversion.
+        """Find mistakes in the labels before any step; sources that need a conversion are read into a temporary folder.
 
         Raises:
             UserError: the labels cannot be used.
         """
-        if self.dry or not self.sources.all_jsons():
+        if self.sources.is_converted():
             return
-        splits, cut = self.sources.splits()
-        if cut:
-            check_labels(splits, self.options.classes)
-            return
-        self.splits = splits
-        self.derive()
+        with tempfile.TemporaryDirectory() as folder:
+            splits, cut = self.sources.read_early(Path(folder))
+            if cut:
+                check_labels(splits, self.options.classes, self._names(splits))
+            elif self.sources.all_jsons():
+                self.splits = splits
+                self.derive()
+            else:
+                with redirect_stdout(StringIO()):  # it is derived, and told, again after the conversion
+                    make_plan(survey(splits, self.options.classes, self._names(splits)), self.options)
+
+    def _names(self, splits: Mapping[str, Split]) -> dict[str, Path]:
+        return {role: self.sources.name(role) for role in splits}
 
     def derive(self) -> None:
         """Read the labels of all splits and derive the plan; prints what follows.
@@ -143,7 +154,7 @@ class RunFolder:
         Raises:
             UserError: the labels cannot be used.
         """
-        self.facts = survey(self.splits, self.options.classes)
+        self.facts = survey(self.splits, self.options.classes, self._names(self.splits))
         self.plan = plan = make_plan(self.facts, self.options)
         height, width = plan.image_size
         images = ", ".join(f"{name} {count}" for name, count in self.facts.images.items())

@@ -6,11 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.datasets.formats.any_form import read_set, reading_findings
 from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.experiments.common_steps import Split, texts
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.findings import Finding
+from detdiffusion.utils.findings import Finding, raise_errors
 from detdiffusion.utils.steps import Step
 
 from .settings import AugmentOptions
@@ -42,12 +44,51 @@ class Sources:
         """Return whether no source needs a conversion."""
         return all(map(self.is_json, self.paths))
 
+    def is_converted(self) -> bool:
+        """Return whether all sources that need a conversion have been converted."""
+        roles = self._to_convert()
+        return bool(roles) and all(
+            any((self._converted(role) / "annotations").glob("*.json")) for role in roles
+        )
+
+    def name(self, role: str) -> Path:
+        """Return the source that a role's images come from."""
+        return self.paths.get(role, self.paths["train"])
+
     def steps(self) -> Iterator[Step]:
-        """Yield the checks of all sources that are converted, and their conversions; jsons are checked by
-        :meth:`check`."""
-        roles = [role for role in self.paths if not self.is_json(role)]
-        yield from map(self._check_form, roles)
-        yield from map(self._convert, roles)  # one by one: the later ones read what train became
+        """Yield the conversions."""
+        yield from map(self._convert, self._to_convert())  # one by one: the later ones read what train became
+
+    def read_early(self, folder: Path) -> tuple[dict[str, Split], bool]:
+        """Return what :meth:`splits` will return, with the labels of all sources that need a conversion read into a
+        folder; images are not decoded. Prints what the conversion will leave out.
+
+        Raises:
+            UserError: a source cannot be read, has no objects, or has images that cannot be used.
+        """
+        early = Sources(self.options, folder)
+        for role in self._to_convert():
+            source = self.paths[role]
+            converted = read_set(recognise(source), decode=False, without=self.folder.parent)
+            findings = reading_findings(converted, str(source))
+            raise_errors(findings)
+            print("".join(f"{finding.severity}: {finding}\n" for finding in findings), end="")
+            if not converted.annotations:
+                count = len(converted.images)
+                what = (
+                    f"no labels: its {count} images have no objects"
+                    if count
+                    else "none of its images is there"
+                )
+                raise UserError(f"`{role}` {source}: {what}; {converted.looked}")
+            if role != "train":
+                train = read_coco(early._of_role("train", early._found("train", False)).annotations[0])
+                converted.put_classes_first([category["name"] for category in train.categories])
+            converted.write(early._converted(role))
+        return early.splits()
+
+    def _to_convert(self) -> list[str]:
+        return [role for role in self.paths if not self.is_json(role)]
 
     def check(self, splits: Mapping[str, Split], classes: Sequence[str]) -> Step:
         """Return the check of the final splits together: the images that they share, from whatever sources."""
@@ -64,13 +105,6 @@ class Sources:
         """Return the warnings of :meth:`check`."""
         findings = json.loads((self.checked / "check.json").read_text())["findings"]
         return [str(Finding(**row)) for row in findings if row["severity"] == "warning"]
-
-    def _check_form(self, role: str) -> Step:
-        source, out = self.paths[role], self.folder / f"check-{role}"
-        command = ["tools/check_dataset.py", source, "--out", out]
-        files = (source,) if source.is_file() else ()
-        outputs = (out / "check.json",)
-        return Step(f"check-{role}", f"check {source}", texts(command), (), files, outputs, (out,))
 
     def splits(self, expected: bool = False) -> tuple[dict[str, Split], bool]:
         """Return the splits by role, and whether val has yet to be cut from train.
