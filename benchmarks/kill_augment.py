@@ -96,16 +96,13 @@ class Run:
 
     def kill(self, process: subprocess.Popen, victim: str) -> bool:
         """Kill a part of a started run, and wait until all of it has ended; returns whether it was running."""
-        steps = child_pids(process.pid)
-        running = process.poll() is None and (victim != "step" or bool(steps))
-        if not running:
-            victim = "run"
-        if victim == "run":
-            os.killpg(process.pid, signal.SIGKILL) if process.poll() is None else None
-        elif victim == "step":
+        running, steps = process.poll() is None, child_pids(process.pid)
+        if running and victim == "step" and steps:
             os.kill(steps[0], signal.SIGKILL)
-        else:
+        elif running and victim in ("command", "terminated"):
             process.send_signal(signal.SIGKILL if victim == "command" else signal.SIGTERM)
+        elif running:
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         self.wait_for_the_step()
         return running

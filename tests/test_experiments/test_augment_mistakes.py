@@ -14,7 +14,8 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from detdiffusion.datasets.formats.exports import read_for_export, write_yolo
-from detdiffusion.experiments.augment.run_folder import RunFolder
+from detdiffusion.experiments.augment.pipeline import steps
+from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
 from detdiffusion.experiments.augment.write_configs import generator_config
 from detdiffusion.utils.config import load_config
@@ -313,6 +314,19 @@ def test_shared_images_of_any_files_are_found(world):
     ]
     assert "first1.png = second1.png" in str(checked["findings"])
     assert all(isinstance(line, str) for line in sources.warnings())
+
+
+def test_val_chooses_the_set_only_where_there_are_test_images(world):
+    options = dict(
+        train=str(world / "train.json"), val=str(world / "val.json"), out=str(world / "out"), base="sd"
+    )
+    with_test = AugmentOptions(**options, test=str(write_set(world, "test")))
+    names = [
+        [step.name for step in steps(RunFolder(ROOT, o, dry=True))]
+        for o in (AugmentOptions(**options), with_test)
+    ]
+    tuned = [f"tune-{name}-{seed}" for name in SYNTHETIC_SETS for seed in range(3)]
+    assert names[1] == [*names[0][:-1], *tuned, "compare"]
 
 
 def test_own_splits_of_a_set_hold_for_the_roles_that_are_not_named(world):

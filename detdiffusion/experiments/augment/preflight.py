@@ -50,9 +50,8 @@ def check_options(options: AugmentOptions, out: Path) -> None:
         from detdiffusion.utils.devices import choose_device
 
         choose_device(options.device)
-    if (
-        options.detector is not None and not (out / RECORD).is_file()
-    ):  # takes seconds: at the first start only
+    # it takes seconds, so at the first start only
+    if options.detector is not None and not (out / RECORD).is_file():
         from detdiffusion.perception.detector_factory import load_detector
 
         load_detector(*options.detector, device="cpu")

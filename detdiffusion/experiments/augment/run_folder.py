@@ -70,6 +70,11 @@ class RunFolder:
         """The split of the final comparison."""
         return "test" if "test" in self.splits else "val"
 
+    @property
+    def tuning(self) -> str | None:
+        """The split that chooses the synthetic set; None where there is none beside the test images."""
+        return "val" if self.test != "val" else None
+
     @cached_property
     def halves(self) -> dict[str, Split]:
         """The two halves of ``train``."""
@@ -90,6 +95,10 @@ class RunFolder:
     def arm(self, name: str, seed: int) -> Path:
         """Return the work dir of a training of an arm."""
         return self.dir / "arms" / f"{name}_seed{seed}"
+
+    def tuned(self, name: str, seed: int) -> Path:
+        """Return the file of the metrics of an arm's learner on :attr:`tuning`."""
+        return self.dir / "tuning" / f"{name}_seed{seed}.json"
 
     def vae(self) -> str:
         """Return the folder or hub id of the autoencoder of a generator from nothing."""
@@ -195,6 +204,7 @@ class RunFolder:
         # validations of the arms; attributes of train and val; held-out real images; validations of the two halves
         evaluated = arms * images[self.test] + images["train"] + 2 * images["val"]
         evaluated += 0 if self.options.detector else images["train"]
+        evaluated += self.options.seeds * len(SYNTHETIC_SETS) * images["val"] if self.tuning else 0
         return Work(
             trainings=trainings,
             steps=trainings + OTHER_STEPS,

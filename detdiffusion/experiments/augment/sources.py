@@ -72,15 +72,15 @@ class Sources:
             converted = read_set(recognise(source), decode=False, without=self.folder.parent)
             findings = reading_findings(converted, str(source))
             raise_errors(findings)
-            print("".join(f"{finding.severity}: {finding}\n" for finding in findings), end="")
+            for finding in findings:
+                print(f"{finding.severity}: {finding}")
+            if not converted.images:
+                raise UserError(f"`{role}` {source}: none of its images is there; {converted.looked}")
             if not converted.annotations:
                 count = len(converted.images)
-                what = (
-                    f"no labels: its {count} images have no objects"
-                    if count
-                    else "none of its images is there"
+                raise UserError(
+                    f"`{role}` {source}: no labels: its {count} images have no objects; {converted.looked}"
                 )
-                raise UserError(f"`{role}` {source}: {what}; {converted.looked}")
             if role != "train":
                 train = read_coco(early._of_role("train", early._found("train", False)).annotations[0])
                 converted.put_classes_first([category["name"] for category in train.categories])
