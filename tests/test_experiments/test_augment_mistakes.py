@@ -20,6 +20,7 @@ from detdiffusion.experiments.augment.settings import AugmentOptions
 from detdiffusion.experiments.augment.write_configs import generator_config
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.steps import StepRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 VOC_BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
@@ -173,6 +174,26 @@ def test_a_missing_image_of_other_forms_is_counted(world, form, capsys):
     for path in source.rglob("*.png"):
         path.unlink()
     refused(world, "none of its images is there|no images found in", train=source, val=world / "val.json")
+
+
+def test_a_source_that_was_mended_is_converted_again(world):
+    source = write_yolo_set(world / "right")
+    options = AugmentOptions(
+        train=str(source), val=str(world / "val.json"), out=str(world / "out"), vae=["vae"]
+    )
+
+    def convert():
+        run = RunFolder(ROOT, options)
+        converted, step = run.sources.is_converted(), next(run.sources.steps())
+        annotations = world / "out/sources/train/annotations/train.json"
+        annotations.parent.mkdir(parents=True, exist_ok=True)
+        annotations.write_text("{}")
+        return converted, StepRunner(ROOT, run.dir)._key(step)
+
+    first, again = convert(), convert()
+    assert not first[0] and again == (True, first[1])
+    next(source.rglob("train3.png")).unlink()
+    assert convert()[0] is False and convert() != again
 
 
 def stale_rates_are_timed_again(run):

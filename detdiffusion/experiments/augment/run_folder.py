@@ -53,7 +53,7 @@ class RunFolder:
 
     def __init__(self, root: Path, options: AugmentOptions, dry: bool = False) -> None:
         self.root, self.options, self.dry, self.dir = root, options, dry, Path(options.out)
-        self.sources = Sources(options, self.dir / "sources")
+        self.sources = Sources(options, self.dir / "sources", dry)
         self.configs = ConfigFolder(self.dir / "configs")
         self.generator, self.fidelity = self.dir / "generator", self.dir / "fidelity"
         self.comparison, self.tokenizer = self.dir / "comparison", self.dir / "tokenizer"
