@@ -32,12 +32,8 @@ def specs(size: str, folder: Path) -> dict:
         )
         parts = {name: dict(type=kind, subfolder=name, **zoo) for name, kind in kinds.items()}
         parts["scheduler"] = dict(type="DDPMScheduler", subfolder="scheduler", **zoo)
-        from detdiffusion.utils.config import load_config
-
-        recipe = load_config(
-            str(ROOT / "configs/_base_/models/detdiffusion_small.py")
-        ).model.layout_tokenizer.to_dict()
-        return dict(parts=parts, side=64, layout_tokenizer=recipe)
+        tokenizer = recipe_of("detdiffusion_small").layout_tokenizer.to_dict()
+        return dict(parts=parts, side=64, layout_tokenizer=tokenizer)
     from detdiffusion.datasets.miniscenes import STUFF, THINGS
     from detdiffusion.models.editors.detdiffusion.single_file import sd1_part
     from detdiffusion.models.editors.detdiffusion.small_tokenizer import write_small_tokenizer
@@ -85,8 +81,15 @@ def drawn_on(device: torch.device, parts: dict) -> dict:
 
 def perception_branch(size: str) -> dict:
     """Return the editor's arguments for the branch of the paper's config, or of the small generator's."""
-    head = dict(hidden=64, num_queries=20, num_heads=4, ffn=128) if size == "tiny" else {}
-    return dict(mask_head=dict(type="MaskHead", **head), perception_loss=dict(type="PerceptionAwareLoss"))
+    recipe = recipe_of("detdiffusion_small" if size == "tiny" else "detdiffusion_sd15")
+    return dict(mask_head=recipe.mask_head.to_dict(), perception_loss=recipe.perception_loss.to_dict())
+
+
+def recipe_of(name: str):
+    """Return the ``model`` of a file of ``configs/_base_/models``."""
+    from detdiffusion.utils.config import load_config
+
+    return load_config(str(ROOT / f"configs/_base_/models/{name}.py")).model
 
 
 def write_scenes(folder: Path, count: int, side: int) -> Path:

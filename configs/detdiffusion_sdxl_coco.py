@@ -4,8 +4,9 @@
         --cfg-options sd_folder=/models/stable-diffusion-xl-base-1.0 data_root=/data/coco
 
 UNet and both text encoders are frozen; low-rank updates, the embeddings of the layout's tokens in both encoders and the
-mask head train. Every image is conditioned on its size in the data set. For smaller images, which take less memory and
-which SDXL draws less well: --cfg-options image_size=(768,768), or (512,512); sides are multiples of 64.
+mask head train. Every image is conditioned on its size in the data set, and is trained at the one of `image_sizes` that
+is nearest in aspect ratio, as SDXL was; generation does the same. For smaller images, which take less memory and which
+SDXL draws less well: --cfg-options image_size=(768,768), or (512,512). One size: image_sizes="[(1024,1024)]".
 
 Memory a GPU: 17.2 GB (computed, not measured; activations excluded): 15.1 GB of weights in float32, the frozen ones
 too, and 12 bytes of gradient and AdamW moments for each of 173 million trained parameters.
@@ -18,11 +19,20 @@ _base_ = [
     "_base_/schedules/generator_coco.py",
 ]
 
-image_size = (1024, 1024)  # height, width
-train_pipeline = [
-    dict(step, size=image_size) if step.type == "LoadLayoutImage" else step for step in _base_.train_pipeline
+image_size = (1024, 1024)  # height, width; the area of all sizes
+image_sizes = [  # multiples of 64
+    tuple(round((image_size[0] * image_size[1] * share) ** 0.5 / 64) * 64 for share in (1 / ratio, ratio))
+    for ratio in (1, 4 / 3, 3 / 4, 3 / 2, 2 / 3, 16 / 9, 9 / 16)
 ]
-train_dataloader = dict(batch_size=1, dataset=dict(pipeline=train_pipeline))
+train_pipeline = [
+    dict(step, size=image_sizes) if step.type == "LoadLayoutImage" else step for step in _base_.train_pipeline
+]
+train_dataloader = dict(
+    batch_size=1,
+    drop_last=False,
+    batch_sampler=dict(type="SameSizeBatchSampler", drop_last=True),
+    dataset=dict(pipeline=train_pipeline),
+)
 model = dict(unet=dict(sample_size=[image_size[0] // 8, image_size[1] // 8]))
 optim_wrapper = dict(accumulative_counts=4)
 default_hooks = dict(checkpoint=dict(interval=5, by_epoch=True))

@@ -86,7 +86,10 @@ def no_components_of_tests() -> Iterator[None]:
     before = registered()
     yield
     for registry, name, part in registered() - before:
-        if isinstance(part, type) and getattr(sys.modules.get(part.__module__), part.__name__, None) is not part:
+        if (
+            isinstance(part, type)
+            and getattr(sys.modules.get(part.__module__), part.__name__, None) is not part
+        ):
             registry.module_dict.pop(name)
 
 

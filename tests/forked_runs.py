@@ -27,10 +27,11 @@ CASES = {
     # one stream of samples, loaded by the process itself, with cached latents
     "iterations": "train_cfg = dict(max_iters=max_iters)\n"
     "train_dataloader = dict(batch_size=2, dataset=dict(filter_cfg=dict(min_objects=1)))\n",
-    # epochs of 4 steps with two workers: checkpoints lie within them
+    # epochs of 4 steps with two workers and batches of one size: checkpoints lie within them
     "epochs": "model.update(cache_latents=False)\n"
     "train_cfg = dict(_delete_=True, type='ResumableEpochLoop', max_epochs=3)\n"
-    "train_dataloader = dict(batch_size=2, num_workers=2, persistent_workers=True,\n"
+    "train_dataloader = dict(batch_size=2, num_workers=2, persistent_workers=True, drop_last=False,\n"
+    "    batch_sampler=dict(type='SameSizeBatchSampler', drop_last=True),\n"
     "    sampler=dict(_delete_=True, type='SeededSampler', shuffle=True),\n"
     "    dataset=dict(filter_cfg=dict(min_objects=1)))\n",
 }

@@ -38,7 +38,7 @@ def extract(ann, out, **settings):
 
 def quality_gate(folder, out, **settings):
     """:func:`run_quality_gate` with the settings of all groups by name."""
-    names = ["PredictionOptions", "GateRules", "GateThresholds"]
+    names = ["PredictionOptions", "GateRules", "GateThresholds", "GateReference"]
     return apis.run_quality_gate(folder, out, *take_groups(settings, names))
 
 

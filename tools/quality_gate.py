@@ -16,6 +16,9 @@ EXAMPLES = """examples:
   # drop images with less than half of their objects, ignore missed objects, refine boxes by confident detections
   python tools/quality_gate.py work_dirs/synthetic/hard --predictions results.json \\
       --min-found 0.5 --missed ignore --refine 1.0 --out work_dirs/synthetic/hard/annotations_gated.json
+  # ignore classes and objects that the detector finds much worse than in real images; of 4 samples keep the best
+  python tools/quality_gate.py work_dirs/synthetic/hard --detector CONFIG WEIGHTS --real-ann data/val.json \\
+      --min-class-ap 0.5 --max-loss 3 --best-samples 1 --out work_dirs/synthetic/hard/annotations_gated.json
   # then train a detector with synthetic=[dict(data_root='work_dirs/synthetic/hard',
   #                                            ann_file='annotations_gated.json')]
 """
@@ -38,6 +41,9 @@ def build_parser():
     )
     add_options(parser.add_argument_group("rules (default: none)"), apis.GateRules)
     add_options(parser.add_argument_group("thresholds"), apis.GateThresholds)
+    add_options(
+        parser.add_argument_group("real images for --min-class-ap and --max-loss"), apis.GateReference
+    )
     add_options(parser.add_argument_group("the detector, or its results"), apis.PredictionOptions)
     add_image_options(parser)
     return parser
@@ -53,6 +59,7 @@ def main(args) -> None:
         build_options(apis.PredictionOptions, args),
         build_options(apis.GateRules, args),
         build_options(apis.GateThresholds, args),
+        build_options(apis.GateReference, args),
     )
 
 

@@ -14,6 +14,7 @@ import torch
 
 from detdiffusion.apis.generation_session import Session
 from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer
+from detdiffusion.datasets.image_sizes import nearest_size, training_sizes
 from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.layout_source import LayoutSource
@@ -91,9 +92,9 @@ def generate_dataset(
         facts = _facts(run, generator, content, sampling, sampled, files)
         check_run(Path(files.out), facts)
         inferencer = inferencer or DetDiffusionInferencer(run.config, generator.checkpoint, device)
-        side = _sides(inferencer, sampling, ranks)
-        if run.real is not None:
-            run.real.use_size(*side)
+        sizes = _sizes(run.config, sampling, inferencer, ranks)
+        for drawing in run.drawings:
+            drawing.size = nearest_size(drawing.layout.width, drawing.layout.height, sizes)
         # without a checkpoint, the weights are those in the folders that the config names
         facts["weights_sha256"] = weights_digest(inferencer.model) if generator.checkpoint is None else None
         with ranks.first_then_others(
@@ -101,13 +102,12 @@ def generate_dataset(
         ) as writer:
             session = Session(ranks, writer, run.drawings, sampling.batch_size, files)
             session.introduce(content.seed, run.strategy.name, run.layouts)
-            session.disk.check_start(
-                session.missing, side[0] * side[1], files.image_format, writer.mean_bytes
-            )
+            pixels = max(height * width for height, width in sizes)
+            session.disk.check_start(session.missing, pixels, files.image_format, writer.mean_bytes)
             every = 0 if ranks.rank else files.preview_every
             preview = LivePreview(Path(files.out) / PREVIEW, run.source.categories, every)
             with Progress("generating", total=session.missing, enabled=progress and ranks.is_main) as bar:
-                infer = partial(draw, inferencer.model, height=side[0], width=side[1], **sampled.arguments())
+                infer = partial(draw, inferencer.model, **sampled.arguments())
                 return session.run(infer, preview, bar, run.real)
     finally:
         ranks.close()
@@ -148,9 +148,7 @@ def _plan(
     source = LayoutSource.read(config, generator.config, layouts, needs_attributes, ranks.print)
     strategy = source.strategy(content.strategy, content.strategy_options, ranks.print)
     editor = source.editor(content)
-    samples = source.samples(
-        content.oversample_thr, content.samples_per_image, content.seed, content.limit, ranks.print
-    )
+    samples = source.samples(content, ranks.print)
     chosen = source.layouts[: content.limit]
     real = source.real_images(chosen, content.from_real, content.keep, ranks.print)
     name = real_name(content.from_real, content.keep)
@@ -181,6 +179,7 @@ def _facts(
         **sampled.facts(),
         height=sampling.height,
         width=sampling.width,
+        **({"sizes": sizes} if len(sizes := _sizes_of_training(run.config, sampling)) > 1 else {}),
         format="png" if png else f"{files.image_format} {files.jpeg_quality}",
         checkpoint=None if checkpoint is None else Path(checkpoint).name,
         checkpoint_sha256=None if checkpoint is None else sha256_of(find_checkpoint(checkpoint)),
@@ -191,8 +190,21 @@ def _facts(
     )
 
 
-def _sides(inferencer: DetDiffusionInferencer, sampling: SamplingOptions, ranks: Ranks) -> tuple[int, int]:
-    """Return height and width of the images; print a note if they differ from the model's default."""
+def _sizes_of_training(config: Config, sampling: SamplingOptions) -> list[tuple[int, int]]:
+    """Return the sizes that the model was trained at, of which each layout takes one, unless one size is given."""
+    return training_sizes(config) if sampling.height is sampling.width is None else []
+
+
+def _sizes(
+    config: Config, sampling: SamplingOptions, inferencer: DetDiffusionInferencer, ranks: Ranks
+) -> list[tuple[int, int]]:
+    """Return (height, width) of the images; print a note if they differ from the model's."""
+    sizes = _sizes_of_training(config, sampling)
+    if len(sizes) > 1:
+        ranks.print(
+            f"each image has the training size nearest in aspect ratio to its source, of {len(sizes)} sizes"
+        )
+        return [check_sides(inferencer.model, *size) for size in sizes]
     side = check_sides(inferencer.model, sampling.height, sampling.width)
     default = inferencer.model.image_size
     if side != default:
@@ -200,7 +212,7 @@ def _sides(inferencer: DetDiffusionInferencer, sampling: SamplingOptions, ranks:
             f"note: generating {side[0]} x {side[1]} images (height x width), but the model's default is {default[0]} "
             f"x {default[1]}; other sizes reduce the quality, and another aspect ratio stretches the objects"
         )
-    return side
+    return [side]
 
 
 def _open_writer(

@@ -8,9 +8,24 @@ from dataclasses import asdict
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import CocoFile, read_coco
+from detdiffusion.evaluation.real_comparison import (
+    COMPARED,
+    NO_COMPARISON,
+    check_reference,
+    compare_with_real,
+)
+from detdiffusion.generation.gate_options import GateReference, GateRules, GateThresholds
 from detdiffusion.generation.identity import check_unique
-from detdiffusion.generation.options import GateRules, GateThresholds
-from detdiffusion.generation.quality_gate import VERDICTS, Extra, Finding, apply_rules, count, judge
+from detdiffusion.generation.quality_gate import (
+    VERDICTS,
+    Extra,
+    Finding,
+    apply_rules,
+    count,
+    judge,
+    sample_scores,
+    samples_to_draw,
+)
 from detdiffusion.perception.prediction_source import predict_set
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_not_input, check_writable, write_atomic
@@ -24,6 +39,7 @@ def run_quality_gate(
     source: PredictionOptions,
     rules: GateRules | None = None,
     thresholds: GateThresholds | None = None,
+    reference: GateReference | None = None,
 ) -> dict:
     """Judge the objects of a set, and write new annotations and a report; the set itself is not modified.
 
@@ -34,16 +50,21 @@ def run_quality_gate(
             killed run can be resumed and other rules need no new detections; or COCO results for the set's images.
         rules: the rules to apply; default: only count.
         thresholds: see :func:`detdiffusion.generation.quality_gate.judge`.
+        reference: real images for the rules that compare with them, see
+            :mod:`detdiffusion.evaluation.class_comparison`.
 
     Returns:
-        The report: settings, counts in total, by attribute and by class, and the changes.
+        The report: settings, counts in total, by attribute and by class, the comparison with real images by class, and
+        the changes.
 
     Raises:
         UserError: an option or an input file is not valid, or no image of the set is left.
     """
     rules, thresholds = rules or GateRules(), thresholds or GateThresholds()
     annotations, out = Path(folder) / "annotations.json", Path(out)
-    _check_paths(annotations, out, source.predictions)
+    reference = reference or GateReference()
+    _check_paths(annotations, out, source, reference)
+    check_reference(rules, source, reference)
     file = read_coco(annotations)
     if file.findings:
         print(file.summary())
@@ -56,8 +77,11 @@ def run_quality_gate(
         print(f"  {number} × {reason}")
     print()
     findings, extras = judge(file.images, file.annotations, found, answer.nameable, **asdict(thresholds))
-    gated, done = apply_rules(_as_coco(file), findings, extras, rules)
-    settings = {**asdict(thresholds), **asdict(rules)}
+    coco, compared = _as_coco(file), NO_COMPARISON
+    if reference.real_ann is not None:
+        compared = compare_with_real(coco, answer, reference, rules, source, out)
+    gated, done = apply_rules(coco, findings, extras, rules, compared.refused, compared.high_loss)
+    settings = {**asdict(thresholds), **asdict(rules), **reference.as_json()}
     gated["info"] = {**gated["info"], "quality_gate": settings}
     report = dict(
         set=str(folder),
@@ -65,26 +89,40 @@ def run_quality_gate(
         settings=settings,
         images=dict(before=len(file.images), after=len(gated["images"])),
         **_counts(file, findings, extras),
+        compared=compared.by_class,
         done={reason: number for reason, number in done.items() if number},
     )
     print(format_report(report))
     if not gated["images"]:
-        raise UserError(
-            f"{annotations}: no image is left: all {len(file.images)} are below `min_found` {rules.min_found}; was the "
-            "detector trained on such images? Nothing is written; a lower `min_found` keeps more images"
-        )
+        raise UserError(f"{annotations}: no image is left: {_why_none(done, rules, len(file.images))}")
     _write(gated, report, out)
+    if rules.draw_up_to is not None:
+        scores = sample_scores(file.annotations, findings, extras)
+        counts = samples_to_draw(file.images, scores, rules.draw_up_to)
+        path = out.with_suffix(".samples.json")
+        write_atomic(path, json.dumps(counts, indent=1).encode() + b"\n")
+        print(f"written: {path} ({sum(counts.values())} images of {len(counts)} layouts)")
     return report
 
 
-def _check_paths(annotations: Path, out: Path, predictions: str | Path | None) -> None:
+def _check_paths(annotations: Path, out: Path, source: PredictionOptions, reference: GateReference) -> None:
     """Check the output paths before a long run."""
     if out.suffix != ".json" or out.is_dir():
         raise UserError(
             f"{out}: `out` must be a .json file, e.g. {annotations.with_name('annotations_gated.json')}"
         )
-    check_not_input(out, (annotations, predictions), "`out`")
+    inputs = (annotations, source.predictions, reference.real_ann, reference.real_predictions)
+    check_not_input(out, inputs, "`out`")
     check_writable(out)
+
+
+def _why_none(done: Mapping[str, int], rules: GateRules, total: int) -> str:
+    few = done["images dropped: too few objects found"]
+    reasons = f"all {few} are" if few == total else f"{total - few} show a refused class, {few} are"
+    return (
+        f"{reasons} below `min_found` {rules.min_found}; was the detector trained on such images? Nothing is "
+        "written; a lower `min_found` or `min_class_ap` keeps more images"
+    )
 
 
 def _as_coco(file: CocoFile) -> dict:
@@ -145,5 +183,8 @@ def format_report(report: Mapping) -> str:
             share = f"{row['kept'] / judged:.1%}" if judged else "-"
             lines.append([name, *(row.get(column, 0) for column in columns), share])
         lines.append([])
+    if report["compared"]:
+        lines.append(["class", *COMPARED.values()])
+        lines += [[name, *(row[key] for key in COMPARED)] for name, row in report["compared"].items()] + [[]]
     done = [f"  {number} × {reason}" for reason, number in report["done"].items()]
     return "\n".join([format_table(lines), "done:", *(done or ["  nothing: no rule was given"])])

@@ -10,6 +10,6 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "detdiffusion.datasets.image_patches": ["ImagePatches"],
         "detdiffusion.datasets.layout_coco": ["LayoutCocoDataset"],
-        "detdiffusion.datasets.samplers": ["SeededInfiniteSampler", "SeededSampler"],
+        "detdiffusion.datasets.samplers": ["SameSizeBatchSampler", "SeededInfiniteSampler", "SeededSampler"],
     },
 )

@@ -12,8 +12,10 @@ from detdiffusion.utils.errors import UserError
 from .object_table import ObjectTable
 
 
-def image_folder(img_dir: str | Path | None, ann_file: str | Path) -> Path:
+def image_folder(img_dir: str | Path | None, ann_file: str | Path, option: str = "`img_dir`") -> Path:
     """Return the image folder: ``img_dir``, or ``images`` next to the annotation file or next to its folder.
+
+    ``option`` is the name of ``img_dir`` in messages.
 
     Raises:
         UserError: if there is no such folder.
@@ -23,7 +25,7 @@ def image_folder(img_dir: str | Path | None, ann_file: str | Path) -> Path:
     for folder in tried:
         if folder.is_dir():
             return folder
-    raise UserError(f"{tried[0]}: no such folder; specify the folder of the images by `img_dir`")
+    raise UserError(f"{tried[0]}: no such folder; specify the folder of the images by {option}")
 
 
 class NamesUnreadableImages:

@@ -211,6 +211,14 @@ class LayoutCocoDataset(Dataset):
     def __len__(self) -> int:
         return len(self.layouts)
 
+    def training_size(self, index: int) -> tuple[int, int]:
+        """Return height and width in pixels of a sample's image in training."""
+        width, height = self.layouts.sizes[index].tolist()
+        return self._image_step().size_of(width, height)
+
+    def _image_step(self) -> transforms.LoadLayoutImage | None:
+        return next((step for step in self.pipeline if isinstance(step, transforms.LoadLayoutImage)), None)
+
     def load(self, index: int, steps: Sequence[Callable] | None = None) -> dict:
         """Load image and masks of a sample by ``steps``; default: the loading steps of the pipeline."""
         return self._run(self._sample(index), self._loading if steps is None else steps)
@@ -241,7 +249,7 @@ class LayoutCocoDataset(Dataset):
 
     def images_to_read(self) -> tuple[list[Path], list[dict]]:
         """Return the files of all samples and their COCO dicts; empty if the pipeline loads no images."""
-        if not any(isinstance(step, transforms.LoadLayoutImage) for step in self.pipeline):
+        if self._image_step() is None:
             return [], []
         rows = zip(self.layouts.image_ids.tolist(), self.layouts.sizes.tolist())
         images = [dict(id=image_id, width=width, height=height) for image_id, (width, height) in rows]
@@ -283,12 +291,13 @@ class LayoutCocoDataset(Dataset):
                 f"cache_latents: the pipeline {' -> '.join(kinds)} must begin with LoadLayoutImage and have only "
                 f"{', '.join(known)}; set model.cache_latents=False to keep it"
             )
-        size, with_masks = self.pipeline[0].size, "LoadLayoutMasks" in kinds
+        sizes, with_masks = self.pipeline[0].sizes, "LoadLayoutMasks" in kinds
         masks = index_key(self.ann_files, {}).encode() + self.layouts.ids.tobytes() if with_masks else b""
         images = [self.img_dir / name for name in self.layouts.file_names]
         flips = [d for step in self.pipeline for d in getattr(step, "directions", ()) if step.prob]
-        key = cache_key(vae, images, masks, dict(size=size, flips=flips))
-        return SampleCache(Path(folder) / key, len(self), size, with_masks, flips)
+        key = cache_key(vae, images, masks, dict(size=sizes[0] if len(sizes) == 1 else sizes, flips=flips))
+        taken = [self.training_size(index) for index in range(len(self))]
+        return SampleCache(Path(folder) / key, taken, with_masks, flips)
 
     def use_sample_cache(self, cache: SampleCache) -> None:
         """Use cached latents and masks instead of reading images and decoding polygons.

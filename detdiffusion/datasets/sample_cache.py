@@ -1,8 +1,9 @@
 """A cache of the parts of training samples that never change: the VAE's posteriors of the images, and the masks.
 
-A cache is a folder of shards of :data:`SHARD` images each: ``latents_00000.npy``, (n, 1 + F, 2, C, h, w) float16
-(original and F flipped images; mean and standard deviation), memory-mapped, and ``masks_00000.npz``, run lengths at the
-training size. Each shard is written atomically by one process, so an interrupted cache is completed at the next start.
+A cache is a folder of shards of up to :data:`SHARD` images of one size each: ``latents_00000.npy``, (n, 1 + F, 2, C, h,
+w) float16 (original and F flipped images; mean and standard deviation), memory-mapped, and ``masks_00000.npz``, run
+lengths at the training size. Each shard is written atomically by one process, so an interrupted cache is completed at
+the next start.
 """
 
 from __future__ import annotations
@@ -29,24 +30,34 @@ class SampleCache:
 
     Args:
         folder: folder of the shards.
-        count: number of images.
-        size: (height, width) of the training images in pixels.
+        sizes: (height, width) in pixels of each image in training.
         masks: whether masks are cached too.
         flips: directions of the flipped images that are cached, see :data:`~detdiffusion.structures.FLIPS`.
     """
 
     def __init__(
-        self, folder: Path, count: int, size: tuple[int, int], masks: bool, flips: Sequence[str]
+        self, folder: Path, sizes: Sequence[tuple[int, int]], masks: bool, flips: Sequence[str]
     ) -> None:
         self.flips = tuple(flips)
-        self.folder, self.count, self.size, self.with_masks = Path(folder), count, tuple(size), masks
+        self.folder, self.sizes, self.with_masks = Path(folder), [tuple(size) for size in sizes], masks
+        by_size: dict[tuple, list[int]] = {}
+        for index, size in enumerate(self.sizes):
+            by_size.setdefault(size, []).append(index)
+        self._shards = [
+            images[i : i + SHARD] for images in by_size.values() for i in range(0, len(images), SHARD)
+        ]
+        self._place = {
+            index: (number, row)
+            for number, images in enumerate(self._shards)
+            for row, index in enumerate(images)
+        }
         self._entries = ArrayCache(folder)
         self._latents: list[np.ndarray] = []
         self._runs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
-    def shards(self) -> list[range]:
-        """Return the range of image indices of each shard."""
-        return [range(i, min(i + SHARD, self.count)) for i in range(0, self.count, SHARD)]
+    def shards(self) -> list[list[int]]:
+        """Return the image indices of each shard."""
+        return self._shards
 
     def missing(self) -> list[int]:
         """Return the indices of shards that are missing or damaged."""
@@ -100,15 +111,17 @@ class SampleCache:
     def moments(self, index: int, flip: str | None) -> Tensor:
         """Return mean and standard deviation of the posterior of an image or a flipped image, (2, C, h, w) float16."""
         version = 0 if flip is None else 1 + self.flips.index(flip)
-        return torch.from_numpy(self._latents[index // SHARD][index % SHARD, version].copy())
+        shard, row = self._place[index]
+        return torch.from_numpy(self._latents[shard][row, version].copy())
 
     def masks(self, index: int) -> Tensor:
         """Return the masks of an image, (N, H, W) bool, not flipped."""
-        runs, ends, first = self._runs[index // SHARD]
-        rows = range(first[index % SHARD], first[index % SHARD + 1])
+        shard, row = self._place[index]
+        runs, ends, first = self._runs[shard]
+        rows, size = range(first[row], first[row + 1]), self.sizes[index]
         if not len(rows):
-            return torch.zeros(0, *self.size, dtype=torch.bool)
-        rles = [dict(size=list(self.size), counts=runs[ends[i] : ends[i + 1]].tobytes()) for i in rows]
+            return torch.zeros(0, *size, dtype=torch.bool)
+        rles = [dict(size=list(size), counts=runs[ends[i] : ends[i + 1]].tobytes()) for i in rows]
         return torch.from_numpy(mask_utils.decode(rles).transpose(2, 0, 1).astype(bool))
 
     def __getstate__(self) -> dict:  # spawned workers map the files again

@@ -15,6 +15,7 @@ from .runner import SafeRunner
 from .sample_grid_hook import SampleGridHook
 from .sharded import ShardedOptimWrapper, ShardedRunner
 from .start_report import StartReportHook
+from .synthetic_weight_hook import SyntheticWeightHook
 
 __all__ = [
     "EpochLengthHook",
@@ -28,6 +29,7 @@ __all__ = [
     "ShardedOptimWrapper",
     "ShardedRunner",
     "StartReportHook",
+    "SyntheticWeightHook",
     "build_runner",
     "latest_checkpoint",
     "prepare_ranks",

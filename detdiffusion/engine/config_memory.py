@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from detdiffusion.datasets.image_sizes import training_sizes
 from detdiffusion.utils.errors import UserError, first_line
 
 _STATES = {"AdamW": 2, "Adam": 2, "AdamW8bit": 0.5, "Lion": 1, "Adagrad": 1, "RMSprop": 1, "Adafactor": 0.01}
@@ -25,7 +26,7 @@ class Memory:
         trained, frozen: number of parameters.
         weights: bytes of weights, gradients, optimizer states and averages.
         batch: images of a step on one device.
-        size: (height, width) of the images in pixels; None if it was not found.
+        size: (height, width) of the images in pixels, of several sizes the largest; None if it was not found.
         activations: bytes that the forward pass of a batch keeps for the backward pass; None if not computed.
         reason: why they were not computed.
         latents: bytes of the cached latents on disk; 0 without a cache.
@@ -69,7 +70,7 @@ def memory_of(cfg: Any, images: int) -> Memory:
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
     try:
-        size = _image_size(model, pipeline)
+        size = _image_size(cfg, model, pipeline)
         activations = _activations(model, batch, size)
     except Exception as error:  # an estimate; whatever prevents it is told
         reason = first_line(error)
@@ -137,12 +138,10 @@ def _run_detector(model, batch: int, size: tuple[int, int]):
     return features if head is None else head(features)
 
 
-def _image_size(model, pipeline: list[Mapping]) -> tuple[int, int]:
-    """Return (height, width) of the training images."""
-    for step in pipeline:
-        if step.get("type") == "LoadLayoutImage" and step.get("size"):
-            size = step["size"]
-            return (size, size) if isinstance(size, int) else tuple(size)
+def _image_size(cfg, model, pipeline: list[Mapping]) -> tuple[int, int]:
+    """Return (height, width) of the training images, of several sizes the largest."""
+    if sizes := training_sizes(cfg):
+        return max(sizes, key=math.prod)
     if hasattr(model, "image_size"):
         return model.image_size
     scales = [scale for step in pipeline if "Resize" in str(step.get("type")) for scale in _scales(step)]

@@ -7,6 +7,7 @@ import math
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -69,10 +70,10 @@ class LatentCacheHook(Hook):
         cache = loader.dataset.sample_cache(folder, model.vae)
         missing = cache.missing()
         if missing:
-            self._check_room(cache, len(missing), model)
+            self._check_room(cache, missing, model)
             check_images_of(loader.dataset)
             print_log(
-                f"caching latents of {cache.count} images in {cache.folder}: {len(missing)} of "
+                f"caching latents of {len(cache.sizes)} images in {cache.folder}: {len(missing)} of "
                 f"{len(cache.shards())} parts are missing",
                 logger="current",
             )
@@ -113,9 +114,10 @@ class LatentCacheHook(Hook):
         print_log(f"latents: part {shard + 1} of {len(cache.shards())} written", logger="current")
 
     @staticmethod
-    def _check_room(cache, missing: int, model) -> None:
-        image = 4 * (1 + len(cache.flips)) * math.prod(model.latent_shape(*cache.size))
-        needed = cache.count * image * missing // len(cache.shards())
+    def _check_room(cache, missing: list[int], model) -> None:
+        images = [index for shard in missing for index in cache.shards()[shard]]
+        values = sum(math.prod(model.latent_shape(*cache.sizes[index])) for index in images)
+        needed = 4 * (1 + len(cache.flips)) * values
         folder = cache.folder
         while not folder.is_dir():
             folder = folder.parent
@@ -143,7 +145,7 @@ def _full_weights(model):
 class _Unflipped(torch.utils.data.Dataset):
     """Images (3, H, W) uint8 and masks of some samples, as loaded by the pipeline before random augmentation."""
 
-    def __init__(self, dataset, indices: range) -> None:
+    def __init__(self, dataset, indices: Sequence[int]) -> None:
         self.dataset, self.indices = dataset, indices
 
     def __len__(self) -> int:

@@ -10,8 +10,8 @@ from ..registry import LOOPS
 class ResumableEpochLoop(EpochBasedTrainLoop):
     """mmengine's ``EpochBasedTrainLoop``, except that resuming within an epoch continues with its remaining batches.
 
-    mmengine would restart such an epoch. If the sampler can ``skip``
-    (:class:`~detdiffusion.datasets.samplers.SeededSampler`), skipped samples are not loaded.
+    mmengine would restart such an epoch. If the sampler or the batch sampler can ``skip``
+    (:class:`~detdiffusion.datasets.samplers.SeededSampler`, ``SameSizeBatchSampler``), skipped samples are not loaded.
     """
 
     def run_epoch(self) -> None:
@@ -28,13 +28,21 @@ class ResumableEpochLoop(EpochBasedTrainLoop):
                 level=30,  # logging.WARNING
             )
             done = 0
-        skip = getattr(self.dataloader.sampler, "skip", None) if done else None
-        if skip is not None:
-            skip(done * self.dataloader.batch_size)
-        first = done if skip is not None else 0
+        first = done if self._skip(done) else 0
         if done < length:
             for idx, data_batch in enumerate(self.dataloader, start=first):
                 if idx >= done:
                     self.run_iter(idx, data_batch)
         self.runner.call_hook("after_train_epoch")
         self._epoch += 1
+
+    def _skip(self, batches: int) -> bool:
+        """Let the next epoch begin behind these batches; return whether the samplers can."""
+        loader = self.dataloader
+        if hasattr(loader.batch_sampler, "skip"):
+            loader.batch_sampler.skip(batches)
+        elif hasattr(loader.sampler, "skip"):
+            loader.sampler.skip(batches * loader.batch_size)
+        else:
+            return False
+        return True

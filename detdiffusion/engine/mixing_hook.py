@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+
 from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
@@ -17,9 +19,10 @@ class MixingRatioHook(Hook):
 
     Before training, it warns if the data has ignored regions that the detector would treat as background.
 
-    The scalar ``synthetic_share`` (this rank's share in the current epoch so far) is logged with the loss; the counts
-    of all ranks are logged at the end of every epoch. :func:`.launch.build_runner` adds the hook if the training data
-    contains a ``SyntheticAugmentedCocoDataset``.
+    Two scalars are logged with the loss: ``synthetic_share`` (this rank's share in the current epoch so far) and
+    ``recent_synthetic_share`` (the same over the iterations that the logged loss is the mean of). The counts of all
+    ranks are logged at the end of every epoch. :func:`.launch.build_runner` adds the hook if the training data contains
+    a ``SyntheticAugmentedCocoDataset``.
 
     Attributes:
         real, synthetic: number of images in this epoch so far, on this rank.
@@ -28,6 +31,7 @@ class MixingRatioHook(Hook):
     def __init__(self) -> None:
         self.real = self.synthetic = 0
         self._ids: set[int] = set()
+        self._recent: deque[tuple[int, int]] = deque()  # synthetic and all images of the latest batches
 
     def before_train(self, runner: Runner) -> None:
         """Find the data sets with synthetic images; warn if their ignored regions would not be ignored.
@@ -35,13 +39,9 @@ class MixingRatioHook(Hook):
         Raises:
             UserError: if the training data has no synthetic images.
         """
-        parts = parts_of(runner.train_dataloader.dataset)
-        found = [part for part in parts if hasattr(part, "synthetic_ids")]
-        if not found:
-            raise UserError(
-                "MixingRatioHook: train_dataloader has no SyntheticAugmentedCocoDataset; leave the hook out"
-            )
+        found = synthetic_sets(runner, "MixingRatioHook")
         self._ids = set().union(*(dataset.synthetic_ids() for dataset in found))
+        self._recent = deque(maxlen=runner.log_processor.window_size)
         regions = sum(dataset.num_ignored for dataset in found)
         if regions and (reason := _why_not_ignored(runner.model)):
             runner.logger.warning(
@@ -60,6 +60,9 @@ class MixingRatioHook(Hook):
         self.real += len(samples) - found
         share = self.synthetic / max(1, self.real + self.synthetic)
         runner.message_hub.update_scalar("train/synthetic_share", share)
+        self._recent.append((found, len(samples)))
+        recent, shown = map(sum, zip(*self._recent))
+        runner.message_hub.update_scalar("train/recent_synthetic_share", recent / max(1, shown))
 
     def after_train_epoch(self, runner: Runner) -> None:
         import torch
@@ -73,6 +76,18 @@ class MixingRatioHook(Hook):
             f"images shown: {real} real, {synthetic} synthetic "
             f"({synthetic / max(1, real + synthetic):.1%} synthetic)"
         )
+
+
+def synthetic_sets(runner: Runner, hook: str) -> list:
+    """Return the data sets with synthetic images in the training data.
+
+    Raises:
+        UserError: there are none; the message names the ``hook`` that wants them.
+    """
+    found = [part for part in parts_of(runner.train_dataloader.dataset) if hasattr(part, "synthetic_ids")]
+    if not found:
+        raise UserError(f"{hook}: train_dataloader has no SyntheticAugmentedCocoDataset; leave the hook out")
+    return found
 
 
 def _why_not_ignored(model) -> str:

@@ -58,7 +58,7 @@ def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
     Raises:
         UserError: if an epoch has no batch or no end.
     """
-    sampler = getattr(loader.batch_sampler, "sampler", loader.sampler)
+    sampler = sampler_of(loader)
     if any("Infinite" in kind.__name__ or "MultiSource" in kind.__name__ for kind in type(sampler).__mro__):
         if epochs:
             raise UserError(
@@ -73,6 +73,11 @@ def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
             f"{' (drop_last=True)' if loader.drop_last else ''}; lower {place}.batch_size or set "
             f"{place}.drop_last=False"
         )
+
+
+def sampler_of(loader: Any) -> Any:
+    """Return the sampler that gives a data loader's indices, also if it has a batch sampler of its own."""
+    return getattr(getattr(loader, "batch_sampler", None), "sampler", getattr(loader, "sampler", None))
 
 
 def check_classes(cfg: Mapping, place: str, dataset: Any) -> list[Finding]:

@@ -20,6 +20,7 @@ from .checkpoint import latest_checkpoint, use_safe_loader
 from .data_checks import ChecksData
 from .finite_hook import last_good
 from .random_state import random_state, seed_all, set_random_state
+from .run_checks import sampler_of
 
 
 @RUNNERS.register_module()
@@ -169,7 +170,7 @@ class SafeRunner(ChecksData, Runner):
 
     def _continue_random(self, saved: dict) -> None:
         """Restore the random state from :meth:`save_checkpoint`; no random numbers are used before the first step."""
-        sampler = getattr(self.train_dataloader, "sampler", None)
+        sampler = sampler_of(self.train_dataloader)
         if saved.get("sampler_seed") is not None and hasattr(sampler, "seed"):
             sampler.seed = saved["sampler_seed"]
         ranks = saved.get("ranks", [])
@@ -193,8 +194,7 @@ class SafeRunner(ChecksData, Runner):
         ranks = all_gather_object(random_state())
         if not is_main_process():
             return
-        sampler_seed = getattr(getattr(self.train_dataloader, "sampler", None), "seed", None)
-        state = dict(ranks=ranks, sampler_seed=sampler_seed)
+        state = dict(ranks=ranks, sampler_seed=getattr(sampler_of(self.train_dataloader), "seed", None))
         kwargs["meta"] = dict(kwargs.get("meta") or {}, random_state=state)
         folder = Path(out_dir)
         if not folder.is_dir():

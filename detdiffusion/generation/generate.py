@@ -75,6 +75,8 @@ class _BatchGenerator:
         generators = [torch.Generator().manual_seed(drawing.noise_seed) for drawing in part]
         try:
             options, contents = {}, [{} for _ in part]
+            if part[0].size is not None:
+                options["height"], options["width"] = part[0].size
             if self.real is not None:
                 options["real"], contents = self.real(part)
             result = self.infer([drawing.layout for drawing in part], generators=generators, **options)

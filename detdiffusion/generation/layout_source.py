@@ -15,7 +15,7 @@ from detdiffusion.datasets.layout_index import LayoutIndex
 from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.options import EDIT, ContentOptions, LayoutOptions
-from detdiffusion.generation.oversampling import repeat_factors, samples_of
+from detdiffusion.generation.oversampling import repeat_factors, samples_of, samples_of_file
 from detdiffusion.generation.real_images import RealSource
 from detdiffusion.generation.strategies import Strategy, build_strategy
 from detdiffusion.structures import Layout
@@ -159,18 +159,25 @@ class LayoutSource:
             )
         return real
 
-    def samples(
-        self, threshold: float | None, samples: int, seed: int, limit: int | None, say: Callable[[str], None]
-    ) -> list[int]:
-        """Return the number of images for each of the first ``limit`` layouts."""
-        if threshold is None:
-            return [samples] * len(self.layouts[:limit])
-        factors = repeat_factors(self.layouts, threshold)
-        counts = samples_of(self.layouts[:limit], factors, samples, seed)
+    def samples(self, content: ContentOptions, say: Callable[[str], None]) -> list[int]:
+        """Return the number of images for each of the first ``content.limit`` layouts.
+
+        Raises:
+            UserError: see :mod:`.oversampling`.
+        """
+        layouts, samples = self.layouts[: content.limit], content.samples_per_image
+        if content.samples_file is not None:
+            counts = samples_of_file(content.samples_file, layouts, samples)
+            say(f"{content.samples_file}: {sum(counts)} images of {len(counts)} layouts")
+            return counts
+        if content.oversample_thr is None:
+            return [samples] * len(layouts)
+        factors = repeat_factors(self.layouts, content.oversample_thr)
+        counts = samples_of(layouts, factors, samples, content.seed)
         more = sum(count > samples for count in counts)
         say(
-            f"oversampling classes in less than {threshold:.3g} of the layouts: {more} of {len(counts)} layouts get "
-            f"additional images, {sum(counts)} images in total instead of {samples * len(counts)}"
+            f"oversampling classes in less than {content.oversample_thr:.3g} of the layouts: {more} of {len(counts)} "
+            f"layouts get additional images, {sum(counts)} images in total instead of {samples * len(counts)}"
         )
         return counts
 

@@ -1,4 +1,4 @@
-"""Options of a synthetic set (generator, content, layouts, sampling, files) and of its quality gate."""
+"""Options of a synthetic set: generator, content, layouts, sampling, files."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from pathlib import Path
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.option_groups import OptionGroup, documented, option
 from detdiffusion.utils.sampling_plan import PLANS, SCHEDULES, SamplingPlan, choose_plan
-from detdiffusion.utils.shared_options import ANNOTATIONS, BATCH_SIZE, IMAGE_FOLDER, FoundRule, ModelOptions
-
-KEEP, IGNORE, DROP = "keep", "ignore", "drop"
+from detdiffusion.utils.shared_options import ANNOTATIONS, BATCH_SIZE, IMAGE_FOLDER, ModelOptions
 
 
 @documented
@@ -40,8 +38,8 @@ class ContentOptions(OptionGroup):
     """Which images of the layouts are generated; different values give a different set.
 
     Raises:
-        UserError: options that exclude each other: ``keep`` without ``from_real``, ``layouts`` with ``edits``, or real
-            images that would get the labels of other layouts.
+        UserError: options that exclude each other: ``keep`` without ``from_real``, ``layouts`` with ``edits``,
+            ``samples_file`` with ``oversample_thr``, or real images that would get the labels of other layouts.
     """
 
     strategy: str | Mapping = option(
@@ -88,6 +86,12 @@ class ContentOptions(OptionGroup):
     )
     seed: int = option(0, "seed of the noise, also part of the images' ids, default: %(default)s")
     samples_per_image: int = option(1, "images per layout, default: %(default)s", minimum=1)
+    samples_file: str | Path | None = option(
+        None,
+        "json with the number of images of each layout by its image id, such as tools/quality_gate.py writes; layouts "
+        "that it lacks get `samples_per_image`",
+        metavar="FILE",
+    )
     limit: int | None = option(
         None,
         "use only the first layouts; a later run can continue the set with a higher limit",
@@ -100,6 +104,10 @@ class ContentOptions(OptionGroup):
             raise UserError("`keep` requires `from_real`: without it, no real image is read")
         if self.layouts is not None and self.edits:
             raise UserError("`layouts` and `edits` exclude each other: both make new layouts")
+        if self.samples_file is not None and self.oversample_thr is not None:
+            raise UserError(
+                "`samples_file` and `oversample_thr` exclude each other: both set the number of images"
+            )
         changed = self.layouts is not None or bool(set(self.edits or ()) - {"flip"})
         if self.from_real == 0 and changed:
             raise UserError(
@@ -233,64 +241,4 @@ class SetFiles(OptionGroup):
     )
     verify: bool = option(
         False, "verify the checksums of existing images first and generate damaged or missing ones again"
-    )
-
-
-@documented
-@dataclass(frozen=True, kw_only=True)
-class GateThresholds(FoundRule):
-    """Thresholds for kept, moved and missed objects, see :func:`.quality_gate.judge`.
-
-    Raises:
-        UserError: ``moved_iou`` is not above 0, or is above ``iou_thr``.
-    """
-
-    moved_iou: float = option(
-        0.1,
-        "an object whose IoU is between this and `iou_thr` is moved, default: %(default)s",
-        metavar="THR",
-        minimum=0,
-        below=1,
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not 0 < self.moved_iou <= self.iou_thr:
-            raise UserError(f"`moved_iou` must be above 0 and at most `iou_thr`, got {self.moved_iou}")
-
-
-@documented
-@dataclass(frozen=True, kw_only=True)
-class GateRules(OptionGroup):
-    """Actions taken on a detector's verdicts; by default none.
-
-    'ignore' turns an object into an ignored region (``iscrowd`` 1); images without a judged object are kept.
-    """
-
-    min_found: float = option(
-        0.0,
-        "drop images with a smaller fraction of found objects (kept objects, and moved objects that are refined), "
-        "default: %(default)s",
-        metavar="SHARE",
-        minimum=0,
-        maximum=1,
-    )
-    missed: str = option(KEEP, "missed objects, default: %(default)s", choices=(KEEP, IGNORE, DROP))
-    moved: str = option(KEEP, "moved objects, default: %(default)s", choices=(KEEP, IGNORE, DROP))
-    extra: str = option(
-        KEEP, "ignore: extra detections become ignored regions, default: %(default)s", choices=(KEEP, IGNORE)
-    )
-    refine: float = option(
-        0.0,
-        "move boxes of kept and moved objects this fraction of the way to their detection, default: %(default)s",
-        metavar="SHARE",
-        minimum=0,
-        maximum=1,
-    )
-    refine_score: float = option(
-        0.7,
-        "refine boxes only by detections above this score, default: %(default)s",
-        metavar="SCORE",
-        minimum=0,
-        maximum=1,
     )

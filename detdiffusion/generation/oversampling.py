@@ -1,11 +1,13 @@
-"""Oversampling of layouts with rare classes."""
+"""Number of images of each layout: more of layouts with rare classes, or as a file says."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
+from detdiffusion.datasets.json_files import load_json
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
@@ -59,3 +61,31 @@ def samples_of(layouts: Sequence[Layout], factors: Sequence[float], samples: int
         whole, fraction = divmod(samples * factor, 1)
         counts.append(int(whole) + (rng_of("oversample", layout.image_id, 0, seed).random() < fraction))
     return counts
+
+
+def samples_of_file(path: str | Path, layouts: Sequence[Layout], samples: int) -> list[int]:
+    """Return the number of images of each layout as a file says.
+
+    Args:
+        path: json, ``{image id: number of images}``.
+        layouts: layouts of a set.
+        samples: images of a layout that the file lacks.
+
+    Raises:
+        UserError: the file does not exist or has another form, or none of its ids is that of a layout.
+    """
+    entries = load_json(path, "json with numbers of images")
+    if not isinstance(entries, dict) or not entries:
+        raise UserError(f"{path}: must be a json object, {{image id: number of images}}")
+    for key, count in entries.items():
+        if type(count) is not int or count < 1:
+            raise UserError(
+                f"{path}: {key!r}: the number of images must be a whole number of at least 1, got {count!r}"
+            )
+    found = [entries.get(str(layout.image_id)) for layout in layouts]
+    if layouts and not any(found):
+        raise UserError(
+            f"{path}: none of its {len(entries)} image ids, the first {next(iter(entries))}, is one of the "
+            f"{len(layouts)} layouts; it belongs to another data set"
+        )
+    return [samples if count is None else count for count in found]

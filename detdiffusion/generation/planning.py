@@ -26,7 +26,7 @@ class Drawing:
     """One image to generate: a layout with the strategy's attributes, and the identity of its image.
 
     ``edits`` is the name of the layout's edits ('' for none), ``log`` their log, ``real`` how it starts from a real
-    image ('' for none).
+    image ('' for none), ``size`` height and width in pixels; None is the model's.
     """
 
     layout: Layout
@@ -39,6 +39,7 @@ class Drawing:
     edits: str = ""
     log: EditLog | None = None
     real: str = ""
+    size: tuple[int, int] | None = None
 
 
 def plan(
@@ -192,7 +193,7 @@ def record_of(
 
 
 def batches_to_draw(drawings: Sequence[Drawing], done: set[int], batch_size: int) -> list[list[Drawing]]:
-    """Return the batches with missing images.
+    """Return the batches with missing images; the images of a batch have one size.
 
     Batches are formed from all ``drawings``, including finished ones, and a batch with missing images is generated
     completely. A resumed run therefore has the same batches as an uninterrupted one, regardless of the numbers of
@@ -204,5 +205,12 @@ def batches_to_draw(drawings: Sequence[Drawing], done: set[int], batch_size: int
         done: ids of finished images, the same on every rank.
         batch_size: images per batch.
     """
-    batches = [list(drawings[start : start + batch_size]) for start in range(0, len(drawings), batch_size)]
+    batches: list[list[Drawing]] = []
+    filling: dict[tuple | None, list[Drawing]] = {}
+    for drawing in drawings:
+        batch = filling.get(drawing.size)
+        if batch is None or len(batch) == batch_size:
+            batch = filling[drawing.size] = []
+            batches.append(batch)
+        batch.append(drawing)
     return [batch for batch in batches if any(drawing.image_id not in done for drawing in batch)]

@@ -20,9 +20,10 @@ import numpy as np
 
 from detdiffusion.perception.matching import one_to_one
 from detdiffusion.perception.predictions import Predictions
+from detdiffusion.utils.errors import UserError
 
+from .gate_options import DROP, IGNORE, KEEP, GateRules
 from .identity import synthetic_annotation_id
-from .options import GateRules
 
 VERDICTS = ("kept", "moved", "missed", "unjudged")
 
@@ -104,7 +105,12 @@ def judge(
 
 
 def apply_rules(
-    coco: Mapping, findings: Mapping[int, Finding], extras: Sequence[Extra], rules: GateRules
+    coco: Mapping,
+    findings: Mapping[int, Finding],
+    extras: Sequence[Extra],
+    rules: GateRules,
+    refused: Collection[int] = (),
+    high_loss: Collection[int] = (),
 ) -> tuple[dict, Counter]:
     """Apply rules to a set; annotations get ``quality``, ``detection_score`` and ``detection_iou``.
 
@@ -112,14 +118,18 @@ def apply_rules(
         coco: COCO dict of the set; not modified.
         findings, extras: result of :func:`judge`.
         rules: the rules to apply.
+        refused: category ids of refused classes, see ``rules.min_class_ap``.
+        high_loss: annotation ids of objects to ignore, see ``rules.max_loss``.
 
     Returns:
         ``(new COCO dict, counts of the changes)``.
+
+    Raises:
+        UserError: ``rules.best_samples`` is set, and an image does not name its source image.
     """
     done: Counter = Counter()
     sizes = {image["id"]: (image["width"], image["height"]) for image in coco["images"]}
-    dropped = _images_to_drop(coco["annotations"], findings, rules)
-    done["images dropped: too few objects found"] = len(dropped)
+    dropped = _images_to_drop(coco, findings, extras, rules, refused, done)
     annotations = []
     for annotation in coco["annotations"]:
         if annotation["image_id"] in dropped:
@@ -133,12 +143,13 @@ def apply_rules(
         if refined:
             done[f"boxes refined: {finding.verdict}"] += 1
             new.update(_refined(annotation["bbox"], finding.box, rules.refine, sizes[annotation["image_id"]]))
-        action = {"missed": rules.missed, "moved": "keep" if refined else rules.moved}.get(finding.verdict)
-        if action == "drop":
+        action = {"missed": rules.missed, "moved": KEEP if refined else rules.moved}.get(finding.verdict)
+        if action == DROP:
             done[f"objects dropped: {finding.verdict}"] += 1
             continue
-        if action == "ignore":
-            done[f"objects turned into ignored regions: {finding.verdict}"] += 1
+        reason = finding.verdict if action == IGNORE else _reason_to_ignore(annotation, refused, high_loss)
+        if reason:
+            done[f"objects turned into ignored regions: {reason}"] += 1
             new["iscrowd"] = 1
         annotations.append(new)
     if rules.extra == "ignore":
@@ -176,7 +187,24 @@ def count(
     return {group: {name: groups[group][name] for name in (*VERDICTS, "extra")} for group in order}
 
 
-def _images_to_drop(annotations, findings, rules: GateRules) -> set[int]:
+def _images_to_drop(coco, findings, extras, rules: GateRules, refused, done: Counter) -> set[int]:
+    """Return the ids of the images to drop, each counted in ``done`` by the first rule that drops it."""
+    annotations = coco["annotations"]
+    dropped = _with_few_found(annotations, findings, rules)
+    done["images dropped: too few objects found"] = len(dropped)
+    if rules.refused == DROP:
+        images = {a["image_id"] for a in annotations if a["category_id"] in refused and not _is_ignored(a)}
+        done["images dropped: an object of a refused class"] = len(images - dropped)
+        dropped |= images
+    if rules.best_samples is not None:
+        rest = [image for image in coco["images"] if image["id"] not in dropped]
+        images = _all_but_the_best(rest, sample_scores(annotations, findings, extras), rules.best_samples)
+        done["images dropped: not among the best samples"] = len(images)
+        dropped |= images
+    return dropped
+
+
+def _with_few_found(annotations, findings, rules: GateRules) -> set[int]:
     judged, found = Counter(), Counter()
     for annotation in annotations:
         finding = findings[annotation["id"]]
@@ -185,6 +213,79 @@ def _images_to_drop(annotations, findings, rules: GateRules) -> set[int]:
             good = finding.verdict == "kept" or (finding.verdict == "moved" and _is_refined(finding, rules))
             found[annotation["image_id"]] += good
     return {image for image, number in judged.items() if found[image] / number < rules.min_found}
+
+
+def sample_scores(
+    annotations: Sequence[Mapping], findings: Mapping[int, Finding], extras: Sequence[Extra]
+) -> dict[int, float]:
+    """Score the images of a set by how well their objects are found.
+
+    Args:
+        annotations, findings, extras: see :func:`judge`.
+
+    Returns:
+        By image id, the sum of score · IoU over its objects' detections, divided by the number of judged objects and
+        extra detections: 1 if every object is found exactly and with certainty, and nothing else is. Images with
+        neither are left out.
+    """
+    total: Counter = Counter(extra.image_id for extra in extras)
+    found: Counter = Counter()
+    for annotation in annotations:
+        finding = findings[annotation["id"]]
+        total[annotation["image_id"]] += finding.verdict != "unjudged"
+        if finding.score is not None:
+            found[annotation["image_id"]] += finding.score * finding.iou
+    return {image: found[image] / number for image, number in total.items() if number}
+
+
+def _all_but_the_best(images: Sequence[Mapping], scores: Mapping[int, float], number: int) -> set[int]:
+    """Return the ids of all but the ``number`` best images of each source image; the earlier sample wins a tie."""
+    samples: dict[int, list] = {}
+    for image in images:
+        key = (-scores.get(image["id"], 0.0), image.get("sample_index", 0), image["id"])
+        samples.setdefault(_source(image), []).append(key)
+    return {image for keys in samples.values() for *_, image in sorted(keys)[number:]}
+
+
+def samples_to_draw(images: Sequence[Mapping], scores: Mapping[int, float], most: int) -> dict[int, int]:
+    """Return how many images to draw of each source image: the worse its objects are found, the more.
+
+    As in FreeMask (Yang et al., NeurIPS 2023), the number depends on the rank: from 1 for the source image whose
+    objects are found best to ``most`` for the one whose objects are found worst, in equal shares.
+
+    Args:
+        images: those of the set's COCO json.
+        scores: result of :func:`sample_scores`; source images without a score are left out.
+        most: the largest number.
+
+    Returns:
+        Number of images by source image id.
+
+    Raises:
+        UserError: an image does not name its source image.
+    """
+    found: dict[int, list[float]] = {}
+    for image in images:
+        if image["id"] in scores:
+            found.setdefault(_source(image), []).append(scores[image["id"]])
+    order = sorted(found, key=lambda source: (-float(np.mean(found[source])), source))
+    return {source: 1 + rank * most // len(order) for rank, source in enumerate(order)}
+
+
+def _source(image: Mapping) -> int:
+    if "source_image_id" not in image:
+        raise UserError(
+            f"image {image['id']} has no source_image_id, so it is unknown which images are samples of the same "
+            "layout; sets of tools/generate.py have it"
+        )
+    return image["source_image_id"]
+
+
+def _reason_to_ignore(annotation: Mapping, refused: Collection[int], high_loss: Collection[int]) -> str:
+    """Return why an object that its verdict does not concern becomes an ignored region; '' if it does not."""
+    if annotation["category_id"] in refused and not _is_ignored(annotation):
+        return "class refused"
+    return "loss too high" if annotation["id"] in high_loss else ""
 
 
 def _is_refined(finding: Finding, rules: GateRules) -> bool:

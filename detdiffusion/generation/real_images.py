@@ -77,27 +77,24 @@ class RealSource:
         self.dataset, self.strength, self.keep = dataset, strength, keep
         self.nameable = None if nameable is None else frozenset(nameable)
         self._index = {layout.image_id: index for index, layout in enumerate(dataset.layouts)}
-        self._steps: list[Callable] = []
+        self._masks = LoadLayoutMasks()
         self.unlabelled: dict[int, Layout] = {}
         if keep == BACKGROUND or (keep is None and strength < 1):
             ann_files = getattr(dataset, "ann_files", ())
             self.unlabelled = unlabelled_objects(ann_files, layouts, self.nameable)
 
-    def use_size(self, height: int, width: int) -> None:
-        """Set the size in pixels of the images that :meth:`__call__` returns."""
-        self._steps = [LoadLayoutImage((height, width))]
-        if self.keep == OBJECTS:
-            self._steps.append(LoadLayoutMasks())
-
     def __call__(self, drawings: Sequence[Drawing]) -> tuple[RealImages, list[dict]]:
-        """Read the images of a batch.
+        """Read the images of a batch, at the size of its drawings.
 
         Returns:
             The images, and for each image the arguments ``outlines`` and ``ignored`` of :func:`.planning.record_of`.
         """
+        steps: list[Callable] = [LoadLayoutImage(drawings[0].size)]
+        if self.keep == OBJECTS:
+            steps.append(self._masks)
         pictures, keeps, contents = [], [], []
         for drawing in drawings:
-            loaded = self.dataset.load(self._index[drawing.layout.image_id], self._steps)
+            loaded = self.dataset.load(self._index[drawing.layout.image_id], steps)
             image = torch.from_numpy(loaded["img"]).permute(2, 0, 1)
             source, flipped = loaded["layout"], drawing.log is not None and drawing.log.flipped
             if flipped:

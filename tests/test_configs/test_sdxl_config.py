@@ -51,7 +51,9 @@ def test_variables_move_every_path_and_size():
     assert len(parts) == 7 and {part.from_pretrained for part in parts} == {"/new/sd"}
     assert len({part.subfolder for part in parts}) == 7
     assert model.unet.sample_size == [64, 96]
-    assert config.train_dataloader.dataset.pipeline[0].size == (512, 768)
+    sizes = [tuple(size) for size in config.train_dataloader.dataset.pipeline[0].size]
+    assert all(side % 64 == 0 for size in sizes for side in size) and len(set(sizes)) == 7
+    assert all(abs(h * w / (512 * 768) - 1) < 0.1 for h, w in sizes)
     assert config.train_dataloader.dataset.data_root == "/new/data"
     base = load_config(str(CONFIG.with_name("detdiffusion_coco.py")))
     for name in ("mask_head", "perception_loss", "noise_loss", "layout_tokenizer", "null_text_prob"):

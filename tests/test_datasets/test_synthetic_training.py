@@ -45,13 +45,15 @@ def data(tmp_path_factory):
     return root
 
 
-def config_of(detector, data, **changes):
+def config_of(detector, data, arm="mixed", max_iters=None, synthetic_weight=None, **changes):
     compat.setup()
     from mmdet.utils import register_all_modules
 
     register_all_modules(init_default_scope=False)
     options = [f"data_root={data}/", f"synthetic_root={data}/synthetic"]
-    path = f"configs/trainability/{detector}_mixed_miniscenes.py"
+    given = dict(max_iters=max_iters, synthetic_weight=synthetic_weight)
+    options += [f"{name}={value}" for name, value in given.items() if value is not None]
+    path = f"configs/trainability/{detector}_{arm}_miniscenes.py"
     config = load_config(path, options)
     config.train_dataloader.dataset.pipeline[-1].meta_keys = META
     config.merge_from_dict(changes)
@@ -145,6 +147,41 @@ def test_the_realised_share_is_logged(data, repo_root, monkeypatch, tmp_path):
     assert re.search(r"images shown: 8 real, 8 synthetic \(50.0% synthetic\)", text)
     assert "real:synthetic = 12:6" in text
     assert "1 ignored regions" in text and "set ignore_iof_thr=0.5 in the config of ATSSAssigner" in text
+
+
+def test_schedule_and_weight_by_config(data, repo_root, monkeypatch, tmp_path):
+    """The share falls from 1 to 0 as logged; weight 1 leaves the training as it is, bit by bit, weight 0 does not."""
+    from detdiffusion.engine import build_runner, launch
+
+    monkeypatch.chdir(repo_root)
+
+    def train(name, weight):
+        config = config_of("atss", data, arm="mixed-schedule", synthetic_weight=weight, max_iters=4)
+        config.train_dataloader.batch_size = config.train_dataloader.sampler.batch_size = 4
+        config.merge_from_dict(
+            {"train_cfg.val_interval": 10, "default_hooks.logger.interval": 1, "log_processor.window_size": 2}
+        )
+        config.param_scheduler, config.work_dir, config.experiment_name = [], str(tmp_path / name), name
+        config.visualizer.name = name
+        if weight is None:
+            config.pop("custom_hooks")
+        launch.prepare_ranks(config, "none")
+        runner = build_runner(config)
+        runner.train()
+        log = next((tmp_path / name).rglob("scalars.json")).read_text().splitlines()
+        lines = [json.loads(line) for line in log if "synthetic_share" in line]
+        assert [line["synthetic_share"] for line in lines] == pytest.approx([1, 7 / 8, 9 / 12, 10 / 16])
+        assert [line["recent_synthetic_share"] for line in lines] == pytest.approx([1, 7 / 8, 5 / 8, 3 / 8])
+        text = next((tmp_path / name).rglob("*.log")).read_text()
+        assert ("synthetic images have weight" in text) == (weight is not None)
+        return runner.model.state_dict(), [line["loss"] for line in lines]
+
+    plain, losses = train("plain", None)
+    one, losses_of_one = train("one", 1.0)
+    zero, losses_of_zero = train("zero", 0.0)
+    assert losses == losses_of_one and all(torch.equal(plain[key], one[key]) for key in plain)
+    assert losses[0] == losses_of_zero[0]  # the first loss, which is logged without the weight
+    assert not all(torch.equal(plain[key], zero[key]) for key in plain)
 
 
 @pytest.mark.parametrize(

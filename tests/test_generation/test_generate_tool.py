@@ -146,6 +146,19 @@ def test_a_continued_run_has_the_pixels_of_an_undisturbed_one(world, tmp_path):
     assert draw(world, tmp_path / "parts", limit=8)["written"] == 2  # a larger limit adds to the set
 
 
+def test_a_file_says_how_many_images_of_each_layout_follow(world, tmp_path):
+    """A set of one image a layout is continued by the file that the quality gate writes."""
+    draw(world, tmp_path / "set", limit=3, steps=1)
+    first = json.loads((tmp_path / "set/annotations.json").read_text())["images"]
+    sources = [image["source_image_id"] for image in first]
+    (tmp_path / "samples.json").write_text(json.dumps({sources[1]: 3}))
+    counts = draw(world, tmp_path / "set", limit=3, steps=1, samples_file=tmp_path / "samples.json")
+    assert (counts["already_there"], counts["written"]) == (3, 2)
+    images = json.loads((tmp_path / "set/annotations.json").read_text())["images"]
+    assert all(image in images for image in first)
+    assert sorted(i["source_image_id"] for i in images) == sorted([*sources, sources[1], sources[1]])
+
+
 def test_a_raised_limit_gives_the_set_of_a_run_without(world, tmp_path):
     """Which classes are rare is a matter of the whole set, however little of it is drawn."""
     settings = dict(edits=dict(swap=0.5, jitter=0.1), oversample_thr=1.0, seed=3)
@@ -341,6 +354,11 @@ def test_bad_input(world, tmp_path, change, message):
         (dict(edits=dict(flipp=0.5)), "unknown flipp; known: jitter, drop, flip, swap"),
         (dict(edits=dict(jitter=0.9)), "jitter=0.9: must be a number in"),
         (dict(oversample_thr=2.0), "`oversample_thr` must be in"),
+        (
+            dict(oversample_thr=0.1, samples_file="x"),
+            "`samples_file` and `oversample_thr` exclude each other",
+        ),
+        (dict(samples_file="nowhere.json"), "nowhere.json"),
         (dict(attributes=None), "no attributes file is given"),
         (dict(checkpoint="nowhere.pth"), "nowhere.pth does not exist"),
         (dict(seed=7), "another run .*seed: 0 there, 7 now"),

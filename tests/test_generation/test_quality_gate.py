@@ -1,5 +1,7 @@
 """The quality gate: verdicts against scenes with a known answer and an optimal assignment; rules; the command."""
 
+import contextlib
+import io
 import json
 import runpy
 import sys
@@ -9,21 +11,28 @@ import pytest
 import torch
 from option_values import quality_gate
 from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
-from detdiffusion.generation.options import GateRules
-from detdiffusion.generation.quality_gate import apply_rules, judge
+from detdiffusion.evaluation.real_comparison import compare_with_real
+from detdiffusion.generation.gate_options import GateReference, GateRules
+from detdiffusion.generation.quality_gate import apply_rules, judge, sample_scores, samples_to_draw
 from detdiffusion.perception.matching import one_to_one
+from detdiffusion.perception.prediction_source import SetPredictions
 from detdiffusion.perception.predictions import Predictions
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.shared_options import PredictionOptions
 
 CATEGORIES = [dict(id=i, name=n, supercategory="thing") for i, n in ((3, "ball"), (5, "tent"), (9, "sky"))]
 
 
 def scene():
     """Image 1: a kept and a moved ball, a missed tent, the sky. Image 2: all kept. Image 3: nothing judged."""
-    images = [dict(id=i, file_name=f"{i}.png", width=100, height=80, strategy="hard") for i in (1, 2, 3)]
+    images = [
+        dict(id=i, file_name=f"{i}.png", width=100, height=80, strategy="hard", source_image_id=7 + i)
+        for i in (1, 2, 3)
+    ]
     boxes = [
         (1, 3, [10, 10, 20, 20]),
         (1, 3, [60, 10, 20, 20]),
@@ -160,6 +169,81 @@ def test_refinement():
     assert by_id[2]["bbox"] == [70, 10, 20, 20] and len(new["images"]) == 3  # refined, so found
 
 
+def test_objects_of_refused_classes_and_with_a_high_loss():
+    coco = scene()
+    coco["annotations"].append(
+        dict(id=7, image_id=2, category_id=5, bbox=[60, 50, 20, 20], area=400, iscrowd=1)
+    )
+    findings, extras = verdicts(coco)
+
+    def apply(rules, **left_out):
+        new, done = apply_rules(coco, findings, extras, rules, **left_out)
+        counts = {reason: number for reason, number in done.items() if number}
+        return {i["id"] for i in new["images"]}, {a["id"] for a in new["annotations"] if a["iscrowd"]}, counts
+
+    images, ignored, counts = apply(GateRules(missed="ignore"), refused={3}, high_loss={1, 3})
+    assert images == {1, 2, 3} and ignored == {1, 2, 3, 5, 7}
+    assert counts == {
+        "objects turned into ignored regions: missed": 1,
+        "objects turned into ignored regions: class refused": 3,
+    }
+    _, ignored, counts = apply(GateRules(), high_loss={2, 5})
+    assert ignored == {2, 5, 7} and counts == {"objects turned into ignored regions: loss too high": 2}
+    images, ignored, counts = apply(
+        GateRules(refused="drop"), refused={5}
+    )  # image 2 has an ignored one alone
+    assert images == {2, 3} and counts["images dropped: an object of a refused class"] == 1
+    assert "objects turned into ignored regions: class refused" not in counts
+
+
+def test_the_best_samples_of_each_source_image():
+    """Three samples of one source image, the last one without its tent; a second source image has one sample."""
+    images = [
+        dict(id=i, file_name=f"{i}.png", width=100, height=80, source_image_id=s, sample_index=k)
+        for i, s, k in ((1, 50, 0), (2, 50, 1), (3, 50, 2), (4, 60, 0))
+    ]
+    things = [
+        dict(id=10 * i + c, image_id=i, category_id=c, bbox=[10 * c, 10, 20, 20], area=400, iscrowd=0)
+        for i in (1, 2, 3, 4)
+        for c in (3, 5)
+    ]
+    coco = dict(info={}, images=images, annotations=things, categories=CATEGORIES)
+    good = [(i, c, [10 * c, 10, 20, 20], 0.8) for i in (1, 2, 3) for c in (3, 5)][:-1]
+    findings, extras = verdicts(coco, [*good, (1, 3, [70, 50, 20, 20], 0.9)])
+    assert sample_scores(things, findings, extras) == pytest.approx({1: 1.6 / 3, 2: 0.8, 3: 0.4, 4: 0})
+
+    def kept(number, **rules):
+        new, done = apply_rules(coco, findings, extras, GateRules(best_samples=number, **rules))
+        assert (
+            done["images dropped: not among the best samples"]
+            == 4 - len(new["images"]) - (done["images dropped: too few objects found"])
+        )
+        return [image["id"] for image in new["images"]]
+
+    assert kept(1) == [2, 4] and kept(2) == [1, 2, 4] and kept(9) == [1, 2, 3, 4]
+    assert kept(1, min_found=0.1) == [2]  # nothing of image 4 is found
+    findings, extras = verdicts(coco, good[:4])
+    assert kept(1) == [1, 4]  # as good as image 2, and before it
+    del images[0]["source_image_id"]
+    with pytest.raises(UserError, match="image 1 has no source_image_id"):
+        kept(1)
+
+
+def test_more_images_of_what_is_found_worse():
+    images = [dict(id=i, source_image_id=100 + i // 2) for i in range(20)]  # two samples of ten source images
+    scores = {
+        i: 1 - (i // 2) / 10 + (0.3 if i % 2 else -0.3) for i in range(18)
+    }  # the last one is not judged
+    assert samples_to_draw(images, scores, 3) == {
+        **dict.fromkeys((100, 101, 102), 1),
+        **dict.fromkeys((103, 104, 105), 2),
+        **dict.fromkeys((106, 107, 108), 3),
+    }
+    counts = samples_to_draw(images, scores, 20)
+    assert list(counts.values()) == sorted(counts.values()) and counts[100] == 1 and counts[108] == 18
+    assert set(samples_to_draw(images, scores, 1).values()) == {1}
+
+
 def test_bad_rules():
     with pytest.raises(UserError, match="`min_found` must be at least 0 and at most 1, it is 2"):
         GateRules(min_found=2)
@@ -181,7 +265,7 @@ def test_the_command(on_disk, repo_root, monkeypatch, capsys):
     tool, out = str(repo_root / "tools/quality_gate.py"), on_disk / "set/annotations_gated.json"
     arguments = ["set", "--predictions", "results.json", "--out", str(out), "--missed", "ignore"]
     monkeypatch.chdir(on_disk)
-    monkeypatch.setattr(sys, "argv", [tool, *arguments, "--min-found", "0.3"])
+    monkeypatch.setattr(sys, "argv", [tool, *arguments, "--min-found", "0.3", "--draw-up-to", "4"])
     with pytest.raises(SystemExit) as stop:
         runpy.run_path(tool, run_name="__main__")
     assert stop.value.code == 0
@@ -191,6 +275,8 @@ def test_the_command(on_disk, repo_root, monkeypatch, capsys):
     assert report["all"] == dict(kept=2, moved=1, missed=1, unjudged=2, extra=2)
     assert report["by_class"]["ball"] == dict(kept=2, moved=1, missed=0, unjudged=0, extra=2)
     assert report["by_attribute"]["hard"]["missed"] == 1 and report["settings"]["missed"] == "ignore"
+    counts = json.loads(out.with_suffix(".samples.json").read_text())
+    assert counts == {"8": 3, "9": 1}  # of two judged layouts, that of image 1 is found worse
     coco = COCO(out)
     assert coco.dataset["info"]["quality_gate"]["min_found"] == 0.3 and len(coco.getAnnIds(iscrowd=True)) == 1
     assert (on_disk / "set/annotations.json").read_bytes() == before
@@ -233,11 +319,117 @@ def test_a_detector_reads_the_images(tmp_path, repo_root, monkeypatch, capsys):
     model.init_weights()  # class scores begin near 0.01
     torch.save(dict(state_dict=model.state_dict(), meta={}), tmp_path / "fresh.pth")
     out = folder / "judged.json"
-    report = quality_gate(folder, out, detector=(config, tmp_path / "fresh.pth"), device="cpu")
+    judged_by = dict(detector=(config, tmp_path / "fresh.pth"), device="cpu")
+    real = folder / "instances.json"  # the same scenes, without stuff; their images are beside it
+    report = quality_gate(folder, out, **judged_by, real_ann=real)
+    assert report["compared"] and all(row["set_ap"] == row["real_ap"] for row in report["compared"].values())
+    assert all(row["set_loss"] == row["real_loss"] for row in report["compared"].values())
     crowds = sum(a["iscrowd"] for a in things["annotations"])
     assert report["all"]["unjudged"] == len(stuff["annotations"]) + crowds
     assert report["all"]["missed"] == len(things["annotations"]) - report["all"]["unjudged"] > 0
     assert report["all"]["extra"] == 0 and "nothing: no rule was given" in capsys.readouterr().out
+
+
+@pytest.fixture
+def real(on_disk):
+    """Real images with other category ids: all balls found exactly, of two tents one, loosely."""
+    categories = [dict(id=i, name=n) for i, n in ((1, "tent"), (2, "ball"))]
+    boxes = [(1, 2, [10, 10, 20, 20]), (1, 1, [50, 10, 20, 20]), (2, 1, [10, 10, 20, 20])]
+    annotations = [
+        dict(id=k, image_id=i, category_id=c, bbox=b, area=400, iscrowd=0)
+        for k, (i, c, b) in enumerate(boxes, 1)
+    ]
+    images = [dict(id=i, file_name=f"{i}.png", width=100, height=80) for i in (1, 2)]
+    found = [(1, 2, [10, 10, 20, 20], 0.9), (1, 1, [50, 14, 20, 20], 0.6)]
+    rows = [dict(image_id=i, category_id=c, bbox=b, score=s) for i, c, b, s in found]
+    (on_disk / "real.json").write_text(
+        json.dumps(dict(images=images, annotations=annotations, categories=categories))
+    )
+    (on_disk / "real_results.json").write_text(json.dumps(rows))
+    return dict(
+        predictions=on_disk / "results.json",
+        real_ann=on_disk / "real.json",
+        real_predictions=on_disk / "real_results.json",
+    )
+
+
+def average_precision(ann, results, category):
+    """pycocotools' AP of one class."""
+    with contextlib.redirect_stdout(io.StringIO()):
+        truth = COCO(str(ann))
+        evaluator = COCOeval(truth, truth.loadRes(str(results)), "bbox")
+        evaluator.params.catIds = [category]
+        evaluator.evaluate()
+        evaluator.accumulate()
+        evaluator.summarize()
+    return evaluator.stats[0]
+
+
+def test_classes_and_losses_beside_real_images(on_disk, real, capsys):
+    folder, out = on_disk / "set", on_disk / "gated.json"
+    report = quality_gate(folder, out, **real, min_class_ap=0.6, max_loss=4.0)
+    ball, tent = report["compared"]["ball"], report["compared"]["tent"]
+    for row, ours, theirs in ((ball, 3, 2), (tent, 5, 1)):
+        assert row["set_ap"] == pytest.approx(
+            average_precision(folder / "annotations.json", on_disk / "results.json", ours), abs=1e-4
+        )
+        assert row["real_ap"] == pytest.approx(
+            average_precision(on_disk / "real.json", on_disk / "real_results.json", theirs), abs=1e-4
+        )
+    assert ball["real_ap"] == 1 and ball["refused"] == "yes"  # detections of the set are loose
+    assert ball["ap_share"] == ball["set_ap"] < 0.6 < tent["ap_share"] and tent["refused"] == "no"
+    assert tent["real_loss"] == pytest.approx(-np.log(0.6 * 16 / 24), abs=1e-4)  # of two, the finite one
+    assert tent["set_loss"] == pytest.approx(-np.log(0.2), abs=1e-4)  # scores below the threshold count too
+    assert ball["real_loss"] == pytest.approx(-np.log(0.9), abs=1e-4)
+    assert report["done"] == {"objects turned into ignored regions: class refused": 3}
+    assert "AP real" in capsys.readouterr().out
+    written = json.loads(out.read_text())
+    assert written["info"]["quality_gate"]["min_class_ap"] == 0.6
+    assert {a["id"] for a in written["annotations"] if a["iscrowd"]} == {1, 2, 5}
+
+    report = quality_gate(
+        folder, out, **real, max_loss=4.0
+    )  # 4 · 0.105 = 0.42; the balls: 0.30, 1.61 and 0.15
+    assert report["done"] == {"objects turned into ignored regions: loss too high": 1}
+    assert {a["id"] for a in json.loads(out.read_text())["annotations"] if a["iscrowd"]} == {2}
+    report = quality_gate(folder, out, **real, max_loss=1.7)  # 1.7 · 0.92 = 1.56 is below the tent's 1.61
+    assert {a["id"] for a in json.loads(out.read_text())["annotations"] if a["iscrowd"]} == {1, 2, 3}
+
+
+def test_a_class_without_real_objects_is_not_compared(on_disk, real):
+    coco = json.loads((on_disk / "real.json").read_text())
+    coco["annotations"] = coco["annotations"][1:]
+    (on_disk / "real.json").write_text(json.dumps(coco))
+    report = quality_gate(on_disk / "set", on_disk / "gated.json", **real, min_class_ap=9, max_loss=0)
+    ball = report["compared"]["ball"]
+    assert (ball["real_ap"], ball["real_loss"], ball["ap_share"], ball["refused"]) == ("-", "-", "-", "no")
+    assert report["compared"]["tent"]["refused"] == "yes"
+    assert report["done"] == {"objects turned into ignored regions: class refused": 1}
+
+
+def test_rules_without_their_real_images(on_disk, real):
+    folder, out = on_disk / "set", on_disk / "gated.json"
+    with pytest.raises(UserError, match="`min_class_ap` and `max_loss` compare with real images"):
+        quality_gate(folder, out, predictions=real["predictions"], max_loss=3)
+    with pytest.raises(UserError, match="judged by the same detector"):
+        quality_gate(folder, out, predictions=real["predictions"], real_ann=real["real_ann"], max_loss=3)
+    with pytest.raises(UserError, match="`real_img_dir` requires `real_ann`"):
+        quality_gate(folder, out, predictions=real["predictions"], real_img_dir=on_disk)
+    with pytest.raises(UserError, match="3 show a refused class, 0 are below"):
+        coco = json.loads((folder / "annotations.json").read_text())
+        coco["annotations"][-1].update(category_id=5)  # a tent that is not found
+        (folder / "annotations.json").write_text(json.dumps(coco))
+        quality_gate(folder, out, **real, min_class_ap=9, refused="drop")
+    with pytest.raises(UserError, match="no such folder; specify the folder of the images by `real_img_dir`"):
+        compare_with_real(
+            scene(),
+            SetPredictions(predictions(), {3, 5}, {}),
+            GateReference(real_ann=real["real_ann"], real_img_dir=on_disk / "nowhere"),
+            GateRules(),
+            PredictionOptions(detector=("none.py", "none.pth")),
+            out,
+        )
+    assert not out.exists()
 
 
 def test_bad_input(on_disk):

@@ -1,5 +1,6 @@
 """Flip, mix and per-class strategies, edited layouts and repeat factors: shares, determinism, errors."""
 
+import json
 import random
 from collections import Counter
 
@@ -8,7 +9,7 @@ import torch
 
 from detdiffusion.generation import NAMED_STRATEGIES, LayoutEdits, build_strategy
 from detdiffusion.generation.identity import rng_of
-from detdiffusion.generation.oversampling import repeat_factors, samples_of
+from detdiffusion.generation.oversampling import repeat_factors, samples_of, samples_of_file
 from detdiffusion.generation.planning import plan
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
@@ -227,3 +228,22 @@ def test_repeat_factors_are_those_of_mmdet():
     assert Counter(d.layout.image_id for d in drawings) == dict(enumerate(counts))
     with pytest.raises(UserError, match="`oversample_thr` must be in"):
         repeat_factors(layouts, 0)
+
+
+def test_a_file_with_numbers_of_images(tmp_path):
+    path, layouts = tmp_path / "samples.json", [layout(i) for i in (4, 7, 9)]
+
+    def read(text):
+        path.write_text(text)
+        return samples_of_file(path, layouts, 2)
+
+    assert read(json.dumps({7: 5, 4: 1, 1000: 3})) == [1, 5, 2]
+    for text, message in (
+        ("[1, 2]", "must be a json object, {image id: number of images}"),
+        ('{"7": 0}', "'7': the number of images must be a whole number of at least 1, got 0"),
+        ('{"7": "3"}', "got '3'"),
+        ('{"70": 3}', "none of its 1 image ids, the first 70, is one of the 3 layouts"),
+        ("{", "broken json"),
+    ):
+        with pytest.raises(UserError, match=message):
+            read(text)

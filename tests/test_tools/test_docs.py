@@ -201,6 +201,7 @@ BASES = {
     "evaluation": "detdiffusion_validated_miniscenes.py",
     "extending": "detdiffusion_coco.py",
     "generator": "detdiffusion_small_coco.py",
+    "large_data": "detdiffusion_coco.py",
 }
 SESSION = "docs/guides/python.md"  # its blocks are run together
 PARTS = [(page, code) for page, code in BLOCKS if page != SESSION and not any(part in code for part in RUN)]

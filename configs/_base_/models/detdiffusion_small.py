@@ -15,7 +15,7 @@ model = dict(
     ),
     noise_loss=dict(type="NoiseLoss", foreground=True, debiased=True),
     mask_head=dict(
-        type="MaskHead", hidden=64, num_queries=20, num_heads=4, ffn=128, num_layers=3, upsample=2
+        type="MaskHead", hidden=48, num_queries=20, num_heads=4, ffn=128, num_layers=3, upsample=2
     ),
     perception_loss=dict(type="PerceptionAwareLoss", loss_weight=0.01),
     # not in the paper, but used in the training of the layout checkpoint

@@ -155,8 +155,11 @@ class CopyPasteLayout:
         chosen = source.select(sorted(rng.sample(new, min(len(new), rng.randint(1, self.max_objects)))))
         if not len(chosen):
             return results
+        height, width = results["img"].shape[:2]
+        chosen = replace(chosen, masks=_resized_masks(chosen.masks, height, width))
         covered = chosen.masks.any(dim=0)
-        image = np.where(covered.numpy()[:, :, None], donor["img"], results["img"])
+        pasted = _resized(donor["img"], height, width)  # another size with several training sizes
+        image = np.where(covered.numpy()[:, :, None], pasted, results["img"])
         return dict(results, img=image, layout=_joined(_cut(target, covered, self.min_visible), chosen))
 
     def _may_paste(self, layout: Layout, index: int) -> bool:
@@ -169,6 +172,12 @@ class CopyPasteLayout:
 
 def _resized(image: np.ndarray, height: int, width: int, masks: bool = False) -> np.ndarray:
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST if masks else cv2.INTER_LINEAR)
+
+
+def _resized_masks(masks: Tensor, height: int, width: int) -> Tensor:
+    """Resize masks (N, h, w) to (N, height, width), bool."""
+    resized = [torch.from_numpy(_resized(m.numpy().astype(np.uint8), height, width, True)) for m in masks]
+    return torch.stack(resized).bool()
 
 
 def _crop_layout(layout: Layout, part: Sequence[int], size: tuple[int, int], min_visible: float) -> Layout:
@@ -185,12 +194,7 @@ def _crop_layout(layout: Layout, part: Sequence[int], size: tuple[int, int], min
         before = layout.masks.sum(dim=(1, 2)).clamp(min=1)
         parts = layout.masks[:, top:bottom, left:right]
         visible = parts.sum(dim=(1, 2)) / before
-        masks = torch.stack(
-            [
-                torch.from_numpy(_resized(m.numpy().astype(np.uint8), height, width, True)).bool()
-                for m in parts
-            ]
-        )
+        masks = _resized_masks(parts, height, width)
     kept = [k for k, share in enumerate(visible.tolist()) if share >= min_visible and share > 0]
     x1, y1, x2, y2 = layout.crop
     w, h = (x2 - x1) / width, (y2 - y1) / height

@@ -13,6 +13,7 @@ from mmengine.logging import print_log
 from mmengine.structures import BaseDataElement
 
 from detdiffusion.datasets.image_reading import read_rgb, resize_pixels
+from detdiffusion.datasets.image_sizes import nearest_size, size_list
 from detdiffusion.datasets.masks import decode_segmentation
 from detdiffusion.registry import TRANSFORMS
 from detdiffusion.structures import FLIPS, Layout
@@ -24,15 +25,17 @@ class LoadLayoutImage:
     """Loads ``img_path`` as ``img``: (H, W, 3) uint8 RGB, resized to the training size.
 
     Args:
-        size: (height, width) in pixels.
+        size: (height, width) in pixels, or several, of which an image takes the nearest in aspect ratio; batches then
+            need :class:`~detdiffusion.datasets.samplers.SameSizeBatchSampler`.
         cache: keep the resized images in memory; for small data sets.
 
     Raises:
-        UserError: if the file is missing, is not an image, or differs in size from the annotation file.
+        UserError: if the size is not valid; if a file is missing, is not an image, or differs in size from the
+            annotation file.
     """
 
-    def __init__(self, size: tuple[int, int], cache: bool = False) -> None:
-        self.size, self._cache = tuple(size), {} if cache else None
+    def __init__(self, size: Sequence[int] | Sequence[Sequence[int]], cache: bool = False) -> None:
+        self.sizes, self._cache = size_list(size), {} if cache else None
 
     def __call__(self, results: dict) -> dict:
         path = results["img_path"]
@@ -45,7 +48,11 @@ class LoadLayoutImage:
 
     def _load(self, path: str, layout: Layout) -> np.ndarray:
         stated = dict(id=layout.image_id, width=layout.width, height=layout.height)
-        return resize_pixels(np.asarray(read_rgb(path, stated)), self.size)
+        return resize_pixels(np.asarray(read_rgb(path, stated)), self.size_of(layout.width, layout.height))
+
+    def size_of(self, width: int, height: int) -> tuple[int, int]:
+        """Return the (height, width) to which an image of this size is resized."""
+        return nearest_size(width, height, self.sizes)
 
 
 @TRANSFORMS.register_module()

@@ -1,0 +1,48 @@
+"""Several training sizes: each image takes the one whose aspect ratio is nearest, so that it is hardly stretched."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+from detdiffusion.utils.errors import UserError
+
+Size = tuple[int, int]
+
+
+def size_list(size: Sequence[int] | Sequence[Sequence[int]]) -> list[Size]:
+    """Return one or more sizes as a list of (height, width) in pixels.
+
+    Raises:
+        UserError: there is no size, a size is repeated, or a side is not a positive integer.
+    """
+    sizes = [size] if isinstance(size, Sequence) and size and isinstance(size[0], int) else size
+    try:
+        pairs = [(height, width) for height, width in sizes]
+    except (TypeError, ValueError):
+        pairs = []
+    if (
+        not pairs
+        or len({*pairs}) < len(pairs)
+        or not all(isinstance(s, int) and s > 0 for p in pairs for s in p)
+    ):
+        raise UserError(f"size must be (height, width) in pixels, or a list of different ones, got {size!r}")
+    return pairs
+
+
+def nearest_size(width: float, height: float, sizes: Sequence[Size]) -> Size:
+    """Return the (height, width) of which the aspect ratio is nearest to that of an image, on a logarithmic scale."""
+    return min(sizes, key=lambda size: abs(math.log(width / height * size[0] / size[1])))
+
+
+def training_sizes(config: Mapping) -> list[Size]:
+    """Return the sizes that a generator's config trains at; empty if its pipeline loads no images.
+
+    Raises:
+        UserError: as :func:`size_list`.
+    """
+    dataset = (config.get("train_dataloader") or {}).get("dataset") or {}
+    found = [
+        s["size"] for s in dataset.get("pipeline") or () if str(s.get("type")).endswith("LoadLayoutImage")
+    ]
+    return size_list(found[0]) if found else []
