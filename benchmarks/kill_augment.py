@@ -7,9 +7,8 @@ other. The second run is started several times and killed at a random moment: al
 (its step works on, and the next start waits for it); the step alone; or the command by SIGTERM. Then it is continued to
 its end.
 
-Compared are the bytes of all files: annotations, attributes, predictions, images, manifests, configs, results and the
-report; of checkpoints every tensor (weights, averages, optimizer). Left out are times, see ``TIMES``, and files that
-record a process, see ``RECORDS``.
+Compared are the bytes of all files: annotations, attributes, predictions, images, manifests, configs, checkpoints,
+results and the report. Left out are times, see ``TIMES``, and files that record a process, see ``RECORDS``.
 """
 
 import argparse
@@ -36,6 +35,7 @@ VICTIMS = ("run", "command", "step", "terminated")
 RECORDS = {
     r"logs/[^/]+\.log": "output of the steps, with times and what was resumed",
     r"(.*/)?\d{8}_\d{6}/.*": "mmengine's logs of each start, with times",
+    r"latents/[0-9a-f]+/.*": "a cache, in a folder that is named by the modification times of the labels",
     rf"{re.escape(MARK)}": "the lock",
 }
 """Pattern of a file's path -> why it differs by nature."""
@@ -152,35 +152,12 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def digest_of(path: Path, name: str) -> str:
-    """Return the digest of a file without times; of a checkpoint that of its tensors by key."""
-    digest = hashlib.sha256()
-    if path.suffix == ".pth":
-        for key, tensor in tensors(path):
-            digest.update(f"{key} {tensor.dtype} {tuple(tensor.shape)} ".encode() + tensor.numpy().tobytes())
-        return digest.hexdigest()
+    """Return the digest of a file without times."""
     data = path.read_bytes()
     for pattern, times in TIMES.items():
         if re.fullmatch(pattern, name):
             data = re.sub(times, b"", data, flags=re.DOTALL)
-    digest.update(data)
-    return digest.hexdigest()
-
-
-def tensors(path: Path):
-    """Yield (key, tensor) of a checkpoint, in the order of the keys; its message hub holds times and is left out."""
-    import torch
-
-    pending = [("", torch.load(path, map_location="cpu", weights_only=False))]
-    while pending:
-        key, part = pending.pop(0)
-        if torch.is_tensor(part):
-            yield key, part.contiguous()
-        elif isinstance(part, dict):
-            pending += [
-                (f"{key}.{inner}", part[inner]) for inner in sorted(part, key=str) if inner != "message_hub"
-            ]
-        elif isinstance(part, (list, tuple)):
-            pending += [(f"{key}.{number}", inner) for number, inner in enumerate(part)]
+    return hashlib.sha256(data).hexdigest()
 
 
 def compare(whole: dict[str, str], killed: dict[str, str]) -> dict:

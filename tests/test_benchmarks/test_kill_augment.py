@@ -24,8 +24,7 @@ def write_run(folder, seconds=1.0, weight=0.5, box=3):
     (folder / "logs/check.log").write_text(str(seconds))
     (folder / "generator/20261126_010203/run.log").write_text(str(seconds))
     (folder / "attributes/train.json").write_text(json.dumps(dict(box=box)))
-    hub = dict(time=seconds)
-    weights = dict(state_dict={"w": torch.full((2,), weight)}, message_hub=hub, meta=dict(time=str(seconds)))
+    weights = dict(state_dict={"w": torch.full((2,), weight)})
     torch.save(weights, folder / "generator/iter_4.pth")
     return folder
 
