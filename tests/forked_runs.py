@@ -44,7 +44,7 @@ max_iters = 4
 train_cfg = dict(max_iters=max_iters)
 train_dataloader = dict(batch_size=2, dataset=dict(filter_cfg=dict(min_objects=1)))
 param_scheduler = []
-optim_wrapper = dict(clip_grad=dict(max_norm=0.1))
+optim_wrapper = dict(clip_grad=dict(max_norm=0.05))
 default_hooks["checkpoint"].update(interval=4)
 randomness = dict(diff_rank_seed=False)  # FSDP does not copy the first rank's start on a CPU
 """

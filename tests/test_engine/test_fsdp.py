@@ -62,7 +62,7 @@ def test_losses_and_clipped_gradients_are_those_of_whole_copies(runs):
     copies, shards = (json.loads((runs / f"{name}.json").read_text()) for name in ("copies", "shards"))
     assert len(copies) == len(shards) == 4
     for one, other in zip(copies, shards):
-        assert one["grad_norm"] > 0.1  # above the limit: clipping acts, by the norm over both ranks
+        assert one["grad_norm"] > 0.05  # above the limit: clipping acts, by the norm over both ranks
         for key, value in one.items():
             assert other[key] == pytest.approx(value, rel=1e-3), key
 
