@@ -51,6 +51,7 @@ def main(args) -> None:
     if options.dry_run:
         print_commands(planned)
         return
+    run.look_early()
     with claim(run.dir, MARK, "--out") as lock:
         record_owner(options, run.dir)
         seconds, threads = run_steps(steps(run), len(planned), ROOT, run.dir, lock)

@@ -2,8 +2,8 @@
 
 Prints classes, sizes and every finding with what to do about it: classes without objects, objects annotated twice,
 images that are missing, unreadable or in two splits, copies and neighbouring frames that a split divides. With
---config also what its filter keeps, which objects fit into a prompt, whether its classes fit, and the memory that
-training needs.
+--config also what its filter keeps, which objects fit into a prompt, whether its classes fit, and the memory and time
+that training needs.
 """
 
 import sys
@@ -36,6 +36,12 @@ def build_parser():
         "data of --config)",
     )
     parser.add_argument("--config", metavar="CONFIG", help="a config that is to be trained on the set")
+    parser.add_argument(
+        "--work-dir",
+        metavar="DIR",
+        help="work dir of an earlier training of --config on this machine, whose logs tell the seconds of a step "
+        "(default: that of tools/train.py, if it has logs)",
+    )
     parser.add_argument("--attributes", metavar="FILE", help="an attributes file of the set")
     parser.add_argument(
         "--out", metavar="DIR", help="folder for check.json and check.html, a page with pictures"
@@ -73,6 +79,7 @@ def main(args) -> int:
         args.sources,
         config=args.config,
         cfg_options=args.cfg_options,
+        work_dir=args.work_dir,
         attributes=args.attributes,
         out=args.out,
         img_dir=args.img_dir,

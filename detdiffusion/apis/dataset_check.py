@@ -23,6 +23,7 @@ def check_dataset(
     *,
     config: str | None = None,
     cfg_options: Sequence[str] | None = None,
+    work_dir: str | Path | None = None,
     attributes: str | Path | None = None,
     out: str | Path | None = None,
     img_dir: str | Path | Sequence[str | Path] | None = None,
@@ -41,8 +42,10 @@ def check_dataset(
             :func:`~detdiffusion.datasets.formats.recognise.recognise` knows, or one or more COCO jsons of one set, each
             of the split that its name states or that stands before it, ``val=more/labels.json``. By default the data of
             ``config``.
-        config: a config whose filter, prompts, classes and memory are checked.
+        config: a config whose filter, prompts, classes, memory and time are checked.
         cfg_options: overrides of the config, ``key=value``.
+        work_dir: work dir of an earlier training of ``config`` on this machine, whose logs tell the seconds of a step;
+            default: that of ``tools/train.py``, if it has logs.
         attributes: an attributes file, which is compared with the objects of COCO jsons.
         out: folder for ``check.json`` and ``check.html``, a page with pictures.
         img_dir: folder of the images of COCO jsons, where it cannot be found beside them; or one for each of them.
@@ -73,7 +76,7 @@ def check_dataset(
         progress=progress,
     )
     if cfg is not None:
-        report.config = _check_config(cfg, source, converted, report)
+        report.config = _check_config(cfg, source, converted, report, work_dir)
         report.findings += report.config.findings
     report.sort()
     if out is not None:
@@ -144,7 +147,7 @@ def _source_of_config(cfg) -> LabelledSource:
     return LabelledSource("COCO", Path(str(cfg.filename)), tuple(parts))
 
 
-def _check_config(cfg, source: LabelledSource, converted: Conversion, report: DatasetReport):
+def _check_config(cfg, source: LabelledSource, converted: Conversion, report: DatasetReport, work_dir):
     from detdiffusion.engine.config_check import check_config
 
     split = "train" if "train" in report.tables else next(iter(report.tables))
@@ -153,4 +156,4 @@ def _check_config(cfg, source: LabelledSource, converted: Conversion, report: Da
     with tempfile.TemporaryDirectory() as folder:
         if not files:
             files = [converted.write(folder, "none")[split]]
-        return check_config(cfg, files, folder, converted.classes, images)
+        return check_config(cfg, files, folder, converted.classes, images, work_dir)

@@ -14,7 +14,7 @@ import torch
 
 from detdiffusion.apis.generation_session import Session
 from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer
-from detdiffusion.datasets.image_sizes import nearest_size, training_sizes
+from detdiffusion.datasets.image_sizes import several_sizes, size_of_layout
 from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.layout_source import LayoutSource
@@ -85,16 +85,16 @@ def generate_dataset(
     try:
         # Check everything that does not need the model before loading it, which may take minutes.
         device = choose_device(ranks.device(generator.device))
-        run = _plan(generator, layouts, content, files, ranks)
+        run = _plan(generator, layouts, content, sampling, files, ranks)
         sampled = sampling.settle(run.config.get("sampling"), generator.config)
         if content.from_real is not None:
             steps_from_real(sampled.steps, content.from_real)  # raises if none is run
         facts = _facts(run, generator, content, sampling, sampled, files)
         check_run(Path(files.out), facts)
         inferencer = inferencer or DetDiffusionInferencer(run.config, generator.checkpoint, device)
-        sizes = _sizes(run.config, sampling, inferencer, ranks)
+        sizes = _sizes(run.sizes, sampling, inferencer, ranks)
         for drawing in run.drawings:
-            drawing.size = nearest_size(drawing.layout.width, drawing.layout.height, sizes)
+            drawing.size = size_of_layout(drawing.layout, sizes)
         # without a checkpoint, the weights are those in the folders that the config names
         facts["weights_sha256"] = weights_digest(inferencer.model) if generator.checkpoint is None else None
         with ranks.first_then_others(
@@ -125,6 +125,7 @@ class _Plan:
         layouts: number of layouts that are used.
         drawings: all images of the set.
         real: reads the real images to start from, or None.
+        sizes: the sizes of the training, if there are several and no size is given.
     """
 
     config: Config
@@ -134,12 +135,14 @@ class _Plan:
     layouts: int
     drawings: list[Drawing]
     real: RealSource | None
+    sizes: list[tuple[int, int]]
 
 
 def _plan(
     generator: GeneratorOptions,
     layouts: LayoutOptions,
     content: ContentOptions,
+    sampling: SamplingOptions,
     files: SetFiles,
     ranks: Ranks,
 ) -> _Plan:
@@ -153,7 +156,8 @@ def _plan(
     real = source.real_images(chosen, content.from_real, content.keep, ranks.print)
     name = real_name(content.from_real, content.keep)
     drawings = plan(chosen, strategy, content.seed, samples, editor, SUFFIXES[files.image_format], name)
-    return _Plan(config, source, strategy, editor, len(samples), drawings, real)
+    sizes = several_sizes(config) if sampling.height is sampling.width is None else []
+    return _Plan(config, source, strategy, editor, len(samples), drawings, real, sizes)
 
 
 def _facts(
@@ -179,7 +183,7 @@ def _facts(
         **sampled.facts(),
         height=sampling.height,
         width=sampling.width,
-        **({"sizes": sizes} if len(sizes := _sizes_of_training(run.config, sampling)) > 1 else {}),
+        **({"sizes": run.sizes} if run.sizes else {}),
         format="png" if png else f"{files.image_format} {files.jpeg_quality}",
         checkpoint=None if checkpoint is None else Path(checkpoint).name,
         checkpoint_sha256=None if checkpoint is None else sha256_of(find_checkpoint(checkpoint)),
@@ -190,21 +194,18 @@ def _facts(
     )
 
 
-def _sizes_of_training(config: Config, sampling: SamplingOptions) -> list[tuple[int, int]]:
-    """Return the sizes that the model was trained at, of which each layout takes one, unless one size is given."""
-    return training_sizes(config) if sampling.height is sampling.width is None else []
-
-
 def _sizes(
-    config: Config, sampling: SamplingOptions, inferencer: DetDiffusionInferencer, ranks: Ranks
+    trained: list[tuple[int, int]],
+    sampling: SamplingOptions,
+    inferencer: DetDiffusionInferencer,
+    ranks: Ranks,
 ) -> list[tuple[int, int]]:
     """Return (height, width) of the images; print a note if they differ from the model's."""
-    sizes = _sizes_of_training(config, sampling)
-    if len(sizes) > 1:
+    if trained:
         ranks.print(
-            f"each image has the training size nearest in aspect ratio to its source, of {len(sizes)} sizes"
+            f"each image has the training size nearest in aspect ratio to its source, of {len(trained)} sizes"
         )
-        return [check_sides(inferencer.model, *size) for size in sizes]
+        return [check_sides(inferencer.model, *size) for size in trained]
     side = check_sides(inferencer.model, sampling.height, sampling.width)
     default = inferencer.model.image_size
     if side != default:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
+from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 
 Size = tuple[int, int]
@@ -26,7 +27,9 @@ def size_list(size: Sequence[int] | Sequence[Sequence[int]]) -> list[Size]:
         or len({*pairs}) < len(pairs)
         or not all(isinstance(s, int) and s > 0 for p in pairs for s in p)
     ):
-        raise UserError(f"size must be (height, width) in pixels, or a list of different ones, got {size!r}")
+        raise UserError(
+            f"LoadLayoutImage: size must be (height, width) in pixels, or a list of different ones, got {size!r}"
+        )
     return pairs
 
 
@@ -35,14 +38,33 @@ def nearest_size(width: float, height: float, sizes: Sequence[Size]) -> Size:
     return min(sizes, key=lambda size: abs(math.log(width / height * size[0] / size[1])))
 
 
-def training_sizes(config: Mapping) -> list[Size]:
-    """Return the sizes that a generator's config trains at; empty if its pipeline loads no images.
+def size_of_layout(layout: Layout, sizes: Sequence[Size]) -> Size:
+    """Return the size of a layout's image: the only one, or that nearest to its source.
+
+    Raises:
+        UserError: there are several, and the layout does not know the size of its source.
+    """
+    if len(sizes) == 1:
+        return sizes[0]
+    if not layout.width or not layout.height:
+        raise UserError(
+            f"the layout of image {layout.image_id} has no width and height, by which one of {len(sizes)} sizes is "
+            "chosen; set `height` and `width` for all images"
+        )
+    return nearest_size(layout.width, layout.height, sizes)
+
+
+def several_sizes(config: Mapping) -> list[Size]:
+    """Return the sizes that a generator's config trains at, if there is more than one.
 
     Raises:
         UserError: as :func:`size_list`.
     """
     dataset = (config.get("train_dataloader") or {}).get("dataset") or {}
-    found = [
-        s["size"] for s in dataset.get("pipeline") or () if str(s.get("type")).endswith("LoadLayoutImage")
-    ]
-    return size_list(found[0]) if found else []
+    while "dataset" in dataset:  # in a wrapper
+        dataset = dataset["dataset"]
+    for step in dataset.get("pipeline") or ():
+        if str(step.get("type")).endswith("LoadLayoutImage"):
+            sizes = size_list(step["size"])
+            return sizes if len(sizes) > 1 else []
+    return []

@@ -211,6 +211,12 @@ class LayoutCocoDataset(Dataset):
     def __len__(self) -> int:
         return len(self.layouts)
 
+    @property
+    def training_sizes(self) -> list[tuple[int, int]]:
+        """Height and width in pixels of the images in training, one or several; empty if none are loaded."""
+        step = self._image_step()
+        return step.sizes if step else []
+
     def training_size(self, index: int) -> tuple[int, int]:
         """Return height and width in pixels of a sample's image in training."""
         width, height = self.layouts.sizes[index].tolist()

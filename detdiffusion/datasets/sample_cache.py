@@ -39,25 +39,34 @@ class SampleCache:
         self, folder: Path, sizes: Sequence[tuple[int, int]], masks: bool, flips: Sequence[str]
     ) -> None:
         self.flips = tuple(flips)
-        self.folder, self.sizes, self.with_masks = Path(folder), [tuple(size) for size in sizes], masks
-        by_size: dict[tuple, list[int]] = {}
-        for index, size in enumerate(self.sizes):
-            by_size.setdefault(size, []).append(index)
-        self._shards = [
-            images[i : i + SHARD] for images in by_size.values() for i in range(0, len(images), SHARD)
-        ]
-        self._place = {
-            index: (number, row)
-            for number, images in enumerate(self._shards)
-            for row, index in enumerate(images)
-        }
+        self.folder, self.with_masks = Path(folder), masks
+        self.kinds = list(dict.fromkeys(map(tuple, sizes)))
+        number = {size: kind for kind, size in enumerate(self.kinds)}
+        self.kind = np.array([number[tuple(size)] for size in sizes], np.int16)  # of each image
+        order = np.argsort(
+            self.kind, kind="stable"
+        )  # the images of the first size, then those of the second ...
+        counts = np.bincount(self.kind, minlength=len(self.kinds))
+        ends = np.cumsum([0, *(-(-counts // SHARD))])  # number of shards before each size
+        row = np.concatenate([np.arange(count) for count in counts])
+        self._shard, self._row = (np.empty(len(order), np.int32) for _ in range(2))
+        self._shard[order] = ends[self.kind[order]] + row // SHARD
+        self._row[order] = row % SHARD
         self._entries = ArrayCache(folder)
         self._latents: list[np.ndarray] = []
         self._runs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def size(self, index: int) -> tuple[int, int]:
+        """Return height and width in pixels of an image."""
+        return self.kinds[self.kind[index]]
+
     def shards(self) -> list[list[int]]:
         """Return the image indices of each shard."""
-        return self._shards
+        order = np.lexsort((self._row, self._shard))
+        return [part.tolist() for part in np.split(order, np.flatnonzero(np.diff(self._shard[order])) + 1)]
 
     def missing(self) -> list[int]:
         """Return the indices of shards that are missing or damaged."""
@@ -111,14 +120,14 @@ class SampleCache:
     def moments(self, index: int, flip: str | None) -> Tensor:
         """Return mean and standard deviation of the posterior of an image or a flipped image, (2, C, h, w) float16."""
         version = 0 if flip is None else 1 + self.flips.index(flip)
-        shard, row = self._place[index]
+        shard, row = self._shard[index], self._row[index]
         return torch.from_numpy(self._latents[shard][row, version].copy())
 
     def masks(self, index: int) -> Tensor:
         """Return the masks of an image, (N, H, W) bool, not flipped."""
-        shard, row = self._place[index]
+        shard, row = self._shard[index], self._row[index]
         runs, ends, first = self._runs[shard]
-        rows, size = range(first[row], first[row + 1]), self.sizes[index]
+        rows, size = range(first[row], first[row + 1]), self.size(index)
         if not len(rows):
             return torch.zeros(0, *size, dtype=torch.bool)
         rles = [dict(size=list(size), counts=runs[ends[i] : ends[i + 1]].tobytes()) for i in rows]

@@ -15,6 +15,7 @@ from mmengine.dataset import DefaultSampler, InfiniteSampler
 from torch.utils.data import Sampler
 
 from detdiffusion.registry import DATA_SAMPLERS
+from detdiffusion.utils.errors import UserError
 
 
 class SeededIndex(int):
@@ -69,17 +70,28 @@ class SameSizeBatchSampler(Sampler):
 
     A batch is complete when the sampler has given as many images of one size. An epoch has as many batches as with one
     size, on every rank. What is left of a size at the end of an epoch is filled up by images of that size which the
-    epoch began with, in the order of the first image left, until the epoch has its batches; the rest waits for another
-    epoch's order.
+    epoch began with, in the order of the first image left, until the epoch has its batches; what is left then is not
+    seen in this epoch. A size with fewer images than a batch repeats them; leave such sizes out.
+
+    :class:`~detdiffusion.engine.ResumableEpochLoop` resumes within an epoch without loading the batches before; loops
+    that count iterations load them again.
 
     Args:
         sampler: gives the indices; its ``dataset`` has ``training_size(index)``, as
             :class:`~detdiffusion.datasets.layout_coco.LayoutCocoDataset`.
         batch_size: images in a batch.
         drop_last: whether the last batch of an epoch is left out if the number of images does not fill it.
+
+    Raises:
+        UserError: the data set does not know the sizes of its images.
     """
 
     def __init__(self, sampler: Sampler, batch_size: int, drop_last: bool = False) -> None:
+        if not getattr(sampler.dataset, "training_sizes", ()):
+            raise UserError(
+                f"SameSizeBatchSampler: needs a data set whose pipeline loads images by LoadLayoutImage, not "
+                f"{type(sampler.dataset).__name__}; leave the batch sampler out"
+            )
         self.sampler, self.batch_size, self.drop_last = sampler, batch_size, drop_last
         self._skipped = 0
 

@@ -16,6 +16,7 @@ from .sample_grid_hook import SampleGridHook
 from .sharded import ShardedOptimWrapper, ShardedRunner
 from .start_report import StartReportHook
 from .synthetic_weight_hook import SyntheticWeightHook
+from .timeless_checkpoint_hook import TimelessCheckpointHook
 
 __all__ = [
     "EpochLengthHook",
@@ -29,6 +30,7 @@ __all__ = [
     "ShardedOptimWrapper",
     "ShardedRunner",
     "StartReportHook",
+    "TimelessCheckpointHook",
     "SyntheticWeightHook",
     "build_runner",
     "latest_checkpoint",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field
@@ -16,8 +15,8 @@ from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.errors import UserError, first_line, some
 from detdiffusion.utils.findings import Finding
 
-_STATES = {"AdamW": 2, "Adam": 2, "AdamW8bit": 0.5, "Lion": 1, "Adagrad": 1, "RMSprop": 1, "Adafactor": 0.01}
-"""Numbers that an optimizer keeps per weight."""
+from .config_needs import needs_of
+
 _PACKAGES = dict(detector=("mmdet", "mmcv"), generator=("diffusers", "transformers", "safetensors"))
 
 
@@ -31,7 +30,7 @@ class ConfigCheck:
         tokens: class -> number of tokens of one object of it in a prompt.
         room: tokens that a prompt has for objects; None if the config has no prompts.
         left_out: class -> number of objects that do not fit into their prompts.
-        needs: what a training needs (memory, passes over the images), as text by name.
+        needs: what a training needs (passes over the images, time, memory), as text by name.
     """
 
     findings: list[Finding] = field(default_factory=list)
@@ -62,7 +61,12 @@ class ConfigCheck:
 
 
 def check_config(
-    cfg: Any, ann_files: Sequence[str | Path], img_dir: str | Path, classes: Sequence[str], images: int
+    cfg: Any,
+    ann_files: Sequence[str | Path],
+    img_dir: str | Path,
+    classes: Sequence[str],
+    images: int,
+    work_dir: str | Path | None = None,
 ) -> ConfigCheck:
     """Check a config against the training part of a labelled set.
 
@@ -72,6 +76,11 @@ def check_config(
         img_dir: a folder; its images are not read.
         classes: classes of the set.
         images: number of training images.
+        work_dir: work dir of an earlier training of the config, whose logs tell the seconds of a step; default: that
+            of ``tools/train.py``, if there are logs in it.
+
+    Raises:
+        UserError: ``work_dir`` has no logs.
     """
     checked = ConfigCheck()
     kind = "generator" if "generator" in kind_of(cfg) else "detector"
@@ -87,8 +96,8 @@ def check_config(
         _prompts(cfg, layouts, classes, checked)
     else:
         _heads(cfg, dataset, classes, checked)
-    _passes(cfg, images, checked)
-    _memory(cfg, checked)
+    checked.needs, findings = needs_of(cfg, images, work_dir)
+    checked.findings += findings
     return checked
 
 
@@ -229,100 +238,3 @@ def _heads(cfg, dataset: Mapping, classes: Sequence[str], checked: ConfigCheck) 
             checked.findings.append(
                 Finding(str(cfg.filename), path, problem, remedy=f"set {path}={len(expected)}")
             )
-
-
-def _passes(cfg, images: int, checked: ConfigCheck) -> None:
-    """Compute how often a run sees every image."""
-    loop, loader = cfg.get("train_cfg") or {}, cfg.get("train_dataloader") or {}
-    batch = loader.get("batch_size")
-    if not batch or not images:
-        return
-    if loop.get("max_epochs"):
-        epochs = loop["max_epochs"]
-        steps = epochs * math.ceil(images / batch)
-        checked.needs["length"] = (
-            f"{epochs} passes over {images} images, {steps} steps of {batch} on one device"
-        )
-    elif loop.get("max_iters"):
-        passes = loop["max_iters"] * batch / images
-        checked.needs["length"] = (
-            f"{loop['max_iters']} steps of {batch}, {passes:.3g} passes over {images} images on one device"
-        )
-        if passes < 1:
-            checked.findings.append(
-                Finding(
-                    str(cfg.filename),
-                    "train_cfg",
-                    f"the run sees only {passes:.0%} of the {images} images",
-                    remedy=f"raise max_iters to {math.ceil(images / batch)} or more",
-                    severity="warning",
-                )
-            )
-    checked.needs["time"] = (
-        "not estimated: it depends on the machine; training logs the time left from step 50 on"
-    )
-
-
-def _memory(cfg, checked: ConfigCheck) -> None:
-    """Estimate the memory of weights, gradients and optimizer states from a model without storage."""
-    import torch
-
-    try:
-        model = _without_storage(cfg)
-    except Exception as error:  # an estimate; whatever prevents it is told
-        checked.needs["memory"] = f"not estimated: {first_line(error)}"
-        return
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    frozen = sum(p.numel() for p in model.parameters() if not p.requires_grad)
-    optimizer = (cfg.get("optim_wrapper") or {}).get("optimizer") or {}
-    name = str(optimizer.get("type", "SGD"))
-    states = _STATES.get(name, 1 if optimizer.get("momentum") else 0)
-    if name not in (*_STATES, "SGD"):
-        checked.needs["optimizer"] = f"{name}: its states are not known and not counted"
-    hooks = [str(hook.get("type")) for hook in cfg.get("custom_hooks") or [] if isinstance(hook, Mapping)]
-    copies = sum("EMA" in hook for hook in hooks)
-    bytes_ = 4 * (trained * (2 + states + copies) + frozen * (1 + copies))
-    free = ""
-    if torch.cuda.is_available():
-        have = torch.cuda.get_device_properties(0).total_memory
-        free = f"; this GPU has {have / 1e9:.1f} GB"
-        if bytes_ > have:
-            checked.findings.append(
-                Finding(
-                    str(cfg.filename),
-                    "memory",
-                    f"needs {bytes_ / 1e9:.1f} GB without activations, the GPU has {have / 1e9:.1f} GB",
-                    remedy="model.lora.r=16 trains low-rank updates only; see docs/guides/large_data.md",
-                )
-            )
-    checked.needs["memory"] = (
-        f"{bytes_ / 1e9:.2f} GB (computed: weights, gradients and {name} of {trained / 1e6:.2f} M trained and "
-        f"{frozen / 1e6:.2f} M frozen parameters in float32; activations come on top){free}"
-    )
-
-
-def _without_storage(cfg):
-    """Build the model of a config on the meta device, from the configurations of its parts alone."""
-    import torch
-    from mmengine.registry import DefaultScope
-
-    from detdiffusion.models.editors.detdiffusion.components import (
-        build_component,
-        build_sampling_scheduler,
-        without_weights,
-    )
-    from detdiffusion.registry import MODELS
-    from detdiffusion.utils import compat
-
-    compat.setup()
-    spec = dict(cfg.model)
-    for role in ("vae", "text_encoder", "unet"):
-        if role in spec:
-            spec[role] = without_weights(spec[role], role)
-    if "scheduler" in spec:  # its tables are computed, so it needs a device
-        spec["scheduler"] = build_component(spec["scheduler"], "scheduler")
-        spec["test_scheduler"] = build_sampling_scheduler(
-            spec.get("test_scheduler"), spec["scheduler"], "test_scheduler"
-        )
-    with DefaultScope.overwrite_default_scope(cfg.get("default_scope", "detdiffusion")), torch.device("meta"):
-        return MODELS.build(spec)

@@ -8,7 +8,7 @@ from ..datasets.set_findings import object_findings, shared_findings
 from ..utils.config import config_errors
 from ..utils.findings import Finding, raise_errors
 from .image_check import image_findings
-from .run_checks import check_classes, check_steps, fit_schedule, parts_of
+from .run_checks import check_classes, check_sizes, check_steps, fit_schedule, parts_of
 
 
 class ChecksData:
@@ -41,6 +41,7 @@ class ChecksData:
             place = f"{name}_dataloader"
             if hasattr(loader, "batch_sampler"):
                 check_steps(place, loader, name == "train" and _by_epoch(self._train_loop))
+                check_sizes(place, loader)
             findings += check_classes(self.cfg, place, loader.dataset)
             findings += self._check_images(name, loader.dataset)
             if "train" in self.loaders:

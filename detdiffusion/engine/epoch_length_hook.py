@@ -8,6 +8,7 @@ from mmengine.runner import EpochBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from ..registry import HOOKS
+from .run_checks import batch_size
 
 
 @HOOKS.register_module()
@@ -49,11 +50,6 @@ class EpochLengthHook(Hook):
             f"schedule counts steps: it will end {'before' if now['steps'] > saved['steps'] else 'after'} the last "
             f"epoch. {_remedy(saved['images'], same_batch)}"
         )
-
-
-def batch_size(loader: DataLoader) -> int | None:
-    """Return the number of samples in a batch of this rank; None if the loader's batch sampler does not say it."""
-    return loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
 
 
 def _epoch_length(loader: DataLoader) -> dict:

@@ -73,7 +73,7 @@ class LatentCacheHook(Hook):
             self._check_room(cache, missing, model)
             check_images_of(loader.dataset)
             print_log(
-                f"caching latents of {len(cache.sizes)} images in {cache.folder}: {len(missing)} of "
+                f"caching latents of {len(cache)} images in {cache.folder}: {len(missing)} of "
                 f"{len(cache.shards())} parts are missing",
                 logger="current",
             )
@@ -116,7 +116,7 @@ class LatentCacheHook(Hook):
     @staticmethod
     def _check_room(cache, missing: list[int], model) -> None:
         images = [index for shard in missing for index in cache.shards()[shard]]
-        values = sum(math.prod(model.latent_shape(*cache.sizes[index])) for index in images)
+        values = sum(math.prod(model.latent_shape(*cache.size(index))) for index in images)
         needed = 4 * (1 + len(cache.flips)) * values
         folder = cache.folder
         while not folder.is_dir():

@@ -18,6 +18,7 @@ from .finite_hook import FiniteHook
 from .run_checks import check_settings
 from .runner import SafeRunner, TestRunner
 from .start_report import StartReportHook
+from .timeless_checkpoint_hook import TimelessCheckpointHook
 
 
 def prepare_ranks(cfg: Config, launcher: str | None) -> None:
@@ -86,7 +87,10 @@ def build_runner(cfg: Config, task: Literal["train", "test"] = "train") -> Runne
         else:
             runner = (SafeRunner if task == "train" else TestRunner).from_cfg(cfg)
     # not added to the config, because the saved config may be read without this package
-    for hook in (StartReportHook, *([FiniteHook, EpochLengthHook] if task == "train" else ())):
+    for hook in (
+        StartReportHook,
+        *([FiniteHook, EpochLengthHook, TimelessCheckpointHook] if task == "train" else ()),
+    ):
         if not any(type(registered) is hook for registered in runner.hooks):
             runner.register_hook(hook())
     return runner

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from ..datasets.samplers import SameSizeBatchSampler
 from ..utils.config_heads import class_counts
 from ..utils.errors import UserError, some
 from ..utils.findings import Finding
@@ -67,12 +68,35 @@ def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
             )
         return
     if len(loader) == 0:
-        size = getattr(loader, "batch_size", None)
+        drops = (
+            loader if loader.drop_last else loader.batch_sampler
+        )  # a batch sampler of its own drops by itself
+        key = "drop_last" if drops is loader else "batch_sampler.drop_last"
         raise UserError(
-            f"{place}: an epoch has 0 steps: {len(loader.dataset)} images are fewer than one batch of {size}"
-            f"{' (drop_last=True)' if loader.drop_last else ''}; lower {place}.batch_size or set "
-            f"{place}.drop_last=False"
+            f"{place}: an epoch has 0 steps: {len(loader.dataset)} images are fewer than one batch of "
+            f"{batch_size(loader)}{' (drop_last=True)' if getattr(drops, 'drop_last', False) else ''}; lower "
+            f"{place}.batch_size or set {place}.{key}=False"
         )
+
+
+def check_sizes(place: str, loader: Any) -> None:
+    """Check that images of several sizes are not put into one batch, where smaller ones would be padded.
+
+    Raises:
+        UserError: they would be.
+    """
+    sizes = max((len(getattr(part, "training_sizes", ())) for part in parts_of(loader.dataset)), default=0)
+    if sizes > 1 and batch_size(loader) != 1 and not isinstance(loader.batch_sampler, SameSizeBatchSampler):
+        raise UserError(
+            f"{place}: its images have {sizes} sizes (LoadLayoutImage.size), which cannot share a batch; set "
+            f"{place}.batch_sampler=dict(type='SameSizeBatchSampler', drop_last=True) and {place}.drop_last=False, "
+            "or one size"
+        )
+
+
+def batch_size(loader: Any) -> int | None:
+    """Return the number of samples in a batch of this rank; None if the loader's batch sampler does not say it."""
+    return loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
 
 
 def sampler_of(loader: Any) -> Any:

@@ -20,7 +20,7 @@ from .checkpoint import latest_checkpoint, use_safe_loader
 from .data_checks import ChecksData
 from .finite_hook import last_good
 from .random_state import random_state, seed_all, set_random_state
-from .run_checks import sampler_of
+from .run_checks import batch_size, sampler_of
 
 
 @RUNNERS.register_module()
@@ -185,6 +185,16 @@ class SafeRunner(ChecksData, Runner):
             f"The checkpoint {reason}: training continues, but with other noise than in an uninterrupted run."
         )
         seed_all(self.seed + self.rank + 1000003 * (self.iter + 1))
+
+    def scale_lr(self, optim_wrapper, auto_scale_lr: dict | None = None) -> None:
+        """As mmengine does, also for a data loader whose batch sampler has the batch size."""
+        loader = self._train_dataloader
+        if hasattr(loader, "batch_sampler"):
+            self._train_dataloader = dict(batch_size=batch_size(loader))
+        try:
+            super().scale_lr(optim_wrapper, auto_scale_lr)
+        finally:
+            self._train_dataloader = loader
 
     def save_checkpoint(self, out_dir: str, filename: str, *args, **kwargs) -> None:
         """Save as mmengine does, including the random states, and atomically if ``out_dir`` is a local folder.

@@ -8,7 +8,7 @@ from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
 from ..registry import HOOKS
-from .epoch_length_hook import batch_size
+from .run_checks import batch_size
 
 
 @HOOKS.register_module()

@@ -49,8 +49,8 @@ def common_size(facts: ImageFacts, what: str) -> tuple[int, int]:
     if first != second:
         raise UserError(
             f"{what}: its images have {len(ordered)} sizes, {len(most)} of {first[0]} x {first[1]} pixels and "
-            f"{len(fewest)} of {second[0]} x {second[1]} ({fewest[0]}); this protocol needs images of one size; make "
-            "them equal or choose a protocol with a fixed size"
+            f"{len(fewest)} of {second[0]} x {second[1]} ({fewest[0]}); this protocol needs images of one size; "
+            "generate them with one `height` and `width`, or choose a protocol with a fixed size"
         )
     return first[1], first[0]
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from .errors import UserError
 from .files import sha256_of, write_atomic
 
+_SHOWN = 15  # lines of a failed command
 _LOG_PREFIX = re.compile(r"^\S+ \S+ - mmengine - \w+ - ")
 
 
@@ -157,7 +158,11 @@ class StepRunner:
             if process is not None:
                 _stop(process)
         if process.returncode:
-            tail = "\n".join(f"    {line}" for line in lines[-15:])
+            # from the tool's error message on, if it printed one
+            first = next(
+                (k for k, line in enumerate(lines) if line.startswith("error:")), len(lines) - _SHOWN
+            )
+            tail = "\n".join(f"    {line}" for line in lines[max(0, first) :][:_SHOWN])
             raise UserError(
                 f"step {step.name} failed with status {process.returncode}; its last lines (full log in "
                 f"{log_path}):\n{tail}\nRun the same command again to continue from here."

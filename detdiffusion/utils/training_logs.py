@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -102,6 +103,11 @@ class TrainingLogs:
                 if name.startswith("loss") and is_number(value):
                     found.setdefault(name, {})[entry.iteration] = float(value)
         return {name: sorted(points.items()) for name, points in found.items()}
+
+    def seconds_per_step(self) -> float | None:
+        """Return the seconds of a step: the median of the logged ``time``, the first left out; None without any."""
+        times = [entry.number("time") for entry in self.entries if "time" in entry.values]
+        return statistics.median(times[1:] or times) if times else None
 
 
 def _entries(log: Path, notes: list[str]) -> Iterator[LogEntry]:

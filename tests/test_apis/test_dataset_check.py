@@ -1,6 +1,7 @@
 """check_dataset: figures against the files, findings with remedies, configs, attributes, and the status of the tool."""
 
 import json
+import math
 import runpy
 import shutil
 import subprocess
@@ -16,6 +17,7 @@ from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.datasets.object_digests import digests_of_files
 from detdiffusion.engine.config_check import check_config
+from detdiffusion.engine.config_memory import _run_generator, kept_bytes
 from detdiffusion.registry import MODELS
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
@@ -73,7 +75,8 @@ def test_it_is_light():
 
 
 def test_generator_config(root):
-    report = check_dataset([root / "set"], config=str(root / "config.py"), sample=0, progress=False)
+    options = dict(config=str(root / "config.py"), cfg_options=["model.cache_latents=True"])
+    report = check_dataset([root / "set"], **options, sample=0, progress=False)
     checked = report.config
     train = report.tables["train"]
     large = int((train.shares() > 0.02).sum())
@@ -83,7 +86,7 @@ def test_generator_config(root):
     assert sum(checked.left_out.values()) > 0
     finding = problems(report)[f"object that does not fit into its prompt of 40 tokens, of {large}"]
     assert finding.count == sum(checked.left_out.values()) and "chunk" in finding.remedy
-    assert checked.needs["length"].startswith("6 steps of 4, 1.")
+    assert checked.needs["length"].startswith("6 steps of 4, 1.") and "`work_dir`" in checked.needs["time"]
     model = MODELS.build(load_config(str(root / "config.py")).model)
     sizes = {
         grad: sum(p.numel() for p in model.parameters() if p.requires_grad == grad) for grad in (True, False)
@@ -93,6 +96,27 @@ def test_generator_config(root):
         checked.needs["memory"].startswith(f"{expected:.2f} GB")
         and f"{sizes[True] / 1e6:.2f} M" in checked.needs["memory"]
     )
+    height, width = model.image_size
+    kept = kept_bytes(lambda: _run_generator(model.train(), 4, (height, width)), model.parameters())
+    assert checked.needs["memory of a batch"].startswith(f"{kept / 1e6:.1f} MB") and kept > 1e6
+    assert f"activations of 4 images of {width} x {height} px" in checked.needs["memory of a batch"]
+    latents = (
+        14 * 2 * 2 * math.prod(model.latent_shape(height, width))
+    )  # mean and deviation in float16, no flips
+    assert checked.needs["disk"] == f"{latents / 1e6:.1f} MB for the cached latents of 14 images"
+
+
+def test_time_comes_from_the_logs_of_a_training(tmp_path):
+    loader = dict(batch_size=4, dataset=dict(metainfo=dict(classes=("cat",))))
+    cfg = Config(dict(model=dict(type="ATSS"), train_dataloader=loader, train_cfg=dict(max_iters=6)))
+    with pytest.raises(UserError, match="`work_dir` .*: has no log of a training with times"):
+        check_config(cfg, [], ".", ["cat"], 14, tmp_path)
+    log = tmp_path / "20261101_000000/vis_data/scalars.json"
+    log.parent.mkdir(parents=True)
+    seconds = [90.0, 20.0, 30.0, 22.0]  # the first step is slower
+    log.write_text("".join(json.dumps(dict(loss=1.0, time=s, iter=k)) + "\n" for k, s in enumerate(seconds)))
+    needs = check_config(cfg, [], ".", ["cat"], 14, tmp_path).needs
+    assert needs["time"].startswith("0:02:12 (22 s a step")  # of 6 steps
 
 
 def test_data_of_a_config(root):

@@ -54,6 +54,8 @@ def test_variables_move_every_path_and_size():
     sizes = [tuple(size) for size in config.train_dataloader.dataset.pipeline[0].size]
     assert all(side % 64 == 0 for size in sizes for side in size) and len(set(sizes)) == 7
     assert all(abs(h * w / (512 * 768) - 1) < 0.1 for h, w in sizes)
+    small = load_config(str(CONFIG), ["image_size=(256,256)"]).image_sizes
+    assert len(small) == len({*map(tuple, small)}) == 3
     assert config.train_dataloader.dataset.data_root == "/new/data"
     base = load_config(str(CONFIG.with_name("detdiffusion_coco.py")))
     for name in ("mask_head", "perception_loss", "noise_loss", "layout_tokenizer", "null_text_prob"):

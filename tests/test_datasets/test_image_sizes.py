@@ -9,16 +9,21 @@ import numpy as np
 import pytest
 import torch
 from mmengine.dataset import DefaultSampler
+from mmengine.logging import MMLogger
+from mmengine.optim import OptimWrapper
 from PIL import Image
 from tiny_editor import build_editor
 from tiny_generation import draw, write_world
 
 from detdiffusion.datasets import LayoutCocoDataset, sample_cache
-from detdiffusion.datasets.image_sizes import nearest_size, size_list
+from detdiffusion.datasets.image_sizes import nearest_size, size_list, size_of_layout
 from detdiffusion.datasets.samplers import SameSizeBatchSampler, SeededIndex, SeededSampler
 from detdiffusion.datasets.transforms import LoadLayoutImage
 from detdiffusion.engine import LatentCacheHook
 from detdiffusion.engine.loops import ResumableEpochLoop
+from detdiffusion.engine.run_checks import check_sizes
+from detdiffusion.engine.runner import SafeRunner
+from detdiffusion.structures import Layout
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 
@@ -55,9 +60,6 @@ def dataset(folder, *more, sizes=SIZES):
 
 def test_the_nearest_size_is_that_of_the_aspect_ratio():
     assert [nearest_size(width, height, SIZES) for height, width in SHAPES] == [*SIZES, SIZES[0]]
-    assert nearest_size(2, 1, [(10, 10), (10, 40)]) == nearest_size(
-        2, 1, [(10, 40), (10, 10)][::-1]
-    )  # equally far
     assert size_list([256, 128]) == [(256, 128)] and size_list(SIZES) == SIZES
     for wrong in ([], [8], [(8, 8), (8, 8)], [(8, 0)], [(8, 8.5)], 8, [(8, 8, 8)]):
         with pytest.raises(UserError, match="size must be"):
@@ -92,6 +94,35 @@ def test_batches_have_one_size_and_epochs_their_length(folder, drop_last):
         assert list(batches) == made[2:]  # an epoch that is resumed
         assert list(batches) == made
     assert seen.keys() == set(range(len(data))) and min(seen.values()) >= 4  # every image in most epochs
+
+
+def test_sizes_that_cannot_share_a_batch_are_refused(folder):
+    data = dataset(folder)
+    load = torch.utils.data.DataLoader
+    check_sizes(
+        "train_dataloader", load(data, batch_sampler=SameSizeBatchSampler(SeededSampler(data, seed=0), 2))
+    )
+    check_sizes("train_dataloader", load(data, batch_size=1))
+    check_sizes("train_dataloader", load(dataset(folder, sizes=(32, 32)), batch_size=2))
+    with pytest.raises(UserError, match="val_dataloader: its images have 3 sizes.*SameSizeBatchSampler"):
+        check_sizes("val_dataloader", load(data, batch_size=2))
+    with pytest.raises(UserError, match="SameSizeBatchSampler: needs a data set whose pipeline loads images"):
+        SameSizeBatchSampler(DefaultSampler([1, 2]), 2)
+    layout = Layout([[0, 0, 1, 1]], ["ball"], image_id=7)
+    assert size_of_layout(layout, [(8, 8)]) == (8, 8)
+    with pytest.raises(UserError, match="image 7 has no width and height"):
+        size_of_layout(layout, SIZES)
+
+
+def test_the_learning_rate_scales_with_batches_of_one_size(folder):
+    data = dataset(folder)
+    batches = SameSizeBatchSampler(SeededSampler(data, seed=0), 4)
+    runner = SafeRunner.__new__(SafeRunner)
+    runner._train_dataloader = torch.utils.data.DataLoader(data, batch_sampler=batches)
+    runner._world_size, runner.logger, runner.param_schedulers = 1, MMLogger.get_current_instance(), None
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    runner.scale_lr(OptimWrapper(optimizer), dict(enable=True, base_batch_size=16))
+    assert optimizer.param_groups[0]["lr"] == 0.25 and runner._train_dataloader.batch_sampler is batches
 
 
 def test_all_ranks_have_as_many_batches(folder, monkeypatch):
@@ -151,7 +182,7 @@ def test_objects_of_another_size_are_pasted(folder):
 
 
 def test_generated_images_have_the_sizes_of_the_training(tmp_path):
-    """As many batches as with one size, and a set of one size is another run."""
+    """A set is continued at its sizes; one of one size is another run."""
     world = write_world(tmp_path / "world", images=7)
     data = json.loads((world / "train/instances.json").read_text())
     for i, image in enumerate(data["images"]):
@@ -165,6 +196,12 @@ def test_generated_images_have_the_sizes_of_the_training(tmp_path):
     (world / "config.py").write_text(f"{text}\ntrain_dataloader = dict(dataset=dict(pipeline={loads}))\n")
     assert len(load_config(str(world / "config.py")).train_dataloader.dataset.pipeline[0].size) == 2
     draw(world, tmp_path / "set", strategy="easy", limit=5, batch_size=2)
+    draw(world, tmp_path / "set", strategy="easy", limit=6, batch_size=2)
+    draw(world, tmp_path / "whole", strategy="easy", limit=6, batch_size=2)
+    same = ("annotations.json", *(f"images/{path.name}" for path in (tmp_path / "whole/images").iterdir()))
+    assert len(same) == 7 and all(
+        (tmp_path / "set" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes() for name in same
+    )
     made = json.loads((tmp_path / "set/annotations.json").read_text())
     wide = {image["id"] for image in data["images"] if image["width"] == 64}
     for image in made["images"]:

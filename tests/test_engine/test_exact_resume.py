@@ -54,6 +54,22 @@ def test_weights_averages_and_optimizer_are_equal_to_the_bit(runs, case):
             )
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_checkpoints_differ_only_in_the_folders_of_their_configs(runs, case):
+    """Without the config's text and the path of the last checkpoint the files have the same bytes."""
+    stored = []
+    for name in ("whole", "killed"):
+        last = max((runs / case / name).glob("iter_*.pth"), key=lambda p: int(p.stem[5:]))
+        checkpoint = torch.load(last, map_location="cpu", weights_only=False)
+        assert not {"time", "experiment_name"} & checkpoint["meta"].keys()
+        hub = checkpoint["message_hub"]
+        del checkpoint["meta"]["cfg"], hub["runtime_info"]["cfg"], hub["runtime_info"]["last_ckpt"]
+        assert "train/loss" in hub["log_scalars"] and "train/time" not in hub["log_scalars"]
+        torch.save(checkpoint, runs / case / name / "again.pt")
+        stored.append((runs / case / name / "again.pt").read_bytes())
+    assert stored[0] == stored[1]
+
+
 def _flat(value, name=""):
     items = (
         value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None

@@ -9,16 +9,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from safetensors.numpy import save_file
 
-from detdiffusion.experiments.augment.run_folder import RunFolder
+from detdiffusion.datasets.formats.exports import read_for_export, write_yolo
+from detdiffusion.experiments.augment.pipeline import steps
+from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
 from detdiffusion.experiments.augment.write_configs import generator_config
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.steps import StepRunner
 
 ROOT = Path(__file__).resolve().parents[2]
+VOC_BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
 TOOL = runpy.run_path(str(ROOT / "tools/augment.py"))
 
 
@@ -38,6 +43,38 @@ def write_set(root, split="train", images=6, names=("cat", "dog"), size=30, **ch
     coco.update(changes)
     (root / f"{split}.json").write_text(json.dumps(coco))
     return root / f"{split}.json"
+
+
+def write_yolo_set(root, split="train", **changes):
+    """The same as a YOLO set."""
+    export = read_for_export([f"{split}={write_set(root, split, **changes)}"], crowds=False)
+    return write_yolo(export, root / f"yolo_{split}").parent
+
+
+def write_voc_set(root, split="train", **changes):
+    """The same as a Pascal VOC set."""
+    coco = json.loads(write_set(root, split, **changes).read_text())
+    names = {category["id"]: category["name"] for category in coco["categories"]}
+    out = root / f"voc_{split}"
+    for folder in ("Annotations", "JPEGImages"):
+        (out / folder).mkdir(parents=True)
+    for image in coco["images"]:
+        rows = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
+        objects = "".join(voc_object(names[row["category_id"]], *row["bbox"]) for row in rows)
+        name = image["file_name"]
+        (out / f"Annotations/{Path(name).stem}.xml").write_text(
+            f"<annotation><filename>{name}</filename><size><width>{image['width']}</width>"
+            f"<height>{image['height']}</height></size>{objects}</annotation>"
+        )
+        shutil.copy(root / "images" / name, out / "JPEGImages")
+    return out
+
+
+def voc_object(name, x, y, width, height):
+    return f"<object><name>{name}</name>{VOC_BOX.format(x, y, x + width, y + height)}</object>"
+
+
+FORMS = dict(voc=write_voc_set, yolo=write_yolo_set)
 
 
 @pytest.fixture
@@ -67,7 +104,7 @@ def augment(world, **changes):
 def refused(world, message, **changes):
     with pytest.raises(UserError, match=message):
         augment(world, **changes)
-    assert not (world / "out/stamps").exists()
+    assert not (world / "out/sources").exists() and not (world / "out/stamps").exists()
 
 
 def test_wrong_path(world):
@@ -108,6 +145,55 @@ def test_filter_that_leaves_little(world):
         r"the filter keeps only 0 of 12 objects .*`min_area_ratio` 0.02 removes 12",
         min_area_ratio=0.02,
     )
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_mistakes_in_labels_of_other_forms_are_found_before_the_conversion(world, form):
+    write = FORMS[form]
+    right = dict(train=write(world / "right"), val=write(world / "right", "val"))
+    refused(
+        world, r"`classes`: .*right.* has no object of 'dgo'; near matches: dog", **right, classes=["dgo"]
+    )
+    refused(world, r"keeps only 0 of 12 objects .*`min_area_ratio` 0.2", **right, min_area_ratio=0.2)
+    other = write(world / "other", "val", names=("cat", "dogs"))
+    refused(world, rf"`val` {other} has objects of 'dogs', which `train`", **{**right, "val": other})
+    empty = write(world / "empty", "val", annotations=[])
+    refused(world, rf"`val` {empty}: no labels: its 6 images have no objects", **{**right, "val": empty})
+    one = write(world / "one", images=1)
+    refused(world, rf"`train` {one}: 1 of its 1 images have objects", **{**right, "train": one})
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_missing_image_of_other_forms_is_counted(world, form, capsys):
+    source = FORMS[form](world / "right")
+    next(source.rglob("train3.png")).unlink()
+    refused(world, "`min_area_ratio` 0.2 removes", train=source, val=world / "val.json", min_area_ratio=0.2)
+    assert re.search(
+        r"^warning: .*train3\.(xml|txt): .* without an image", capsys.readouterr().out, re.MULTILINE
+    )
+    for path in source.rglob("*.png"):
+        path.unlink()
+    refused(world, "none of its images is there|no images found in", train=source, val=world / "val.json")
+
+
+def test_a_source_that_was_mended_is_converted_again(world):
+    source = write_yolo_set(world / "right")
+    options = AugmentOptions(
+        train=str(source), val=str(world / "val.json"), out=str(world / "out"), vae=["vae"]
+    )
+
+    def convert():
+        run = RunFolder(ROOT, options)
+        converted, step = run.sources.is_converted(), next(run.sources.steps())
+        annotations = world / "out/sources/train/annotations/train.json"
+        annotations.parent.mkdir(parents=True, exist_ok=True)
+        annotations.write_text("{}")
+        return converted, StepRunner(ROOT, run.dir)._key(step)
+
+    first, again = convert(), convert()
+    assert not first[0] and again == (True, first[1])
+    next(source.rglob("train3.png")).unlink()
+    assert convert()[0] is False and convert() != again
 
 
 def stale_rates_are_timed_again(run):
@@ -180,6 +266,8 @@ def test_weights_of_another_model(world, shared_dir):
         world, r"weights of this kind need a config of configs/onnx", detector=[config, world / "some.onnx"]
     )
     refused(world, r"`learner` must be .*did you mean atss", learner="ats")
+    torch.save(dict(state_dict={"other.weight": torch.zeros(1)}, meta={}), world / "other.pth")
+    refused(world, r"other.pth", detector=[config, world / "other.pth"])
 
 
 def test_base_of_another_family(world):
@@ -207,8 +295,6 @@ def test_no_autoencoder(world):
 
 
 def test_gpu_that_is_not_there(world):
-    import torch
-
     if torch.cuda.is_available():
         pytest.skip("it is there")
     refused(world, r"`device` cuda: no such device; this machine has cpu", device="cuda")
@@ -249,6 +335,19 @@ def test_shared_images_of_any_files_are_found(world):
     ]
     assert "first1.png = second1.png" in str(checked["findings"])
     assert all(isinstance(line, str) for line in sources.warnings())
+
+
+def test_val_chooses_the_set_only_where_there_are_test_images(world):
+    options = dict(
+        train=str(world / "train.json"), val=str(world / "val.json"), out=str(world / "out"), base="sd"
+    )
+    with_test = AugmentOptions(**options, test=str(write_set(world, "test")))
+    names = [
+        [step.name for step in steps(RunFolder(ROOT, o, dry=True))]
+        for o in (AugmentOptions(**options), with_test)
+    ]
+    tuned = [f"tune-{name}-{seed}" for name in SYNTHETIC_SETS for seed in range(3)]
+    assert names[1] == [*names[0][:-1], *tuned, "compare"]
 
 
 def test_own_splits_of_a_set_hold_for_the_roles_that_are_not_named(world):

@@ -10,6 +10,8 @@ from pages import README, ROOT, commands
 from PIL import Image
 
 from detdiffusion.datasets.miniscenes import write_miniscenes
+from detdiffusion.evaluation.training_runs import read_run
+from detdiffusion.experiments.augment import pipeline
 from detdiffusion.experiments.augment.pipeline import steps
 from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
 
@@ -135,6 +137,16 @@ def test_arms_have_equal_iterations_and_the_gated_labels(finished):
     assert {tuple(row["iterations"]) for row in rows} == {(4,)} and {row["runs"] for row in rows} == {1}
     config = next((run.arm("edited", 0)).glob("*/vis_data/config.py")).read_text()
     assert "annotations_gated.json" in config and str(run.synthetic("edited")) in config
+
+
+def test_val_chooses_the_set_where_there_are_test_images(finished, monkeypatch):
+    """On the same images a detector has the AP of its training's validation."""
+    run, _ = finished
+    monkeypatch.setitem(run.splits, "test", run.splits["val"])
+    for name in SYNTHETIC_SETS:
+        run_step(pipeline._tune(run, name, 0))
+        found = json.loads(run.tuned(name, 0).read_text())["coco/bbox_mAP"]
+        assert found == pytest.approx(read_run(run.arm(name, 0)).metrics["bbox_mAP"])
 
 
 def test_generated_images_have_the_derived_size(finished):

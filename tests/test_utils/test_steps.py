@@ -85,6 +85,11 @@ def test_a_failure_says_what_and_where(work_dir):
     runner = StepRunner(work_dir, work_dir / "w", say=lambda _: None)
     with pytest.raises(UserError, match="step f failed with status 3(.|\n)*f.log(.|\n)*out of cheese"):
         runner.run(Step("f", "", ("fail.py",)))
+    (work_dir / "fail.py").write_text(
+        "import sys; print('a table\\nerror: two cheeses\\nwarning: old'); sys.exit(1)"
+    )
+    with pytest.raises(UserError, match="g.log.:\n    error: two cheeses\n    warning: old\nRun the same"):
+        runner.run(Step("g", "", ("fail.py",)))
     (work_dir / "fail.py").write_text("")
     with pytest.raises(UserError, match="did not write .*nothing"):
         runner.run(Step("f", "", ("fail.py",), outputs=(work_dir / "nothing",)))

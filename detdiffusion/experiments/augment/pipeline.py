@@ -18,7 +18,6 @@ def steps(run: RunFolder) -> Iterator[Step]:
     Raises:
         UserError: the labels cannot be used, or the learner finds too little to judge.
     """
-    run.look_early()
     yield from run.sources.steps()
     run.splits, cut = run.sources.expected() if run.dry else run.sources.splits()
     if cut:
@@ -41,6 +40,10 @@ def steps(run: RunFolder) -> Iterator[Step]:
     for name in SYNTHETIC_SETS:
         for seed in run.seeds:
             yield _train_arm(run, name, seed)
+    if run.tuning:
+        for name in SYNTHETIC_SETS:
+            for seed in run.seeds:
+                yield _tune(run, name, seed)
     yield _compare(run)
 
 
@@ -106,6 +109,29 @@ def _train_arm(run: RunFolder, arm: str, seed: int) -> Step:
     iters = "N" if run.dry else None
     out, name = run.arm(arm, seed), f"train-{arm}-{seed}"
     return run.make().train(name, title, config, out, iters, options, run.inputs(*inputs))
+
+
+def _tune(run: RunFolder, arm: str, seed: int) -> Step:
+    """Return the step that tests a trained arm on the split that chooses the synthetic set."""
+    split, out = run.splits[run.tuning], run.tuned(arm, seed)
+    learner = run.weights(run.config("detector_mixed"), run.arm(arm, seed))
+    command = ["tools/test.py", learner.config, learner.checkpoint, "--work-dir", out.with_suffix("")]
+    command += [
+        "--out",
+        out,
+        "--cfg-options",
+        f"test_ann={split.annotations[0]}",
+        f"test_images={split.images}/",
+    ]
+    return Step(
+        f"tune-{arm}-{seed}",
+        f"test the learner with {arm} images, seed {seed}, on {run.tuning}, which chooses the set",
+        texts(command),
+        (learner.config,),
+        (*split.annotations, learner.checkpoint),
+        (out,),
+        (out, out.with_suffix("")),
+    )
 
 
 def _compare(run: RunFolder) -> Step:

@@ -18,6 +18,8 @@ MIN_FREE_MB = 2000
 MIN_FREE_MB_SD = 40000
 """The same with Stable Diffusion: a checkpoint holds weights and optimizer, 12 GB, and two are kept while one is
 written."""
+RECORD = "sources.json"
+"""File in the folder of a run that says what data it is for."""
 HUB = "hub://"
 SD1_WIDTH = 768
 """Width of CLIP's text encoder in Stable Diffusion 1.x."""
@@ -48,6 +50,11 @@ def check_options(options: AugmentOptions, out: Path) -> None:
         from detdiffusion.utils.devices import choose_device
 
         choose_device(options.device)
+    # it takes seconds, so at the first start only
+    if options.detector is not None and not (out / RECORD).is_file():
+        from detdiffusion.perception.detector_factory import load_detector
+
+        load_detector(*options.detector, device="cpu")
 
 
 def _exists(path: str | Path, option: str) -> None:
@@ -193,7 +200,7 @@ def _check_detector(config: str, weights: str) -> None:
 def _check_owner(options: AugmentOptions, out: Path) -> None:
     """Refuse a folder of a run on other data."""
     mine = _sources(options)
-    record = out / "sources.json"
+    record = out / RECORD
     if record.is_file():
         theirs = json.loads(record.read_text())
         if theirs != mine:
@@ -205,7 +212,7 @@ def _check_owner(options: AugmentOptions, out: Path) -> None:
 
 def record_owner(options: AugmentOptions, out: Path) -> None:
     """Write down what data a folder is for."""
-    write_atomic(out / "sources.json", json.dumps(_sources(options), indent=1).encode() + b"\n")
+    write_atomic(out / RECORD, json.dumps(_sources(options), indent=1).encode() + b"\n")
 
 
 def _sources(options: AugmentOptions) -> dict[str, str]:

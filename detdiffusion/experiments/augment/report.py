@@ -47,11 +47,12 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
     comparison, fidelity = _read(run.comparison / "comparison.json"), _read(run.fidelity / "fidelity.json")
     rows = {row["name"]: row for row in comparison["rows"]}
     differences = {name: [100 * d for d in rows[name]["paired_differences"]] for name in SYNTHETIC_SETS}
-    verdict = judge(differences, fidelity["consistency"])
+    verdict = judge(differences, fidelity["consistency"], _tuning(run))
     summary = dict(
         sentence=verdict.sentence,
         outcome=verdict.outcome,
         level=verdict.level,
+        chosen=verdict.chosen,
         effects=[asdict(effect) for effect in verdict.effects],
         not_drawn=[dict(zip(("class", "found", "prompted"), row)) for row in verdict.not_drawn],
         compared_on=run.test,
@@ -84,12 +85,25 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
     return verdict
 
 
+def _tuning(run: RunFolder) -> dict[str, list[float]]:
+    """Return the AP of each set's detectors on the tuning split; empty without one."""
+    if not run.tuning:
+        return {}
+    return {
+        name: [100 * _read(run.tuned(name, seed))["coco/bbox_mAP"] for seed in run.seeds]
+        for name in SYNTHETIC_SETS
+    }
+
+
 def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> list[str]:
     sizes = ", ".join(f"{name} {count}" for name, count in run.facts.images.items())
+    held = f"for all {len(verdict.effects)} sets together "
+    if verdict.chosen:
+        held = f"for the {verdict.chosen} set, which {run.tuning} chose, "
     lines = [
         f"The same detector ({run.options.learner}) was trained on the real images, and on real and synthetic images, "
         f"for equally many iterations, and tested on the real images of {run.test}. In brackets: the interval that "
-        f"holds for all {len(verdict.effects)} sets together with 95 % (Student's t over the seeds). The "
+        f"holds {held}with 95 % (Student's t over the seeds). The "
         "seed of the detector alone varies: all trainings share one generator, one drawing of each set "
         "and one set of "
         "test images, whose chance the interval does not hold.",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-import statistics
+import tempfile
+from collections.abc import Mapping
+from contextlib import redirect_stdout
 from functools import cached_property
+from io import StringIO
 from pathlib import Path
 
 from detdiffusion.experiments.common_steps import CommonSteps, Split, Weights, config_iters, halves
@@ -50,7 +53,7 @@ class RunFolder:
 
     def __init__(self, root: Path, options: AugmentOptions, dry: bool = False) -> None:
         self.root, self.options, self.dry, self.dir = root, options, dry, Path(options.out)
-        self.sources = Sources(options, self.dir / "sources")
+        self.sources = Sources(options, self.dir / "sources", dry)
         self.configs = ConfigFolder(self.dir / "configs")
         self.generator, self.fidelity = self.dir / "generator", self.dir / "fidelity"
         self.comparison, self.tokenizer = self.dir / "comparison", self.dir / "tokenizer"
@@ -66,6 +69,11 @@ class RunFolder:
     def test(self) -> str:
         """The split of the final comparison."""
         return "test" if "test" in self.splits else "val"
+
+    @property
+    def tuning(self) -> str | None:
+        """The split that chooses the synthetic set; None where there is none beside the test images."""
+        return "val" if self.test != "val" else None
 
     @cached_property
     def halves(self) -> dict[str, Split]:
@@ -87,6 +95,10 @@ class RunFolder:
     def arm(self, name: str, seed: int) -> Path:
         """Return the work dir of a training of an arm."""
         return self.dir / "arms" / f"{name}_seed{seed}"
+
+    def tuned(self, name: str, seed: int) -> Path:
+        """Return the file of the metrics of an arm's learner on :attr:`tuning`."""
+        return self.dir / "tuning" / f"{name}_seed{seed}.json"
 
     def vae(self) -> str:
         """Return the folder or hub id of the autoencoder of a generator from nothing."""
@@ -124,19 +136,26 @@ class RunFolder:
     # what is derived
 
     def look_early(self) -> None:
-        """Find mistakes in the labels before any step, where no source needs a conversion.
+        """Find mistakes in the labels before any step; sources that need a conversion are read into a temporary folder.
 
         Raises:
             UserError: the labels cannot be used.
         """
-        if self.dry or not self.sources.all_jsons():
+        if self.sources.is_converted():
             return
-        splits, cut = self.sources.splits()
-        if cut:
-            check_labels(splits, self.options.classes)
-            return
-        self.splits = splits
-        self.derive()
+        with tempfile.TemporaryDirectory() as folder:
+            splits, cut = self.sources.read_early(Path(folder))
+            if cut:
+                check_labels(splits, self.options.classes, self._names(splits))
+            elif self.sources.all_jsons():
+                self.splits = splits
+                self.derive()
+            else:
+                with redirect_stdout(StringIO()):  # it is derived, and told, again after the conversion
+                    make_plan(survey(splits, self.options.classes, self._names(splits)), self.options)
+
+    def _names(self, splits: Mapping[str, Split]) -> dict[str, Path]:
+        return {role: self.sources.name(role) for role in splits}
 
     def derive(self) -> None:
         """Read the labels of all splits and derive the plan; prints what follows.
@@ -144,7 +163,7 @@ class RunFolder:
         Raises:
             UserError: the labels cannot be used.
         """
-        self.facts = survey(self.splits, self.options.classes)
+        self.facts = survey(self.splits, self.options.classes, self._names(self.splits))
         self.plan = plan = make_plan(self.facts, self.options)
         height, width = plan.image_size
         images = ", ".join(f"{name} {count}" for name, count in self.facts.images.items())
@@ -185,6 +204,7 @@ class RunFolder:
         # validations of the arms; attributes of train and val; held-out real images; validations of the two halves
         evaluated = arms * images[self.test] + images["train"] + 2 * images["val"]
         evaluated += 0 if self.options.detector else images["train"]
+        evaluated += self.options.seeds * len(SYNTHETIC_SETS) * images["val"] if self.tuning else 0
         return Work(
             trainings=trainings,
             steps=trainings + OTHER_STEPS,
@@ -222,7 +242,12 @@ class RunFolder:
         """
         known = self._stored_rates()
         if known.get(name, {}).get("of") != of:
-            known[name] = dict(seconds=seconds_of(work_dir), of=of)
+            seconds = TrainingLogs.read(work_dir).seconds_per_step()
+            if seconds is None:
+                raise UserError(
+                    f"{work_dir}: its logs have no times; remove the folder and run the command again"
+                )
+            known[name] = dict(seconds=round(seconds, 4), of=of)
             write_atomic(self.dir / "rates.json", json.dumps(known, indent=1).encode() + b"\n")
         print(f"{known[name]['seconds']:.2f} s an iteration of the {name}")
 
@@ -257,15 +282,3 @@ class RunFolder:
             tokenizer_folder=str(self.tokenizer),
             vocab_size=len(json.loads((self.tokenizer / "vocab.json").read_text())),
         )
-
-
-def seconds_of(work_dir: Path) -> float:
-    """Return the seconds of an iteration in a training's logs: the median of the logged ones, the first left out.
-
-    Raises:
-        UserError: nothing was logged.
-    """
-    times = [entry.number("time") for entry in TrainingLogs.read(work_dir).entries if "time" in entry.values]
-    if not times:
-        raise UserError(f"{work_dir}: its logs have no times; remove the folder and run the command again")
-    return round(statistics.median(times[1:] or times), 4)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from detdiffusion.datasets.coco_json import read_coco
+from detdiffusion.datasets.formats.any_form import read_set, reading_findings
 from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.experiments.common_steps import Split, texts
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.findings import Finding
+from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.findings import Finding, raise_errors
 from detdiffusion.utils.steps import Step
 
 from .settings import AugmentOptions
@@ -27,10 +31,11 @@ class Sources:
     Args:
         options: the options of the run.
         folder: parent folder of the converted sets.
+        dry: only the commands are wanted: nothing is written.
     """
 
-    def __init__(self, options: AugmentOptions, folder: Path) -> None:
-        self.options, self.folder, self.checked = options, folder, folder / "check"
+    def __init__(self, options: AugmentOptions, folder: Path, dry: bool = False) -> None:
+        self.options, self.folder, self.dry, self.checked = options, folder, dry, folder / "check"
         given = dict(train=options.train, val=options.val, test=options.test)
         self.paths = {role: Path(source) for role, source in given.items() if source is not None}
 
@@ -42,12 +47,57 @@ class Sources:
         """Return whether no source needs a conversion."""
         return all(map(self.is_json, self.paths))
 
+    def is_converted(self) -> bool:
+        """Return whether all sources that need a conversion have been converted as they are now."""
+        roles = self._to_convert()
+        return bool(roles) and all(map(self._is_converted, roles))
+
+    def _is_converted(self, role: str) -> bool:
+        listed = self._listing(role)
+        same = listed.is_file() and listed.read_bytes() == self._files(role)
+        return same and any((self._converted(role) / "annotations").glob("*.json"))
+
+    def name(self, role: str) -> Path:
+        """Return the source that a role's images come from."""
+        return self.paths.get(role, self.paths["train"])
+
     def steps(self) -> Iterator[Step]:
-        """Yield the checks of all sources that are converted, and their conversions; jsons are checked by
-        :meth:`check`."""
-        roles = [role for role in self.paths if not self.is_json(role)]
-        yield from map(self._check_form, roles)
-        yield from map(self._convert, roles)  # one by one: the later ones read what train became
+        """Yield the conversions; each is made again when a file of its source has changed."""
+        for role in self._to_convert():  # one by one: the later ones read what train became
+            if not self.dry:
+                write_atomic(self._listing(role), self._files(role))
+            yield self._convert(role)
+
+    def read_early(self, folder: Path) -> tuple[dict[str, Split], bool]:
+        """Return what :meth:`splits` will return, with the labels of all sources that need a conversion read into a
+        folder; images are not decoded. Prints what the conversion will leave out.
+
+        Raises:
+            UserError: a source cannot be read, has no objects, or has images that cannot be used.
+        """
+        early = Sources(self.options, folder)
+        for role in self._to_convert():
+            source = self.paths[role]
+            converted = read_set(recognise(source), decode=False, without=self.folder.parent)
+            findings = reading_findings(converted, str(source))
+            raise_errors(findings)
+            for finding in findings:
+                print(f"{finding.severity}: {finding}")
+            if not converted.images:
+                raise UserError(f"`{role}` {source}: none of its images is there; {converted.looked}")
+            if not converted.annotations:
+                count = len(converted.images)
+                raise UserError(
+                    f"`{role}` {source}: no labels: its {count} images have no objects; {converted.looked}"
+                )
+            if role != "train":
+                train = read_coco(early._of_role("train", early._found("train", False)).annotations[0])
+                converted.put_classes_first([category["name"] for category in train.categories])
+            converted.write(early._converted(role))
+        return early.splits()
+
+    def _to_convert(self) -> list[str]:
+        return [role for role in self.paths if not self.is_json(role)]
 
     def check(self, splits: Mapping[str, Split], classes: Sequence[str]) -> Step:
         """Return the check of the final splits together: the images that they share, from whatever sources."""
@@ -64,13 +114,6 @@ class Sources:
         """Return the warnings of :meth:`check`."""
         findings = json.loads((self.checked / "check.json").read_text())["findings"]
         return [str(Finding(**row)) for row in findings if row["severity"] == "warning"]
-
-    def _check_form(self, role: str) -> Step:
-        source, out = self.paths[role], self.folder / f"check-{role}"
-        command = ["tools/check_dataset.py", source, "--out", out]
-        files = (source,) if source.is_file() else ()
-        outputs = (out / "check.json",)
-        return Step(f"check-{role}", f"check {source}", texts(command), (), files, outputs, (out,))
 
     def splits(self, expected: bool = False) -> tuple[dict[str, Split], bool]:
         """Return the splits by role, and whether val has yet to be cut from train.
@@ -97,20 +140,37 @@ class Sources:
     def _converted(self, role: str) -> Path:
         return self.folder / role
 
+    def _listing(self, role: str) -> Path:
+        return self.folder / f"{role}_files.txt"
+
+    def _files(self, role: str) -> bytes:
+        """Return the names, sizes and times of all files of a source, without those of the run, a line each."""
+        source, own = self.paths[role], self.folder.parent.resolve()
+        root = source if source.is_dir() else source.parent
+        lines = []
+        for folder, inner, names in os.walk(root):
+            inner[:] = [n for n in inner if n[0] != "." and Path(folder, n).resolve() != own]
+            for path in (Path(folder, name) for name in names):
+                facts = path.stat() if path.exists() else path.lstat()
+                lines.append(f"{path.relative_to(root)} {facts.st_size} {facts.st_mtime_ns}\n")
+        return "".join(sorted(lines)).encode(errors="surrogateescape")
+
     def _images(self, role: str) -> Path:
         return self._converted(role) / "images"
 
     def _convert(self, role: str) -> Step:
         source, out = self.paths[role], self._converted(role)
         command = ["tools/dataset_converters/to_coco.py", source, "--out", out]
+        inputs = [self._listing(role)]
         if role != "train":
+            inputs.append(self.paths["train"] if self.is_json("train") else self._listing("train"))
             train = self._of_role("train", self._found("train", expected=True))
             command += ["--classes-like", train.annotations[0]]
         return Step(
             f"convert-{role}",
             f"convert {source} to COCO",
             texts(command),
-            inputs=(source,) if source.is_file() else (),
+            inputs=() if self.dry else tuple(inputs),
             remove=(out,),
         )
 

@@ -50,13 +50,16 @@ class Facts:
 
 
 def check_labels(
-    splits: Mapping[str, Split], wanted: Sequence[str] | None = None
+    splits: Mapping[str, Split],
+    wanted: Sequence[str] | None = None,
+    names: Mapping[str, str | Path] | None = None,
 ) -> tuple[dict[str, CocoFile], tuple[str, ...], tuple[str, ...]]:
     """Read the annotations of splits and check that a run can use them.
 
     Args:
         splits: ``train``, and ``val`` and ``test`` if there are any.
         wanted: classes to use; None uses all that have objects in ``train``.
+        names: files and folders of the splits as the user gave them, for messages; default: the annotation files.
 
     Returns:
         The files by split, the names of the classes, and those of the unused ones.
@@ -66,6 +69,8 @@ def check_labels(
             between splits; images are missing; or there are too few.
     """
     files = {name: read_coco(split.annotations[0]) for name, split in splits.items()}
+    for name, file in files.items():
+        file.path = Path((names or {}).get(name, file.path))
     classes, unused = _classes(files, wanted)
     for name, file in files.items():
         _check_split(name, file, splits[name].images, classes)
@@ -80,9 +85,13 @@ def check_labels(
     return files, classes, unused
 
 
-def survey(splits: Mapping[str, Split], wanted: Sequence[str] | None = None) -> Facts:
+def survey(
+    splits: Mapping[str, Split],
+    wanted: Sequence[str] | None = None,
+    names: Mapping[str, str | Path] | None = None,
+) -> Facts:
     """Return the facts about all splits; the arguments and errors are those of :func:`check_labels`."""
-    files, classes, unused = check_labels(splits, wanted)
+    files, classes, unused = check_labels(splits, wanted, names)
     train = files["train"]
     objects, centres = _objects(train, set(classes))
     area = float(np.median([image["width"] * image["height"] for image in train.images]))

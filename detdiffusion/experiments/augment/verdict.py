@@ -6,6 +6,8 @@ Rules:
   iterations, paired by seed, on the test images.
 * Its interval is Student's t over the seeds. With several synthetic sets the level is raised (Bonferroni), so that all
   intervals hold together with 95 %: looking at several sets and taking the best is allowed.
+* Where there are labelled images beside the training and test images, they choose the set: the one whose detectors
+  have the highest mean AP on them. The test images then judge this set alone, at 95 %.
 * A set helps if its interval lies above 0; the one with the largest mean is recommended. If all intervals lie below 0,
   synthetic images cost AP. Otherwise no benefit is shown, and the set with the largest mean is quoted.
 * One seed has no interval, nor have seeds that all differ by the same (AP is logged with three decimals); then there is
@@ -63,6 +65,7 @@ class Verdict:
         effects: all synthetic sets.
         level: level of each interval.
         not_drawn: (class, found, prompted) of classes that are not drawn.
+        chosen: the set that a tuning split chose; None if the test images judge all sets.
     """
 
     outcome: str
@@ -70,6 +73,7 @@ class Verdict:
     effects: tuple[Effect, ...]
     level: float
     not_drawn: tuple[tuple[str, int, int], ...]
+    chosen: str | None = None
 
 
 def effects_of(differences: Mapping[str, Sequence[float]]) -> tuple[list[Effect], float]:
@@ -112,13 +116,22 @@ def classes_not_drawn(consistency: Mapping) -> list[tuple[str, int, int]]:
     return lost
 
 
-def judge(differences: Mapping[str, Sequence[float]], consistency: Mapping) -> Verdict:
+def judge(
+    differences: Mapping[str, Sequence[float]],
+    consistency: Mapping,
+    tuning: Mapping[str, Sequence[float]] | None = None,
+) -> Verdict:
     """Apply the rules.
 
     Args:
         differences: see :func:`effects_of`.
         consistency: see :func:`classes_not_drawn`.
+        tuning: AP over the seeds on the tuning split, by set; None if there is no such split.
     """
+    chosen = None
+    if tuning:
+        chosen = max(tuning, key=lambda name: statistics.fmean(tuning[name]))
+        differences = {chosen: differences[chosen]}
     effects, level = effects_of(differences)
     not_drawn = classes_not_drawn(consistency)
     known = [effect for effect in effects if effect.low is not None]
@@ -134,10 +147,12 @@ def judge(differences: Mapping[str, Sequence[float]], consistency: Mapping) -> V
         outcome, sentence = COSTS, f"no benefit: {best} {at}; the synthetic images cost AP"
     else:
         outcome, sentence = NOT_SHOWN, f"no benefit shown: {best} {at}, with the {best.name} set"
+    if chosen:
+        sentence += f" (of {', '.join(tuning)}, val chose {chosen})"
     if not_drawn:
         words = [f"{name} {found} of {count}" for name, found, count in not_drawn]
         sentence += f"; not drawn: {', '.join(words)} found"
-    return Verdict(outcome, sentence, tuple(effects), level, tuple(not_drawn))
+    return Verdict(outcome, sentence, tuple(effects), level, tuple(not_drawn), chosen)
 
 
 def _signed(value: float, plus: bool = True) -> str:
