@@ -11,8 +11,8 @@ from detdiffusion.datasets.coco_json import CocoFile, read_coco
 from detdiffusion.evaluation.real_comparison import (
     COMPARED,
     NO_COMPARISON,
-    check_reference,
     compare_with_real,
+    read_real_images,
 )
 from detdiffusion.generation.gate_options import GateReference, GateRules, GateThresholds
 from detdiffusion.generation.identity import check_unique
@@ -21,6 +21,7 @@ from detdiffusion.generation.quality_gate import (
     Extra,
     Finding,
     apply_rules,
+    check_sources,
     count,
     judge,
     sample_scores,
@@ -64,10 +65,13 @@ def run_quality_gate(
     annotations, out = Path(folder) / "annotations.json", Path(out)
     reference = reference or GateReference()
     _check_paths(annotations, out, source, reference)
-    check_reference(rules, source, reference)
+    real = read_real_images(reference, rules, source)
     file = read_coco(annotations)
     if file.findings:
         print(file.summary())
+    for option in ("best_samples", "draw_up_to"):
+        if getattr(rules, option) is not None:
+            check_sources(file.images, option, annotations)
     images, ids_of_name = Path(folder) / "images", {c["name"]: c["id"] for c in file.categories}
     if source.predictions is None:
         _check_images(file.images, images)
@@ -76,10 +80,11 @@ def run_quality_gate(
     for reason, number in found.report.items():
         print(f"  {number} × {reason}")
     print()
-    findings, extras = judge(file.images, file.annotations, found, answer.nameable, **asdict(thresholds))
-    coco, compared = _as_coco(file), NO_COMPARISON
-    if reference.real_ann is not None:
-        compared = compare_with_real(coco, answer, reference, rules, source, out)
+    coco, compared = file.as_json(), NO_COMPARISON
+    if real is not None:
+        compared = compare_with_real(coco, answer, real, rules, out)
+    nameable = answer.nameable | compared.nameable
+    findings, extras = judge(file.images, file.annotations, found, nameable, **asdict(thresholds))
     gated, done = apply_rules(coco, findings, extras, rules, compared.refused, compared.high_loss)
     settings = {**asdict(thresholds), **asdict(rules), **reference.as_json()}
     gated["info"] = {**gated["info"], "quality_gate": settings}
@@ -92,16 +97,14 @@ def run_quality_gate(
         compared=compared.by_class,
         done={reason: number for reason, number in done.items() if number},
     )
-    print(format_report(report))
+    print(format_report(report, rules))
     if not gated["images"]:
         raise UserError(f"{annotations}: no image is left: {_why_none(done, rules, len(file.images))}")
-    _write(gated, report, out)
+    counts = None
     if rules.draw_up_to is not None:
         scores = sample_scores(file.annotations, findings, extras)
         counts = samples_to_draw(file.images, scores, rules.draw_up_to)
-        path = out.with_suffix(".samples.json")
-        write_atomic(path, json.dumps(counts, indent=1).encode() + b"\n")
-        print(f"written: {path} ({sum(counts.values())} images of {len(counts)} layouts)")
+    _write(gated, report, counts, out)
     return report
 
 
@@ -125,16 +128,6 @@ def _why_none(done: Mapping[str, int], rules: GateRules, total: int) -> str:
     )
 
 
-def _as_coco(file: CocoFile) -> dict:
-    return dict(
-        info=file.info,
-        licenses=[],
-        images=file.images,
-        annotations=file.annotations,
-        categories=file.categories,
-    )
-
-
 def _counts(file: CocoFile, findings: Mapping[int, Finding], extras: Sequence[Extra]) -> dict:
     """Count verdicts in total, by attribute and by class."""
     names = {category["id"]: category["name"] for category in file.categories}
@@ -152,12 +145,16 @@ def _counts(file: CocoFile, findings: Mapping[int, Finding], extras: Sequence[Ex
     )
 
 
-def _write(gated: Mapping, report: Mapping, out: Path) -> None:
+def _write(gated: Mapping, report: Mapping, counts: Mapping[int, int] | None, out: Path) -> None:
     check_unique((annotation["id"] for annotation in gated["annotations"]), "annotation")
     write_atomic(out, json.dumps(gated).encode())
     report_path = out.with_suffix(".report.json")
     write_atomic(report_path, json.dumps(report, indent=1).encode() + b"\n")
     print(f"written: {out} ({len(gated['images'])} images), {report_path}")
+    if counts is not None:
+        path = out.with_suffix(".samples.json")
+        write_atomic(path, json.dumps(counts, indent=1).encode() + b"\n")
+        print(f"written: {path} ({sum(counts.values())} images of {len(counts)} layouts)")
 
 
 def _check_images(images: Sequence[Mapping], folder: Path) -> None:
@@ -170,7 +167,7 @@ def _check_images(images: Sequence[Mapping], folder: Path) -> None:
         )
 
 
-def format_report(report: Mapping) -> str:
+def format_report(report: Mapping, rules: GateRules) -> str:
     """Format the report's counts as a table for the terminal."""
     groups = {"": {"all": report["all"]}, "attribute": report["by_attribute"], "class": report["by_class"]}
     columns = (*VERDICTS, "extra")
@@ -187,4 +184,7 @@ def format_report(report: Mapping) -> str:
         lines.append(["class", *COMPARED.values()])
         lines += [[name, *(row[key] for key in COMPARED)] for name, row in report["compared"].items()] + [[]]
     done = [f"  {number} × {reason}" for reason, number in report["done"].items()]
-    return "\n".join([format_table(lines), "done:", *(done or ["  nothing: no rule was given"])])
+    if not done:
+        given = rules != GateRules(draw_up_to=rules.draw_up_to)
+        done = [f"  nothing: {'the rules match no object or image' if given else 'no rule was given'}"]
+    return "\n".join([format_table(lines), "done:", *done])

@@ -64,6 +64,11 @@ class CocoFile:
         """Problem -> number of annotations that were skipped because of it."""
         return {f.problem: f.count for f in self.findings if f.remedy == SKIPPED}
 
+    def as_json(self) -> dict:
+        """Return the usable contents as a COCO dict."""
+        content = dict(images=self.images, annotations=self.annotations, categories=self.categories)
+        return dict(info=self.info, licenses=[], **content)
+
     def summary(self) -> str:
         """Return a line that describes the contents, and one line per finding."""
         crowds = sum(a["iscrowd"] for a in self.annotations)

@@ -59,6 +59,11 @@ class ClassComparison:
         """AP in the set as a share of that on real images; None if it cannot be compared (real AP 0 or unknown)."""
         return self.set_ap / self.real_ap if self.real_ap and self.set_ap is not None else None
 
+    @property
+    def usual_loss(self) -> float | None:
+        """Median loss on real images; None if there is nothing to compare with (infinite or unknown)."""
+        return self.real_loss if self.real_loss is not None and math.isfinite(self.real_loss) else None
+
 
 def score_objects(coco: Mapping, found: SetPredictions) -> ScoredObjects:
     """Score the objects of a labelled set.
@@ -125,8 +130,8 @@ def objects_above(
     above = set()
     for annotation in coco["annotations"]:
         loss = made.losses.get(annotation["id"])
-        usual = None if loss is None else comparison[made.names[annotation["category_id"]]].real_loss
-        if usual is not None and math.isfinite(usual) and loss > times * usual:
+        usual = None if loss is None else comparison[made.names[annotation["category_id"]]].usual_loss
+        if usual is not None and loss > times * usual:
             above.add(annotation["id"])
     return above
 

@@ -42,6 +42,9 @@ class GateRules(OptionGroup):
 
     'ignore' turns an object into an ignored region (``iscrowd`` 1), which a detector learns neither as an object nor
     as background; images without a judged object are kept.
+
+    Raises:
+        UserError: ``refused`` is 'drop' without ``min_class_ap``.
     """
 
     min_found: float = option(
@@ -102,6 +105,11 @@ class GateRules(OptionGroup):
         metavar="N",
         minimum=1,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.refused == DROP and self.min_class_ap is None:
+            raise UserError(f"`refused` {DROP!r} requires `min_class_ap`: without it, no class is refused")
 
     @property
     def compare_with_real(self) -> bool:

@@ -167,7 +167,7 @@ class LayoutSource:
         """
         layouts, samples = self.layouts[: content.limit], content.samples_per_image
         if content.samples_file is not None:
-            counts = samples_of_file(content.samples_file, layouts, samples)
+            counts = samples_of_file(content.samples_file, self.layouts, samples, say)[: content.limit]
             say(f"{content.samples_file}: {sum(counts)} images of {len(counts)} layouts")
             return counts
         if content.oversample_thr is None:

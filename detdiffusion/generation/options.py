@@ -39,7 +39,8 @@ class ContentOptions(OptionGroup):
 
     Raises:
         UserError: options that exclude each other: ``keep`` without ``from_real``, ``layouts`` with ``edits``,
-            ``samples_file`` with ``oversample_thr``, or real images that would get the labels of other layouts.
+            ``samples_file`` with ``oversample_thr`` (unless ``layouts`` takes objects by it), or real images that would
+            get the labels of other layouts.
     """
 
     strategy: str | Mapping = option(
@@ -104,7 +105,9 @@ class ContentOptions(OptionGroup):
             raise UserError("`keep` requires `from_real`: without it, no real image is read")
         if self.layouts is not None and self.edits:
             raise UserError("`layouts` and `edits` exclude each other: both make new layouts")
-        if self.samples_file is not None and self.oversample_thr is not None:
+        composed = self.layouts in (RECOMPOSE, SAMPLE)
+        # In composed layouts the threshold also says which objects are taken, so it stays when a file is given.
+        if self.samples_file is not None and self.oversample_thr is not None and not composed:
             raise UserError(
                 "`samples_file` and `oversample_thr` exclude each other: both set the number of images"
             )
@@ -114,7 +117,7 @@ class ContentOptions(OptionGroup):
                 "`from_real` 0 leaves the real images as they are, so that `layouts` and `edits` other than flip would "
                 "give them wrong labels; set a strength above 0 (0.8, for example)"
             )
-        if self.keep == OBJECTS and self.layouts in (RECOMPOSE, SAMPLE):
+        if self.keep == OBJECTS and composed:
             raise UserError(
                 f"`keep` {OBJECTS!r} keeps no object of `layouts` {self.layouts!r}, whose objects are all new; set "
                 f"`keep` {BACKGROUND!r}, or `layouts` {EDIT!r}"

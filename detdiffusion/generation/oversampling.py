@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from detdiffusion.datasets.json_files import load_json
@@ -63,13 +63,16 @@ def samples_of(layouts: Sequence[Layout], factors: Sequence[float], samples: int
     return counts
 
 
-def samples_of_file(path: str | Path, layouts: Sequence[Layout], samples: int) -> list[int]:
+def samples_of_file(
+    path: str | Path, layouts: Sequence[Layout], samples: int, say: Callable[[str], None] = print
+) -> list[int]:
     """Return the number of images of each layout as a file says.
 
     Args:
         path: json, ``{image id: number of images}``.
-        layouts: layouts of a set.
+        layouts: all layouts of a set.
         samples: images of a layout that the file lacks.
+        say: is told how many ids of the file are those of no layout.
 
     Raises:
         UserError: the file does not exist or has another form, or none of its ids is that of a layout.
@@ -83,9 +86,12 @@ def samples_of_file(path: str | Path, layouts: Sequence[Layout], samples: int) -
                 f"{path}: {key!r}: the number of images must be a whole number of at least 1, got {count!r}"
             )
     found = [entries.get(str(layout.image_id)) for layout in layouts]
-    if layouts and not any(found):
+    foreign = len(entries.keys() - {str(layout.image_id) for layout in layouts})
+    if layouts and foreign == len(entries):
         raise UserError(
             f"{path}: none of its {len(entries)} image ids, the first {next(iter(entries))}, is one of the "
             f"{len(layouts)} layouts; it belongs to another data set"
         )
+    if foreign:
+        say(f"{path}: {foreign} of its {len(entries)} ids are not among the layouts")
     return [samples if count is None else count for count in found]

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -197,6 +198,7 @@ def _images_to_drop(coco, findings, extras, rules: GateRules, refused, done: Cou
         done["images dropped: an object of a refused class"] = len(images - dropped)
         dropped |= images
     if rules.best_samples is not None:
+        check_sources(coco["images"], "best_samples")
         rest = [image for image in coco["images"] if image["id"] not in dropped]
         images = _all_but_the_best(rest, sample_scores(annotations, findings, extras), rules.best_samples)
         done["images dropped: not among the best samples"] = len(images)
@@ -243,7 +245,7 @@ def _all_but_the_best(images: Sequence[Mapping], scores: Mapping[int, float], nu
     samples: dict[int, list] = {}
     for image in images:
         key = (-scores.get(image["id"], 0.0), image.get("sample_index", 0), image["id"])
-        samples.setdefault(_source(image), []).append(key)
+        samples.setdefault(image["source_image_id"], []).append(key)
     return {image for keys in samples.values() for *_, image in sorted(keys)[number:]}
 
 
@@ -251,7 +253,7 @@ def samples_to_draw(images: Sequence[Mapping], scores: Mapping[int, float], most
     """Return how many images to draw of each source image: the worse its objects are found, the more.
 
     As in FreeMask (Yang et al., NeurIPS 2023), the number depends on the rank: from 1 for the source image whose
-    objects are found best to ``most`` for the one whose objects are found worst, in equal shares.
+    objects are found best to ``most`` for the one whose objects are found worst, linearly in between and rounded.
 
     Args:
         images: those of the set's COCO json.
@@ -264,21 +266,33 @@ def samples_to_draw(images: Sequence[Mapping], scores: Mapping[int, float], most
     Raises:
         UserError: an image does not name its source image.
     """
+    check_sources(images, "draw_up_to")
     found: dict[int, list[float]] = {}
     for image in images:
         if image["id"] in scores:
-            found.setdefault(_source(image), []).append(scores[image["id"]])
+            found.setdefault(image["source_image_id"], []).append(scores[image["id"]])
     order = sorted(found, key=lambda source: (-float(np.mean(found[source])), source))
-    return {source: 1 + rank * most // len(order) for rank, source in enumerate(order)}
+    step = (most - 1) / max(1, len(order) - 1)
+    return {source: 1 + round(rank * step) for rank, source in enumerate(order)}
 
 
-def _source(image: Mapping) -> int:
-    if "source_image_id" not in image:
-        raise UserError(
-            f"image {image['id']} has no source_image_id, so it is unknown which images are samples of the same "
-            "layout; sets of tools/generate.py have it"
-        )
-    return image["source_image_id"]
+def check_sources(images: Sequence[Mapping], option: str, where: str | Path = "the set") -> None:
+    """Check that all images of a set name their source image.
+
+    Args:
+        images: COCO image dicts.
+        option: the setting that needs it, for the message.
+        where: the annotation file, for the message.
+
+    Raises:
+        UserError: an image does not.
+    """
+    for image in images:
+        if "source_image_id" not in image:
+            raise UserError(
+                f"{where}: image {image['id']} has no source_image_id, so it is unknown which images are samples of "
+                f"the same layout; leave out `{option}`, or use a set of tools/generate.py, which has it"
+            )
 
 
 def _reason_to_ignore(annotation: Mapping, refused: Collection[int], high_loss: Collection[int]) -> str:

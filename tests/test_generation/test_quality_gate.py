@@ -15,14 +15,11 @@ from pycocotools.cocoeval import COCOeval
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
-from detdiffusion.evaluation.real_comparison import compare_with_real
-from detdiffusion.generation.gate_options import GateReference, GateRules
+from detdiffusion.generation.gate_options import GateRules
 from detdiffusion.generation.quality_gate import apply_rules, judge, sample_scores, samples_to_draw
 from detdiffusion.perception.matching import one_to_one
-from detdiffusion.perception.prediction_source import SetPredictions
 from detdiffusion.perception.predictions import Predictions
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.shared_options import PredictionOptions
 
 CATEGORIES = [dict(id=i, name=n, supercategory="thing") for i, n in ((3, "ball"), (5, "tent"), (9, "sky"))]
 
@@ -189,9 +186,8 @@ def test_objects_of_refused_classes_and_with_a_high_loss():
     }
     _, ignored, counts = apply(GateRules(), high_loss={2, 5})
     assert ignored == {2, 5, 7} and counts == {"objects turned into ignored regions: loss too high": 2}
-    images, ignored, counts = apply(
-        GateRules(refused="drop"), refused={5}
-    )  # image 2 has an ignored one alone
+    rules = GateRules(refused="drop", min_class_ap=0.5)
+    images, ignored, counts = apply(rules, refused={5})  # image 2 has an ignored one alone
     assert images == {2, 3} and counts["images dropped: an object of a refused class"] == 1
     assert "objects turned into ignored regions: class refused" not in counts
 
@@ -240,8 +236,10 @@ def test_more_images_of_what_is_found_worse():
         **dict.fromkeys((106, 107, 108), 3),
     }
     counts = samples_to_draw(images, scores, 20)
-    assert list(counts.values()) == sorted(counts.values()) and counts[100] == 1 and counts[108] == 18
+    assert list(counts.values()) == sorted(counts.values()) and counts[100] == 1 and counts[108] == 20
     assert set(samples_to_draw(images, scores, 1).values()) == {1}
+    assert samples_to_draw(images[:4], scores, 20) == {100: 1, 101: 20}  # fewer layouts than numbers
+    assert samples_to_draw(images[:2], scores, 20) == {100: 1}
 
 
 def test_bad_rules():
@@ -249,6 +247,8 @@ def test_bad_rules():
         GateRules(min_found=2)
     with pytest.raises(UserError, match="`missed` must be one of keep, ignore, drop"):
         GateRules(missed="hide")
+    with pytest.raises(UserError, match="`refused` 'drop' requires `min_class_ap`"):
+        GateRules(refused="drop")
 
 
 @pytest.fixture
@@ -276,7 +276,7 @@ def test_the_command(on_disk, repo_root, monkeypatch, capsys):
     assert report["by_class"]["ball"] == dict(kept=2, moved=1, missed=0, unjudged=0, extra=2)
     assert report["by_attribute"]["hard"]["missed"] == 1 and report["settings"]["missed"] == "ignore"
     counts = json.loads(out.with_suffix(".samples.json").read_text())
-    assert counts == {"8": 3, "9": 1}  # of two judged layouts, that of image 1 is found worse
+    assert counts == {"8": 4, "9": 1}  # of two judged layouts, that of image 1 is found worse
     coco = COCO(out)
     assert coco.dataset["info"]["quality_gate"]["min_found"] == 0.3 and len(coco.getAnnIds(iscrowd=True)) == 1
     assert (on_disk / "set/annotations.json").read_bytes() == before
@@ -420,16 +420,69 @@ def test_rules_without_their_real_images(on_disk, real):
         coco["annotations"][-1].update(category_id=5)  # a tent that is not found
         (folder / "annotations.json").write_text(json.dumps(coco))
         quality_gate(folder, out, **real, min_class_ap=9, refused="drop")
+    seen_by = dict(detector=("none.py", "none.pth"), real_ann=real["real_ann"])  # is not loaded
     with pytest.raises(UserError, match="no such folder; specify the folder of the images by `real_img_dir`"):
-        compare_with_real(
-            scene(),
-            SetPredictions(predictions(), {3, 5}, {}),
-            GateReference(real_ann=real["real_ann"], real_img_dir=on_disk / "nowhere"),
-            GateRules(),
-            PredictionOptions(detector=("none.py", "none.pth")),
-            out,
-        )
+        quality_gate(folder, out, **seen_by, real_img_dir=on_disk / "nowhere")
+    with pytest.raises(UserError, match="2 of 2 images are missing"):
+        quality_gate(folder, out, **seen_by, real_img_dir=on_disk)
     assert not out.exists()
+
+
+def keep_results(path, category):
+    path.write_text(
+        json.dumps([row for row in json.loads(path.read_text()) if row["category_id"] == category])
+    )
+
+
+def test_a_class_of_which_nothing_is_found_in_the_set_is_refused(on_disk, real):
+    keep_results(on_disk / "results.json", 3)  # no tent
+    report = quality_gate(on_disk / "set", on_disk / "gated.json", **real, min_class_ap=0.2)
+    tent = report["compared"]["tent"]
+    assert (tent["set_ap"], tent["set_loss"], tent["refused"]) == (0, "infinite", "yes")
+    assert report["by_class"]["tent"]["missed"] == 1
+    assert report["done"] == {"objects turned into ignored regions: class refused": 1}
+    keep_results(on_disk / "real_results.json", 2)  # nor one in the real images
+    report = quality_gate(on_disk / "set", on_disk / "gated.json", **real, min_class_ap=0.2)
+    assert "tent" not in report["compared"] and report["by_class"]["tent"]["unjudged"] == 1
+
+
+def test_the_real_images_may_have_other_classes_than_the_detector(on_disk, real):
+    folder, out, known = (
+        on_disk / "set",
+        on_disk / "gated.json",
+        dict(detector_classes=["ball", "tent", "sky"]),
+    )
+    report = quality_gate(folder, out, **real, **known, min_class_ap=0.1)  # the real file has no sky
+    assert report["compared"]["sky"]["real_ap"] == "-" and report["compared"]["tent"]["real_ap"] > 0
+    coco = json.loads((on_disk / "real.json").read_text())
+    coco["categories"][0]["name"] = "kite"  # unknown to the set, and predicted
+    (on_disk / "real.json").write_text(json.dumps(coco))
+    report = quality_gate(folder, out, **real, **known, min_class_ap=0.1)
+    assert report["compared"]["tent"]["real_ap"] == "-" and report["compared"]["ball"]["real_ap"] == 1
+    coco["categories"][1]["name"] = "globe"
+    (on_disk / "real.json").write_text(json.dumps(coco))
+    with pytest.raises(UserError, match="`detector_classes`: none of them .* is a category of .*real.json"):
+        quality_gate(folder, out, **real, **known)
+
+
+def test_rules_need_a_class_to_compare(on_disk, real, capsys):
+    folder, out = on_disk / "set", on_disk / "gated.json"
+    whole = json.loads((on_disk / "real.json").read_text())
+    renamed = [dict(category, name=category["name"].upper()) for category in whole["categories"]]
+    for change, shown in ((dict(categories=renamed), "TENT, BALL"), (dict(annotations=[]), "no class")):
+        (on_disk / "real.json").write_text(json.dumps({**whole, **change}))
+        for rule in ("min_class_ap", "max_loss"):
+            message = (
+                f"real.json: `{rule}` can compare no class: the real images show {shown}, the set ball, tent"
+            )
+            with pytest.raises(UserError, match=message):
+                quality_gate(folder, out, **real, **{rule: 0.5})
+        assert not out.exists()
+    quality_gate(folder, out, **real)
+    assert "nothing: no rule was given" in capsys.readouterr().out
+    (on_disk / "real.json").write_text(json.dumps(whole))
+    quality_gate(folder, out, **real, min_class_ap=0)
+    assert "nothing: the rules match no object or image" in capsys.readouterr().out
 
 
 def test_bad_input(on_disk):
@@ -450,4 +503,10 @@ def test_bad_input(on_disk):
     (folder / "annotations.json").write_text(json.dumps(scene_without_sky))
     with pytest.raises(UserError, match="no image is left: all 1 are below `min_found` 1.0"):
         quality_gate(folder, on_disk / "x.json", predictions=results, min_found=1.0)
+    del scene_without_sky["images"][0]["source_image_id"]
+    (folder / "annotations.json").write_text(json.dumps(scene_without_sky))
+    for option in ("best_samples", "draw_up_to"):
+        message = f"annotations.json: image 1 has no source_image_id.*leave out `{option}`"
+        with pytest.raises(UserError, match=message):
+            quality_gate(folder, on_disk / "x.json", predictions=results, **{option: 2})
     assert not (on_disk / "x.json").exists()

@@ -9,6 +9,7 @@ import torch
 
 from detdiffusion.generation import NAMED_STRATEGIES, LayoutEdits, build_strategy
 from detdiffusion.generation.identity import rng_of
+from detdiffusion.generation.options import ContentOptions
 from detdiffusion.generation.oversampling import repeat_factors, samples_of, samples_of_file
 from detdiffusion.generation.planning import plan
 from detdiffusion.structures import Layout
@@ -230,14 +231,16 @@ def test_repeat_factors_are_those_of_mmdet():
         repeat_factors(layouts, 0)
 
 
-def test_a_file_with_numbers_of_images(tmp_path):
+def test_a_file_with_numbers_of_images(tmp_path, capsys):
     path, layouts = tmp_path / "samples.json", [layout(i) for i in (4, 7, 9)]
 
     def read(text):
         path.write_text(text)
         return samples_of_file(path, layouts, 2)
 
+    assert read(json.dumps({7: 5, 4: 1})) == [1, 5, 2] and not capsys.readouterr().out
     assert read(json.dumps({7: 5, 4: 1, 1000: 3})) == [1, 5, 2]
+    assert "samples.json: 1 of its 3 ids are not among the layouts" in capsys.readouterr().out
     for text, message in (
         ("[1, 2]", "must be a json object, {image id: number of images}"),
         ('{"7": 0}', "'7': the number of images must be a whole number of at least 1, got 0"),
@@ -247,3 +250,13 @@ def test_a_file_with_numbers_of_images(tmp_path):
     ):
         with pytest.raises(UserError, match=message):
             read(text)
+
+
+def test_the_threshold_of_composed_layouts_goes_with_a_file():
+    """It says which objects are taken, and so belongs to the set that the file continues."""
+    both = dict(strategy="hard", oversample_thr=0.1, samples_file="samples.json")
+    for kind in ("recompose", "sample"):
+        assert ContentOptions(**both, layouts=kind).oversample_thr == 0.1
+    for kind in (None, "edit"):
+        with pytest.raises(UserError, match="`samples_file` and `oversample_thr` exclude each other"):
+            ContentOptions(**both, layouts=kind)
