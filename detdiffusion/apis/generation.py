@@ -14,7 +14,7 @@ import torch
 
 from detdiffusion.apis.generation_session import Session
 from detdiffusion.apis.inferencer import TRAINING_ONLY, DetDiffusionInferencer
-from detdiffusion.datasets.image_sizes import several_sizes, size_of_layout
+from detdiffusion.datasets.image_sizes import size_of_layout, training_sizes
 from detdiffusion.generation.compose import LayoutComposer
 from detdiffusion.generation.edits import LayoutEdits
 from detdiffusion.generation.layout_source import LayoutSource
@@ -156,7 +156,8 @@ def _plan(
     real = source.real_images(chosen, content.from_real, content.keep, ranks.print)
     name = real_name(content.from_real, content.keep)
     drawings = plan(chosen, strategy, content.seed, samples, editor, SUFFIXES[files.image_format], name)
-    sizes = several_sizes(config) if sampling.height is sampling.width is None else []
+    sizes = training_sizes(config) if sampling.height is sampling.width is None else []
+    sizes = sizes if len(sizes) > 1 else []
     return _Plan(config, source, strategy, editor, len(samples), drawings, real, sizes)
 
 

@@ -54,8 +54,8 @@ def size_of_layout(layout: Layout, sizes: Sequence[Size]) -> Size:
     return nearest_size(layout.width, layout.height, sizes)
 
 
-def several_sizes(config: Mapping) -> list[Size]:
-    """Return the sizes that a generator's config trains at, if there is more than one.
+def training_sizes(config: Mapping) -> list[Size]:
+    """Return the sizes that a generator's config trains at; empty if its pipeline loads no images.
 
     Raises:
         UserError: as :func:`size_list`.
@@ -65,6 +65,5 @@ def several_sizes(config: Mapping) -> list[Size]:
         dataset = dataset["dataset"]
     for step in dataset.get("pipeline") or ():
         if str(step.get("type")).endswith("LoadLayoutImage"):
-            sizes = size_list(step["size"])
-            return sizes if len(sizes) > 1 else []
+            return size_list(step["size"])
     return []

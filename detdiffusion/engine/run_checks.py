@@ -68,9 +68,8 @@ def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
             )
         return
     if len(loader) == 0:
-        drops = (
-            loader if loader.drop_last else loader.batch_sampler
-        )  # a batch sampler of its own drops by itself
+        # a batch sampler of its own drops the last batch by itself
+        drops = loader if loader.drop_last else loader.batch_sampler
         key = "drop_last" if drops is loader else "batch_sampler.drop_last"
         raise UserError(
             f"{place}: an epoch has 0 steps: {len(loader.dataset)} images are fewer than one batch of "
