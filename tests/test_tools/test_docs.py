@@ -157,6 +157,8 @@ def registered():
     """Whether some registry of ours or of the libraries below has a type."""
     import mmdet.datasets.samplers  # noqa: F401
 
+    import detdiffusion.datasets.share_schedule
+    import detdiffusion.datasets.synthetic_coco
     import detdiffusion.engine
     import detdiffusion.evaluation.generation_metrics  # noqa: F401
     from detdiffusion import registry
