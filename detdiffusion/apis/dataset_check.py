@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from detdiffusion.datasets.formats.conversion import Conversion
 from detdiffusion.datasets.formats.recognise import CocoPart, LabelledSource, recognise
 from detdiffusion.datasets.set_check import DatasetReport, check_set
+from detdiffusion.utils.config_datasets import unwrapped
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 
@@ -130,9 +131,7 @@ def _recognised(source: str | Path, img_dir: str | Path | None) -> LabelledSourc
 def _source_of_config(cfg) -> LabelledSource:
     parts = []
     for split in ("train", "val", "test"):
-        dataset = (cfg.get(f"{split}_dataloader") or {}).get("dataset") or {}
-        while isinstance(dataset.get("dataset"), Mapping):
-            dataset = dataset["dataset"]
+        dataset = unwrapped((cfg.get(f"{split}_dataloader") or {}).get("dataset") or {})
         root = Path(dataset.get("data_root") or "")
         files = dataset.get("ann_files") or dataset.get("ann_file") or []
         folder = dataset.get("img_dir") or (dataset.get("data_prefix") or {}).get("img") or ""

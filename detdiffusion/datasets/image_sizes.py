@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 from detdiffusion.structures import Layout
+from detdiffusion.utils.config_datasets import unwrapped
 from detdiffusion.utils.errors import UserError
 
 Size = tuple[int, int]
@@ -61,9 +62,7 @@ def training_sizes(config: Mapping) -> list[Size]:
         UserError: as :func:`size_list`.
     """
     dataset = (config.get("train_dataloader") or {}).get("dataset") or {}
-    while "dataset" in dataset:  # in a wrapper
-        dataset = dataset["dataset"]
-    for step in dataset.get("pipeline") or ():
+    for step in unwrapped(dataset).get("pipeline") or ():
         if str(step.get("type")).endswith("LoadLayoutImage"):
             return size_list(step["size"])
     return []

@@ -297,7 +297,7 @@ class LayoutCocoDataset(Dataset):
                 f"cache_latents: the pipeline {' -> '.join(kinds)} must begin with LoadLayoutImage and have only "
                 f"{', '.join(known)}; set model.cache_latents=False to keep it"
             )
-        sizes, with_masks = self.pipeline[0].sizes, "LoadLayoutMasks" in kinds
+        sizes, with_masks = self.training_sizes, "LoadLayoutMasks" in kinds
         masks = index_key(self.ann_files, {}).encode() + self.layouts.ids.tobytes() if with_masks else b""
         images = [self.img_dir / name for name in self.layouts.file_names]
         flips = [d for step in self.pipeline for d in getattr(step, "directions", ()) if step.prob]

@@ -40,37 +40,39 @@ class SampleCache:
     ) -> None:
         self.flips = tuple(flips)
         self.folder, self.with_masks = Path(folder), masks
-        self.kinds = list(dict.fromkeys(map(tuple, sizes)))
-        number = {size: kind for kind, size in enumerate(self.kinds)}
-        self.kind = np.array([number[tuple(size)] for size in sizes], np.int16)  # of each image
-        order = np.argsort(
-            self.kind, kind="stable"
-        )  # the images of the first size, then those of the second ...
-        counts = np.bincount(self.kind, minlength=len(self.kinds))
-        ends = np.cumsum([0, *(-(-counts // SHARD))])  # number of shards before each size
-        row = np.concatenate([np.arange(count) for count in counts])
-        self._shard, self._row = (np.empty(len(order), np.int32) for _ in range(2))
-        self._shard[order] = ends[self.kind[order]] + row // SHARD
-        self._row[order] = row % SHARD
+        by_size: dict[tuple[int, int], list[int]] = {}
+        for index, size in enumerate(sizes):
+            by_size.setdefault(tuple(size), []).append(index)
+        self._shard, self._row = (np.empty(len(sizes), np.int32) for _ in range(2))  # of each image
+        self._sizes: list[tuple[int, int]] = []  # of each shard
+        for size, images in by_size.items():
+            for start in range(0, len(images), SHARD):
+                part = images[start : start + SHARD]
+                self._shard[part], self._row[part] = len(self._sizes), np.arange(len(part))
+                self._sizes.append(size)
         self._entries = ArrayCache(folder)
         self._latents: list[np.ndarray] = []
         self._runs: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
 
     def __len__(self) -> int:
-        return len(self.kind)
+        return len(self._shard)
 
-    def size(self, index: int) -> tuple[int, int]:
-        """Return height and width in pixels of an image."""
-        return self.kinds[self.kind[index]]
+    @property
+    def num_shards(self) -> int:
+        """Number of shards."""
+        return len(self._sizes)
 
-    def shards(self) -> list[list[int]]:
-        """Return the image indices of each shard."""
-        order = np.lexsort((self._row, self._shard))
-        return [part.tolist() for part in np.split(order, np.flatnonzero(np.diff(self._shard[order])) + 1)]
+    def images_of(self, shard: int) -> list[int]:
+        """Return the image indices of a shard."""
+        return np.flatnonzero(self._shard == shard).tolist()
+
+    def size_of(self, shard: int) -> tuple[int, int]:
+        """Return height and width in pixels of a shard's images."""
+        return self._sizes[shard]
 
     def missing(self) -> list[int]:
         """Return the indices of shards that are missing or damaged."""
-        return [i for i in range(len(self.shards())) if self.lacks(i)]
+        return [i for i in range(self.num_shards) if self.lacks(i)]
 
     def lacks(self, shard: int) -> bool:
         """Return whether a shard is missing or damaged."""
@@ -111,7 +113,7 @@ class SampleCache:
 
     def open(self) -> None:
         """Memory-map the latents and load the masks' run lengths (a few hundred bytes per object)."""
-        for shard in range(len(self.shards())):
+        for shard in range(self.num_shards):
             latents, stored = self._read(shard)
             self._latents.append(latents)
             if stored is not None:
@@ -127,7 +129,7 @@ class SampleCache:
         """Return the masks of an image, (N, H, W) bool, not flipped."""
         shard, row = self._shard[index], self._row[index]
         runs, ends, first = self._runs[shard]
-        rows, size = range(first[row], first[row + 1]), self.size(index)
+        rows, size = range(first[row], first[row + 1]), self.size_of(shard)
         if not len(rows):
             return torch.zeros(0, *size, dtype=torch.bool)
         rles = [dict(size=list(size), counts=runs[ends[i] : ends[i + 1]].tobytes()) for i in rows]

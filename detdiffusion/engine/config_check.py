@@ -10,6 +10,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from detdiffusion.utils.config_datasets import unwrapped
 from detdiffusion.utils.config_heads import class_counts
 from detdiffusion.utils.config_kind import kind_of
 from detdiffusion.utils.errors import UserError, first_line, some
@@ -203,10 +204,7 @@ def _prompts(cfg, layouts, classes: Sequence[str], checked: ConfigCheck) -> None
 
 def _heads(cfg, dataset: Mapping, classes: Sequence[str], checked: ConfigCheck) -> None:
     """Compare the config's classes with those of the set."""
-    inner = dataset
-    while isinstance(inner.get("dataset"), Mapping):
-        inner = inner["dataset"]
-    named = (inner.get("metainfo") or {}).get("classes")
+    named = (unwrapped(dataset).get("metainfo") or {}).get("classes")
     expected = list(named) if named else list(classes)
     lacking = [name for name in expected if name not in classes]
     surplus = [name for name in classes if name not in expected]

@@ -74,7 +74,7 @@ class LatentCacheHook(Hook):
             check_images_of(loader.dataset)
             print_log(
                 f"caching latents of {len(cache)} images in {cache.folder}: {len(missing)} of "
-                f"{len(cache.shards())} parts are missing",
+                f"{cache.num_shards} parts are missing",
                 logger="current",
             )
         rank, world = get_dist_info()
@@ -89,7 +89,7 @@ class LatentCacheHook(Hook):
 
     @torch.no_grad()
     def _make(self, cache, shard: int, loader, model) -> None:
-        images = cache.shards()[shard]
+        images = cache.images_of(shard)
         source = torch.utils.data.DataLoader(
             _Unflipped(loader.dataset, images),
             batch_size=self.batch_size,
@@ -108,15 +108,17 @@ class LatentCacheHook(Hook):
             now, done = time.monotonic(), len(masks)
             if now - printed > self.say_every and done < len(images):
                 printed, left = now, timedelta(seconds=round((now - start) / done * (len(images) - done)))
-                part = f"part {shard + 1} of {len(cache.shards())}"
+                part = f"part {shard + 1} of {cache.num_shards}"
                 print_log(f"latents: {part}, {done} of {len(images)} images, {left} left", logger="current")
         cache.write(shard, torch.cat(moments), masks)
-        print_log(f"latents: part {shard + 1} of {len(cache.shards())} written", logger="current")
+        print_log(f"latents: part {shard + 1} of {cache.num_shards} written", logger="current")
 
     @staticmethod
     def _check_room(cache, missing: list[int], model) -> None:
-        images = [index for shard in missing for index in cache.shards()[shard]]
-        values = sum(math.prod(model.latent_shape(*cache.size(index))) for index in images)
+        values = sum(
+            len(cache.images_of(shard)) * math.prod(model.latent_shape(*cache.size_of(shard)))
+            for shard in missing
+        )
         needed = 4 * (1 + len(cache.flips)) * values
         folder = cache.folder
         while not folder.is_dir():

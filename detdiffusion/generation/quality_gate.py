@@ -153,7 +153,7 @@ def apply_rules(
             done[f"objects turned into ignored regions: {reason}"] += 1
             new["iscrowd"] = 1
         annotations.append(new)
-    if rules.extra == "ignore":
+    if rules.extra == IGNORE:
         regions = [_ignored_region(number, extra) for number, extra in enumerate(extras)]
         regions = [region for region in regions if region["image_id"] not in dropped]
         done["ignored regions added: extra"] = len(regions)

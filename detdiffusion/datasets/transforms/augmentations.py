@@ -171,6 +171,8 @@ class CopyPasteLayout:
 
 
 def _resized(image: np.ndarray, height: int, width: int, masks: bool = False) -> np.ndarray:
+    if image.shape[:2] == (height, width):
+        return image
     return cv2.resize(image, (width, height), interpolation=cv2.INTER_NEAREST if masks else cv2.INTER_LINEAR)
 
 
