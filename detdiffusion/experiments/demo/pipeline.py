@@ -47,7 +47,7 @@ class Settings:
     trainability_iters: int = 250
     fidelity_layouts: int = 200
     synthetic_layouts: int = 200
-    sampling_steps: int = 50
+    sampling_steps: int = 10
     guidance_scale: float = 3.5
     sampling_batch: int = 64
     zoo_iters: int | None = None
