@@ -39,6 +39,8 @@ RECORDS = {
     rf"{re.escape(MARK)}": "the lock",
 }
 """Pattern of a file's path -> why it differs by nature."""
+CACHE = re.compile(r"(?<=\.predictions/)[0-9a-f]+(?=/)")
+"""Folder of cached predictions, which is named by the modification times of the images; what is in it is compared."""
 TIMES = {
     r"stamps/[^/]+\.json": rb'"seconds": [\d.]+',
     r"summary\.json": rb'"seconds": \{[^}]*\}',
@@ -143,11 +145,12 @@ def child_pids(pid: int) -> list[int]:
 
 def contents(folder: Path) -> dict[str, str]:
     """Return path -> digest of all files of a run whose content must repeat."""
-    found = {}
+    found: dict[str, str] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not any(re.fullmatch(pattern, name) for pattern in RECORDS):
-            found[name] = digest_of(path, name)
+            name, digest = CACHE.sub("KEY", name), digest_of(path, name)
+            found[name] = found.get(name, "") + digest
     return found
 
 

@@ -32,7 +32,8 @@ def build_parser():
         nargs="?",
         const="auto",
         metavar="PATH",
-        help="resume from PATH, or from the last checkpoint in the work dir (start from scratch if there is none)",
+        help="resume from PATH, or from the last checkpoint in the work dir (if there is none, start from the config's "
+        "load_from, or from scratch)",
     )
     parser.add_argument(
         "--amp", action="store_true", help="mixed precision, with bfloat16 if the GPU supports it"
@@ -56,6 +57,7 @@ def main(args) -> None:
     tracking = build_options(TrackOptions, args)  # checked before anything heavy is imported
 
     from detdiffusion.engine import launch
+    from detdiffusion.engine.checkpoint import latest_checkpoint
     from detdiffusion.utils.config import default_work_dir, load_config
     from detdiffusion.utils.config_kind import kind_of
     from detdiffusion.utils.errors import UserError
@@ -70,9 +72,10 @@ def main(args) -> None:
         launch.enable_amp(cfg)
     if args.auto_scale_lr:
         launch.enable_auto_scale_lr(cfg)
-    if args.resume:
-        cfg.resume = True
-        cfg.load_from = None if args.resume == "auto" else args.resume
+    if args.resume and args.resume != "auto":
+        cfg.resume, cfg.load_from = True, args.resume
+    elif args.resume and (not cfg.get("load_from") or latest_checkpoint(cfg.work_dir)):
+        cfg.resume, cfg.load_from = True, None  # with both, mmengine would resume from load_from
     tracking.apply(cfg)
     launch.prepare_ranks(cfg, args.launcher)
     launch.build_runner(cfg).train()

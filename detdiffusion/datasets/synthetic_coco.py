@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -61,6 +62,8 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         ignore_not_prompted: turn objects that did not fit into the prompt into ignored regions
             (``ignored_instances``), because it is unknown whether the image shows them.
         min_kept: smallest share of the real and of the synthetic objects that ``filter_cfg`` may keep.
+        same_sources: leave out synthetic images that were made of another image than the real ones, by
+            ``source_image_id``, so that a detector of a part of the real images learns nothing of the others.
         **kwargs: as for ``CocoDataset``.
 
     Attributes:
@@ -84,6 +87,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         fraction_seed: int = 0,
         ignore_not_prompted: bool = True,
         min_kept: float = LEAST,
+        same_sources: bool = False,
         **kwargs,
     ) -> None:
         if mode not in MODES:
@@ -93,7 +97,10 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         if not synthetic:
             raise UserError("synthetic=[...] is empty; for real data only use mmdet's CocoDataset")
         self.synthetic = [_resolve(entry) for entry in synthetic]
+        if same_sources and mode == "only_synthetic":
+            raise UserError("same_sources needs the real images; mode='only_synthetic' does not read them")
         self.mode, self.fraction, self.fraction_seed = mode, fraction, fraction_seed
+        self.same_sources = same_sources
         self.ignore_not_prompted, self.min_kept = ignore_not_prompted, min_kept
         self.report: Counter = Counter()
         self.num_real = self.num_synthetic = self.num_ignored = 0
@@ -113,7 +120,7 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
             part = self._load_part(ann_file, prefix, synthetic)
             self.report[f"{'synthetic' if synthetic else 'real'} images read"] += len(part)
             if synthetic:
-                part = self._take_fraction(part)
+                part = self._take_fraction(self._take_same_sources(part, ann_file, data_list))
             new_ids = self._unique_ids(part, used_ids)
             cat_ids = cat_ids or self.cat_ids
             for first_id, own_id in zip(cat_ids, self.cat_ids):  # both in the order of the classes
@@ -189,6 +196,21 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
             if label is not None and min(w, h) >= 1:
                 regions.append(dict(bbox=[x, y, x + w, y + h], bbox_label=label, ignore_flag=1))
         return regions
+
+    def _take_same_sources(self, part: list[dict], ann_file: str, data_list: list[dict]) -> list[dict]:
+        if not self.same_sources:
+            return part
+        real = {info["img_id"] for info in data_list if not info["synthetic"]}
+        kept = [info for info in part if info["source_image_id"] in real]
+        if not kept:
+            print_log(
+                f"{ann_file}: no image was made of one of {self.ann_file}, so same_sources leaves real images only",
+                logger="current",
+                level=logging.WARNING,
+            )
+        if len(kept) < len(part):
+            self.report["synthetic images left out: made of other real images"] += len(part) - len(kept)
+        return kept
 
     def _take_fraction(self, part: list[dict]) -> list[dict]:
         if self.fraction == 1:
@@ -286,6 +308,10 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
         if not self._real_first or self.num_real + self.num_synthetic != len(self):
             raise UserError(
                 "a sampler with a ratio per batch needs the entire data set, not a subset or indices=[...]"
+            )
+        if not self.num_synthetic:
+            raise UserError(
+                "a sampler with a ratio per batch needs synthetic images, and same_sources leaves none"
             )
         sizes = [self.num_real, self.num_real + self.num_synthetic]
         return sizes if self.num_real else sizes[1:]

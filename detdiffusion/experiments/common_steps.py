@@ -161,10 +161,10 @@ class CommonSteps:
         title = "two halves of the training images"
         return Step("halves", title, texts(command), inputs=(things,), outputs=outputs, remove=(out,))
 
-    def join(self, results: Sequence[Path], out: Path) -> Step:
+    def join(self, name: str, results: Sequence[Path], out: Path) -> Step:
         """Return the step that joins the predictions of the two halves."""
         command = texts(["tools/analysis_tools/join_results.py", *results, "--out", out])
-        return Step("join", "join what both found", command, inputs=tuple(results), outputs=(out,))
+        return Step(name, "join what both found", command, inputs=tuple(results), outputs=(out,))
 
     def attributes_of_predictions(
         self,

@@ -9,7 +9,7 @@ import torch
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def write_run(folder, seconds=1.0, weight=0.5, box=3):
+def write_run(folder, seconds=1.0, weight=0.5, box=3, key="a1", found="2 boxes"):
     """The kinds of files of a run."""
     for name in ("stamps", "logs", "generator/20261126_010203", "attributes"):
         (folder / name).mkdir(parents=True)
@@ -24,6 +24,9 @@ def write_run(folder, seconds=1.0, weight=0.5, box=3):
     (folder / "logs/check.log").write_text(str(seconds))
     (folder / "generator/20261126_010203/run.log").write_text(str(seconds))
     (folder / "attributes/train.json").write_text(json.dumps(dict(box=box)))
+    cache = folder / f"synthetic/hard/annotations_gated.predictions/{key}"
+    cache.mkdir(parents=True)
+    (cache / "000000.npz").write_text(found)
     weights = dict(state_dict={"w": torch.full((2,), weight)})
     torch.save(weights, folder / "generator/iter_4.pth")
     return folder
@@ -35,6 +38,8 @@ def write_run(folder, seconds=1.0, weight=0.5, box=3):
         (dict(seconds=7.0), []),
         (dict(weight=0.25), ["generator/iter_4.pth"]),
         (dict(box=4), ["attributes/train.json"]),
+        (dict(key="b2"), []),
+        (dict(found="3 boxes"), ["synthetic/hard/annotations_gated.predictions/KEY/000000.npz"]),
     ],
 )
 def test_what_counts_as_a_difference(tmp_path, monkeypatch, changes, differing):
@@ -45,6 +50,6 @@ def test_what_counts_as_a_difference(tmp_path, monkeypatch, changes, differing):
         kill_augment.contents(write_run(tmp_path / n, **c)) for n, c in (("a", {}), ("b", changes))
     )
     found = kill_augment.compare(whole, killed)
-    assert found["differing"] == differing and found["files"] == 5
+    assert found["differing"] == differing and found["files"] == 6
     del killed["report.html"]
     assert "report.html" in kill_augment.compare(whole, killed)["differing"]

@@ -169,6 +169,24 @@ def test_fraction_is_counted_repeatable_and_nested(real, hard):
     assert build(real, [hard], fraction=1 / 3).report["synthetic images left out: fraction"] == 4
 
 
+def test_same_sources_keeps_images_made_of_the_real_ones(real, tmp_path):
+    folder = write_set(tmp_path / "set", 6, first_id=500, synthetic="hard")
+    rename(folder, lambda coco: [image.update(source_image_id=image["id"] - 492) for image in coco["images"]])
+    dataset = build(real, [folder], same_sources=True)
+    assert (dataset.num_real, dataset.num_synthetic) == (10, 3)  # ids 1 to 10, and 8 to 13
+    sources = [
+        dataset.get_data_info(dataset.num_real + i)["source_image_id"] for i in range(dataset.num_synthetic)
+    ]
+    assert sources == [8, 9, 10]
+    assert dataset.report["synthetic images left out: made of other real images"] == 3
+    none = build(real, [write_set(tmp_path / "others", 2, first_id=900, synthetic="hard")], same_sources=True)
+    assert (len(none), none.num_synthetic) == (10, 0) and none.get_data_info(9)["img_id"] == 10
+    with pytest.raises(UserError, match="needs synthetic images, and same_sources leaves none"):
+        _ = none.datasets
+    with pytest.raises(UserError, match="same_sources needs the real images"):
+        build(real, [folder], same_sources=True, mode="only_synthetic")
+
+
 def test_only_synthetic_does_not_read_the_real_file(hard, tmp_path):
     dataset = build(tmp_path / "nowhere", [hard], mode="only_synthetic")
     assert (dataset.num_real, dataset.num_synthetic) == (0, 6)

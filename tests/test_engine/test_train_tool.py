@@ -72,6 +72,18 @@ def test_resume_without_path_finds_the_last_one_or_starts(tmp_path):
     assert (tmp_path / "w" / "iter_4.pth").exists() and not (tmp_path / "w" / "rank0_iter0.pt").exists()
 
 
+def test_resume_starts_from_load_from_where_there_is_nothing_to_resume(trained, tmp_path):
+    """And a second start goes on with its own checkpoint."""
+    command = [CONFIG, "--work-dir", "w", "--resume", "--cfg-options", f"load_from={trained / 'iter_4.pth'}"]
+    still = ["train_cfg.max_iters=2", "optim_wrapper.optimizer.lr=0"]
+    train(*command, *still, cwd=tmp_path)
+    weights = [torch.load(d, weights_only=False) for d in (trained / "iter_4.pth", tmp_path / "w/iter_2.pth")]
+    assert torch.equal(*(found["state_dict"]["linear.bias"] for found in weights))
+    (tmp_path / "w" / "rank0_iter0.pt").unlink()
+    train(*command, cwd=tmp_path)
+    assert (tmp_path / "w" / "iter_4.pth").exists() and not (tmp_path / "w" / "rank0_iter0.pt").exists()
+
+
 def test_resume_gets_over_what_a_killed_run_left(tmp_path):
     train(CONFIG, "--work-dir", "w", "--resume", "--cfg-options", "train_cfg.max_iters=2", cwd=tmp_path)
     work_dir = tmp_path / "w"

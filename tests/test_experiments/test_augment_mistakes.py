@@ -337,6 +337,12 @@ def test_shared_images_of_any_files_are_found(world):
     assert all(isinstance(line, str) for line in sources.warnings())
 
 
+def test_rounds_of_a_given_detector(world):
+    refused(
+        world, r"`rounds` 2: a given detector judges the same in every round", rounds=2, detector=["a", "b"]
+    )
+
+
 def test_val_chooses_the_set_only_where_there_are_test_images(world):
     options = dict(
         train=str(world / "train.json"), val=str(world / "val.json"), out=str(world / "out"), base="sd"

@@ -2,6 +2,7 @@
 
 import math
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,6 +119,11 @@ def test_division_of_the_budget():
     assert (
         longer.detector_iters >= 2 * schedule.detector_iters
         and longer.generator_iters > schedule.generator_iters
+    )
+    rounds = replace(work, generators=2)
+    assert divide(90, rates, rounds, 25).generator_iters == pytest.approx(schedule.generator_iters / 2, abs=1)
+    assert minutes_of(divide(90, rates, rounds, 25), rates, rounds) == pytest.approx(
+        minutes_of(schedule, rates, work), rel=0.01
     )
     tiny = divide(1, Rates(10.0, 10.0), work, 25)
     assert tiny.detector_iters == tiny.generator_iters == 20 and tiny.held_out == tiny.synthetic == 1

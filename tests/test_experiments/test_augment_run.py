@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+from dataclasses import replace
 
 import pytest
 from in_process import run_here, run_step
@@ -156,7 +157,61 @@ def test_generated_images_have_the_derived_size(finished):
     for name in SYNTHETIC_SETS:
         picture = next((run.synthetic(name) / "images").glob("*.png"))
         assert Image.open(picture).size == (width, height)
-    assert (run.dir / "generator.pth").resolve() == (run.generator / "iter_4.pth").resolve()
+    assert (run.dir / "generator.pth").resolve() == (run.generator() / "iter_4.pth").resolve()
+
+
+@pytest.fixture(scope="module")
+def second_round(finished):
+    """The same run continued for a second round; and the steps that this adds, and those of the comparison."""
+    first, done = finished
+    run = RunFolder(ROOT, replace(first.options, rounds=2))
+    known, added = {step.name for step in done} - {"compare"}, []
+    for step in steps(run):
+        if step.name not in known:
+            run_step(step)
+            added.append(step)
+    return run, {step.name: step for step in added}
+
+
+def test_a_second_round_begins_where_the_first_ended(second_round):
+    """Its generator from that of the first, with attributes of learners that saw the first's images of their half."""
+    run, added = second_round
+    halves = [f"{word}-{half}-2" for half in "ab" for word in ("detector", "attributes")]
+    assert set(added) >= {
+        *halves,
+        "join-2",
+        "attributes-train-2",
+        "generator-2",
+        "synthetic-hard-2",
+        "gate-hard-2",
+    }
+    assert run.sets == ["hard", "edited", "hard-2", "edited-2"]
+    config = next((run.dir / "generator-2").glob("*/vis_data/config.py")).read_text()
+    assert "generator/iter_4.pth" in config and "attributes/train-2.json" in config
+    used = 0
+    for half, other in ("ab", "ba"):
+        folder = run.dir / f"detectors/{half}-2"
+        log = max(folder.glob("*/*.log")).read_text()
+        counts = re.search(r"real:synthetic = (\d+):(\d+)", log)
+        images = json.loads(run.halves[half].annotations[0].read_text())["images"]
+        made = json.loads((run.synthetic("hard") / "annotations_gated.json").read_text())["images"]
+        own = {image["id"] for image in images}
+        expected = sum(image["source_image_id"] in own for image in made)
+        assert int(counts[2]) == expected
+        used += expected
+        assert str(run.halves[other].annotations[0]) in next(folder.glob("*/vis_data/config.py")).read_text()
+    assert used == len(made)  # each with one half
+
+
+def test_the_answer_of_two_rounds_names_their_sets(second_round):
+    from detdiffusion.experiments.augment.report import write_answer
+
+    run, _ = second_round
+    write_answer(run, {}, 1)
+    summary = json.loads((run.dir / "summary.json").read_text())
+    assert [row["name"] for row in summary["effects"]] == run.sets
+    assert "2 rounds" in (run.dir / "report.html").read_text()
+    assert (run.dir / "generator.pth").resolve() == (run.dir / "generator-2/iter_4.pth").resolve()
 
 
 def test_edited_configs_stay(finished, capsys):

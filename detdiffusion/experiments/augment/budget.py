@@ -41,7 +41,7 @@ class Schedule:
 
     Attributes:
         detector_iters: iterations of each training of the learner.
-        generator_iters: iterations of the generator.
+        generator_iters: iterations of each training of the generator.
         held_out, synthetic: maximum number of held-out and of training layouts that are drawn in each set.
         sampling_steps: denoising steps.
         resamples: resamples of bootstrap intervals.
@@ -76,6 +76,7 @@ class Work:
         trainings: trainings of the learner.
         steps: number of steps of the pipeline.
         held_out_sets, synthetic_sets: generated sets of held-out and of training layouts.
+        generators: trainings of the generator, one a round.
         held_out, train: number of layouts of the two splits.
         evaluated: real images that a detector is run on, in validations and for attributes, all of them together.
         batch: batch size of the generator.
@@ -89,6 +90,7 @@ class Work:
     train: int
     evaluated: int
     batch: int
+    generators: int = 1
 
 
 def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Schedule:
@@ -114,7 +116,7 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
     synthetic = max(1, min(work.train, (affordable - used) // work.synthetic_sets))
     used += synthetic * work.synthetic_sets
     for_generator = SHARES["generator"] * left + max(0.0, SHARES["images"] * left - used * image)
-    generator_iters = int(for_generator / rates.generator) if rates.generator else 100
+    generator_iters = int(for_generator / work.generators / rates.generator) if rates.generator else 100
     return Schedule(
         detector_iters=max(LEAST_ITERS, detector_iters),
         generator_iters=max(LEAST_ITERS, generator_iters),
@@ -128,7 +130,7 @@ def minutes_of(schedule: Schedule, rates: Rates, work: Work) -> float:
     """Return the minutes that a schedule takes."""
     images = schedule.held_out * work.held_out_sets + schedule.synthetic * work.synthetic_sets
     seconds = _fixed_seconds(rates, work) + work.trainings * schedule.detector_iters * rates.detector
-    seconds += schedule.generator_iters * rates.generator
+    seconds += work.generators * schedule.generator_iters * rates.generator
     return (seconds + images * _image_seconds(schedule.sampling_steps, rates, work)) / 60
 
 

@@ -9,7 +9,7 @@ from detdiffusion.experiments.common_steps import AUTOENCODER, Sampling, texts
 from detdiffusion.utils.steps import Step
 
 from .plan import FACTOR
-from .run_folder import HELD_OUT_SETS, SYNTHETIC_SETS, RunFolder
+from .run_folder import HELD_OUT_SETS, SYNTHETIC_SETS, RunFolder, in_round
 from .settings import NO_BASE
 
 GUIDANCE_SCALE = 3.5
@@ -80,25 +80,38 @@ def what_to_expect(found: dict) -> str:
     )
 
 
-def generator(run: RunFolder) -> Iterator[Step]:
-    """Yield the steps that train the generator, score it on held-out layouts, and make and check the training sets."""
-    options, make, config, judge, schedule = (
-        run.options,
-        run.make(),
-        run.config("generator"),
-        run.judge(),
-        run.schedule,
-    )
-    attributes, iters = run.attributes["train"], "N" if run.dry else None
-    inputs = run.inputs(*run.splits["train"].annotations, attributes)
-    large = {} if options.base == NO_BASE else {"default_hooks.checkpoint.interval": LARGE_INTERVAL}
-    yield make.train("generator", "train the generator", config, run.generator, iters, large, inputs)
-    weights = run.weights(config, run.generator)
-    if not run.dry:
-        _link(run.dir / "generator.pth", weights.checkpoint)
-    sampling = Sampling(schedule.sampling_steps, GUIDANCE_SCALE, BATCH)
+def generator(run: RunFolder, number: int) -> Iterator[Step]:
+    """Yield the steps of a round's generator: training, score on held-out layouts in the last round, training sets."""
+    config, out = run.config("generator"), run.generator(number)
+    attributes, iters = run.attributes("train", number), "N" if run.dry else None
+    inputs = [*run.splits["train"].annotations, attributes]
+    options = {} if run.options.base == NO_BASE else {"default_hooks.checkpoint.interval": LARGE_INTERVAL}
+    title = "train the generator"
+    if number > 1:
+        last = run.weights(config, run.generator(number - 1)).checkpoint
+        options |= {"attributes_file": attributes, "load_from": last}
+        inputs.append(last)
+        title += f" of the round before further, round {number}"
+    name = in_round("generator", number)
+    yield run.make().train(name, title, config, out, iters, options, run.inputs(*inputs))
+    if number == run.rounds[-1]:
+        if not run.dry:
+            _link(run.dir / "generator.pth", run.weights(config, out).checkpoint)
+        yield from _held_out(run)
+    yield from _training_sets(run, number)
+
+
+def _sampling(run: RunFolder) -> Sampling:
     if run.options.plan and not run.options.smoke:
-        sampling = Sampling(None, None, BATCH, run.options.plan)
+        return Sampling(None, None, BATCH, run.options.plan)
+    return Sampling(run.schedule.sampling_steps, GUIDANCE_SCALE, BATCH)
+
+
+def _held_out(run: RunFolder) -> Iterator[Step]:
+    """Yield the steps that draw and score held-out layouts."""
+    make, schedule, sampling = run.make(), run.schedule, _sampling(run)
+    weights = run.weights(run.config("generator"), run.generator())
+    attributes = run.attributes("val")
     for strategy in HELD_OUT_SETS:
         yield make.generate(
             f"held-out-{strategy}",
@@ -107,7 +120,7 @@ def generator(run: RunFolder) -> Iterator[Step]:
             run.held_out(strategy),
             "val",
             strategy,
-            run.attributes["val"],
+            attributes,
             limit="N" if run.dry else schedule.held_out,
             sampling=sampling,
         )
@@ -118,17 +131,24 @@ def generator(run: RunFolder) -> Iterator[Step]:
         run.held_out(AUTOENCODER),
         "val",
         "origin",
-        run.attributes["val"],
+        attributes,
         limit="N" if run.dry else schedule.held_out,
         sampling=sampling,
         from_real=0,
     )
     sets = {name: run.held_out(name) for name in (AUTOENCODER, *HELD_OUT_SETS)}
     title = "does the detector find the prompted objects?"
-    yield make.score("fidelity", title, judge, sets, run.fidelity, schedule.resamples)
+    yield make.score("fidelity", title, run.judge(), sets, run.fidelity, schedule.resamples)
+
+
+def _training_sets(run: RunFolder, number: int) -> Iterator[Step]:
+    """Yield the steps that draw and check the training sets of a round."""
+    make, sampling = run.make(), _sampling(run)
+    weights = run.weights(run.config("generator"), run.generator(number))
     may_flip = run.dry or run.plan.flip_prob > 0
-    for name, (strategy, edits) in SYNTHETIC_SETS.items():
+    for kind, (strategy, edits) in SYNTHETIC_SETS.items():
         edits = {edit: value for edit, value in edits.items() if edit != "flip" or may_flip}
+        name = in_round(kind, number)
         yield make.generate(
             f"synthetic-{name}",
             f"draw training layouts: {name}",
@@ -136,13 +156,13 @@ def generator(run: RunFolder) -> Iterator[Step]:
             run.synthetic(name),
             "train",
             strategy,
-            attributes,
-            limit="N" if run.dry else schedule.synthetic,
+            run.attributes("train", number),
+            limit="N" if run.dry else run.schedule.synthetic,
             sampling=sampling,
             edits=edits,
         )
         title = f"objects of the {name} set that the detector misses become ignored regions"
-        yield make.gate(f"gate-{name}", title, judge, run.synthetic(name), ("--missed", "ignore"))
+        yield make.gate(f"gate-{name}", title, run.judge(), run.synthetic(name), ("--missed", "ignore"))
 
 
 def _link(link: Path, checkpoint: Path) -> None:

@@ -9,60 +9,79 @@ from detdiffusion.evaluation.training_runs import read_run
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
-from .run_folder import RunFolder
+from .run_folder import LEARNED_SET, RunFolder, in_round
 
 SCORE_THR = 0.3
 """Score above which a detection finds an object."""
 
 
-def attributes_of_train(run: RunFolder) -> Iterator[Step]:
-    """Yield the steps that write the attributes of ``train``.
+def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
+    """Yield the steps that write the attributes of ``train`` in a round.
 
     A detector finds most objects of the images that it was trained on. Without a given detector the learner is
-    therefore cross-fitted: each half of ``train`` is judged by a learner that was trained on the other half.
+    therefore cross-fitted: each half of ``train`` is judged by a learner that was trained on the other half, and from
+    the second round on also on the last round's images of that half's layouts.
 
     Raises:
         UserError: a half's learner finds too little to judge.
     """
-    make, out = run.make(), run.attributes["train"]
-    title = "easy or hard? attributes of the training images"
+    make, out = run.make(), run.attributes("train", number)
+    name, title = in_round("attributes-train", number), "easy or hard? attributes of the training images"
+    if number > 1:
+        title += f", round {number}"
     if run.options.detector:
-        yield make.extract_attributes("attributes-train", title, run.judge(), "train", out, SCORE_THR)
+        yield make.extract_attributes(name, title, run.judge(), "train", out, SCORE_THR)
         return
-    yield make.halve("train", run.dir / "halves", run.options.groups)
-    halves = tuple(half.annotations[0] for half in run.halves.values())
+    if number == 1:
+        yield make.halve("train", run.dir / "halves", run.options.groups)
     config, results = run.config("detector"), []
+    inputs, more, also = [half.annotations[0] for half in run.halves.values()], {}, ""
+    if number > 1:
+        config, learned = run.config("detector_mixed"), run.synthetic(in_round(LEARNED_SET, number - 1))
+        more = dict(synthetic_root=learned, same_sources=True)
+        inputs.append(learned / "annotations_gated.json")
+        also = f" and its {learned.name} images"
     for half, other in (("a", "b"), ("b", "a")):
-        work_dir, judged = run.dir / "detectors" / half, run.halves[other]
+        work_dir, judged = run.dir / "detectors" / in_round(half, number), run.halves[other]
         options = dict(
             train_ann=run.halves[half].annotations[0],
             test_ann=judged.annotations[0],
             test_images=f"{judged.images}/",
+            **more,
         )
-        title_of_half = f"train the learner on half {half}: {run.options.learner}"
-        inputs, iters = run.inputs(*halves), "N" if run.dry else None
-        yield make.train(f"detector-{half}", title_of_half, config, work_dir, iters, options, inputs)
+        title_of_half = f"train the learner on half {half}{also}: {run.options.learner}"
+        iters = "N" if run.dry else None
+        yield make.train(
+            in_round(f"detector-{half}", number),
+            title_of_half,
+            config,
+            work_dir,
+            iters,
+            options,
+            run.inputs(*inputs),
+        )
         if not run.dry:
             _check(run, work_dir, half)
-        results.append(run.dir / "attributes" / f"half_{other}.results.json")
+        judged_by = in_round(f"half_{other}", number)
+        results.append(run.dir / "attributes" / f"{judged_by}.results.json")
         yield make.extract_attributes(
-            f"attributes-{other}",
+            in_round(f"attributes-{other}", number),
             f"half {other} judged by the learner that was trained on half {half}",
             run.weights(config, work_dir),
             other,
-            run.dir / "attributes" / f"half_{other}.json",
+            run.dir / "attributes" / f"{judged_by}.json",
             SCORE_THR,
             results[-1],
         )
-    joined = run.dir / "attributes/results.json"
-    yield make.join(results, joined)
+    joined = run.dir / "attributes" / f"{in_round('results', number)}.json"
+    yield make.join(in_round("join", number), results, joined)
     classes = run.plan.classes if run.plan else ("CLASSES",)
-    yield make.attributes_of_predictions("attributes-train", title, joined, classes, "train", out, SCORE_THR)
+    yield make.attributes_of_predictions(name, title, joined, classes, "train", out, SCORE_THR)
 
 
 def attributes_of_val(run: RunFolder) -> Step:
     """Return the step that writes the attributes of ``val``, by a detector that was not trained on it."""
-    title, out = "easy or hard? attributes of the held-out images", run.attributes["val"]
+    title, out = "easy or hard? attributes of the held-out images", run.attributes("val")
     return run.make().extract_attributes("attributes-val", title, run.judge(), "val", out, SCORE_THR)
 
 

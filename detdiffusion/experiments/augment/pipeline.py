@@ -9,7 +9,7 @@ from detdiffusion.experiments.common_steps import Split, pairs, texts
 from detdiffusion.utils.steps import Step
 
 from . import drawing, judging
-from .run_folder import REAL, SYNTHETIC_SETS, RunFolder
+from .run_folder import REAL, RunFolder
 
 
 def steps(run: RunFolder) -> Iterator[Step]:
@@ -30,18 +30,21 @@ def steps(run: RunFolder) -> Iterator[Step]:
         print(f"pictures of the data: {run.sources.checked / 'check.html'}")
     yield from drawing.parts(run)
     yield from _calibrated(run, "detector", {"train_cfg.val_interval": 1000}, run.write_detectors)
-    yield from judging.attributes_of_train(run)
+    yield from judging.attributes_of_train(run, 1)
     yield _train_arm(run, REAL, run.seeds[0])
     yield judging.attributes_of_val(run)
     yield from _calibrated(run, "generator", {}, run.write_generator)
-    yield from drawing.generator(run)
+    for number in run.rounds:
+        if number > 1:
+            yield from judging.attributes_of_train(run, number)
+        yield from drawing.generator(run, number)
     for seed in run.seeds[1:]:
         yield _train_arm(run, REAL, seed)
-    for name in SYNTHETIC_SETS:
+    for name in run.sets:
         for seed in run.seeds:
             yield _train_arm(run, name, seed)
     if run.tuning:
-        for name in SYNTHETIC_SETS:
+        for name in run.sets:
             for seed in run.seeds:
                 yield _tune(run, name, seed)
     yield _compare(run)
@@ -135,7 +138,7 @@ def _tune(run: RunFolder, arm: str, seed: int) -> Step:
 
 
 def _compare(run: RunFolder) -> Step:
-    runs = [(arm, run.arm(arm, seed)) for arm in (REAL, *SYNTHETIC_SETS) for seed in run.seeds]
+    runs = [(arm, run.arm(arm, seed)) for arm in (REAL, *run.sets) for seed in run.seeds]
     iters = run.iters(run.config("detector"))
     checkpoints: list[Path] = [folder / f"iter_{iters}.pth" for _, folder in runs]
     title = "does it help? the learner with and without synthetic images"

@@ -42,6 +42,11 @@ def check_options(options: AugmentOptions, out: Path) -> None:
     _check_generator(options)
     _check_learner(options.learner)
     if options.detector is not None:
+        if options.rounds > 1:
+            raise UserError(
+                f"`rounds` {options.rounds}: a given detector judges the same in every round; without `detector` the "
+                "learner judges, and each round trains it on the images of the last"
+            )
         _check_detector(*options.detector)
     check_writable(out)
     _check_owner(options, out)

@@ -22,7 +22,7 @@ from detdiffusion.visualization.report import Gallery, table, write_report
 from detdiffusion.visualization.reports.fidelity import fidelity_table, percent
 
 from .drawing import what_to_expect
-from .run_folder import HELD_OUT_SETS, REAL, SYNTHETIC_SETS, RunFolder
+from .run_folder import HELD_OUT_SETS, REAL, RunFolder
 from .verdict import Verdict, judge
 
 LAYOUTS = 12
@@ -46,7 +46,7 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
     """
     comparison, fidelity = _read(run.comparison / "comparison.json"), _read(run.fidelity / "fidelity.json")
     rows = {row["name"]: row for row in comparison["rows"]}
-    differences = {name: [100 * d for d in rows[name]["paired_differences"]] for name in SYNTHETIC_SETS}
+    differences = {name: [100 * d for d in rows[name]["paired_differences"]] for name in run.sets}
     verdict = judge(differences, fidelity["consistency"], _tuning(run))
     summary = dict(
         sentence=verdict.sentence,
@@ -66,20 +66,18 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
         machine=machine_facts(threads),
     )
     write_atomic(run.dir / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
-    gates = {
-        name: _read(run.synthetic(name) / "annotations_gated.report.json")["all"] for name in SYNTHETIC_SETS
-    }
+    gates = {name: _read(run.synthetic(name) / "annotations_gated.report.json")["all"] for name in run.sets}
     sets = {strategy: run.held_out(strategy) for strategy in HELD_OUT_SETS}
     val = run.splits["val"]
     write_report(
         run.dir / "report.html",
         "Do synthetic images help?",
         _intro(run, verdict, seconds),
-        [_effects(verdict, rows), _scores(fidelity), _classes(fidelity), _gates(gates)],
+        [_effects(run, verdict, rows), _scores(fidelity), _classes(fidelity), _gates(gates)],
         scenes=side_by_side(val.annotations[0], val.images, sets, LAYOUTS, WIDTH),
         charts=loss_charts(_work_dirs(run)),
         headline=verdict.sentence[:1].upper() + verdict.sentence[1:] + ".",
-        galleries=[*_autoencoder_pictures(run), *(worst_images(run.synthetic(n), n) for n in SYNTHETIC_SETS)],
+        galleries=[*_autoencoder_pictures(run), *(worst_images(run.synthetic(n), n) for n in run.sets)],
         settings=_settings(run, seconds),
     )
     return verdict
@@ -90,8 +88,7 @@ def _tuning(run: RunFolder) -> dict[str, list[float]]:
     if not run.tuning:
         return {}
     return {
-        name: [100 * _read(run.tuned(name, seed))["coco/bbox_mAP"] for seed in run.seeds]
-        for name in SYNTHETIC_SETS
+        name: [100 * _read(run.tuned(name, seed))["coco/bbox_mAP"] for seed in run.seeds] for name in run.sets
     }
 
 
@@ -109,6 +106,12 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
         "test images, whose chance the interval does not hold.",
         f"{len(run.plan.classes)} classes; images: {sizes}. {sum(seconds.values()) / 60:.0f} minutes in all steps.",
     ]
+    if len(run.rounds) > 1:
+        lines.append(
+            f"{len(run.rounds)} rounds: for the sets whose names end in a number, the generator was trained further, "
+            "with attributes of learners that had seen images of the round before. The held-out layouts were drawn "
+            "by the last generator."
+        )
     if found := run.sources.warnings():
         page = (run.sources.checked / "check.html").relative_to(run.dir)
         lines.append(f"Warnings about the data (pictures in {page}): {'; '.join(found)}.")
@@ -119,10 +122,10 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
     return lines
 
 
-def _effects(verdict: Verdict, rows: Mapping[str, Mapping]) -> dict:
+def _effects(run: RunFolder, verdict: Verdict, rows: Mapping[str, Mapping]) -> dict:
     by_name = {effect.name: effect for effect in verdict.effects}
     cells = []
-    for name in (REAL, *SYNTHETIC_SETS):
+    for name in (REAL, *run.sets):
         row = rows[name]
         effect = str(by_name[name]) if name in by_name else "–"
         scores = [percent(row[key]) for key in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")]
@@ -213,9 +216,9 @@ def _autoencoder_pictures(run: RunFolder) -> list[Gallery]:
 
 
 def _work_dirs(run: RunFolder) -> dict[str, Path]:
-    arms = {f"detector, {name}, seed {run.seeds[0]}": run.arm(name, run.seeds[0]) for name in SYNTHETIC_SETS}
+    arms = {f"detector, {name}, seed {run.seeds[0]}": run.arm(name, run.seeds[0]) for name in run.sets}
     return {
-        "generator": run.generator,
+        "generator": run.generator(),
         f"detector, real, seed {run.seeds[0]}": run.arm(REAL, run.seeds[0]),
         **arms,
     }

@@ -34,8 +34,12 @@ SYNTHETIC_SETS: dict[str, tuple[str, dict[str, float]]] = {
     "edited": ("origin", {"flip": 0.5, "jitter": 0.1}),
 }
 """Strategy and edits of the sets that the learner is trained with."""
+LEARNED_SET = "hard"
+"""The set of a round that the learners of the next round's attributes are trained on too, as in the paper."""
 OTHER_STEPS = 19
 """Steps beside the trainings of the learner."""
+STEPS_OF_ROUND = 9
+"""Those of each further round."""
 SPEED_PARTS = ("model", "train_dataloader", "optim_wrapper", "custom_hooks")
 """Parts of a config that the seconds of an iteration depend on."""
 SAMPLING_STEPS = 25
@@ -55,13 +59,18 @@ class RunFolder:
         self.root, self.options, self.dry, self.dir = root, options, dry, Path(options.out)
         self.sources = Sources(options, self.dir / "sources", dry)
         self.configs = ConfigFolder(self.dir / "configs")
-        self.generator, self.fidelity = self.dir / "generator", self.dir / "fidelity"
-        self.comparison, self.tokenizer = self.dir / "comparison", self.dir / "tokenizer"
-        self.attributes = {split: self.dir / "attributes" / f"{split}.json" for split in ("train", "val")}
+        self.fidelity, self.comparison = self.dir / "fidelity", self.dir / "comparison"
+        self.tokenizer = self.dir / "tokenizer"
+        self.sets = [in_round(name, number) for number in self.rounds for name in SYNTHETIC_SETS]
         self.seeds = list(range(options.seed, options.seed + options.seeds))
         self.splits: dict[str, Split] = {}
         self.facts: Facts | None = None
         self.plan: Plan | None = None
+
+    @property
+    def rounds(self) -> range:
+        """The numbers of the rounds."""
+        return range(1, self.options.rounds + 1)
 
     # paths
 
@@ -83,6 +92,14 @@ class RunFolder:
     def config(self, name: str) -> str:
         """Return the path of one of the run's configs."""
         return str(self.configs.folder / f"{name}.py")
+
+    def attributes(self, split: str, number: int = 1) -> Path:
+        """Return the attributes file of a split; that of ``train`` is of a round."""
+        return self.dir / "attributes" / f"{in_round(split, number)}.json"
+
+    def generator(self, number: int | None = None) -> Path:
+        """Return the work dir of a round's generator, by default of the last."""
+        return self.dir / in_round("generator", number or self.rounds[-1])
 
     def synthetic(self, name: str) -> Path:
         """Return the folder of a synthetic training set."""
@@ -199,17 +216,19 @@ class RunFolder:
         return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
 
     def _work(self) -> Work:
-        arms, images = self.options.seeds * (1 + len(SYNTHETIC_SETS)), self.facts.images
-        trainings = arms + (0 if self.options.detector else 2)
+        arms, images = self.options.seeds * (1 + len(self.sets)), self.facts.images
+        more = len(self.rounds) - 1
+        trainings = arms + (0 if self.options.detector else 2) + 2 * more
         # validations of the arms; attributes of train and val; held-out real images; validations of the two halves
         evaluated = arms * images[self.test] + images["train"] + 2 * images["val"]
-        evaluated += 0 if self.options.detector else images["train"]
-        evaluated += self.options.seeds * len(SYNTHETIC_SETS) * images["val"] if self.tuning else 0
+        evaluated += (0 if self.options.detector else images["train"]) + 2 * more * images["train"]
+        evaluated += self.options.seeds * len(self.sets) * images["val"] if self.tuning else 0
         return Work(
             trainings=trainings,
-            steps=trainings + OTHER_STEPS,
+            steps=trainings + OTHER_STEPS + STEPS_OF_ROUND * more,
             held_out_sets=len(HELD_OUT_SETS),
-            synthetic_sets=len(SYNTHETIC_SETS),
+            synthetic_sets=len(self.sets),
+            generators=len(self.rounds),
             held_out=self.facts.images["val"],
             train=self.plan.images,
             evaluated=evaluated,
@@ -261,12 +280,12 @@ class RunFolder:
     def write_detectors(self) -> None:
         """Write the learner's configs."""
         real = detector_config(self.plan, self.schedule, self.splits, self.options.learner, self.test)
-        mixed = mixed_config(self.synthetic(next(iter(SYNTHETIC_SETS))))
+        mixed = mixed_config(self.synthetic(self.sets[0]))
         self.configs.write({"detector.py": real, "detector_mixed.py": mixed})
 
     def write_generator(self) -> None:
         """Write the generator's config."""
-        attributes, parts = self.attributes["train"], self._parts()
+        attributes, parts = self.attributes("train"), self._parts()
         text = generator_config(self.plan, self.schedule, self.splits, attributes, parts, self.dir)
         self.configs.write({"generator.py": text})
 
@@ -282,3 +301,8 @@ class RunFolder:
             tokenizer_folder=str(self.tokenizer),
             vocab_size=len(json.loads((self.tokenizer / "vocab.json").read_text())),
         )
+
+
+def in_round(name: str, number: int) -> str:
+    """Return the name of something of a round, which those of the first round have without its number."""
+    return name if number == 1 else f"{name}-{number}"

@@ -98,6 +98,13 @@ class AugmentOptions(OptionGroup):
         60.0, "minutes that all steps together may take, default: %(default)s", metavar="MINUTES", minimum=1
     )
     seeds: int = option(3, "trainings of each arm, default: %(default)s", metavar="N", minimum=1)
+    rounds: int = option(
+        1,
+        "rounds of attributes, generator and sets: each further one extracts the attributes with learners that were "
+        "trained on the last round's images too, and trains the last round's generator further; default: %(default)s",
+        metavar="N",
+        minimum=1,
+    )
     seed: int = option(0, "first seed of trainings, noise and bootstrap, default: %(default)s")
     plan: str | None = option(
         None, "how images are sampled, see tools/generate.py (default: 25 steps)", choices=tuple(PLANS)

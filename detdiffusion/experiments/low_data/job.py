@@ -120,7 +120,7 @@ class Job:
                 )
             )
         joined, title = self.dir / "attributes" / "results.json", "easy or hard? attributes of train"
-        steps.append(make.join(results, joined))
+        steps.append(make.join("join", results, joined))
         steps.append(
             make.attributes_of_predictions(
                 "attributes-train", title, joined, THINGS, "train", self.attributes, SCORE_THR
