@@ -25,9 +25,9 @@ def test_every_tool_is_shown_on_some_page():
 def test_the_example_in_python_draws():
     """With the weights that the config names in place of the demo's."""
     (code,) = blocks(README, "python")
-    weights = '"work_dirs/demo/generator/iter_800.pth"'
+    weights = '"work_dirs/demo/generator/iter_400.pth"'
     assert weights in code and len(code.strip().splitlines()) <= 6
-    config = '"configs/detdiffusion_miniscenes.py"'
+    config = '"configs/detdiffusion_blueprint_miniscenes.py"'
     assert config in code
     code = code.replace(weights, 'None, device="cpu"').replace(config, repr(str(ROOT / config.strip('"'))))
     names = {}

@@ -223,6 +223,19 @@ def test_operations_of_the_branch():
         assert text.format(100 * record["operations_added"]) in DOCS["large_data"]
 
 
+def test_seconds_of_the_branch_and_of_the_parts():
+    text = " ".join(DOCS["large_data"].split())
+    record = read(RESULTS / "pa_branch_sd15_cpu_2026-11-26.json")
+    seconds = [record["arms"][arm]["cpu_seconds"] for arm in ("without", "with_branch")]
+    assert record["batch"] == 2 and f"take {100 * (seconds[1] / seconds[0] - 1):.1f} % more" in text
+    assert f"({seconds[0]:.1f} s and {seconds[1]:.1f} s on one core" in text
+    record = read(RESULTS / "profile_parts_cpu_2026-11-26.json")
+    for key, header in (("training_step", "| training step | %"), ("images", "| image | %")):
+        total = sum(record[key].values())
+        expected = [[name, f"{100 * s / total:.1f}"] for name, s in record[key].items() if s > 0.03 * total]
+        assert table(DOCS["large_data"], header)[1] == sorted(expected, key=lambda row: -float(row[1]))
+
+
 def test_a_step_on_a_busy_machine():
     record = read(RESULTS / "busy_machine.json")
     _, rows = table(DOCS["large_data"], "| busy processes")

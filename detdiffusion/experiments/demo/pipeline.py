@@ -11,7 +11,7 @@ from detdiffusion.utils.steps import Step
 
 DETECTOR = "atss"
 DETECTOR_CONFIG = f"configs/detectors/{DETECTOR}_miniscenes.py"
-GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
+GENERATOR_CONFIG = "configs/detdiffusion_blueprint_miniscenes.py"
 # With ATSS and this threshold, attributes agree best with the hidden difficulty: rank correlation 0.56, a quarter of
 # the objects hard (with Faster R-CNN, nine of ten objects are easy at any threshold).
 SCORE_THR = 0.5
@@ -42,7 +42,7 @@ class Settings:
     zoo_images: int = 12000
     image_size: int = 64
     detector_iters: int = 450
-    generator_iters: int = 800
+    generator_iters: int = 400
     generator_batch: int = 32
     trainability_iters: int = 250
     fidelity_layouts: int = 200
