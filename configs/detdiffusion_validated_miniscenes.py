@@ -1,5 +1,5 @@
-"""DetDiffusion on MiniScenes with validation: a detector's AP and a Fréchet distance every 200 iterations, and sheets of
-samples in vis_data/vis_image (and in TensorBoard, if it is installed and listed in vis_backends).
+"""DetDiffusion on MiniScenes with validation: a detector's AP and a Fréchet distance every 200 iterations, and sheets
+of samples in vis_data/vis_image (and in TensorBoard, if it is installed and listed in vis_backends).
 
     python tools/train.py configs/detdiffusion_validated_miniscenes.py --cfg-options data_root=data/miniscenes \
         attributes_file=ATTRIBUTES_TRAIN.json val_attributes_file=ATTRIBUTES_VAL.json detector_checkpoint=DETECTOR.pth

@@ -19,6 +19,7 @@ from detdiffusion.experiments.augment.budget import (
     divide,
     minutes_of,
 )
+from detdiffusion.experiments.augment.report import classes_found
 from detdiffusion.experiments.augment.verdict import (
     COSTS,
     HELPS,
@@ -134,6 +135,13 @@ def consistency(real=0.9, drawn=0.8, objects=60):
         return {"by_class": {"cell": dict(found=found, objects=objects)}}
 
     return {"sets": {"real": one(real), "autoencoder": one(real), "easy": one(drawn), "hard": one(drawn / 2)}}
+
+
+def test_classes_that_only_detections_have_are_no_rows():
+    found = consistency()
+    found["sets"]["real"]["by_class"]["cup"] = dict(found=None, objects=0)
+    found["sets"]["easy"]["by_class"]["cup"] = dict(found=None, objects=0)
+    assert [row[0] for row in classes_found({"consistency": found})["rows"]] == ["cell"]
 
 
 def test_interval_is_students():

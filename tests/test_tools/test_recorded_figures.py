@@ -15,6 +15,7 @@ from detdiffusion.experiments.paper.verdicts import MIN_SEEDS
 RESULTS = ROOT / "benchmarks/results"
 DOCS = {name: path.read_text() for name, path in PAGES.items()}
 START = DOCS["start"]
+GENERATORS = RESULTS / "demo_generators_2026-11-26.json"
 DEMO = (ROOT / "docs" / re.search(r"\[all figures\]\(([^)]+)\)", START)[1]).resolve()
 
 
@@ -41,7 +42,8 @@ def test_the_demos_images():
         ]
         for name, row in record["fidelity"].items()
     ]
-    assert rows == expected and len(rows) == 4
+    assert rows == expected
+    assert [row[0] for row in rows] == ["real", "autoencoder", "easy", "origin", "hard"]
 
 
 def test_the_demos_detectors():
@@ -67,11 +69,37 @@ def test_the_demos_interval_length_and_settings():
     assert f"{record['seconds']['total'] / 60:.0f} minutes on two cores" in README
     assert f"is {text.split(': ')[1]}, on {found['layouts']} held-out layouts" in README.replace("\n", " ")
     settings = f"seed {record['seeds']['training']}, {record['settings']['generator_iters']} fine-tuning"
-    assert (
-        settings in START.replace("\n", " ")
-        and DEMO.stem.endswith("2026-11-24")
-        and "(2026-11-24, [" in START.replace("\n", " ")
+    assert settings in START.replace("\n", " ") and f"({DEMO.stem.removeprefix('demo_')}, [" in START.replace(
+        "\n", " "
     )
+
+
+def test_the_demos_steps_and_what_less_would_cost():
+    _, rows = table(START, "| step | seconds")
+    seconds, starts = (
+        dict(read(DEMO)["seconds"]),
+        ("data", "detector", "attributes", "generator", "generate", "fid"),
+    )
+    total = seconds.pop("total")
+    parts = [
+        sum(s for name, s in seconds.items() if name.split("-")[0].startswith(start)) for start in starts
+    ]
+    expected = [*parts, total - sum(parts)]
+    assert [row[1] for row in rows] == [f"{part:.0f}" for part in expected]
+    runs = {(r["layout_condition"], r["training_steps"]): r for r in read(GENERATORS)["runs"]}
+
+    def gap(condition, steps):
+        found = runs[condition, steps]["bootstrap"]["easy - hard"]
+        return f"{ap(found['difference'])} [{ap(found['low'])}, {ap(found['high'])}]"
+
+    text, easy = (
+        " ".join(START.split()),
+        {key: ap(run["sets"]["easy"]["bbox_mAP"]) for key, run in runs.items()},
+    )
+    assert f"AP of easy {easy['both', 200]} in place of {easy['both', 400]}" in text
+    assert f"easy − hard {gap('both', 200).split()[0]} in place of {gap('both', 400).split()[0]}" in text
+    assert f"{easy['tokens', 800]} AP of easy and easy − hard {gap('tokens', 800)}" in text
+    assert f"was not learned: {gap('tokens', 400)}" in text
 
 
 def test_the_home_page_and_the_model_zoo_say_the_same():

@@ -73,7 +73,7 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
         run.dir / "report.html",
         "Do synthetic images help?",
         _intro(run, verdict, seconds),
-        [_effects(run, verdict, rows), _scores(fidelity), _classes(fidelity), _gates(gates)],
+        [_effects(run, verdict, rows), _scores(fidelity), classes_found(fidelity), _gates(gates)],
         scenes=side_by_side(val.annotations[0], val.images, sets, LAYOUTS, WIDTH),
         charts=loss_charts(_work_dirs(run)),
         headline=verdict.sentence[:1].upper() + verdict.sentence[1:] + ".",
@@ -149,10 +149,17 @@ def _scores(fidelity: Mapping) -> dict:
     return table("What a detector finds on held-out layouts", columns, rows, notes)
 
 
-def _classes(fidelity: Mapping) -> dict:
+def classes_found(fidelity: Mapping) -> dict:
+    """Return the table of found objects by class, without classes that only detections have.
+
+    Args:
+        fidelity: content of ``fidelity.json``.
+    """
     sets = fidelity["consistency"]["sets"]
     rows = []
-    for name in sets["real"]["by_class"]:
+    for name, bound in sets["real"]["by_class"].items():
+        if not bound["objects"]:
+            continue
         found = [one["by_class"].get(name) for one in sets.values()]
         shares = ["–" if row is None else f"{percent(row['found'])} of {row['objects']}" for row in found]
         rows.append([name, *shares])
