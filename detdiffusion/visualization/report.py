@@ -22,6 +22,7 @@ _TEMPLATE = """<!DOCTYPE html>
 <title>{{ title }}</title>
 <style>
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1120px; margin: 1.5em auto; padding: 0 1em; color: #222 }
+p, figcaption { overflow-wrap: anywhere }
 h1 { font-size: 1.6em } h2 { font-size: 1.2em; margin-top: 2em }
 .headline { font-size: 1.25em; font-weight: 600; border-left: 4px solid #1f77b4; padding-left: .7em }
 .wide { overflow-x: auto }
@@ -32,7 +33,7 @@ th:first-child, td:first-child { text-align: left }
 .scene img, .gallery img { width: 100%; display: block }
 .scene b { font-size: .9em } figure { margin: 0 }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); gap: 8px }
-figcaption, .note { color: #666; font-size: .9em; margin: .2em 0 .8em; overflow-wrap: anywhere }
+figcaption, .note { color: #666; font-size: .9em; margin: .2em 0 .8em }
 .key { display: inline-block; width: .8em; height: .8em; margin: 0 .3em 0 .8em }
 .bad { color: #b00020; font-weight: bold } .good { color: #1b7f3b }
 .charts { display: flex; flex-wrap: wrap; gap: 12px } .charts svg { max-width: 100%; height: auto }

@@ -232,3 +232,17 @@ def test_a_job_is_cancelled(new_page):
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("cancelled").wait_for()
     assert page.get_by_role("button", name="Generate").is_enabled()
+
+
+def test_a_report_fits_a_telephone(browser, tmp_path):
+    """Paths break where they must; wide tables scroll in a box of their own."""
+    from detdiffusion.visualization.report import table, write_report
+
+    rows = [[str(number) * 9 for number in range(10)]]
+    wide = table("a table", [f"column {number}" for number in range(10)], rows)
+    write_report(tmp_path / "report.html", "A report", ["warning: " + "long_path/" * 30], [wide])
+    page = browser.new_page(viewport=dict(width=390, height=844))
+    page.goto((tmp_path / "report.html").as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert page.evaluate("document.querySelector('.wide').scrollWidth") > 390
+    page.close()
