@@ -264,6 +264,21 @@ def test_seconds_of_the_branch_and_of_the_parts():
         assert table(DOCS["large_data"], header)[1] == sorted(expected, key=lambda row: -float(row[1]))
 
 
+def test_three_sets_from_labels_to_an_answer():
+    text, (_, rows) = DOCS["own_data"], table(DOCS["own_data"], "| set | minutes")
+    for row in rows:
+        record = read(ROOT / "docs" / re.search(r"\((\S+\.json)\)", row[0])[1])
+        arms = {arm["name"]: arm for arm in record["comparison"]}
+        assert row[1:] == [f"{record['minutes']:.0f}", ap(arms["real"]["bbox_mAP"]), record["sentence"]]
+    cells = read(RESULTS / "augment/bccd.json")["held_out"]
+    real, autoencoder, easy, hard = (
+        ap(cells[name]["bbox_mAP"]) for name in ("real", "autoencoder", "easy", "hard")
+    )
+    text = " ".join(text.split())
+    assert f"an AP of {real} on the photographs, {autoencoder} on them after the autoencoder" in text
+    assert len(rows) == 3 and f"{easy} on images drawn as easy and {hard} as hard" in text
+
+
 def test_cost_of_large_sets():
     record, text = read(RESULTS / "cost_scaling_2026-11-26.json"), " ".join(DOCS["large_data"].split())
     assert f"an image of 3,200 costs {record['linearity']:.2f} times one of 200" in text
