@@ -145,13 +145,13 @@ def child_pids(pid: int) -> list[int]:
 
 def contents(folder: Path) -> dict[str, str]:
     """Return path -> digest of all files of a run whose content must repeat."""
-    found: dict[str, str] = {}
+    found: dict[str, set[str]] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_file() and not any(re.fullmatch(pattern, name) for pattern in RECORDS):
             name, digest = CACHE.sub("KEY", name), digest_of(path, name)
-            found[name] = found.get(name, "") + digest
-    return found
+            found.setdefault(name, set()).add(digest)
+    return {name: " ".join(sorted(digests)) for name, digests in found.items()}
 
 
 def digest_of(path: Path, name: str) -> str:

@@ -63,7 +63,8 @@ class SyntheticAugmentedCocoDataset(NamesUnreadableImages, CocoDataset):
             (``ignored_instances``), because it is unknown whether the image shows them.
         min_kept: smallest share of the real and of the synthetic objects that ``filter_cfg`` may keep.
         same_sources: leave out synthetic images that were made of another image than the real ones, by
-            ``source_image_id``, so that a detector of a part of the real images learns nothing of the others.
+            ``source_image_id``, so that a detector of a part of the real images sees no layouts of the others (the
+            generator may have been trained on all of them).
         **kwargs: as for ``CocoDataset``.
 
     Attributes:

@@ -1,12 +1,14 @@
 """The comparison of a killed run with an undisturbed one: times and logs do not count, all else does."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parents[2]
+CACHES = "synthetic/hard/annotations_gated.predictions"
 
 
 def write_run(folder, seconds=1.0, weight=0.5, box=3, key="a1", found="2 boxes"):
@@ -24,7 +26,7 @@ def write_run(folder, seconds=1.0, weight=0.5, box=3, key="a1", found="2 boxes")
     (folder / "logs/check.log").write_text(str(seconds))
     (folder / "generator/20261126_010203/run.log").write_text(str(seconds))
     (folder / "attributes/train.json").write_text(json.dumps(dict(box=box)))
-    cache = folder / f"synthetic/hard/annotations_gated.predictions/{key}"
+    cache = folder / CACHES / key
     cache.mkdir(parents=True)
     (cache / "000000.npz").write_text(found)
     weights = dict(state_dict={"w": torch.full((2,), weight)})
@@ -50,6 +52,9 @@ def test_what_counts_as_a_difference(tmp_path, monkeypatch, changes, differing):
         kill_augment.contents(write_run(tmp_path / n, **c)) for n, c in (("a", {}), ("b", changes))
     )
     found = kill_augment.compare(whole, killed)
+    twice = write_run(tmp_path / "c", key="c3")
+    shutil.copytree(twice / CACHES / "c3", twice / CACHES / "a0")  # written again under another key
+    assert kill_augment.contents(twice) == whole
     assert found["differing"] == differing and found["files"] == 6
     del killed["report.html"]
     assert "report.html" in kill_augment.compare(whole, killed)["differing"]

@@ -15,6 +15,7 @@ from safetensors.numpy import save_file
 
 from detdiffusion.datasets.formats.exports import read_for_export, write_yolo
 from detdiffusion.experiments.augment.pipeline import steps
+from detdiffusion.experiments.augment.preflight import free_mb
 from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
 from detdiffusion.experiments.augment.write_configs import generator_config
@@ -335,6 +336,13 @@ def test_shared_images_of_any_files_are_found(world):
     ]
     assert "first1.png = second1.png" in str(checked["findings"])
     assert all(isinstance(line, str) for line in sources.warnings())
+
+
+def test_disk_for_a_generator_of_each_round():
+    options = dict(train="train", out="out")
+    for base in (dict(vae=["vae"]), dict(base="sd")):
+        one, three = (free_mb(AugmentOptions(**options, **base, rounds=rounds)) for rounds in (1, 3))
+        assert three > one >= 2000
 
 
 def test_rounds_of_a_given_detector(world):

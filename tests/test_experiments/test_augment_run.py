@@ -203,6 +203,17 @@ def test_a_second_round_begins_where_the_first_ended(second_round):
     assert used == len(made)  # each with one half
 
 
+def test_the_budget_counts_the_steps_of_a_second_round(finished, second_round):
+    """And of the tests on val that choose the set, where there are test images."""
+    runs = [finished[0], second_round[0]]
+    dry = [list(steps(RunFolder(ROOT, run.options, dry=True))) for run in runs]
+    work = [run._work() for run in runs]
+    assert work[1].steps - work[0].steps == len(dry[1]) - len(dry[0])
+    assert [(w.generators, w.synthetic_sets) for w in work] == [(1, 2), (2, 4)]
+    names = {step.name for step in dry[1]}
+    assert names - {step.name for step in dry[0]} == set(second_round[1]) - {"compare"}
+
+
 def test_the_answer_of_two_rounds_names_their_sets(second_round):
     from detdiffusion.experiments.augment.report import write_answer
 

@@ -244,7 +244,7 @@ def test_speed_beside_stock_code():
 def test_operations_of_the_branch():
     for name, size, text in (
         ("", "sd15", "adds {:.1f} %"),
-        ("_tiny", "tiny", "{:.1f} % with the demo's generator"),
+        ("_tiny", "tiny", "{:.1f} % at the tiny size"),
     ):
         record = read(RESULTS / f"pa_branch_operations{name}.json")
         assert record["size"] == size
@@ -282,7 +282,7 @@ def test_three_sets_from_labels_to_an_answer():
 def test_cost_of_large_sets():
     record, text = read(RESULTS / "cost_scaling_2026-11-26.json"), " ".join(DOCS["large_data"].split())
     assert f"an image of 3,200 costs {record['linearity']:.2f} times one of 200" in text
-    assert f"two ranks are {record['speed_up']:.2f} times as fast" in text
+    assert f"two ranks with a core each would be {record['speed_up']:.2f} times as fast" in text
 
 
 def test_a_step_on_a_busy_machine():

@@ -91,7 +91,7 @@ def generator(run: RunFolder, number: int) -> Iterator[Step]:
         last = run.weights(config, run.generator(number - 1)).checkpoint
         options |= {"attributes_file": attributes, "load_from": last}
         inputs.append(last)
-        title += f" of the round before further, round {number}"
+        title += f" further, round {number}"
     name = in_round("generator", number)
     yield run.make().train(name, title, config, out, iters, options, run.inputs(*inputs))
     if number == run.rounds[-1]:

@@ -38,8 +38,8 @@ def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
     inputs, more, also = [half.annotations[0] for half in run.halves.values()], {}, ""
     if number > 1:
         config, learned = run.config("detector_mixed"), run.synthetic(in_round(LEARNED_SET, number - 1))
-        more = dict(synthetic_root=learned, same_sources=True)
-        inputs.append(learned / "annotations_gated.json")
+        more = {"synthetic_root": learned, "train_dataloader.dataset.same_sources": True}
+        inputs += [learned / "annotations_gated.json", learned / "manifest.jsonl"]
         also = f" and its {learned.name} images"
     for half, other in (("a", "b"), ("b", "a")):
         work_dir, judged = run.dir / "detectors" / in_round(half, number), run.halves[other]
@@ -61,7 +61,7 @@ def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
             run.inputs(*inputs),
         )
         if not run.dry:
-            _check(run, work_dir, half)
+            _check(run, work_dir, half, number)
         judged_by = in_round(f"half_{other}", number)
         results.append(run.dir / "attributes" / f"{judged_by}.results.json")
         yield make.extract_attributes(
@@ -85,11 +85,15 @@ def attributes_of_val(run: RunFolder) -> Step:
     return run.make().extract_attributes("attributes-val", title, run.judge(), "val", out, SCORE_THR)
 
 
-def _check(run: RunFolder, work_dir: Path, half: str) -> None:
+def _check(run: RunFolder, work_dir: Path, half: str, number: int) -> None:
     ap50, least = 100 * read_run(work_dir).metrics["bbox_mAP_50"], run.options.min_ap50
-    print(f"held-out AP50 of the learner that was trained on half {half}: {ap50:.1f}")
+    in_words = f" in round {number}" if number > 1 else ""
+    print(f"held-out AP50 of the learner that was trained on half {half}{in_words}: {ap50:.1f}")
     if ap50 < least and not run.options.smoke:
+        advice = "Give a detector that knows the classes by `detector`, or more time by `budget`"
+        if number > 1:
+            advice = f"Give more time by `budget`, or fewer rounds than {number} by `rounds`"
         raise UserError(
-            f"the learner's held-out AP50 is {ap50:.1f} percent, below {least:g} (`min_ap50`): it cannot tell which "
-            "objects are hard. Give a detector that knows the classes by `detector`, or more time by `budget`"
+            f"the learner's held-out AP50{in_words} is {ap50:.1f} percent, below {least:g} (`min_ap50`): it cannot "
+            f"tell which objects are hard. {advice}"
         )

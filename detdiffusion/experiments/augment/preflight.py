@@ -18,6 +18,8 @@ MIN_FREE_MB = 2000
 MIN_FREE_MB_SD = 40000
 """The same with Stable Diffusion: a checkpoint holds weights and optimizer, 12 GB, and two are kept while one is
 written."""
+MB_OF_ROUND, MB_OF_ROUND_SD = 500, 24000
+"""What each further round needs, without and with Stable Diffusion: the two checkpoints that stay, and images."""
 RECORD = "sources.json"
 """File in the folder of a run that says what data it is for."""
 HUB = "hub://"
@@ -50,7 +52,7 @@ def check_options(options: AugmentOptions, out: Path) -> None:
         _check_detector(*options.detector)
     check_writable(out)
     _check_owner(options, out)
-    _check_disk(out, MIN_FREE_MB_SD if options.base != NO_BASE else 100 if options.smoke else MIN_FREE_MB)
+    _check_disk(out, free_mb(options))
     if options.device not in (None, "cpu"):
         from detdiffusion.utils.devices import choose_device
 
@@ -223,6 +225,13 @@ def record_owner(options: AugmentOptions, out: Path) -> None:
 def _sources(options: AugmentOptions) -> dict[str, str]:
     given = ((name, getattr(options, name)) for name in ("train", "val", "test"))
     return {name: str(Path(path).resolve()) for name, path in given if path is not None}
+
+
+def free_mb(options: AugmentOptions) -> int:
+    """Return the free disk space in MB that a run needs, with a generator for each round."""
+    if options.base != NO_BASE:
+        return MIN_FREE_MB_SD + MB_OF_ROUND_SD * (options.rounds - 1)
+    return 100 if options.smoke else MIN_FREE_MB + MB_OF_ROUND * (options.rounds - 1)
 
 
 def _check_disk(out: Path, needed: int) -> None:

@@ -22,7 +22,7 @@ from detdiffusion.visualization.report import Gallery, table, write_report
 from detdiffusion.visualization.reports.fidelity import fidelity_table, percent
 
 from .drawing import what_to_expect
-from .run_folder import HELD_OUT_SETS, REAL, RunFolder
+from .run_folder import HELD_OUT_SETS, REAL, RunFolder, in_round
 from .verdict import Verdict, judge
 
 LAYOUTS = 12
@@ -110,7 +110,7 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
         lines.append(
             f"{len(run.rounds)} rounds: for the sets whose names end in a number, the generator was trained further, "
             "with attributes of learners that had seen images of the round before. The held-out layouts were drawn "
-            "by the last generator."
+            "by the last generator; what is said not to be drawn, too, is of it."
         )
     if found := run.sources.warnings():
         page = (run.sources.checked / "check.html").relative_to(run.dir)
@@ -224,8 +224,9 @@ def _autoencoder_pictures(run: RunFolder) -> list[Gallery]:
 
 def _work_dirs(run: RunFolder) -> dict[str, Path]:
     arms = {f"detector, {name}, seed {run.seeds[0]}": run.arm(name, run.seeds[0]) for name in run.sets}
+    generators = {in_round("generator", number): run.generator(number) for number in run.rounds}
     return {
-        "generator": run.generator(),
+        **generators,
         f"detector, real, seed {run.seeds[0]}": run.arm(REAL, run.seeds[0]),
         **arms,
     }

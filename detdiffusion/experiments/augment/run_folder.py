@@ -222,10 +222,11 @@ class RunFolder:
         # validations of the arms; attributes of train and val; held-out real images; validations of the two halves
         evaluated = arms * images[self.test] + images["train"] + 2 * images["val"]
         evaluated += (0 if self.options.detector else images["train"]) + 2 * more * images["train"]
-        evaluated += self.options.seeds * len(self.sets) * images["val"] if self.tuning else 0
+        tests = self.options.seeds * len(self.sets) if self.tuning else 0
+        evaluated += tests * images["val"]
         return Work(
             trainings=trainings,
-            steps=trainings + OTHER_STEPS + STEPS_OF_ROUND * more,
+            steps=trainings + OTHER_STEPS + STEPS_OF_ROUND * more + tests,
             held_out_sets=len(HELD_OUT_SETS),
             synthetic_sets=len(self.sets),
             generators=len(self.rounds),

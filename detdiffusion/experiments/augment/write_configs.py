@@ -197,13 +197,11 @@ def mixed_config(folder: Path) -> str:
             # missed are ignored regions.
             _base_ = "detector.py"
             synthetic_root = {_literal(str(folder))}  # of tools/generate.py
-            same_sources = False  # True: only synthetic images made of the real images that are trained on
 
             train_dataloader = dict(
                 dataset=dict(
                     type="detdiffusion.SyntheticAugmentedCocoDataset",
                     synthetic=[dict(data_root=synthetic_root, ann_file="annotations_gated.json")],
-                    same_sources=same_sources,
                 )
             )
             """
