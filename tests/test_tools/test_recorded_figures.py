@@ -265,11 +265,12 @@ def test_seconds_of_the_branch_and_of_the_parts():
 
 
 def test_three_sets_from_labels_to_an_answer():
-    text, (_, rows) = DOCS["own_data"], table(DOCS["own_data"], "| set | minutes")
+    text, (_, rows) = DOCS["own_data"], table(DOCS["own_data"], "| set | minutes, of")
     for row in rows:
-        record = read(ROOT / "docs" / re.search(r"\((\S+\.json)\)", row[0])[1])
+        record = read(ROOT / "docs" / re.search(r"\]\((\S+\.json)\)", row[0])[1])
         arms = {arm["name"]: arm for arm in record["comparison"]}
-        assert row[1:] == [f"{record['minutes']:.0f}", ap(arms["real"]["bbox_mAP"]), record["sentence"]]
+        minutes = f"{record['minutes']:.0f} of {re.search('--budget ([0-9]+)', record['command'])[1]}"
+        assert row[1:] == [minutes, ap(arms["real"]["bbox_mAP"]), record["sentence"]]
     cells = read(RESULTS / "augment/bccd.json")["held_out"]
     real, autoencoder, easy, hard = (
         ap(cells[name]["bbox_mAP"]) for name in ("real", "autoencoder", "easy", "hard")
