@@ -280,6 +280,14 @@ def test_three_sets_from_labels_to_an_answer():
     assert len(rows) == 3 and f"{easy} on images drawn as easy and {hard} as hard" in text
 
 
+def test_seconds_of_an_image_at_full_size():
+    run = read(RESULTS / "generate_throughput_sd15_cpu_2026-11-26.json")["runs"][0]
+    ours, stock = (run["arms"][arm]["cpu_seconds"] for arm in ("ours", "stock"))
+    text = " ".join(DOCS["large_data"].split())
+    assert f"{run['steps']} steps, {run['evaluations']['ours']} network evaluations" in text
+    assert f"takes {ours:.1f} processor seconds on one core, and {stock:.1f} with the stock pipeline" in text
+
+
 def test_cost_of_large_sets():
     record, text = read(RESULTS / "cost_scaling_2026-11-26.json"), " ".join(DOCS["large_data"].split())
     assert f"an image of 3,200 costs {record['linearity']:.2f} times one of 200" in text
