@@ -32,15 +32,15 @@ def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
     if run.options.detector:
         yield make.extract_attributes(name, title, run.judge(), "train", out, SCORE_THR)
         return
+    inputs, results = [half.annotations[0] for half in run.halves.values()], []
     if number == 1:
+        config, more, also = run.config("detector"), {}, ""
         yield make.halve("train", run.dir / "halves", run.options.groups)
-    config, results = run.config("detector"), []
-    inputs, more, also = [half.annotations[0] for half in run.halves.values()], {}, ""
-    if number > 1:
-        config, learned = run.config("detector_mixed"), run.synthetic(in_round(LEARNED_SET, number - 1))
-        more = {"synthetic_root": learned, "train_dataloader.dataset.same_sources": True}
-        inputs += [learned / "annotations_gated.json", learned / "manifest.jsonl"]
-        also = f" and its {learned.name} images"
+    else:
+        learned = in_round(LEARNED_SET, number - 1)
+        config, also = run.config("detector_mixed"), f" and its {learned} images"
+        more = {"synthetic_root": run.synthetic(learned), "train_dataloader.dataset.same_sources": True}
+        inputs += run.trained_on(learned)
     for half, other in (("a", "b"), ("b", "a")):
         work_dir, judged = run.dir / "detectors" / in_round(half, number), run.halves[other]
         options = dict(

@@ -107,7 +107,7 @@ def _train_arm(run: RunFolder, arm: str, seed: int) -> Step:
     inputs = [*run.splits["train"].annotations, *run.splits[run.test].annotations]
     if arm != REAL:
         options["synthetic_root"] = run.synthetic(arm)
-        inputs += [run.synthetic(arm) / "annotations_gated.json", run.synthetic(arm) / "manifest.jsonl"]
+        inputs += run.trained_on(arm)
     title = f"train the learner on {'real' if arm == REAL else f'real and {arm}'} images, seed {seed}"
     iters = "N" if run.dry else None
     out, name = run.arm(arm, seed), f"train-{arm}-{seed}"

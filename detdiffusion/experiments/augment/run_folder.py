@@ -105,6 +105,10 @@ class RunFolder:
         """Return the folder of a synthetic training set."""
         return self.dir / "synthetic" / name
 
+    def trained_on(self, name: str) -> list[Path]:
+        """Return the files of a synthetic training set that change whenever its labels or images do."""
+        return [self.synthetic(name) / file for file in ("annotations_gated.json", "manifest.jsonl")]
+
     def held_out(self, strategy: str) -> Path:
         """Return the folder of a set of held-out layouts."""
         return self.dir / "held_out" / strategy
@@ -216,20 +220,21 @@ class RunFolder:
         return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
 
     def _work(self) -> Work:
-        arms, images = self.options.seeds * (1 + len(self.sets)), self.facts.images
-        more = len(self.rounds) - 1
-        trainings = arms + (0 if self.options.detector else 2) + 2 * more
-        # validations of the arms; attributes of train and val; held-out real images; validations of the two halves
-        evaluated = arms * images[self.test] + images["train"] + 2 * images["val"]
-        evaluated += (0 if self.options.detector else images["train"]) + 2 * more * images["train"]
+        rounds, images = len(self.rounds), self.facts.images
+        arms = self.options.seeds * (1 + len(self.sets))
+        fitted = 0 if self.options.detector else rounds  # times that the learner is trained on both halves
         tests = self.options.seeds * len(self.sets) if self.tuning else 0
-        evaluated += tests * images["val"]
+        trainings = arms + 2 * fitted
+        # validations of the arms and of the halves; attributes of train and val; held-out real images; tests
+        evaluated = (
+            arms * images[self.test] + (fitted + rounds) * images["train"] + (2 + tests) * images["val"]
+        )
         return Work(
             trainings=trainings,
-            steps=trainings + OTHER_STEPS + STEPS_OF_ROUND * more + tests,
+            steps=trainings + OTHER_STEPS + STEPS_OF_ROUND * (rounds - 1) + tests,
             held_out_sets=len(HELD_OUT_SETS),
             synthetic_sets=len(self.sets),
-            generators=len(self.rounds),
+            generators=rounds,
             held_out=self.facts.images["val"],
             train=self.plan.images,
             evaluated=evaluated,
