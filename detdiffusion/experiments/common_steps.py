@@ -57,6 +57,8 @@ class Sampling:
         return [word for flag, value in flags.items() if value is not None for word in (flag, value)]
 
 
+GATED = "annotations_gated.json"
+"""Annotations of a generated set that :meth:`CommonSteps.gate` writes."""
 AUTOENCODER = "autoencoder"
 """Name of the set of real images after the autoencoder, the bound of every generated image."""
 
@@ -209,7 +211,9 @@ class CommonSteps:
         limit: int | str,
         sampling: Sampling,
         edits: Mapping[str, float] | None = None,
+        layouts: str | None = None,
         from_real: float | None = None,
+        keep: str | None = None,
         samples_per_image: int = 1,
     ) -> Step:
         """Return the step that generates a synthetic set of the first ``limit`` layouts of a split.
@@ -217,7 +221,9 @@ class CommonSteps:
         Args:
             attributes: attributes file of the split; None for a model without attributes.
             edits: edits of the layouts, see ``tools/generate.py --edit``.
+            layouts: new layouts, see ``tools/generate.py --layouts``.
             from_real: strength of a start from the real images, see ``tools/generate.py --from-real``.
+            keep: what stays of the real images, see ``tools/generate.py --keep``.
             samples_per_image: images of each layout.
         """
         annotations = self.annotations(split)
@@ -240,8 +246,12 @@ class CommonSteps:
             command += ["--samples-per-image", samples_per_image]
         if edits:
             command += ["--edit", *pairs(edits)]
+        if layouts:
+            command += ["--layouts", layouts]
         if from_real is not None:
             command += ["--from-real", from_real, "--img-dir", self.splits[split].images]
+        if keep:
+            command += ["--keep", keep]
         if self.generator_options:
             command += ["--cfg-options", *pairs(self.generator_options)]
         inputs = (*annotations, *([attributes] if attributes else ()), generator.checkpoint)
@@ -269,12 +279,32 @@ class CommonSteps:
 
     def gate(self, name: str, title: str, detector: Weights, folder: Path, rules: Sequence[str]) -> Step:
         """Return the step that checks a generated set with a detector and writes ``annotations_gated.json`` to it."""
-        out = folder / "annotations_gated.json"
+        out = folder / GATED
         command = ["tools/quality_gate.py", folder, "--detector", detector.config, detector.checkpoint]
         command += [*rules, "--out", out, *self.device]
         inputs = (folder / "manifest.jsonl", detector.checkpoint)
         outputs = (out, out.with_suffix(".report.json"))
         return Step(name, title, texts(command), (detector.config,), inputs, outputs, outputs)
+
+    def find_near_copies(
+        self, name: str, title: str, detector: Weights, sets: Mapping[str, Path], split: str, out: Path
+    ) -> Step:
+        """Return the step that looks for near copies of a split's images in generated sets, by pixels and by the
+        detector's features, written to ``out/near_copies.json``."""
+        things = self.annotations(split)[0]
+        command = ["tools/analysis_tools/near_copies.py", "--ann", things]
+        command += [
+            "--img-dir",
+            self.splits[split].images,
+            "--detector",
+            detector.config,
+            detector.checkpoint,
+        ]
+        command += ["--synthetic", *(f"{one}={folder}" for one, folder in sets.items()), "--out", out]
+        inputs = (things, detector.checkpoint, *(folder / "manifest.jsonl" for folder in sets.values()))
+        outputs = (out / "near_copies.json",)
+        command = texts([*command, *self.device])
+        return Step(name, title, command, (detector.config,), inputs, outputs, (out,))
 
     def compare(self, name: str, title: str, runs: Sequence[tuple[str, Path]], out: Path, inputs) -> Step:
         """Return the step that compares trained detectors, written to ``out/comparison.json``.

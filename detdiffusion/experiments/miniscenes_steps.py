@@ -8,7 +8,7 @@ from pathlib import Path
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
-from .common_steps import CommonSteps, Split, texts
+from .common_steps import GATED, CommonSteps, Split, texts
 
 ZOO_LAYOUT = "zoo://miniscenes_layout"  # what the configs name
 SPLITS = ("detector", "train", "val", "zoo", "more")
@@ -59,20 +59,26 @@ class MiniScenesSteps(CommonSteps):
         iters: int,
         split: str = "train",
         synthetic: Path | None = None,
+        gated: bool = False,
         further: Sequence[str] = (),
+        options: Mapping[str, object] | None = None,
     ) -> Step:
         """Return the step that trains a detector on a split and validates it on ``val`` at the end.
 
         Args:
             split: the split that the config trains on.
             synthetic: folder of a generated set, for configs that use one.
+            gated: whether the set's annotations are those of :meth:`gate`.
             further: further splits that the config trains on.
+            options: further overrides of the config.
         """
-        options: dict[str, object] = {"train_cfg.val_interval": iters, "data_root": self.data}
+        options = {"train_cfg.val_interval": iters, "data_root": self.data, **(options or {})}
         inputs = [self.annotations(name)[0] for name in (split, *further, "val")]
         if synthetic:
             options["synthetic_root"] = synthetic
-            inputs += [synthetic / "annotations.json", synthetic / "manifest.jsonl"]
+            if gated:
+                options["train_dataloader.dataset.synthetic.0.ann_file"] = GATED
+            inputs += [synthetic / (GATED if gated else "annotations.json"), synthetic / "manifest.jsonl"]
         return self.train(name, title, config, out, iters, options, inputs)
 
     def train_generator(

@@ -10,7 +10,7 @@ import pytest
 from in_process import run_step
 from scipy import stats
 
-from detdiffusion.experiments.low_data.arms import ARMS, EDITS, default_arms
+from detdiffusion.experiments.low_data.arms import ARMS, EDITS, SETS, default_arms
 from detdiffusion.experiments.low_data.job import LEARNERS, Job
 from detdiffusion.experiments.low_data.result import behind, recorded
 from detdiffusion.experiments.low_data.result import write_result as write_job_result
@@ -44,6 +44,7 @@ def config_of(step):
 
 def test_every_arm_has_its_learners_and_every_step_its_inputs(job, steps):
     assert {f"train-{arm}-{learner}" for arm in ARMS for learner in LEARNERS} <= steps.keys()
+    assert {f"{part}-{name}" for part in ("generate", "near-copies") for name in SETS} <= steps.keys()
     made = set()
     for step in steps.values():
         missing = {path for path in step.inputs if path.is_relative_to("w")} - made
@@ -100,26 +101,49 @@ def test_arms_differ_in_their_images_alone(steps, learner):
         assert config.train_cfg.max_iters == config.train_cfg.val_interval == 500
         loader = config.train_dataloader
         assert loader.batch_size == 16
-        if ARMS[arm].strategy or arm == "oracle":
+        generated = ARMS[arm].generated
+        if ARMS[arm].config == "mixed-schedule":
+            sampler = loader.sampler
+            assert sampler.type.endswith("ScheduledShareSampler") and sampler.batch_size == 16
+            shares = sampler.start_share, sampler.end_share
+            assert (sampler.begin, sampler.end) == (0, 500) and sum(shares) / 2 == 0.5
+            assert config.custom_hooks[0].weight == (1.0 if arm == "edited-falling" else 0.5)
+        elif generated or arm == "oracle":
             assert loader.sampler.type == "MultiSourceSampler"
             assert loader.sampler.batch_size == 16 and list(loader.sampler.source_ratio) == [1, 1]
         else:
             assert loader.sampler == real.train_dataloader.sampler
-        if ARMS[arm].strategy:
-            assert loader.dataset.synthetic == [dict(data_root=f"w/dusk-100/11/synthetic/{arm}")]
+        if generated:
+            gated = dict(ann_file="annotations_gated.json") if ARMS[arm].gate else {}
+            assert loader.dataset.synthetic == [
+                dict(data_root=f"w/dusk-100/11/synthetic/{generated}", **gated)
+            ]
             assert loader.dataset.pipeline == real.train_dataloader.dataset.pipeline
 
 
-def test_sets_are_as_large_as_asked_for_and_edited_ones_are_edited(steps):
-    for name, arm in ARMS.items():
-        if not arm.strategy:
-            continue
+def test_sets_are_as_large_as_asked_for_and_made_as_their_names_say(steps):
+    for name, one in SETS.items():
         command = steps[f"generate-{name}"].command
         assert command[command.index("--samples-per-image") + 1] == "10"
-        assert command[command.index("--strategy") + 1] == arm.strategy
-        edits = command[command.index("--edit") + 1 :][:4] if "--edit" in command else ()
-        assert list(edits) == ([f"{key}={value}" for key, value in EDITS.items()] if "edited" in name else [])
+        assert command[command.index("--strategy") + 1] == one.strategy
+        edits = command[command.index("--edit") + 1 :][: len(one.edits)] if "--edit" in command else ()
+        assert list(edits) == [f"{key}={value}" for key, value in one.edits.items()]
+        assert (one.edits == EDITS) == ("edited" in name or name == "real-background")
+        for flag, value in (("--layouts", one.layouts), ("--from-real", one.from_real), ("--keep", one.keep)):
+            found = command[command.index(flag) + 1] if flag in command else None
+            assert found == (None if value is None else str(value))
+        assert ("--img-dir" in command) == ("real" in name)
         assert ("layout_folder=base" in command) == name.startswith("base-")
+
+
+def test_the_gate_is_the_learner_of_real_images_which_gave_no_attributes(job, steps):
+    gate = steps["gate-edited-gated"]
+    weights = str(job.work_dir(ARMS["real"], "atss") / "iter_500.pth")
+    assert weights in gate.command and weights not in steps["attributes-a"].command
+    needed = behind(steps["train-edited-gated-atss"], list(steps.values()))
+    assert "train-real-atss" in needed and needed[-2:] == ["gate-edited-gated", "train-edited-gated-atss"]
+    alone = [step.name for step in job.steps(["edited-gated"], ["faster-rcnn"])]
+    assert alone.index("train-real-atss") < alone.index("gate-edited-gated")
 
 
 def test_minutes_are_those_of_what_an_arm_needs(job, steps):
@@ -174,6 +198,8 @@ def test_a_job_ends_with_the_scores_of_its_arms(finished):
     in_all = {arm: learners["atss"]["seconds_in_all"] for arm, learners in result["arms"].items()}
     assert in_all == {"real": 1, "oracle": 1, "edited-hard": 10}
     assert 6 < result["synthetic_images"]["edited-hard"] <= 12
+    shares = result["near_copies"]["edited-hard"]
+    assert shares.keys() == {"features", "pixels"} and all(0 <= share <= 1 for share in shares.values())
     assert read_results(job.dir.parents[1]) == [result]
 
 

@@ -8,10 +8,42 @@ from types import MappingProxyType
 
 EDITS = MappingProxyType({"jitter": 0.1, "flip": 0.5, "swap": 0.3, "drop": 0.1})
 """Edits that make new layouts of the training layouts, see ``tools/generate.py --edit``."""
+KEEPING_EDITS = MappingProxyType({name: value for name, value in EDITS.items() if name != "jitter"})
+"""Those that leave most objects of a layout in place."""
+FROM_REAL = 0.6
+"""Strength of a start from the real images, see ``tools/generate.py --from-real``."""
+MISSED_ARE_IGNORED = ("--missed", "ignore")
+"""Rules of the gated arm, see ``tools/quality_gate.py``."""
 REAL, ORACLE = "real", "oracle"
 """The arm that gains are measured against, and the one with further real images."""
 FROM_BASE = "base-"
-"""Begin of the names of arms whose generator starts from the captions-only base."""
+"""Begin of the names of sets whose generator starts from the captions-only base."""
+
+
+@dataclass(frozen=True)
+class GeneratedSet:
+    """A set of generated images.
+
+    Attributes:
+        name: its name.
+        strategy: strategy of its attributes.
+        edits: edits of its layouts.
+        layouts: source of new layouts, see ``tools/generate.py --layouts``; None keeps those of the images.
+        from_real: strength of a start from the real images; None starts from noise.
+        keep: what stays of the real images.
+    """
+
+    name: str
+    strategy: str = "origin"
+    edits: Mapping[str, float] = field(default_factory=dict)
+    layouts: str | None = None
+    from_real: float | None = None
+    keep: str | None = None
+
+    @property
+    def from_base(self) -> bool:
+        """Whether its generator starts from the captions-only base."""
+        return self.name.startswith(FROM_BASE)
 
 
 @dataclass(frozen=True)
@@ -21,35 +53,57 @@ class Arm:
     Attributes:
         name: its name.
         config: word of its config, ``configs/trainability/LEARNER_WORD_miniscenes.py``.
-        strategy: strategy of its generated images; None for an arm without.
-        edits: edits of their layouts.
-        from_base: whether their generator starts from the captions-only base.
+        generated: name of its generated set; None for an arm without.
+        gate: rules of ``tools/quality_gate.py`` for the set; none leaves it as it is.
+        options: overrides of the config.
         further: further splits of real images.
     """
 
     name: str
     config: str
-    strategy: str | None = None
-    edits: Mapping[str, float] = field(default_factory=dict)
-    from_base: bool = False
+    generated: str | None = None
+    gate: tuple[str, ...] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
     further: tuple[str, ...] = ()
 
-
-def _generated(prefix: str) -> tuple[Arm, ...]:
-    base = prefix == FROM_BASE
-    same = [Arm(f"{prefix}{word}", "mixed-halves", word, {}, base) for word in ("origin", "easy", "hard")]
-    edited = [Arm(f"{prefix}edited-{word}", "mixed-halves", word, EDITS, base) for word in ("origin", "hard")]
-    return *same, *edited
+    @property
+    def from_base(self) -> bool:
+        """Whether its generator starts from the captions-only base."""
+        return bool(self.generated) and SETS[self.generated].from_base
 
 
+def _redrawn(prefix: str = "") -> list[GeneratedSet]:
+    same = [GeneratedSet(f"{prefix}{word}", word) for word in ("origin", "easy", "hard")]
+    return [*same, *(GeneratedSet(f"{prefix}edited-{word}", word, EDITS) for word in ("origin", "hard"))]
+
+
+SETS: Mapping[str, GeneratedSet] = {
+    one.name: one
+    for one in (
+        *_redrawn(),
+        GeneratedSet("recompose", layouts="recompose"),
+        GeneratedSet("sample", layouts="sample"),
+        GeneratedSet("from-real-hard", "hard", from_real=FROM_REAL),
+        GeneratedSet("real-background", edits=EDITS, from_real=1.0, keep="background"),
+        GeneratedSet("real-objects", edits=KEEPING_EDITS, from_real=1.0, keep="objects"),
+        *_redrawn(FROM_BASE),
+    )
+}
 ARMS: Mapping[str, Arm] = {
     arm.name: arm
     for arm in (
         Arm(REAL, "real"),
         Arm("augmented", "augmented"),
         Arm("copy-paste", "copy-paste"),
-        *_generated(""),
-        *_generated(FROM_BASE),
+        *(Arm(name, "mixed-halves", name) for name in SETS),
+        Arm("edited-gated", "mixed-halves", "edited-origin", MISSED_ARE_IGNORED),
+        Arm("edited-falling", "mixed-schedule", "edited-origin"),
+        Arm(
+            "edited-half-weight",
+            "mixed-schedule",
+            "edited-origin",
+            options={"first_share": 0.5, "last_share": 0.5, "synthetic_weight": 0.5},
+        ),
         Arm(ORACLE, "more", further=("more",)),
     )
 }

@@ -10,7 +10,7 @@ from detdiffusion.experiments.common_steps import Sampling, Weights, halves
 from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps
 from detdiffusion.utils.steps import Step
 
-from .arms import ARMS, Arm
+from .arms import ARMS, REAL, SETS, Arm, GeneratedSet
 from .settings import Settings
 
 ATTRIBUTE_DETECTOR = "configs/trainability/atss_real_miniscenes.py"
@@ -58,40 +58,80 @@ class Job:
             **halves(self.make.splits["train"], self.data / "halves"),
         }
 
-    def synthetic(self, arm: Arm) -> Path:
-        """Return the folder of an arm's generated set."""
-        return self.dir / "synthetic" / arm.name
+    def synthetic(self, name: str) -> Path:
+        """Return the folder of a generated set."""
+        return self.dir / "synthetic" / name
 
     def work_dir(self, arm: Arm, learner: str) -> Path:
         """Return the work dir of a learner."""
         return self.dir / "arms" / f"{arm.name}-{learner}"
 
+    def near_copies(self, name: str) -> Path:
+        """Return the folder of the report on near copies of the real images in a generated set."""
+        return self.dir / "near_copies" / name
+
     def steps(self, arms: Iterable[str], learners: Sequence[str]) -> list[Step]:
         """Return the steps of some arms in the order of their execution: those without generated images first."""
         chosen = [ARMS[name] for name in arms]
-        drawn = [arm for arm in chosen if arm.strategy]
         steps = [self._draw()]
-        steps += [self.train(arm, learner) for arm in chosen if not arm.strategy for learner in learners]
-        if drawn:
+        steps += [self.train(arm, learner) for arm in chosen if not arm.generated for learner in learners]
+        sets = {arm.generated: SETS[arm.generated] for arm in chosen if arm.generated}
+        if sets:
             steps += self._attributes()
         for from_base in (False, True):
-            of_generator = [arm for arm in drawn if arm.from_base == from_base]
+            of_generator = [one for one in sets.values() if one.from_base == from_base]
             if of_generator:
                 steps.append(self._train_generator(from_base))
-            for arm in of_generator:
-                steps += [self._generate(arm), *(self.train(arm, learner) for learner in learners)]
-        return steps
+            for one in of_generator:
+                steps.append(self._generate(one))
+                for arm in chosen:
+                    if arm.generated == one.name:
+                        steps += self._judged(arm)
+                        steps += [self.train(arm, learner) for learner in learners]
+        if sets:
+            steps += [self.train(ARMS[REAL], LEARNERS[0]), *map(self._find_near_copies, sets)]
+        return list({step.name: step for step in steps}.values())
 
     def train(self, arm: Arm, learner: str) -> Step:
         """Return the step that trains a learner on an arm's images and validates it at the end."""
+        iters = self.settings.learner_iters
+        options = dict(arm.options)
+        if arm.config == "mixed-schedule":
+            options["fall_end"] = iters
         return self.make.train_detector(
             f"train-{arm.name}-{learner}",
             f"train {learner} on the images of the arm {arm.name}",
             f"configs/trainability/{learner}_{arm.config}_miniscenes.py",
             self.work_dir(arm, learner),
-            self.settings.learner_iters,
-            synthetic=self.synthetic(arm) if arm.strategy else None,
+            iters,
+            synthetic=self.synthetic(arm.generated) if arm.generated else None,
+            gated=bool(arm.gate),
             further=arm.further,
+            options=options,
+        )
+
+    def _judge(self) -> Weights:
+        """Return the learner of the real images: it gave no attributes and saw no other labels."""
+        step = self.train(ARMS[REAL], LEARNERS[0])
+        return Weights(step.command[1], step.outputs[0])
+
+    def _judged(self, arm: Arm) -> list[Step]:
+        if not arm.gate:
+            return []
+        title = f"check the generated images of the arm {arm.name}"
+        gate = self.make.gate(
+            f"gate-{arm.name}", title, self._judge(), self.synthetic(arm.generated), arm.gate
+        )
+        return [self.train(ARMS[REAL], LEARNERS[0]), gate]
+
+    def _find_near_copies(self, name: str) -> Step:
+        return self.make.find_near_copies(
+            f"near-copies-{name}",
+            f"which images of the set {name} are near copies of real ones?",
+            self._judge(),
+            {name: self.synthetic(name)},
+            "train",
+            self.near_copies(name),
         )
 
     def _draw(self) -> Step:
@@ -161,18 +201,21 @@ class Job:
             self.attributes,
         )
 
-    def _generate(self, arm: Arm) -> Step:
+    def _generate(self, one: GeneratedSet) -> Step:
         s = self.settings
-        return (self._make_from_base if arm.from_base else self.make).generate(
-            f"generate-{arm.name}",
-            f"generate images of training layouts: {arm.name}",
-            self._generator(arm.from_base),
-            self.synthetic(arm),
+        return (self._make_from_base if one.from_base else self.make).generate(
+            f"generate-{one.name}",
+            f"generate images: {one.name}",
+            self._generator(one.from_base),
+            self.synthetic(one.name),
             "train",
-            arm.strategy,
+            one.strategy,
             self.attributes,
             limit=self.images,
             sampling=Sampling(s.sampling_steps, s.guidance_scale, s.sampling_batch, s.plan),
-            edits=arm.edits,
+            edits=one.edits,
+            layouts=one.layouts,
+            from_real=one.from_real,
+            keep=one.keep,
             samples_per_image=s.samples_per_image(self.images),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from detdiffusion.experiments.miniscenes_steps import weights
@@ -12,17 +12,17 @@ from detdiffusion.utils.machine import machine_facts, package_versions
 from detdiffusion.utils.steps import Step
 from detdiffusion.utils.threads import thread_count
 
-from .arms import ARMS
+from .arms import ARMS, SETS
 from .job import LEARNERS, Job
 
 METRICS = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
 
 
 def recorded(job: Job, steps: Sequence[Step]) -> Iterator[Step]:
-    """Yield the steps, and write ``result.json`` after each that trained a learner, so that a stopped run has one."""
+    """Yield the steps, and write ``result.json`` after each that it has figures of, so that a stopped run has one."""
     for step in steps:
         yield step
-        if step.name.startswith("train-"):
+        if step.name.startswith(("train-", "near-copies")):
             write_result(job)
 
 
@@ -32,7 +32,9 @@ def write_result(job: Job) -> dict:
     Returns:
         ``look, images, seed, settings, weights`` (SHA-256 of the UNet that each generator starts from), ``arms``
         (arm -> learner -> AP, AP50 and AP75 from 0 to 1, iterations, seconds of its training and of everything behind
-        it but the data), ``synthetic_images`` by arm, ``seconds`` by step, ``versions`` and ``machine``.
+        it but the data), ``synthetic_images`` by set, ``near_copies`` by set (its share of images that are nearer to a
+        real image than real ones are to each other, by the learner's features and by pixels), ``seconds`` by step,
+        ``versions`` and ``machine``.
     """
     from detdiffusion.evaluation.training_runs import read_run
 
@@ -59,9 +61,8 @@ def write_result(job: Job) -> dict:
         settings=job.settings.to_dict(),
         weights=dict(layout=_digest(job.layout), base=_digest(job.base) if job.base else None),
         arms=arms,
-        synthetic_images={
-            name: _count(job.synthetic(arm)) for name, arm in ARMS.items() if name in arms and arm.strategy
-        },
+        synthetic_images={name: _count(job.synthetic(name)) for name in _drawn(arms)},
+        near_copies={name: _near_copies(job, name) for name in SETS if f"near-copies-{name}" in seconds},
         seconds=seconds,
         versions=package_versions(),
         machine=machine_facts(thread_count()),
@@ -91,6 +92,16 @@ def _seconds(job: Job, step: Step) -> float | None:
         return None
     finished = stamp.get("finished") and stamp.get("command") == ["python", *step.command]
     return stamp["seconds"] if finished else None
+
+
+def _drawn(arms: Collection[str]) -> list[str]:
+    """Return the names of the sets of some arms."""
+    return list(dict.fromkeys(arm.generated for name, arm in ARMS.items() if name in arms and arm.generated))
+
+
+def _near_copies(job: Job, name: str) -> dict[str, float]:
+    report = json.loads((job.near_copies(name) / "near_copies.json").read_text())["sets"][name]
+    return {measure: report[measure]["share"] for measure in ("features", "pixels")}
 
 
 def _digest(folder: Path | None) -> str:
