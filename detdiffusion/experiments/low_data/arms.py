@@ -104,6 +104,7 @@ ARMS: Mapping[str, Arm] = {
             "edited-origin",
             options={"first_share": 0.5, "last_share": 0.5, "synthetic_weight": 0.5},
         ),
+        Arm("edited-copy-paste", "copy-paste-halves", "edited-origin"),
         Arm(ORACLE, "more", further=("more",)),
     )
 }

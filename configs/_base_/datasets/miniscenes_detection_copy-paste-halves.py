@@ -1,0 +1,35 @@
+# The training images of MiniScenes with objects of other training images pasted in, and generated images as they are,
+# half of every batch each.
+_base_ = "./miniscenes_detection_copy-paste.py"
+custom_imports = dict(
+    imports=[
+        "detdiffusion.datasets.checked_coco",
+        "detdiffusion.datasets.synthetic_coco",
+        "detdiffusion.datasets.transforms.copy_paste",
+    ]
+)
+synthetic_root = "work_dirs/synthetic/edited"  # tools/generate.py --out
+
+train_dataloader = dict(
+    sampler=dict(
+        _delete_=True,
+        type="MultiSourceSampler",
+        batch_size=_base_.train_dataloader.batch_size,
+        source_ratio=[1, 1],
+    ),
+    dataset=dict(
+        _delete_=True,
+        type="ConcatDataset",
+        datasets=[
+            _base_.train_dataloader.dataset,
+            dict(
+                type="detdiffusion.SyntheticAugmentedCocoDataset",
+                mode="only_synthetic",
+                synthetic=[dict(data_root=synthetic_root)],
+                metainfo=_base_.metainfo,
+                filter_cfg=dict(filter_empty_gt=True),
+                pipeline=_base_.train_pipeline,
+            ),
+        ],
+    ),
+)
