@@ -25,6 +25,7 @@ EXAMPLES = """examples:
 def build_parser():
     from detdiffusion.experiments.low_data.arms import ARMS
     from detdiffusion.experiments.low_data.job import LEARNERS
+    from detdiffusion.experiments.miniscenes_steps import ZOO_LOOKS
     from detdiffusion.utils.tool_parser import ToolParser
 
     parser = ToolParser(__doc__, EXAMPLES)
@@ -37,7 +38,10 @@ def build_parser():
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--learner", nargs="+", choices=LEARNERS, default=["atss"], help="default: atss")
     parser.add_argument(
-        "--layout-checkpoint", metavar="FOLDER", help="diffusers folder to fine-tune from, default: the zoo's"
+        "--layout-checkpoint",
+        default=ZOO_LOOKS,
+        metavar="FOLDER",
+        help="diffusers folder to fine-tune from, default: %(default)s",
     )
     parser.add_argument(
         "--from-base", metavar="FOLDER", help="diffusers folder of a captions-only base, for the arms base-*"
@@ -70,6 +74,7 @@ def main(args) -> None:
     from detdiffusion.experiments.low_data.result import recorded
     from detdiffusion.experiments.miniscenes_steps import require_layout
     from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
+    from detdiffusion.models.editors.detdiffusion.components import ZOO
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.sampling_plan import read_plan
 
@@ -79,7 +84,9 @@ def main(args) -> None:
     without = [name for name in arms if ARMS[name].from_base and not args.from_base]
     if without:
         raise UserError(f"--arms {' '.join(without)}: name the captions-only base by --from-base")
-    layout = seen_from(ROOT, args.layout_checkpoint) if args.layout_checkpoint else None
+    layout = args.layout_checkpoint
+    if not layout.startswith(ZOO):
+        layout = seen_from(ROOT, layout)
     base = seen_from(ROOT, args.from_base) if args.from_base else None
     for folder in (layout, *([base] if base else [])):
         require_layout(folder)

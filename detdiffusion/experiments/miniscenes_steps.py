@@ -11,6 +11,8 @@ from detdiffusion.utils.steps import Step
 from .common_steps import GATED, CommonSteps, Split, texts
 
 ZOO_LAYOUT = "zoo://miniscenes_layout"  # what the configs name
+ZOO_LOOKS = "zoo://miniscenes_looks"
+"""The layout checkpoint that has seen many looks."""
 SPLITS = ("detector", "train", "val", "zoo", "more")
 
 
@@ -21,12 +23,12 @@ class MiniScenesSteps(CommonSteps):
         root: folder with ``configs/`` and ``tools/``, in which the commands are run.
         data: folder of the data set; used as given in commands.
         seed: seed of data, training, noise and bootstrap.
-        layout: diffusers folder that generators start from; None uses the zoo's.
+        layout: diffusers folder that generators start from, or ``zoo://NAME``; None uses the configs'.
         device: device of the tools that have ``--device``; None lets them choose.
     """
 
     def __init__(
-        self, root: Path, data: Path, seed: int, layout: Path | None = None, device: str | None = None
+        self, root: Path, data: Path, seed: int, layout: Path | str | None = None, device: str | None = None
     ) -> None:
         splits = {
             name: Split((data / name / "instances.json", data / name / "stuff.json"), data / name / "images")
@@ -107,24 +109,23 @@ class MiniScenesSteps(CommonSteps):
         return self.train(name, title, config, out, iters, options, inputs)
 
 
-def weights(folder: Path | None) -> tuple[Path, ...]:
-    """Return the weight files (VAE, UNet, text encoder) of a diffusers folder; None is the zoo's layout checkpoint."""
-    vae = folder
-    if folder is None:
-        from detdiffusion.models.editors.detdiffusion.components import resolve_source
+def weights(source: Path | str | None) -> tuple[Path, ...]:
+    """Return the weight files (VAE, UNet, text encoder) of a diffusers folder or ``zoo://NAME``; None is the layout
+    checkpoint that the configs name."""
+    from detdiffusion.models.editors.detdiffusion.components import resolve_source
 
-        folder, vae = Path(resolve_source(ZOO_LAYOUT)), Path(resolve_source(ZOO_LAYOUT, "vae"))
+    folder, vae = (Path(resolve_source(str(source or ZOO_LAYOUT), part)) for part in (None, "vae"))
     name = "diffusion_pytorch_model.safetensors"
     return vae / "vae" / name, folder / "unet" / name, folder / "text_encoder" / "model.safetensors"
 
 
-def require_layout(folder: Path | None) -> None:
-    """Check before a long run that a layout checkpoint is complete; None is the zoo's.
+def require_layout(source: Path | str | None) -> None:
+    """Check before a long run that a layout checkpoint is complete; see :func:`weights`.
 
     Raises:
         UserError: a weight file is missing.
     """
-    absent = [str(path) for path in weights(folder) if not path.is_file()]
+    absent = [str(path) for path in weights(source) if not path.is_file()]
     if absent:
         raise UserError(
             f"no layout checkpoint: {', '.join(absent)} missing. Name a folder written by "

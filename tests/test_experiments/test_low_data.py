@@ -115,10 +115,13 @@ def test_arms_differ_in_their_images_alone(steps, learner):
             assert loader.sampler == real.train_dataloader.sampler
         if generated:
             gated = dict(ann_file="annotations_gated.json") if ARMS[arm].gate else {}
-            assert loader.dataset.synthetic == [
-                dict(data_root=f"w/dusk-100/11/synthetic/{generated}", **gated)
-            ]
-            assert loader.dataset.pipeline == real.train_dataloader.dataset.pipeline
+            of_copy_paste = ARMS[arm].config == "copy-paste-halves"
+            dataset = loader.dataset.datasets[1] if of_copy_paste else loader.dataset
+            assert dataset.synthetic == [dict(data_root=f"w/dusk-100/11/synthetic/{generated}", **gated)]
+            assert dataset.pipeline == real.train_dataloader.dataset.pipeline
+            if of_copy_paste:
+                assert loader.dataset.datasets[0] == configs["copy-paste"].train_dataloader.dataset
+                assert dataset.mode == "only_synthetic"
 
 
 def test_sets_are_as_large_as_asked_for_and_made_as_their_names_say(steps):

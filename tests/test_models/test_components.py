@@ -1,6 +1,8 @@
 """Parts from folders that other versions of transformers have written."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -140,17 +142,27 @@ def test_one_value_that_is_not_finite_is_found_in_every_part(role, bad, tmp_path
 
 def test_models_of_the_zoo_without_a_vae_share_one(tmp_path, monkeypatch):
     monkeypatch.setattr(components, "ZOO_FOLDER", tmp_path)
-    shutil.move(write_diffusers_folder(tmp_path / "own") / "vae", tmp_path / "miniscenes_vae" / "vae")
+    monkeypatch.setattr(components, "SHARED_VAE", dict(own="shared"))
+    shutil.move(write_diffusers_folder(tmp_path / "own") / "vae", tmp_path / "shared" / "vae")
     write_diffusers_folder(tmp_path / "whole")
-    for name, expected in (("own", "miniscenes_vae"), ("whole", "whole")):
+    for name, expected in (("own", "shared"), ("whole", "whole")):
         assert components.resolve_source(f"zoo://{name}", "vae") == str(tmp_path / expected)
         assert components.resolve_source(f"zoo://{name}", "unet") == str(tmp_path / name)
     vae, same = (
         build_component(dict(type="AutoencoderKL", from_pretrained=f"zoo://{name}", subfolder="vae"), "vae")
-        for name in ("own", "miniscenes_vae")
+        for name in ("own", "shared")
     )
     assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), same.parameters(), strict=True))
-    with pytest.raises(
-        UserError, match="no weights 'zoo://other'.*zoo://miniscenes_vae, zoo://own, zoo://whole"
-    ):
+    with pytest.raises(UserError, match="no weights 'zoo://other'.*zoo://own, zoo://shared, zoo://whole"):
         components.resolve_source("zoo://other", "vae")
+
+
+def test_every_model_of_the_zoo_has_a_vae_of_its_latents():
+    for folder in components.ZOO_FOLDER.iterdir():
+        if (folder / "unet").is_dir():
+            vae = Path(components.resolve_source(f"zoo://{folder.name}", "vae"), "vae/config.json")
+            unet = json.loads((folder / "unet/config.json").read_text())
+            assert unet["out_channels"] == json.loads(vae.read_text())["latent_channels"], folder
+            parts = dict(unet="UNet2DConditionModel", vae="AutoencoderKL")
+            source = dict(from_pretrained=f"zoo://{folder.name}")
+            check_sources({name: dict(source, type=kind, subfolder=name) for name, kind in parts.items()})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from detdiffusion.datasets.miniscenes.scene import THINGS
 from detdiffusion.experiments.common_steps import Sampling, Weights, halves
-from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps
+from detdiffusion.experiments.miniscenes_steps import ZOO_LOOKS, MiniScenesSteps
 from detdiffusion.utils.steps import Step
 
 from .arms import ARMS, REAL, SETS, Arm, GeneratedSet
@@ -30,7 +30,7 @@ class Job:
         images: number of real training images.
         seed: seed of data, training and noise.
         settings: all other sizes.
-        layout: diffusers folder of the layout checkpoint; None uses the zoo's.
+        layout: diffusers folder of the layout checkpoint, or ``zoo://NAME``.
         base: diffusers folder of the captions-only base; only needed for arms that start from it.
         device: device of the tools that have ``--device``; None lets them choose.
     """
@@ -43,7 +43,7 @@ class Job:
         images: int,
         seed: int,
         settings: Settings,
-        layout: Path | None = None,
+        layout: Path | str = ZOO_LOOKS,
         base: Path | None = None,
         device: str | None = None,
     ) -> None:

@@ -104,8 +104,8 @@ def _near_copies(job: Job, name: str) -> dict[str, float]:
     return {measure: report[measure]["share"] for measure in ("features", "pixels")}
 
 
-def _digest(folder: Path | None) -> str:
-    return sha256_of(weights(folder)[1])
+def _digest(source: Path | str) -> str:
+    return sha256_of(weights(source)[1])
 
 
 def _count(folder: Path) -> int:

@@ -22,7 +22,8 @@ from .single_file import is_single_file, load_single_file, tokenizer_source
 ZOO = "zoo://"
 HUB = "hub://"
 ZOO_FOLDER = Path(__file__).resolve().parents[3] / "zoo"
-ZOO_VAE = "miniscenes_vae"  # shared by the models of the zoo whose folder has no VAE
+SHARED_VAE = {"miniscenes_base": "miniscenes_layout", "miniscenes_looks": "miniscenes_vae"}
+"""The folder that has the VAE of a model of the zoo whose own has none."""
 
 
 def resolve_source(source: str, subfolder: str | None = None) -> str:
@@ -30,19 +31,20 @@ def resolve_source(source: str, subfolder: str | None = None) -> str:
 
     Args:
         source: ``from_pretrained`` of a part.
-        subfolder: subfolder of the part; if it is ``vae`` and the zoo's folder has none, :data:`ZOO_VAE` is used.
+        subfolder: subfolder of the part; ``vae`` may lie in the folder that :data:`SHARED_VAE` names.
 
     Raises:
         UserError: the zoo has no such folder.
     """
     if not str(source).startswith(ZOO):
         return source
-    folder = ZOO_FOLDER / str(source).removeprefix(ZOO)
+    name = str(source).removeprefix(ZOO)
+    if subfolder == "vae":
+        name = SHARED_VAE.get(name, name)
+    folder = ZOO_FOLDER / name
     if not folder.is_dir():
         names = sorted(f"{ZOO}{path.name}" for path in ZOO_FOLDER.iterdir() if path.is_dir())
         raise UserError(f"no weights {source!r} in the package; it has: {', '.join(names)}")
-    if subfolder == "vae" and not (folder / "vae").is_dir():
-        folder = ZOO_FOLDER / ZOO_VAE
     return str(folder)
 
 
@@ -143,7 +145,8 @@ def check_sources(model: Mapping) -> None:
     for role, spec in parts.items():
         source = spec.get("from_pretrained") if isinstance(spec, Mapping) else None
         if isinstance(source, str) and not is_single_file(source):
-            _local_folder(resolve_source(source), spec.get("subfolder") or "", role)
+            subfolder = spec.get("subfolder") or ""
+            _local_folder(resolve_source(source, subfolder), subfolder, role)
 
 
 def _local_folder(source: str, subfolder: str, role: str) -> Path | None:
