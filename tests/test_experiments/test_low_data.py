@@ -267,6 +267,22 @@ def test_table_agrees_with_scipy(results):
     assert rows["oracle"]["share"] == 1 and rows["real"]["gain"] is rows["real"]["share"] is None
 
 
+def test_gain_over_copy_paste(tmp_path):
+    pasted = (0.50, 0.48, 0.51)
+    for seed, real, edited, other in zip((1, 2, 3), REAL, EDITED, pasted):
+        write_result(tmp_path, seed, {"real": real, "edited-origin": edited, "copy-paste": other})
+    rows = {row["arm"]: row for row in table_rows(read_results(tmp_path))}
+    gains = 100 * (np.array(EDITED) - np.array(pasted))
+    found = rows["edited-origin"]["over_copy_paste"]
+    assert found["gain"] == pytest.approx(gains.mean())
+    assert found["p"] == pytest.approx(stats.ttest_rel(EDITED, pasted).pvalue)
+    assert (found["low"], found["high"]) == pytest.approx(
+        stats.t.interval(0.95, 2, loc=gains.mean(), scale=stats.sem(gains))
+    )
+    assert rows["copy-paste"]["over_copy_paste"] is None
+    assert rows["real"]["over_copy_paste"]["gain"] == pytest.approx(100 * np.mean(np.array(REAL) - pasted))
+
+
 def test_gains_are_paired_by_the_seeds_that_both_have(results):
     write_result(results, 14, {"real": 0.9, "oracle": 0.95})
     write_result(results, 15, {"edited-origin": 0.1})
@@ -288,7 +304,7 @@ def test_one_seed_has_no_interval_and_looks_have_rows_of_their_own(results):
     write_result(results, 11, {"real": 0.3, "hard": 0.25}, look="xray")
     text, paths = write_table(results)
     row = next(line for line in text.splitlines() if "| xray | 100 | atss | hard |" in line)
-    assert "| 25.0 | 45.0 | 15.0 | −5.0 | – | – | 2.0 | 1 |" in row
+    assert "| 25.0 | 45.0 | 15.0 | −5.0 | – | – | – | 2.0 | 1 |" in row
     assert [path.name for path in paths] == ["table.md", "table.json"]
     assert markdown(json.loads(paths[1].read_text())["rows"]) + "\n" == paths[0].read_text()
 

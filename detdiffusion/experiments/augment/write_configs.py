@@ -127,7 +127,7 @@ def generator_config(
             f"latent_size = {plan.latent_size}",
             f"bins = {plan.bins}  # rows, columns of the location grid: one per 4 px",
             "model = dict(",
-            '    layout_condition="blueprint",  # boxes and attributes as channels of the input; "tokens" as in the paper',
+            '    layout_condition="blueprint",  # boxes as channels of the input; "tokens" as in the paper',
             f"    mask_head=dict(num_queries={max(LEAST_QUERIES, plan.most_objects)}),  # one for each object",
             f"    cache_latents={_literal(str(folder / 'latents'))},",
             ")",

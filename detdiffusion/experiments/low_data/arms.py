@@ -14,8 +14,8 @@ FROM_REAL = 0.6
 """Strength of a start from the real images, see ``tools/generate.py --from-real``."""
 MISSED_ARE_IGNORED = ("--missed", "ignore")
 """Rules of the gated arm, see ``tools/quality_gate.py``."""
-REAL, ORACLE = "real", "oracle"
-"""The arm that gains are measured against, and the one with further real images."""
+REAL, COPY_PASTE, ORACLE = "real", "copy-paste", "oracle"
+"""The arm that gains are measured against, the cheap one beside it, and the one with further real images."""
 FROM_BASE = "base-"
 """Begin of the names of sets whose generator starts from the captions-only base."""
 
@@ -94,7 +94,7 @@ ARMS: Mapping[str, Arm] = {
     for arm in (
         Arm(REAL, "real"),
         Arm("augmented", "augmented"),
-        Arm("copy-paste", "copy-paste"),
+        Arm(COPY_PASTE, "copy-paste"),
         *(Arm(name, "mixed-halves", name) for name in SETS),
         Arm("edited-gated", "mixed-halves", "edited-origin", MISSED_ARE_IGNORED),
         Arm("edited-falling", "mixed-schedule", "edited-origin"),

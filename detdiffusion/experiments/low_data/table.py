@@ -14,7 +14,7 @@ from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.tables import markdown_table
 
-from .arms import ARMS, ORACLE, REAL
+from .arms import ARMS, COPY_PASTE, ORACLE, REAL
 from .job import LEARNERS
 from .result import METRICS
 
@@ -32,6 +32,7 @@ COLUMNS = (
     "AP75",
     "gain over real [95 %]",
     "p",
+    "over copy-paste [95 %]",
     "share of the oracle's gain",
     "minutes",
     "seeds",
@@ -89,9 +90,10 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
         Rows of the seeds that have the arm of real images too (all, where none has), with ``look, images, learner, arm,
         seeds``; the means of ``bbox_mAP, bbox_mAP_50, bbox_mAP_75`` in percent
         and ``std`` of the first (None for one seed); ``gain`` over real in AP points, paired by seed, with
-        ``low, high`` (95 % by Student's t) and ``p`` (paired t test, two-sided; all None for one pair); ``share``, the
-        mean gain as a share of the oracle's over the seeds that have both, None without or if the oracle gains
-        less than :data:`LEAST_GAIN`; ``minutes``, mean of everything that the arm needs but the data.
+        ``low, high`` (95 % by Student's t) and ``p`` (paired t test, two-sided; all None for one pair);
+        ``over_copy_paste``, the same four over the arm of copy-paste, None without; ``share``, the mean gain as a share
+        of the oracle's over the seeds that have both, None without or if the oracle gains less than
+        :data:`LEAST_GAIN`; ``minutes``, mean of everything that the arm needs but the data.
     """
     rows = []
     for look, images in sorted({(one["look"], one["images"]) for one in results}):
@@ -127,37 +129,44 @@ def _row(arm: str, scores: Scores) -> dict:
         seeds=sorted(entries),
         iterations=sorted({entry["iterations"] for entry in entries.values()}),
         std=statistics.stdev(ap) if len(ap) > 1 else None,
-        gain=None,
-        low=None,
-        high=None,
-        p=None,
+        **_gain(arm, REAL, scores),
+        over_copy_paste=_gain(arm, COPY_PASTE, scores) if _pairs(arm, COPY_PASTE, scores) else None,
         share=_share(arm, scores),
         minutes=statistics.fmean(entry["seconds_in_all"] for entry in entries.values()) / 60,
         **{metric: statistics.fmean(found) for metric, found in values.items()},
     )
-    pairs = _pairs(arm, scores)
-    if arm != REAL and pairs:
-        (effect,), _ = effects_of({arm: [a - b for a, b in pairs]})
-        row.update(gain=effect.mean, low=effect.low, high=effect.high, p=paired_test(pairs))
     return row
 
 
-def _pairs(arm: str, scores: Scores, seeds: Sequence[int] | None = None) -> list[tuple[float, float]]:
-    """Return AP of an arm and of real in percent, for the seeds that have both."""
-    real = scores.get(REAL, {})
+def _gain(arm: str, reference: str, scores: Scores) -> dict[str, float | None]:
+    pairs = _pairs(arm, reference, scores)
+    if not pairs:
+        return dict(gain=None, low=None, high=None, p=None)
+    (effect,), _ = effects_of({arm: [a - b for a, b in pairs]})
+    return dict(gain=effect.mean, low=effect.low, high=effect.high, p=paired_test(pairs))
+
+
+def _pairs(
+    arm: str, reference: str, scores: Scores, seeds: Sequence[int] | None = None
+) -> list[tuple[float, float]]:
+    """Return AP of an arm and of the one that it is compared with, in percent, for the seeds that have both."""
+    if arm == reference:
+        return []
+    other = scores.get(reference, {})
     return [
-        (100 * entry["bbox_mAP"], 100 * real[seed]["bbox_mAP"])
+        (100 * entry["bbox_mAP"], 100 * other[seed]["bbox_mAP"])
         for seed, entry in sorted(scores[arm].items())
-        if seed in real and (seeds is None or seed in seeds)
+        if seed in other and (seeds is None or seed in seeds)
     ]
 
 
 def _share(arm: str, scores: Scores) -> float | None:
     """Return the mean gain as a share of the oracle's."""
     seeds = [seed for seed in scores[arm] if seed in scores.get(ORACLE, {})]
-    if arm == REAL or not _pairs(arm, scores, seeds):
+    pairs = {name: _pairs(name, REAL, scores, seeds) for name in (arm, ORACLE) if name in scores}
+    if not pairs[arm]:
         return None
-    gain, oracle = (statistics.fmean(a - b for a, b in _pairs(name, scores, seeds)) for name in (arm, ORACLE))
+    gain, oracle = (statistics.fmean(a - b for a, b in pairs[name]) for name in (arm, ORACLE))
     return gain / oracle if oracle >= LEAST_GAIN else None
 
 
@@ -165,9 +174,11 @@ def _cells(row: Mapping) -> list[str]:
     def number(value: float | None, form: str) -> str:
         return "–" if value is None else format(value, form).replace("-", "−")
 
-    gain = number(row["gain"], "+.1f")
-    if row["low"] is not None:
-        gain += f" [{number(row['low'], '.1f')}, {number(row['high'], '.1f')}]"
+    def interval(found: Mapping | None) -> str:
+        if found is None or found["low"] is None:
+            return "–" if found is None else number(found["gain"], "+.1f")
+        return f"{found['gain']:+.1f} [{found['low']:.1f}, {found['high']:.1f}]".replace("-", "−")
+
     spread = "" if row["std"] is None else f" ± {row['std']:.1f}"
     return [
         row["look"],
@@ -177,8 +188,9 @@ def _cells(row: Mapping) -> list[str]:
         f"{row['bbox_mAP']:.1f}{spread}",
         f"{row['bbox_mAP_50']:.1f}",
         f"{row['bbox_mAP_75']:.1f}",
-        gain,
+        interval(row),
         number(row["p"], ".3f"),
+        interval(row["over_copy_paste"]),
         number(row["share"], ".0%"),
         f"{row['minutes']:.1f}",
         len(row["seeds"]),
