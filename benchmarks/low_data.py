@@ -40,11 +40,13 @@ def build_parser():
     parser.add_argument(
         "--layout-checkpoint",
         default=ZOO_LOOKS,
-        metavar="FOLDER",
-        help="diffusers folder to fine-tune from, default: %(default)s",
+        metavar="SOURCE",
+        help="diffusers folder or zoo://NAME to fine-tune from, default: %(default)s",
     )
     parser.add_argument(
-        "--from-base", metavar="FOLDER", help="diffusers folder of a captions-only base, for the arms base-*"
+        "--from-base",
+        metavar="SOURCE",
+        help="folder or zoo://NAME of a captions-only base, for the arms base-*",
     )
     parser.add_argument("--generator-iters", type=int, metavar="N", help="default: 400")
     parser.add_argument(
@@ -72,9 +74,8 @@ def main(args) -> None:
     from detdiffusion.experiments.low_data.arms import ARMS, default_arms
     from detdiffusion.experiments.low_data.job import Job
     from detdiffusion.experiments.low_data.result import recorded
-    from detdiffusion.experiments.miniscenes_steps import require_layout
+    from detdiffusion.experiments.miniscenes_steps import checked_source
     from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
-    from detdiffusion.models.editors.detdiffusion.components import ZOO
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.sampling_plan import read_plan
 
@@ -84,12 +85,8 @@ def main(args) -> None:
     without = [name for name in arms if ARMS[name].from_base and not args.from_base]
     if without:
         raise UserError(f"--arms {' '.join(without)}: name the captions-only base by --from-base")
-    layout = args.layout_checkpoint
-    if not layout.startswith(ZOO):
-        layout = seen_from(ROOT, layout)
-    base = seen_from(ROOT, args.from_base) if args.from_base else None
-    for folder in (layout, *([base] if base else [])):
-        require_layout(folder)
+    layout = checked_source(ROOT, args.layout_checkpoint)
+    base = checked_source(ROOT, args.from_base, "--from-base") if args.from_base else None
     sizes = settings(args)
     for name in ("generator_iters", "base_iters", "learner_iters"):
         if getattr(sizes, name) < 1:

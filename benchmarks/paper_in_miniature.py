@@ -59,7 +59,7 @@ def main() -> None:
     args = parse_args()
     import shlex
 
-    from detdiffusion.experiments.miniscenes_steps import require_layout
+    from detdiffusion.experiments.miniscenes_steps import checked_source
     from detdiffusion.experiments.paper.claims import CLAIMS, jobs_of_claims
     from detdiffusion.experiments.paper.jobs import SeedJobs, ordered_jobs
     from detdiffusion.experiments.paper.run import ResultFolder, run_jobs
@@ -73,8 +73,7 @@ def main() -> None:
     if unknown := [claim for claim in claims or () if claim not in known]:
         raise UserError(f"--only {', '.join(unknown)}: the claims are {', '.join(known)}")
     out = seen_from(ROOT, args.out)
-    layout = seen_from(ROOT, args.layout_checkpoint) if args.layout_checkpoint else None
-    require_layout(layout)
+    layout = checked_source(ROOT, args.layout_checkpoint)
 
     def folder(seed: int) -> Path:
         return out / "work" / str(seed)

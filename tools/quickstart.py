@@ -36,6 +36,7 @@ def build_parser():
 
 def main(args) -> None:
     from detdiffusion.experiments.demo.pipeline import SMOKE, Demo, Settings
+    from detdiffusion.experiments.miniscenes_steps import checked_source
     from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.work_folder import seen_from
@@ -46,7 +47,7 @@ def main(args) -> None:
         ROOT,
         seen_from(ROOT, args.work_dir),
         SMOKE if args.smoke else Settings(),
-        None if args.full else layout_checkpoint(args.layout_checkpoint),
+        None if args.full else checked_source(ROOT, args.layout_checkpoint),
         args.seed,
         args.full,
     )
@@ -75,16 +76,6 @@ def finish(demo, seconds: dict[str, float], threads: int) -> None:
     print_summary(summary)
     print(f"{summary['seconds']['total'] / 60:.1f} minutes in all steps")
     print(f"written: {demo.dir / 'summary.json'}, {report}, {demo.dir / 'scenes.png'}")
-
-
-def layout_checkpoint(given: str | None) -> Path | None:
-    """Return the folder to fine-tune from, or None for that of the zoo, after checking that it exists."""
-    from detdiffusion.experiments.miniscenes_steps import require_layout
-    from detdiffusion.utils.work_folder import seen_from
-
-    folder = seen_from(ROOT, given) if given else None
-    require_layout(folder)
-    return folder
 
 
 if __name__ == "__main__":

@@ -286,25 +286,16 @@ class CommonSteps:
         outputs = (out, out.with_suffix(".report.json"))
         return Step(name, title, texts(command), (detector.config,), inputs, outputs, outputs)
 
-    def find_near_copies(
-        self, name: str, title: str, detector: Weights, sets: Mapping[str, Path], split: str, out: Path
-    ) -> Step:
-        """Return the step that looks for near copies of a split's images in generated sets, by pixels and by the
-        detector's features, written to ``out/near_copies.json``."""
-        things = self.annotations(split)[0]
-        command = ["tools/analysis_tools/near_copies.py", "--ann", things]
-        command += [
-            "--img-dir",
-            self.splits[split].images,
-            "--detector",
-            detector.config,
-            detector.checkpoint,
-        ]
-        command += ["--synthetic", *(f"{one}={folder}" for one, folder in sets.items()), "--out", out]
-        inputs = (things, detector.checkpoint, *(folder / "manifest.jsonl" for folder in sets.values()))
+    def find_near_copies(self, title: str, detector: Weights, name: str, folder: Path, out: Path) -> Step:
+        """Return the step that looks for near copies of training images in a generated set, by pixels and by the
+        detector's features, written to ``out/NAME/near_copies.json``."""
+        train, out = self.splits["train"], out / name
+        command = ["tools/analysis_tools/near_copies.py", "--ann", train.annotations[0]]
+        command += ["--img-dir", train.images, "--detector", detector.config, detector.checkpoint]
+        command += ["--synthetic", f"{name}={folder}", "--out", out, *self.device]
+        inputs = (train.annotations[0], detector.checkpoint, folder / "manifest.jsonl")
         outputs = (out / "near_copies.json",)
-        command = texts([*command, *self.device])
-        return Step(name, title, command, (detector.config,), inputs, outputs, (out,))
+        return Step(f"near-copies-{name}", title, texts(command), (detector.config,), inputs, outputs, (out,))
 
     def compare(self, name: str, title: str, runs: Sequence[tuple[str, Path]], out: Path, inputs) -> Step:
         """Return the step that compares trained detectors, written to ``out/comparison.json``.

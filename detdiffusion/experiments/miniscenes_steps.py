@@ -7,6 +7,7 @@ from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
+from detdiffusion.utils.work_folder import seen_from
 
 from .common_steps import GATED, CommonSteps, Split, texts
 
@@ -119,16 +120,24 @@ def weights(source: Path | str | None) -> tuple[Path, ...]:
     return vae / "vae" / name, folder / "unet" / name, folder / "text_encoder" / "model.safetensors"
 
 
-def require_layout(source: Path | str | None) -> None:
-    """Check before a long run that a layout checkpoint is complete; see :func:`weights`.
+def checked_source(root: Path, given: str | None, option: str = "--layout-checkpoint") -> Path | str | None:
+    """Return the weights that an option names, as commands in ``root`` see them, after a check that they are complete.
+
+    Args:
+        root: folder in which the commands are run.
+        given: a diffusers folder or ``zoo://NAME``; None, which is returned, is the layout checkpoint of the configs.
+        option: the option, for messages.
 
     Raises:
-        UserError: a weight file is missing.
+        UserError: a weight file is missing, or the zoo has no such model.
     """
+    from detdiffusion.models.editors.detdiffusion.components import ZOO
+
+    source = seen_from(root, given) if given and not given.startswith(ZOO) else given
     absent = [str(path) for path in weights(source) if not path.is_file()]
     if absent:
         raise UserError(
-            f"no layout checkpoint: {', '.join(absent)} missing. Name a folder written by "
-            "tools/model_converters/to_diffusers.py with --layout-checkpoint, or train one with "
-            "tools/quickstart.py --full."
+            f"{option}: no complete model: {', '.join(absent)} missing. Name a folder written by "
+            "tools/model_converters/to_diffusers.py or a model of the zoo with a UNet, zoo://NAME"
         )
+    return source

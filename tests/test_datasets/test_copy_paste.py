@@ -44,3 +44,26 @@ def test_samples_of_the_smallest_sets(count, tmp_path, repo_root):
         pasted += len(objects) > int((~before["gt_ignore_flags"]).sum())
         assert 0 <= sample["inputs"].min() and sample["inputs"].max() <= 255
     assert len(dataset) == count and pasted
+
+
+@pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
+def test_generated_images_beside_pasted_ones(learner, tmp_path, repo_root):
+    """Half of every batch is pasted real images, the other generated ones as they are."""
+    from mmdet.registry import DATA_SAMPLERS, DATASETS
+    from mmdet.utils import register_all_modules
+
+    write_miniscenes(tmp_path, "train", 3)
+    write_miniscenes(tmp_path / "set", "train", 5, seed=1)  # in place of a set of tools/generate.py
+    (tmp_path / "set/train/instances.json").rename(tmp_path / "set/train/annotations.json")
+    register_all_modules(init_default_scope=False)
+    path = repo_root / f"configs/trainability/{learner}_copy-paste-halves_miniscenes.py"
+    config = load_config(str(path), [f"data_root={tmp_path}/", f"synthetic_root={tmp_path}/set/train"])
+    init_default_scope("mmdet")
+    dataset = DATASETS.build(config.train_dataloader.dataset)
+    assert [len(part) for part in dataset.datasets] == [3, 5]
+    sampler = DATA_SAMPLERS.build(config.train_dataloader.sampler, default_args=dict(dataset=dataset))
+    first = [next(iter_) for iter_ in [iter(sampler)] for _ in range(32)]
+    assert sum(index >= 3 for index in first[:16]) == sum(index >= 3 for index in first[16:]) == 8
+    for index in (0, 3):
+        assert dataset[index]["inputs"].shape == (3, 96, 96)
+    assert dataset[3]["data_samples"].img_path.startswith(str(tmp_path / "set"))

@@ -19,6 +19,7 @@ from detdiffusion.experiments.augment.preflight import free_mb
 from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
 from detdiffusion.experiments.augment.write_configs import generator_config
+from detdiffusion.models.editors.detdiffusion.layout_config import layout_of_config
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import StepRunner
@@ -250,6 +251,8 @@ def test_full_images(world, learner):
     )
     model = load_config(str(world / "generator.py")).model
     assert model.mask_head.num_queries == 200 and model.layout_tokenizer.max_length == run.plan.max_length
+    prompts, blueprint = layout_of_config({**model, "tokenizer": None})
+    assert prompts["template"] == "caption" and blueprint.attributes
 
 
 def test_weights_of_another_model(world, shared_dir):
@@ -437,4 +440,5 @@ def test_generator_of_stable_diffusion(world):
     height, width = run.plan.image_size
     assert height % 64 == width % 64 == 0 and config.model.unet.sample_size == [height // 8, width // 8]
     assert config.model.layout_tokenizer.bins == (height // 4, width // 4)
+    assert config.model.get("layout_condition", "tokens") == "tokens"  # the paper's
     assert config.layout_datasets.val.ann_files == [str(world / "val.json")]

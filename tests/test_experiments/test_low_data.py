@@ -173,8 +173,10 @@ def test_arms_of_other_settings_are_not_results(finished):
     job, _ = finished
     sizes = replace(job.settings, generator_iters=3)
     other = Job(ROOT, job.dir.parents[1], job.look, job.images, job.seed, sizes, device="cpu")
-    assert list(write_job_result(other)["arms"]) == ["real", "oracle"]
-    assert "edited-hard" in write_job_result(job)["arms"]
+    result = write_job_result(other)
+    assert list(result["arms"]) == ["real", "oracle"] and not result["near_copies"]
+    result = write_job_result(job)
+    assert "edited-hard" in result["arms"] and "edited-hard" in result["near_copies"]
 
 
 @pytest.fixture(scope="module")
@@ -333,3 +335,11 @@ def test_wrong_arguments_are_errors(tmp_path):
         run("--images", "1")
     with pytest.raises(UserError, match="name the captions-only base by --from-base"):
         run("--arms", "real", "base-hard")
+    for option in ("--layout-checkpoint", "--from-base"):
+        with pytest.raises(UserError, match=f"{option}: no complete model: .*unet"):
+            run(option, "zoo://miniscenes_vae")
+        with pytest.raises(UserError, match=f"{option}: no complete model: nowhere"):
+            run(option, "nowhere")
+        with pytest.raises(UserError, match="no weights 'zoo://nonsense'.*zoo://miniscenes_looks"):
+            run(option, "zoo://nonsense")
+    run("--from-base", "zoo://miniscenes_base", "--dry-run")

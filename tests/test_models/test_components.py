@@ -153,6 +153,10 @@ def test_models_of_the_zoo_without_a_vae_share_one(tmp_path, monkeypatch):
         for name in ("own", "shared")
     )
     assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), same.parameters(), strict=True))
+    monkeypatch.setitem(components.SHARED_VAE, "whole", "shared")  # its own comes first
+    assert components.resolve_source("zoo://whole/", "vae") == str(tmp_path / "whole")
+    with pytest.raises(UserError, match="no weights 'zoo://'"):
+        components.resolve_source("zoo://")
     with pytest.raises(UserError, match="no weights 'zoo://other'.*zoo://own, zoo://shared, zoo://whole"):
         components.resolve_source("zoo://other", "vae")
 

@@ -153,7 +153,10 @@ def test_bad_input_is_one_message(tmp_path):
         (layout / part).mkdir(parents=True)
         (layout / part / f"{name}.safetensors").write_text("")
     cases = [
-        (["--layout-checkpoint", layout], "no layout checkpoint: .*text_encoder/model.safetensors missing"),
+        (
+            ["--layout-checkpoint", layout],
+            "--layout-checkpoint: no complete model: .*text_encoder/model.safetensors missing",
+        ),
         (["--full", "--work-dir", tmp_path / "mine"], "mine exists and was not created by this tool"),
         (["--full", "--work-dir", tmp_path / "a,b"], "must not contain commas"),
     ]

@@ -13,7 +13,7 @@ import numpy as np
 PIXELS_PER_BIN = 4
 """Side of a cell of the location grid."""
 MOST_OBJECTS = 60
-"""Objects in a prompt; more make prompts that no small text encoder tells apart."""
+"""Objects in a layout; as prompts, more are not told apart by a small text encoder."""
 PREFIX_TOKENS = 5
 """Start, ``An image with``, and end."""
 OBJECT_TOKENS = 3
@@ -79,7 +79,7 @@ def most_objects(counts: Sequence[int]) -> int:
 
 
 def prompt_length(words: Sequence[Sequence[int]], most: int) -> int:
-    """Return the tokens of the longest prompt, rounded up to a multiple of 8.
+    """Return the tokens of the longest prompt with location and attribute tokens, rounded up to a multiple of 8.
 
     Args:
         words: tokens of the class names of each image's objects; of an image with more than ``most`` objects, which

@@ -12,7 +12,7 @@ from PIL import Image
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.datasets.image_reading import read_rgb
-from detdiffusion.experiments.common_steps import read_result
+from detdiffusion.experiments.common_steps import GATED, read_result
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.machine import machine_facts, package_versions
 from detdiffusion.visualization.curves import loss_charts
@@ -66,7 +66,9 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
         machine=machine_facts(threads),
     )
     write_atomic(run.dir / "summary.json", json.dumps(summary, indent=1).encode() + b"\n")
-    gates = {name: _read(run.synthetic(name) / "annotations_gated.report.json")["all"] for name in run.sets}
+    gates = {
+        name: _read((run.synthetic(name) / GATED).with_suffix(".report.json"))["all"] for name in run.sets
+    }
     sets = {strategy: run.held_out(strategy) for strategy in HELD_OUT_SETS}
     val = run.splits["val"]
     write_report(
@@ -177,7 +179,7 @@ def _gates(gates: Mapping[str, Mapping]) -> dict:
 
 def worst_images(folder: Path, name: str) -> Gallery:
     """Return the images of a checked set of whose objects the detector finds the smallest share."""
-    file = read_coco(folder / "annotations_gated.json")
+    file = read_coco(folder / GATED)
     objects: dict[int, list[dict]] = {image["id"]: [] for image in file.images}
     for annotation in file.annotations:
         if annotation.get("quality") in _COLOURS:

@@ -10,7 +10,7 @@ from functools import cached_property
 from io import StringIO
 from pathlib import Path
 
-from detdiffusion.experiments.common_steps import CommonSteps, Split, Weights, config_iters, halves
+from detdiffusion.experiments.common_steps import GATED, CommonSteps, Split, Weights, config_iters, halves
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.sampling_plan import PLANS
@@ -107,7 +107,7 @@ class RunFolder:
 
     def trained_on(self, name: str) -> list[Path]:
         """Return the files of a synthetic training set that change whenever its labels or images do."""
-        return [self.synthetic(name) / file for file in ("annotations_gated.json", "manifest.jsonl")]
+        return [self.synthetic(name) / file for file in (GATED, "manifest.jsonl")]
 
     def held_out(self, strategy: str) -> Path:
         """Return the folder of a set of held-out layouts."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from textwrap import dedent
 
-from detdiffusion.experiments.common_steps import Split
+from detdiffusion.experiments.common_steps import GATED, Split
 from detdiffusion.utils.files import write_atomic
 
 from .budget import Schedule
@@ -123,9 +123,9 @@ def generator_config(
     ]
     if plan.from_nothing:
         lines += [
-            f"max_length = {plan.max_length}  # tokens per prompt",
+            f'max_length = {plan.max_length}  # tokens per prompt, with room for layout_condition="tokens"',
             f"latent_size = {plan.latent_size}",
-            f"bins = {plan.bins}  # rows, columns of the location grid: one per 4 px",
+            f"bins = {plan.bins}  # rows, columns of the grid of location tokens: one per 4 px",
             "model = dict(",
             '    layout_condition="blueprint",  # boxes as channels of the input; "tokens" as in the paper',
             f"    mask_head=dict(num_queries={max(LEAST_QUERIES, plan.most_objects)}),  # one for each object",
@@ -202,7 +202,7 @@ def mixed_config(folder: Path) -> str:
             train_dataloader = dict(
                 dataset=dict(
                     type="detdiffusion.SyntheticAugmentedCocoDataset",
-                    synthetic=[dict(data_root=synthetic_root, ann_file="annotations_gated.json")],
+                    synthetic=[dict(data_root=synthetic_root, ann_file="{GATED}")],
                 )
             )
             """

@@ -31,7 +31,7 @@ class Job:
         seed: seed of data, training and noise.
         settings: all other sizes.
         layout: diffusers folder of the layout checkpoint, or ``zoo://NAME``.
-        base: diffusers folder of the captions-only base; only needed for arms that start from it.
+        base: the captions-only base, a folder or ``zoo://NAME``; only needed for arms that start from it.
         device: device of the tools that have ``--device``; None lets them choose.
     """
 
@@ -44,7 +44,7 @@ class Job:
         seed: int,
         settings: Settings,
         layout: Path | str = ZOO_LOOKS,
-        base: Path | None = None,
+        base: Path | str | None = None,
         device: str | None = None,
     ) -> None:
         self.look, self.images, self.seed, self.settings = look, images, seed, settings
@@ -66,9 +66,10 @@ class Job:
         """Return the work dir of a learner."""
         return self.dir / "arms" / f"{arm.name}-{learner}"
 
-    def near_copies(self, name: str) -> Path:
-        """Return the folder of the report on near copies of the real images in a generated set."""
-        return self.dir / "near_copies" / name
+    @property
+    def near_copies(self) -> Path:
+        """The folder of the reports on near copies of the real images, one for each generated set."""
+        return self.dir / "near_copies"
 
     def steps(self, arms: Iterable[str], learners: Sequence[str]) -> list[Step]:
         """Return the steps of some arms in the order of their execution: those without generated images first."""
@@ -89,7 +90,7 @@ class Job:
                         steps += self._judged(arm)
                         steps += [self.train(arm, learner) for learner in learners]
         if sets:
-            steps += [self.train(ARMS[REAL], LEARNERS[0]), *map(self._find_near_copies, sets)]
+            steps += [self.train(ARMS[REAL], LEARNERS[0]), *map(self.find_near_copies, sets)]
         return list({step.name: step for step in steps}.values())
 
     def train(self, arm: Arm, learner: str) -> Step:
@@ -124,15 +125,10 @@ class Job:
         )
         return [self.train(ARMS[REAL], LEARNERS[0]), gate]
 
-    def _find_near_copies(self, name: str) -> Step:
-        return self.make.find_near_copies(
-            f"near-copies-{name}",
-            f"which images of the set {name} are near copies of real ones?",
-            self._judge(),
-            {name: self.synthetic(name)},
-            "train",
-            self.near_copies(name),
-        )
+    def find_near_copies(self, name: str) -> Step:
+        """Return the step that looks for near copies of the real images in a generated set."""
+        title = f"which images of the set {name} are near copies of real ones?"
+        return self.make.find_near_copies(title, self._judge(), name, self.synthetic(name), self.near_copies)
 
     def _draw(self) -> Step:
         s = self.settings

@@ -32,9 +32,9 @@ def write_result(job: Job) -> dict:
     Returns:
         ``look, images, seed, settings, weights`` (SHA-256 of the UNet that each generator starts from), ``arms``
         (arm -> learner -> AP, AP50 and AP75 from 0 to 1, iterations, seconds of its training and of everything behind
-        it but the data), ``synthetic_images`` by set, ``near_copies`` by set (its share of images that are nearer to a
-        real image than real ones are to each other, by the learner's features and by pixels), ``seconds`` by step,
-        ``versions`` and ``machine``.
+        it but the data), ``synthetic_images`` by set, ``near_copies`` by set (share of its images that are nearer to a
+        real image than 5 % of these are to their nearest other one, by the learner's features and by pixels),
+        ``seconds`` by step, ``versions`` and ``machine``.
     """
     from detdiffusion.evaluation.training_runs import read_run
 
@@ -62,7 +62,12 @@ def write_result(job: Job) -> dict:
         weights=dict(layout=_digest(job.layout), base=_digest(job.base) if job.base else None),
         arms=arms,
         synthetic_images={name: _count(job.synthetic(name)) for name in _drawn(arms)},
-        near_copies={name: _near_copies(job, name) for name in SETS if f"near-copies-{name}" in seconds},
+        near_copies={
+            name: _near_copies(job, name)
+            for name in SETS
+            if {*behind(job.find_near_copies(name), steps)} <= seconds.keys()
+            and (job.near_copies / name / "near_copies.json").is_file()
+        },
         seconds=seconds,
         versions=package_versions(),
         machine=machine_facts(thread_count()),
@@ -100,7 +105,7 @@ def _drawn(arms: Collection[str]) -> list[str]:
 
 
 def _near_copies(job: Job, name: str) -> dict[str, float]:
-    report = json.loads((job.near_copies(name) / "near_copies.json").read_text())["sets"][name]
+    report = json.loads((job.near_copies / name / "near_copies.json").read_text())["sets"][name]
     return {measure: report[measure]["share"] for measure in ("features", "pixels")}
 
 

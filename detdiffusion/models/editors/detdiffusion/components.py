@@ -31,18 +31,18 @@ def resolve_source(source: str, subfolder: str | None = None) -> str:
 
     Args:
         source: ``from_pretrained`` of a part.
-        subfolder: subfolder of the part; ``vae`` may lie in the folder that :data:`SHARED_VAE` names.
+        subfolder: subfolder of the part; where a folder has no ``vae``, that of :data:`SHARED_VAE`.
 
     Raises:
         UserError: the zoo has no such folder.
     """
     if not str(source).startswith(ZOO):
         return source
-    name = str(source).removeprefix(ZOO)
-    if subfolder == "vae":
-        name = SHARED_VAE.get(name, name)
+    name = str(source).removeprefix(ZOO).rstrip("/")
     folder = ZOO_FOLDER / name
-    if not folder.is_dir():
+    if subfolder == "vae" and name in SHARED_VAE and not (folder / "vae").is_dir():
+        folder = ZOO_FOLDER / SHARED_VAE[name]
+    if not name or not folder.is_dir():
         names = sorted(f"{ZOO}{path.name}" for path in ZOO_FOLDER.iterdir() if path.is_dir())
         raise UserError(f"no weights {source!r} in the package; it has: {', '.join(names)}")
     return str(folder)
