@@ -1,8 +1,8 @@
 """The zoo's base model: a text-to-image model of MiniScenes that takes the role of Stable Diffusion.
 
 It is trained with captions without layouts, ``An image with`` + class names, and consists of diffusers and
-transformers classes with SD 1.5's architecture and a small width. Needs the VAE and tokenizer in
-`detdiffusion/zoo/miniscenes_base`.
+transformers classes with SD 1.5's architecture and a small width. Needs the tokenizer and the VAE
+of `zoo://miniscenes_base`.
 """
 
 _base_ = [

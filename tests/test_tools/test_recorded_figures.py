@@ -5,8 +5,9 @@ import re
 
 import pytest
 from pages import DOCS as PAGES
-from pages import README, ROOT, table
+from pages import README, ROOT, table, tables
 
+from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows
 from detdiffusion.experiments.paper.claims import quantities
 from detdiffusion.experiments.paper.jobs import ARMS
 from detdiffusion.experiments.paper.scales import SCALES
@@ -278,6 +279,46 @@ def test_three_sets_from_labels_to_an_answer():
     text = " ".join(text.split())
     assert f"an AP of {real} on the photographs, {autoencoder} on them after the autoencoder" in text
     assert len(rows) == 3 and f"{easy} on images drawn as easy and {hard} as hard" in text
+
+
+def test_blueprint_on_photographs():
+    record = read(RESULTS / "bccd_blueprint_2026-11-26.json")
+    held_out = record["held_out"]
+    (rows,) = [
+        rows
+        for header, rows in tables(DOCS["generator"])
+        if header == ["`layout_condition`", "AP easy", "AP hard", "easy - hard, 95 % interval"]
+    ]
+    for name, *cells in rows:
+        found = held_out[name.strip("`")]
+        gap = found["bootstrap"]["easy - hard"]
+        interval = f"{ap(gap['difference'])} [{ap(gap['low'])}, {ap(gap['high'])}]"
+        assert cells == [
+            ap(found["sets"]["easy"]["bbox_mAP"]),
+            ap(found["sets"]["hard"]["bbox_mAP"]),
+            interval,
+        ]
+    real, bound = (ap(held_out["blueprint"]["sets"][name]["bbox_mAP"]) for name in ("real", "autoencoder"))
+    assert len(rows) == 2 and f"The photographs have {real}, and {bound} after the" in DOCS["generator"]
+    text, arms = DOCS["own_data"].replace("−", "-"), record["arms"]
+    for name in ("edited", "real-objects"):
+        gains = [100 * (arms[name][seed]["bbox_mAP"] - arms["real"][seed]["bbox_mAP"]) for seed in arms[name]]
+        assert ", ".join(f"{gain:.1f}" for gain in gains) in text, (name, gains)
+    longer = {name: ap(found["bbox_mAP"]) for name, found in record["longer"]["arms"].items()}
+    assert f"{longer['real']} with real images and {longer['edited']} with the edited set" in text
+    found = record["found_by_the_gate"]["edited"]["by_class"]["Platelets"]
+    total = found["kept"] + found["moved"] + found["missed"]
+    assert f"{found['kept']} of {total} platelets" in text
+
+
+def test_few_real_images():
+    folder = RESULTS / "low-data"
+    expected = markdown(table_rows(read_results(folder)))
+    assert (folder / "table.md").read_text() == expected + "\n"
+    ((header, rows),) = tables(expected)
+    shown_header, shown = table(DOCS["claims"], "| real images | learner | arm |")
+    columns = [header.index(name) for name in shown_header]
+    assert [[cell.strip("`") for cell in row] for row in shown] == [[row[k] for k in columns] for row in rows]
 
 
 def test_seconds_of_an_image_at_full_size():
