@@ -1,7 +1,7 @@
 """The layout checkpoint of many looks: the base of many looks fine-tuned on layouts without P.A., drawn as a blueprint.
 
-`base_folder` is the model of `base_looks_miniscenes.py`, exported by `to_diffusers.py`. The shipped weights were trained
-with other batches and as many images, see detdiffusion/zoo/README.md.
+`base_folder` is the model of `base_looks_miniscenes.py`, exported by `to_diffusers.py`. The shipped weights were
+trained with other batches and as many images, see detdiffusion/zoo/README.md.
 """
 
 _base_ = "layout_miniscenes.py"
