@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -240,6 +241,20 @@ def test_full_images(world, learner):
     run.derive()
     assert run.plan.most_objects == 200 and run.plan.fullest == 108
     run.write_detectors()
+    few, facts = run.facts, replace(run.facts, images={**run.facts.images, "train": 5000})
+    assert run.few_passes() is None
+    run.facts = facts
+    run.write_detectors()
+    warning = run.few_passes()
+    passes, minutes = (
+        int(n) for n in re.findall(r"them (\d+) times.*--budget (\d+) gives 20 times", warning)[0]
+    )
+    iters, images = run.iters(run.config("detector")), run.facts.images["train"]
+    assert passes == round(iters * run.plan.batch / images) < 20
+    run.options = replace(run.options, budget=minutes)
+    run.write_detectors()
+    assert run.few_passes() is None
+    run.facts = few
     stale_rates_are_timed_again(run)
     cfg = load_config(run.config("detector")).model.test_cfg
     assert cfg.get("rcnn", cfg).max_per_img == 216 and cfg.get("rpn", cfg).nms_pre == 864

@@ -17,6 +17,7 @@ from detdiffusion.experiments.augment.budget import (
     Rates,
     Work,
     divide,
+    minutes_for,
     minutes_of,
 )
 from detdiffusion.experiments.augment.report import classes_found
@@ -126,6 +127,10 @@ def test_division_of_the_budget():
     assert minutes_of(divide(90, rates, rounds, 25), rates, rounds) == pytest.approx(
         minutes_of(schedule, rates, work), rel=0.01
     )
+    minutes = minutes_for(500, rates, work, 25)
+    assert minutes % 10 == 0
+    assert divide(minutes, rates, work, 25).detector_iters >= 500
+    assert divide(minutes - 10, rates, work, 25).detector_iters < 500
     tiny = divide(1, Rates(10.0, 10.0), work, 25)
     assert tiny.detector_iters == tiny.generator_iters == 20 and tiny.held_out == tiny.synthetic == 1
 

@@ -18,6 +18,10 @@ EVALUATION_COST = 1 / 3
 which takes about twice as long; a detector given by ``detector`` is taken to be as fast as the learner."""
 LEAST_ITERS = 20
 """Iterations of any training, whatever the budget."""
+FEW_PASSES = 20
+"""Passes of the learner over the real images below which it lacks iterations rather than images. On 205 photographs of
+blood cells synthetic images cost AP after 7 passes and gained AP after 23 (benchmarks/results/
+bccd_blueprint_2026-11-26.json)."""
 MAX_HELD_OUT = 100
 """Held-out layouts that are drawn; more change no decision."""
 
@@ -132,6 +136,14 @@ def minutes_of(schedule: Schedule, rates: Rates, work: Work) -> float:
     seconds = _fixed_seconds(rates, work) + work.trainings * schedule.detector_iters * rates.detector
     seconds += work.generators * schedule.generator_iters * rates.generator
     return (seconds + images * _image_seconds(schedule.sampling_steps, rates, work)) / 60
+
+
+def minutes_for(iterations: int, rates: Rates, work: Work, sampling_steps: int) -> int:
+    """Return the smallest budget, in multiples of ten minutes, that gives the learner so many iterations."""
+    minutes = 10
+    while divide(minutes, rates, work, sampling_steps).detector_iters < iterations:
+        minutes += 10
+    return minutes
 
 
 def _fixed_seconds(rates: Rates, work: Work) -> float:

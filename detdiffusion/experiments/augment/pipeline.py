@@ -99,6 +99,8 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
         write()
         if name == "generator":
             print(run.schedule_line())
+            if found := run.few_passes():
+                print(f"warning: {found}")
 
 
 def _train_arm(run: RunFolder, arm: str, seed: int) -> Step:
