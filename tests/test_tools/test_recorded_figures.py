@@ -2,11 +2,14 @@
 
 import json
 import re
+import statistics
 
 import pytest
 from pages import DOCS as PAGES
 from pages import README, ROOT, table, tables
 
+from detdiffusion.evaluation.trainability import paired_test
+from detdiffusion.experiments.augment.verdict import effects_of
 from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows
 from detdiffusion.experiments.paper.claims import quantities
 from detdiffusion.experiments.paper.jobs import ARMS
@@ -300,12 +303,21 @@ def test_blueprint_on_photographs():
         ]
     real, bound = (ap(held_out["blueprint"]["sets"][name]["bbox_mAP"]) for name in ("real", "autoencoder"))
     assert len(rows) == 2 and f"The photographs have {real}, and {bound} after the" in DOCS["generator"]
-    text, arms = DOCS["own_data"].replace("−", "-"), record["arms"]
+    text, arms = " ".join(DOCS["own_data"].replace("−", "-").split()), record["arms"]
     for name in ("edited", "real-objects"):
         gains = [100 * (arms[name][seed]["bbox_mAP"] - arms["real"][seed]["bbox_mAP"]) for seed in arms[name]]
         assert ", ".join(f"{gain:.1f}" for gain in gains) in text, (name, gains)
-    longer = {name: ap(found["bbox_mAP"]) for name, found in record["longer"]["arms"].items()}
-    assert f"{longer['real']} with real images and {longer['edited']} with the edited set" in text
+    longer = record["longer"]["arms"]
+    pairs = [
+        tuple(100 * longer[name][seed]["bbox_mAP"] for name in ("edited", "real")) for seed in longer["real"]
+    ]
+    (effect,), _ = effects_of({"edited": [a - b for a, b in pairs]})
+    real, edited = (statistics.fmean(values) for values in list(zip(*pairs))[::-1])
+    gain = f"{effect.mean:+.1f} AP [{effect.low:.1f}, {effect.high:.1f}], p = {paired_test(pairs):.3f}"
+    assert (
+        f"{real:.1f} with real images and {edited:.1f} with the edited set, {gain}, {len(pairs)} seeds"
+        in text
+    )
     found = record["found_by_the_gate"]["edited"]["by_class"]["Platelets"]
     total = found["kept"] + found["moved"] + found["missed"]
     assert f"{found['kept']} of {total} platelets" in text
@@ -319,6 +331,26 @@ def test_few_real_images():
     shown_header, shown = table(DOCS["claims"], "| real images | learner | arm |")
     columns = [header.index(name) for name in shown_header]
     assert [[cell.strip("`") for cell in row] for row in shown] == [[row[k] for k in columns] for row in rows]
+
+
+def test_few_real_images_in_the_readme():
+    rows = {(row["images"], row["arm"]): row for row in table_rows(read_results(RESULTS / "low-data"))}
+    cells = read(RESULTS / "bccd_blueprint_2026-11-26.json")["longer"]["arms"]
+    _, shown = table(README, "| real images | seeds |")
+    for what, seeds, *values in shown[:-1]:
+        images, arms = (
+            int(what.split()[0]),
+            ("real", "edited-origin", "copy-paste", "edited-copy-paste", "oracle"),
+        )
+        found = [rows.get((images, arm)) for arm in arms]
+        assert values == ["–" if row is None else f"{row['bbox_mAP']:.1f}" for row in found]
+        assert {len(row["seeds"]) for row in found if row} == {int(seeds)}
+    what, seeds, *values = shown[-1]
+    pairs = [(cells["real"][seed], cells["edited"][seed]) for seed in cells["edited"]]
+    assert what == "205 blood cells" and int(seeds) == len(pairs) and values[2:] == ["–"] * 3
+    assert values[:2] == [
+        f"{statistics.fmean(100 * one['bbox_mAP'] for one in arm):.1f}" for arm in zip(*pairs)
+    ]
 
 
 def test_seconds_of_an_image_at_full_size():
