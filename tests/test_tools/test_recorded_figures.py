@@ -330,6 +330,14 @@ def test_few_real_images():
     ((header, rows),) = tables(expected)
     shown_header, shown = table(DOCS["claims"], "| real images | learner | arm |")
     columns = [header.index(name) for name in shown_header]
+    first = read(folder / "dusk-100/12/result.json")["near_copies"]
+    shares = first.pop("from-real-hard")
+    assert (
+        f"({100 * shares['features']:.0f} % by the features of the detector, {100 * shares['pixels']:.0f} % by"
+        in DOCS["claims"]
+    )
+    new = {name: one for name, one in first.items() if name not in ("origin", "easy", "hard")}
+    assert all(one["features"] < 0.01 for one in new.values()) and len(new) > 3
     assert [[cell.strip("`") for cell in row] for row in shown] == [[row[k] for k in columns] for row in rows]
 
 
