@@ -211,20 +211,16 @@ class CommonSteps:
         limit: int | str,
         sampling: Sampling,
         edits: Mapping[str, float] | None = None,
-        layouts: str | None = None,
         from_real: float | None = None,
-        keep: str | None = None,
-        samples_per_image: int = 1,
+        flags: Sequence[object] = (),
     ) -> Step:
         """Return the step that generates a synthetic set of the first ``limit`` layouts of a split.
 
         Args:
             attributes: attributes file of the split; None for a model without attributes.
             edits: edits of the layouts, see ``tools/generate.py --edit``.
-            layouts: new layouts, see ``tools/generate.py --layouts``.
             from_real: strength of a start from the real images, see ``tools/generate.py --from-real``.
-            keep: what stays of the real images, see ``tools/generate.py --keep``.
-            samples_per_image: images of each layout.
+            flags: further flags of ``tools/generate.py``.
         """
         annotations = self.annotations(split)
         command = ["tools/generate.py", generator.config, generator.checkpoint, "--out", out]
@@ -242,16 +238,11 @@ class CommonSteps:
             self.seed,
             *self.device,
         ]
-        if samples_per_image != 1:
-            command += ["--samples-per-image", samples_per_image]
         if edits:
             command += ["--edit", *pairs(edits)]
-        if layouts:
-            command += ["--layouts", layouts]
         if from_real is not None:
             command += ["--from-real", from_real, "--img-dir", self.splits[split].images]
-        if keep:
-            command += ["--keep", keep]
+        command += flags
         if self.generator_options:
             command += ["--cfg-options", *pairs(self.generator_options)]
         inputs = (*annotations, *([attributes] if attributes else ()), generator.checkpoint)

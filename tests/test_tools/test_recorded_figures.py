@@ -358,6 +358,8 @@ def test_few_real_images_in_the_readme():
         assert {len(row["seeds"]) for row in found if row} == {int(seeds)}
     what, seeds, *values = shown[-1]
     pairs = [(cells["real"][seed], cells["edited"][seed]) for seed in cells["edited"]]
+    gain = next(line for line in DOCS["own_data"].splitlines() if "with the edited set, +" in line)
+    assert re.search(r"\+\d\.\d AP \[.*?\], p = \d\.\d+", gain)[0] in README
     assert what == "205 blood cells" and int(seeds) == len(pairs) and values[2:] == ["–"] * 3
     assert values[:2] == [
         f"{statistics.fmean(100 * one['bbox_mAP'] for one in arm):.1f}" for arm in zip(*pairs)

@@ -45,6 +45,11 @@ class GeneratedSet:
         """Whether its generator starts from the captions-only base."""
         return self.name.startswith(FROM_BASE)
 
+    def flags(self) -> list[str]:
+        """Return the flags of ``tools/generate.py`` for new layouts and what is kept."""
+        given = {"--layouts": self.layouts, "--keep": self.keep}
+        return [word for flag, value in given.items() if value for word in (flag, value)]
+
 
 @dataclass(frozen=True)
 class Arm:

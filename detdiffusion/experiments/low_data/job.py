@@ -210,8 +210,6 @@ class Job:
             limit=self.images,
             sampling=Sampling(s.sampling_steps, s.guidance_scale, s.sampling_batch, s.plan),
             edits=one.edits,
-            layouts=one.layouts,
             from_real=one.from_real,
-            keep=one.keep,
-            samples_per_image=s.samples_per_image(self.images),
+            flags=["--samples-per-image", s.samples_per_image(self.images), *one.flags()],
         )
