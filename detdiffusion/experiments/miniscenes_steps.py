@@ -11,6 +11,7 @@ from detdiffusion.utils.work_folder import seen_from
 
 from .common_steps import GATED, CommonSteps, Split, texts
 
+ZOO = "zoo://"
 ZOO_LAYOUT = "zoo://miniscenes_layout"  # what the configs name
 ZOO_LOOKS = "zoo://miniscenes_looks"
 """The layout checkpoint that has seen many looks."""
@@ -113,9 +114,12 @@ class MiniScenesSteps(CommonSteps):
 def weights(source: Path | str | None) -> tuple[Path, ...]:
     """Return the weight files (VAE, UNet, text encoder) of a diffusers folder or ``zoo://NAME``; None is the layout
     checkpoint that the configs name."""
-    from detdiffusion.models.editors.detdiffusion.components import resolve_source
+    source = source or ZOO_LAYOUT
+    folder = vae = Path(source)
+    if str(source).startswith(ZOO):  # a folder is found without importing torch
+        from detdiffusion.models.editors.detdiffusion.components import resolve_source
 
-    folder, vae = (Path(resolve_source(str(source or ZOO_LAYOUT), part)) for part in (None, "vae"))
+        folder, vae = (Path(resolve_source(str(source), part)) for part in (None, "vae"))
     name = "diffusion_pytorch_model.safetensors"
     return vae / "vae" / name, folder / "unet" / name, folder / "text_encoder" / "model.safetensors"
 
@@ -131,8 +135,6 @@ def checked_source(root: Path, given: str | None, option: str = "--layout-checkp
     Raises:
         UserError: a weight file is missing, or the zoo has no such model.
     """
-    from detdiffusion.models.editors.detdiffusion.components import ZOO
-
     source = seen_from(root, given) if given and not given.startswith(ZOO) else given
     absent = [str(path) for path in weights(source) if not path.is_file()]
     if absent:
