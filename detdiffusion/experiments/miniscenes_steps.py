@@ -8,10 +8,10 @@ from pathlib import Path
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 from detdiffusion.utils.work_folder import seen_from
+from detdiffusion.utils.zoo import ZOO, resolve_source
 
 from .common_steps import GATED, CommonSteps, Split, texts
 
-ZOO = "zoo://"
 ZOO_LAYOUT = "zoo://miniscenes_layout"  # what the configs name
 ZOO_LOOKS = "zoo://miniscenes_looks"
 """The layout checkpoint that has seen many looks."""
@@ -114,12 +114,7 @@ class MiniScenesSteps(CommonSteps):
 def weights(source: Path | str | None) -> tuple[Path, ...]:
     """Return the weight files (VAE, UNet, text encoder) of a diffusers folder or ``zoo://NAME``; None is the layout
     checkpoint that the configs name."""
-    source = source or ZOO_LAYOUT
-    folder = vae = Path(source)
-    if str(source).startswith(ZOO):  # a folder is found without importing torch
-        from detdiffusion.models.editors.detdiffusion.components import resolve_source
-
-        folder, vae = (Path(resolve_source(str(source), part)) for part in (None, "vae"))
+    folder, vae = (Path(resolve_source(str(source or ZOO_LAYOUT), part)) for part in (None, "vae"))
     name = "diffusion_pytorch_model.safetensors"
     return vae / "vae" / name, folder / "unet" / name, folder / "text_encoder" / "model.safetensors"
 

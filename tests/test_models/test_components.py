@@ -11,12 +11,12 @@ from tiny_editor import build_editor, layouts
 from tiny_folder import write_diffusers_folder
 from transformers import CLIPTokenizerFast
 
-from detdiffusion.models.editors.detdiffusion import components
 from detdiffusion.models.editors.detdiffusion.components import (
     build_component,
     build_sampling_scheduler,
     check_sources,
 )
+from detdiffusion.utils import zoo
 from detdiffusion.utils.compat import fit_clip_names
 from detdiffusion.utils.errors import UserError
 
@@ -141,30 +141,30 @@ def test_one_value_that_is_not_finite_is_found_in_every_part(role, bad, tmp_path
 
 
 def test_models_of_the_zoo_without_a_vae_share_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(components, "ZOO_FOLDER", tmp_path)
-    monkeypatch.setattr(components, "SHARED_VAE", dict(own="shared"))
+    monkeypatch.setattr(zoo, "ZOO_FOLDER", tmp_path)
+    monkeypatch.setattr(zoo, "SHARED_VAE", dict(own="shared"))
     shutil.move(write_diffusers_folder(tmp_path / "own") / "vae", tmp_path / "shared" / "vae")
     write_diffusers_folder(tmp_path / "whole")
     for name, expected in (("own", "shared"), ("whole", "whole")):
-        assert components.resolve_source(f"zoo://{name}", "vae") == str(tmp_path / expected)
-        assert components.resolve_source(f"zoo://{name}", "unet") == str(tmp_path / name)
+        assert zoo.resolve_source(f"zoo://{name}", "vae") == str(tmp_path / expected)
+        assert zoo.resolve_source(f"zoo://{name}", "unet") == str(tmp_path / name)
     vae, same = (
         build_component(dict(type="AutoencoderKL", from_pretrained=f"zoo://{name}", subfolder="vae"), "vae")
         for name in ("own", "shared")
     )
     assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), same.parameters(), strict=True))
-    monkeypatch.setitem(components.SHARED_VAE, "whole", "shared")  # its own comes first
-    assert components.resolve_source("zoo://whole/", "vae") == str(tmp_path / "whole")
+    monkeypatch.setitem(zoo.SHARED_VAE, "whole", "shared")  # its own comes first
+    assert zoo.resolve_source("zoo://whole/", "vae") == str(tmp_path / "whole")
     with pytest.raises(UserError, match="no weights 'zoo://'"):
-        components.resolve_source("zoo://")
+        zoo.resolve_source("zoo://")
     with pytest.raises(UserError, match="no weights 'zoo://other'.*zoo://own, zoo://shared, zoo://whole"):
-        components.resolve_source("zoo://other", "vae")
+        zoo.resolve_source("zoo://other", "vae")
 
 
 def test_every_model_of_the_zoo_has_a_vae_of_its_latents():
-    for folder in components.ZOO_FOLDER.iterdir():
+    for folder in zoo.ZOO_FOLDER.iterdir():
         if (folder / "unet").is_dir():
-            vae = Path(components.resolve_source(f"zoo://{folder.name}", "vae"), "vae/config.json")
+            vae = Path(zoo.resolve_source(f"zoo://{folder.name}", "vae"), "vae/config.json")
             unet = json.loads((folder / "unet/config.json").read_text())
             assert unet["out_channels"] == json.loads(vae.read_text())["latent_channels"], folder
             parts = dict(unet="UNet2DConditionModel", vae="AutoencoderKL")

@@ -78,7 +78,7 @@ class Job:
         steps += [self.train(arm, learner) for arm in chosen if not arm.generated for learner in learners]
         sets = {arm.generated: SETS[arm.generated] for arm in chosen if arm.generated}
         if sets:
-            steps += self._attributes()
+            steps += [self.train(ARMS[REAL], LEARNERS[0]), *self._attributes()]  # the judge
         for from_base in (False, True):
             of_generator = [one for one in sets.values() if one.from_base == from_base]
             if of_generator:
@@ -87,10 +87,9 @@ class Job:
                 steps.append(self._generate(one))
                 for arm in chosen:
                     if arm.generated == one.name:
-                        steps += self._judged(arm)
+                        steps += [self._check(arm)] if arm.gate else []
                         steps += [self.train(arm, learner) for learner in learners]
-        if sets:
-            steps += [self.train(ARMS[REAL], LEARNERS[0]), *map(self.find_near_copies, sets)]
+        steps += map(self.find_near_copies, sets)
         return list({step.name: step for step in steps}.values())
 
     def train(self, arm: Arm, learner: str) -> Step:
@@ -116,14 +115,10 @@ class Job:
         step = self.train(ARMS[REAL], LEARNERS[0])
         return Weights(step.command[1], step.outputs[0])
 
-    def _judged(self, arm: Arm) -> list[Step]:
-        if not arm.gate:
-            return []
+    def _check(self, arm: Arm) -> Step:
         title = f"check the generated images of the arm {arm.name}"
-        gate = self.make.gate(
-            f"gate-{arm.name}", title, self._judge(), self.synthetic(arm.generated), arm.gate
-        )
-        return [self.train(ARMS[REAL], LEARNERS[0]), gate]
+        folder = self.synthetic(arm.generated)
+        return self.make.gate(f"gate-{arm.name}", title, self._judge(), folder, arm.gate)
 
     def find_near_copies(self, name: str) -> Step:
         """Return the step that looks for near copies of the real images in a generated set."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.zoo import resolve_source
 
 
 def resize_grid(rows_TD: Tensor, old: tuple[int, int], new: tuple[int, int]) -> Tensor:
@@ -53,7 +54,6 @@ def resize_location_grid(source: str | Path, out_dir: str | Path, bins: tuple[in
     """
     from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
-    from detdiffusion.models.editors.detdiffusion.components import resolve_source
     from detdiffusion.models.editors.detdiffusion.layout_config import NAME
 
     vae = Path(resolve_source(str(source), "vae"), "vae")

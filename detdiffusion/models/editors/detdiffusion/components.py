@@ -15,37 +15,12 @@ from torch import nn
 from detdiffusion.utils.checkpoint import check_finite
 from detdiffusion.utils.compat import fit_clip_names, fit_tokenizer_arguments
 from detdiffusion.utils.errors import UserError, first_line, some
+from detdiffusion.utils.zoo import resolve_source
 
 from .layout_tokenizer import LayoutTokenizer, sincos_grid
 from .single_file import is_single_file, load_single_file, tokenizer_source
 
-ZOO = "zoo://"
 HUB = "hub://"
-ZOO_FOLDER = Path(__file__).resolve().parents[3] / "zoo"
-SHARED_VAE = {"miniscenes_base": "miniscenes_layout", "miniscenes_looks": "miniscenes_vae"}
-"""The folder that has the VAE of a model of the zoo whose own has none."""
-
-
-def resolve_source(source: str, subfolder: str | None = None) -> str:
-    """Resolve ``zoo://NAME`` to the folder of weights that ship with the package; return other sources unchanged.
-
-    Args:
-        source: ``from_pretrained`` of a part.
-        subfolder: subfolder of the part; where a folder has no ``vae``, that of :data:`SHARED_VAE`.
-
-    Raises:
-        UserError: the zoo has no such folder.
-    """
-    if not str(source).startswith(ZOO):
-        return source
-    name = str(source).removeprefix(ZOO).rstrip("/")
-    folder = ZOO_FOLDER / name
-    if subfolder == "vae" and name in SHARED_VAE and not (folder / "vae").is_dir():
-        folder = ZOO_FOLDER / SHARED_VAE[name]
-    if not name or not folder.is_dir():
-        names = sorted(f"{ZOO}{path.name}" for path in ZOO_FOLDER.iterdir() if path.is_dir())
-        raise UserError(f"no weights {source!r} in the package; it has: {', '.join(names)}")
-    return str(folder)
 
 
 def build_component(spec: Any, role: str) -> Any:
