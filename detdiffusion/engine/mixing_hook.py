@@ -102,5 +102,9 @@ def _why_not_ignored(model) -> str:
                 assigners.append(found)
     if not assigners:
         return "this detector has no assigner that could ignore them"
-    off = {type(assigner).__name__ for assigner in assigners if getattr(assigner, "ignore_iof_thr", -1) <= 0}
-    return f"set ignore_iof_thr=0.5 in the config of {' and '.join(sorted(off))}" if off else ""
+    off = {
+        type(one).__name__
+        for one in assigners
+        if not getattr(one, "ignores_regions", getattr(one, "ignore_iof_thr", -1) > 0)
+    }
+    return f"wrap {' and '.join(sorted(off))} in a detdiffusion.IgnoredRegionsAssigner" if off else ""

@@ -86,7 +86,7 @@ class OptionGroup:
             if value is None:
                 continue
             if spec.choices is not None:
-                for one in value if spec.repeat else [value]:
+                for one in value if isinstance(value, (list, tuple)) else [value]:
                     if one not in spec.choices:
                         raise UserError(
                             f"`{field.name}` must be one of {', '.join(spec.choices)}, it is {one!r}"

@@ -123,6 +123,7 @@ def test_ignored_regions_are_resized_and_flipped_with_the_image(data, repo_root,
 def test_the_realised_share_is_logged(data, repo_root, monkeypatch, tmp_path):
     """tools/train.py's runner adds the hook by itself; the log has the share an iteration and the sums."""
     from detdiffusion.engine import build_runner, launch
+    from detdiffusion.engine.mixing_hook import _why_not_ignored
 
     monkeypatch.chdir(repo_root)
     changes = {
@@ -146,7 +147,11 @@ def test_the_realised_share_is_logged(data, repo_root, monkeypatch, tmp_path):
     text = next((tmp_path / "work").rglob("*.log")).read_text()
     assert re.search(r"images shown: 8 real, 8 synthetic \(50.0% synthetic\)", text)
     assert "real:synthetic = 12:6" in text
-    assert "1 ignored regions" in text and "set ignore_iof_thr=0.5 in the config of ATSSAssigner" in text
+    assert "ignored regions" not in text.split("images shown")[0].split("real:synthetic")[1]
+    runner.model.bbox_head.assigner = runner.model.bbox_head.assigner.assigner  # mmdet's own
+    assert _why_not_ignored(runner.model) == "wrap ATSSAssigner in a detdiffusion.IgnoredRegionsAssigner"
+    runner.model.bbox_head.assigner.ignore_iof_thr = 0.5
+    assert _why_not_ignored(runner.model) == ""
 
 
 def test_schedule_and_weight_by_config(data, repo_root, monkeypatch, tmp_path):

@@ -15,9 +15,10 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from detdiffusion.datasets.formats.exports import read_for_export, write_yolo
+from detdiffusion.experiments.augment.arms import DEFAULT_ARMS
 from detdiffusion.experiments.augment.pipeline import steps
 from detdiffusion.experiments.augment.preflight import free_mb
-from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
+from detdiffusion.experiments.augment.run_folder import RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
 from detdiffusion.experiments.augment.write_configs import generator_config
 from detdiffusion.models.editors.detdiffusion.layout_config import layout_of_config
@@ -378,7 +379,7 @@ def test_val_chooses_the_set_only_where_there_are_test_images(world):
         [step.name for step in steps(RunFolder(ROOT, o, dry=True))]
         for o in (AugmentOptions(**options), with_test)
     ]
-    tuned = [f"tune-{name}-{seed}" for name in SYNTHETIC_SETS for seed in range(3)]
+    tuned = [f"tune-{name}-{seed}" for name in DEFAULT_ARMS for seed in range(3)]
     assert names[1] == [*names[0][:-1], *tuned, "compare"]
 
 
@@ -430,6 +431,8 @@ def test_one_class_is_fine(world, learner):
         config = load_config(run.config(name), ["max_iters=7", "train_ann=/other.json"])
         text = config.model.pretty_text if hasattr(config.model, "pretty_text") else str(config.model)
         assert "'num_classes': 1" in text and not [n for n in ("80", "8}") if f"'num_classes': {n}" in text]
+        stages = {"atss": 1, "fcos": 0, "faster-rcnn": 2}.get(learner, 4)  # a cascade's are in a list
+        assert text.count("detdiffusion.IgnoredRegionsAssigner") == stages and "_delete_" not in text
         dataset = config.train_dataloader.dataset
         assert dataset.ann_file == "/other.json" and tuple(dataset.metainfo.classes) == ("dog",)
         assert (

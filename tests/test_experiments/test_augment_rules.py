@@ -9,6 +9,7 @@ import pytest
 from scipy import stats
 
 from detdiffusion.experiments.augment import derive
+from detdiffusion.experiments.augment.arms import arms_of
 from detdiffusion.experiments.augment.budget import (
     EVALUATION_COST,
     RESERVE,
@@ -105,7 +106,7 @@ def test_upper_side():
 
 def test_division_of_the_budget():
     rates = Rates(detector=0.5, generator=0.8)
-    sets = dict(held_out_sets=2, synthetic_sets=2, held_out=72, train=205)
+    sets = dict(held_out_sets=2, synthetic_sets=2, held_out=72, layouts=205)
     work = Work(trainings=11, steps=29, evaluated=1200, batch=8, **sets)
     detection = EVALUATION_COST * 0.5 / 8
     schedule = divide(90, rates, work, 25)
@@ -117,6 +118,7 @@ def test_division_of_the_budget():
     assert spent == pytest.approx(left, rel=0.02)
     assert 60 * minutes_of(schedule, rates, work) == pytest.approx(spent + fixed)
     assert schedule.held_out <= 72 and schedule.synthetic <= 205
+    assert schedule.samples(205) == (schedule.synthetic, 1)
     longer = divide(180, rates, work, 25)
     assert (
         longer.detector_iters >= 2 * schedule.detector_iters
@@ -127,12 +129,23 @@ def test_division_of_the_budget():
     assert minutes_of(divide(90, rates, rounds, 25), rates, rounds) == pytest.approx(
         minutes_of(schedule, rates, work), rel=0.01
     )
+    plenty = divide(9000, rates, work, 25)
+    assert plenty.synthetic == 4 * 205 and plenty.samples(205) == (
+        205,
+        4,
+    )  # below 1,000, all layouts equally often
+    for layouts, images in ((10, 200), (3000, 3000)):
+        few = divide(9000, rates, replace(work, layouts=layouts), 25)
+        assert few.synthetic == images and few.samples(layouts) == (layouts, images // layouts)
     minutes = minutes_for(500, rates, work, 25)
     assert minutes % 10 == 0
     assert divide(minutes, rates, work, 25).detector_iters >= 500
     assert divide(minutes - 10, rates, work, 25).detector_iters < 500
     tiny = divide(1, Rates(10.0, 10.0), work, 25)
     assert tiny.detector_iters == tiny.generator_iters == 20 and tiny.held_out == tiny.synthetic == 1
+
+
+TWO = {arm.name: arm for arm in arms_of(["hard", "edited"], [1])}
 
 
 def consistency(real=0.9, drawn=0.8, objects=60):
@@ -151,10 +164,10 @@ def test_classes_that_only_detections_have_are_no_rows():
 
 def test_interval_is_students():
     values = [1.0, 2.5, 1.8]
-    (effect,) = judge({"hard": values}, consistency()).effects
+    (effect,) = judge({"hard": values}, consistency(), TWO).effects
     low, high = stats.t.interval(0.95, 2, statistics.fmean(values), stats.sem(values))
     assert (effect.low, effect.high) == pytest.approx((low, high))
-    wider = judge({"hard": values, "edited": values}, consistency()).effects[0]
+    wider = judge({"hard": values, "edited": values}, consistency(), TWO).effects[0]
     low, high = stats.t.interval(0.975, 2, statistics.fmean(values), stats.sem(values))
     assert (wider.low, wider.high) == pytest.approx((low, high))
 
@@ -167,7 +180,11 @@ def test_interval_is_students():
             HELPS,
             r"\+2.1 AP \[1.7, 2.5\] .*3 seeds: use the edited set",
         ),
-        (dict(hard=[-4.0, -4.1, -4.2], edited=[-5.0, -5.1, -5.2]), COSTS, "−4.1 AP .* cost AP"),
+        (
+            dict(hard=[-4.0, -4.1, -4.2], edited=[-5.0, -5.1, -5.2]),
+            COSTS,
+            "−4.1 AP .*; it costs AP to use the hard set",
+        ),
         (dict(hard=[-1.0, 1.0, 0.3], edited=[-2.0, 0.0, 1.0]), NOT_SHOWN, r"no benefit shown: \+0.1 AP \[−"),
         (dict(hard=[5.0]), NO_ANSWER, "no answer"),
         (dict(hard=[0.1, 0.1, 0.1]), NO_ANSWER, "no answer"),
@@ -177,7 +194,7 @@ def test_interval_is_students():
 def test_sentence(differences, outcome, words):
     import re
 
-    verdict = judge(differences, consistency())
+    verdict = judge(differences, consistency(), TWO)
     assert verdict.outcome == outcome and re.search(words, verdict.sentence), verdict.sentence
     assert "not drawn" not in verdict.sentence
 
@@ -185,7 +202,7 @@ def test_sentence(differences, outcome, words):
 def test_tuning_split_chooses_the_set_that_is_judged():
     """The test images judge it alone, at 95 %, even where another set would have gained more on them."""
     differences = dict(hard=[1.7, 1.9, 1.8], edited=[5.0, 5.1, 5.2])
-    verdict = judge(differences, consistency(), dict(hard=[30.0, 31.0, 32.0], edited=[30.0, 30.5, 31.0]))
+    verdict = judge(differences, consistency(), TWO, dict(hard=[30.0, 31.0, 32.0], edited=[30.0, 30.5, 31.0]))
     (effect,) = verdict.effects
     low, high = stats.t.interval(
         0.95, 2, statistics.fmean(differences["hard"]), stats.sem(differences["hard"])
@@ -197,6 +214,6 @@ def test_tuning_split_chooses_the_set_that_is_judged():
 def test_classes_that_are_not_drawn_are_named():
     lost = consistency(drawn=0.0, objects=69)
     assert classes_not_drawn(lost) == [("cell", 0, 69)]
-    assert judge(dict(hard=[-1.0, 1.0, 0.0]), lost).sentence.endswith("not drawn: cell 0 of 69 found")
+    assert judge(dict(hard=[-1.0, 1.0, 0.0]), lost, TWO).sentence.endswith("not drawn: cell 0 of 69 found")
     assert classes_not_drawn(consistency(drawn=0.0, objects=9)) == []  # too few to say
     assert classes_not_drawn(consistency(real=0.0, drawn=0.0)) == []  # the detector does not find them either

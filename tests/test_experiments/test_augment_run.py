@@ -13,8 +13,9 @@ from PIL import Image
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.evaluation.training_runs import read_run
 from detdiffusion.experiments.augment import pipeline
+from detdiffusion.experiments.augment.arms import DEFAULT_ARMS
 from detdiffusion.experiments.augment.pipeline import steps
-from detdiffusion.experiments.augment.run_folder import SYNTHETIC_SETS, RunFolder
+from detdiffusion.experiments.augment.run_folder import RunFolder
 
 OWN = README[README.index("## Your own data") : README.index("## Python")]
 CHECK, AUGMENT, GENERATE = commands(OWN)
@@ -109,7 +110,7 @@ def test_answer_and_report(finished):
     verdict = write_answer(run, {step.name: 1.0 for step in done}, 1)
     summary = json.loads((run.dir / "summary.json").read_text())
     assert summary["sentence"] == verdict.sentence and "AP" in verdict.sentence
-    assert [row["name"] for row in summary["effects"]] == list(SYNTHETIC_SETS)
+    assert [row["name"] for row in summary["effects"]] == list(DEFAULT_ARMS)
     assert all(row["seeds"] == 1 for row in summary["effects"]) and summary["outcome"] == "no answer"
     page = (run.dir / "report.html").read_text()
     places = [page.index(word) for word in ('class="headline"', "The same layouts", "difference", "Seconds")]
@@ -134,9 +135,9 @@ def test_no_learner_judged_its_own_images(finished):
 def test_arms_have_equal_iterations_and_the_gated_labels(finished):
     run, _ = finished
     rows = json.loads((run.comparison / "comparison.json").read_text())["rows"]
-    assert [row["name"] for row in rows] == ["real", *SYNTHETIC_SETS]
+    assert [row["name"] for row in rows] == ["real", *DEFAULT_ARMS]
     assert {tuple(row["iterations"]) for row in rows} == {(4,)} and {row["runs"] for row in rows} == {1}
-    config = next((run.arm("edited", 0)).glob("*/vis_data/config.py")).read_text()
+    config = next((run.trained("edited", 0)).glob("*/vis_data/config.py")).read_text()
     assert "annotations_gated.json" in config and str(run.synthetic("edited")) in config
 
 
@@ -144,17 +145,17 @@ def test_val_chooses_the_set_where_there_are_test_images(finished, monkeypatch):
     """On the same images a detector has the AP of its training's validation."""
     run, _ = finished
     monkeypatch.setitem(run.splits, "test", run.splits["val"])
-    for name in SYNTHETIC_SETS:
+    for name in DEFAULT_ARMS:
         run_step(pipeline._tune(run, name, 0))
         found = json.loads(run.tuned(name, 0).read_text())["coco/bbox_mAP"]
-        assert found == pytest.approx(read_run(run.arm(name, 0)).metrics["bbox_mAP"])
+        assert found == pytest.approx(read_run(run.trained(name, 0)).metrics["bbox_mAP"])
 
 
 def test_generated_images_have_the_derived_size(finished):
     run, _ = finished
     height, width = run.plan.image_size
     assert (height, width) == (64, 64)
-    for name in SYNTHETIC_SETS:
+    for name in run.sets:
         picture = next((run.synthetic(name) / "images").glob("*.png"))
         assert Image.open(picture).size == (width, height)
     assert (run.dir / "generator.pth").resolve() == (run.generator() / "iter_4.pth").resolve()
@@ -182,10 +183,11 @@ def test_a_second_round_begins_where_the_first_ended(second_round):
         "join-2",
         "attributes-train-2",
         "generator-2",
-        "synthetic-hard-2",
-        "gate-hard-2",
+        "synthetic-edited-2",
+        "gate-edited-2",
+        "train-edited-copy-paste-2-0",
     }
-    assert run.sets == ["hard", "edited", "hard-2", "edited-2"]
+    assert run.sets == ["edited", "edited-2"]
     config = next((run.dir / "generator-2").glob("*/vis_data/config.py")).read_text()
     assert "generator/iter_4.pth" in config and "attributes/train-2.json" in config
     used = 0
@@ -194,7 +196,7 @@ def test_a_second_round_begins_where_the_first_ended(second_round):
         log = max(folder.glob("*/*.log")).read_text()
         counts = re.search(r"real:synthetic = (\d+):(\d+)", log)
         images = json.loads(run.halves[half].annotations[0].read_text())["images"]
-        made = json.loads((run.synthetic("hard") / "annotations_gated.json").read_text())["images"]
+        made = json.loads((run.synthetic("edited") / "annotations_gated.json").read_text())["images"]
         own = {image["id"] for image in images}
         expected = sum(image["source_image_id"] in own for image in made)
         assert int(counts[2]) == expected
@@ -209,7 +211,7 @@ def test_the_budget_counts_the_steps_of_a_second_round(finished, second_round):
     dry = [list(steps(RunFolder(ROOT, run.options, dry=True))) for run in runs]
     work = [run._work() for run in runs]
     assert work[1].steps - work[0].steps == len(dry[1]) - len(dry[0])
-    assert [(w.generators, w.synthetic_sets) for w in work] == [(1, 2), (2, 4)]
+    assert [(w.generators, w.synthetic_sets) for w in work] == [(1, 1), (2, 2)]
     names = {step.name for step in dry[1]}
     assert names - {step.name for step in dry[0]} == set(second_round[1]) - {"compare"}
 
@@ -220,7 +222,8 @@ def test_the_answer_of_two_rounds_names_their_sets(second_round):
     run, _ = second_round
     write_answer(run, {}, 1)
     summary = json.loads((run.dir / "summary.json").read_text())
-    assert [row["name"] for row in summary["effects"]] == run.sets
+    assert [row["name"] for row in summary["effects"]] == list(run.arms)
+    assert list(run.arms) == [*DEFAULT_ARMS, "edited-2", "edited-copy-paste-2"]
     assert "2 rounds" in (run.dir / "report.html").read_text()
     assert (run.dir / "generator.pth").resolve() == (run.dir / "generator-2/iter_4.pth").resolve()
 

@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 from mmcv.transforms.utils import cache_randomness
 from mmdet.datasets import transforms
+from mmdet.structures.bbox import autocast_box_type
+from mmdet.structures.mask import BitmapMasks
 from mmengine.dataset import BaseDataset
 
 from detdiffusion.registry import TRANSFORMS
@@ -20,10 +23,36 @@ class CopyPaste(transforms.CopyPaste):
     """mmdet's ``CopyPaste`` (Ghiasi et al. 2021) inside a ``MultiImageMixDataset``.
 
     mmdet draws the source image from ``0`` to ``len(dataset)`` inclusive, which once in ``len(dataset) + 1`` samples is
-    an index outside the data set.
+    an index outside the data set; and it needs images of one size. Here the source image is cut or extended to the
+    other one's size at its right and lower side, and objects that do not fit as a whole are not pasted.
     """
 
     @cache_randomness
     def get_indexes(self, dataset: BaseDataset) -> int:
         """Return the index of a source image of the data set."""
         return random.randrange(len(dataset))
+
+    @autocast_box_type()
+    def transform(self, results: dict) -> dict:
+        """Paste objects of ``results["mix_results"][0]`` into the image of ``results``, see mmdet's class."""
+        height, width = results["img"].shape[:2]
+        (source,) = results["mix_results"]
+        if source["img"].shape[:2] != (height, width):
+            _fit(source, height, width)
+        return super().transform(results)
+
+
+def _fit(sample: dict, height: int, width: int) -> None:
+    """Cut or extend a sample at its right and lower side; only objects that are inside as a whole stay."""
+    boxes, img = sample["gt_bboxes"], sample["img"]
+    inside = ((boxes.tensor[:, 2] <= width) & (boxes.tensor[:, 3] <= height)).numpy()
+    for name in ("gt_bboxes", "gt_bboxes_labels", "gt_ignore_flags", "gt_masks"):
+        if name in sample:
+            sample[name] = sample[name][inside]
+    rows, columns = min(height, img.shape[0]), min(width, img.shape[1])
+    sample["img"] = np.zeros((height, width, *img.shape[2:]), img.dtype)
+    sample["img"][:rows, :columns] = img[:rows, :columns]
+    if "gt_masks" in sample:
+        masks = np.zeros((len(sample["gt_masks"]), height, width), np.uint8)
+        masks[:, :rows, :columns] = sample["gt_masks"].masks[:, :rows, :columns]
+        sample["gt_masks"] = BitmapMasks(masks, height, width)

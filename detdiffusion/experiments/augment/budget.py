@@ -24,6 +24,11 @@ blood cells synthetic images cost AP after 7 passes and gained AP after 23 (benc
 bccd_blueprint_2026-11-26.json)."""
 MAX_HELD_OUT = 100
 """Held-out layouts that are drawn; more change no decision."""
+MAX_SAMPLES = 20
+"""Images of a training layout."""
+ENOUGH_IMAGES = 1000
+"""Images of a synthetic set above which a layout is drawn once; half of the learner's batches are such images, and 500
+iterations see each of them a few times (docs/claims.md)."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +51,7 @@ class Schedule:
     Attributes:
         detector_iters: iterations of each training of the learner.
         generator_iters: iterations of each training of the generator.
-        held_out, synthetic: maximum number of held-out and of training layouts that are drawn in each set.
+        held_out, synthetic: maximum number of images of each set of held-out and of training layouts.
         sampling_steps: denoising steps.
         resamples: resamples of bootstrap intervals.
         calibration_iters: iterations that are timed.
@@ -59,6 +64,10 @@ class Schedule:
     sampling_steps: int
     resamples: int = 1000
     calibration_iters: int = 12
+
+    def samples(self, layouts: int) -> tuple[int, int]:
+        """Return how many of the training layouts are drawn in a set, and how often each."""
+        return min(layouts, self.synthetic), max(1, self.synthetic // layouts)
 
 
 SMOKE = Schedule(
@@ -81,7 +90,7 @@ class Work:
         steps: number of steps of the pipeline.
         held_out_sets, synthetic_sets: generated sets of held-out and of training layouts.
         generators: trainings of the generator, one a round.
-        held_out, train: number of layouts of the two splits.
+        held_out, layouts: number of layouts of the held-out and of the training images.
         evaluated: real images that a detector is run on, in validations and for attributes, all of them together.
         batch: batch size of the generator.
     """
@@ -91,10 +100,15 @@ class Work:
     held_out_sets: int
     synthetic_sets: int
     held_out: int
-    train: int
+    layouts: int
     evaluated: int
     batch: int
     generators: int = 1
+
+    @property
+    def most_images(self) -> int:
+        """The largest number of images of a synthetic set."""
+        return max(self.layouts, min(MAX_SAMPLES * self.layouts, ENOUGH_IMAGES))
 
 
 def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Schedule:
@@ -117,7 +131,8 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
     affordable = int(SHARES["images"] * left / image)
     held_out = max(1, min(work.held_out, MAX_HELD_OUT, affordable // 3 // work.held_out_sets))
     used = held_out * work.held_out_sets
-    synthetic = max(1, min(work.train, (affordable - used) // work.synthetic_sets))
+    synthetic = max(1, min(work.most_images, (affordable - used) // work.synthetic_sets))
+    synthetic -= synthetic % work.layouts if synthetic > work.layouts else 0  # all layouts equally often
     used += synthetic * work.synthetic_sets
     for_generator = SHARES["generator"] * left + max(0.0, SHARES["images"] * left - used * image)
     generator_iters = int(for_generator / work.generators / rates.generator) if rates.generator else 100

@@ -8,8 +8,9 @@ from pathlib import Path
 from detdiffusion.experiments.common_steps import AUTOENCODER, Sampling, texts
 from detdiffusion.utils.steps import Step
 
+from .arms import SETS, in_round
 from .plan import FACTOR
-from .run_folder import HELD_OUT_SETS, SYNTHETIC_SETS, RunFolder, in_round
+from .run_folder import HELD_OUT_SETS, RunFolder
 from .settings import NO_BASE
 
 GUIDANCE_SCALE = 3.5
@@ -146,20 +147,22 @@ def _training_sets(run: RunFolder, number: int) -> Iterator[Step]:
     make, sampling = run.make(), _sampling(run)
     weights = run.weights(run.config("generator"), run.generator(number))
     may_flip = run.dry or run.plan.flip_prob > 0
-    for kind, (strategy, edits) in SYNTHETIC_SETS.items():
-        edits = {edit: value for edit, value in edits.items() if edit != "flip" or may_flip}
-        name = in_round(kind, number)
+    layouts, samples = ("N", "N") if run.dry else run.schedule.samples(run.plan.images)
+    for kind in run.kinds:
+        one, name = SETS[kind], in_round(kind, number)
+        edits = {edit: value for edit, value in one.edits.items() if edit != "flip" or may_flip}
         yield make.generate(
             f"synthetic-{name}",
-            f"draw training layouts: {name}",
+            f"draw the training set {name}",
             weights,
             run.synthetic(name),
             "train",
-            strategy,
+            one.strategy,
             run.attributes("train", number),
-            limit="N" if run.dry else run.schedule.synthetic,
+            limit=layouts,
             sampling=sampling,
             edits=edits,
+            flags=["--samples-per-image", samples, *(["--layouts", one.layouts] if one.layouts else [])],
         )
         title = f"objects of the {name} set that the detector misses become ignored regions"
         yield make.gate(f"gate-{name}", title, run.judge(), run.synthetic(name), ("--missed", "ignore"))

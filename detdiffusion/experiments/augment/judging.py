@@ -9,7 +9,8 @@ from detdiffusion.evaluation.training_runs import read_run
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
-from .run_folder import LEARNED_SET, RunFolder, in_round
+from .arms import in_round
+from .run_folder import RunFolder
 
 SCORE_THR = 0.3
 """Score above which a detection finds an object."""
@@ -37,7 +38,7 @@ def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
         config, more, also = run.config("detector"), {}, ""
         yield make.halve("train", run.dir / "halves", run.options.groups)
     else:
-        learned = in_round(LEARNED_SET, number - 1)
+        learned = in_round(run.learned_kind, number - 1)
         config, also = run.config("detector_mixed"), f" and its {learned} images"
         more = {"synthetic_root": run.synthetic(learned), "train_dataloader.dataset.same_sources": True}
         inputs += run.trained_on(learned)

@@ -9,7 +9,8 @@ from detdiffusion.experiments.common_steps import Split, pairs, texts
 from detdiffusion.utils.steps import Step
 
 from . import drawing, judging
-from .run_folder import REAL, RunFolder
+from .arms import REAL, Arm
+from .run_folder import RunFolder
 
 
 def steps(run: RunFolder) -> Iterator[Step]:
@@ -40,11 +41,11 @@ def steps(run: RunFolder) -> Iterator[Step]:
         yield from drawing.generator(run, number)
     for seed in run.seeds[1:]:
         yield _train_arm(run, REAL, seed)
-    for name in run.sets:
+    for name in run.arms:
         for seed in run.seeds:
             yield _train_arm(run, name, seed)
     if run.tuning:
-        for name in run.sets:
+        for name in run.arms:
             for seed in run.seeds:
                 yield _tune(run, name, seed)
     yield _compare(run)
@@ -103,23 +104,24 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
                 print(f"warning: {found}")
 
 
-def _train_arm(run: RunFolder, arm: str, seed: int) -> Step:
-    config = run.config("detector" if arm == REAL else "detector_mixed")
+def _train_arm(run: RunFolder, name: str, seed: int) -> Step:
+    arm = run.arms.get(name, Arm(REAL))
+    config = run.config(arm.config)
     options: dict[str, object] = {"randomness.seed": seed}
     inputs = [*run.splits["train"].annotations, *run.splits[run.test].annotations]
-    if arm != REAL:
-        options["synthetic_root"] = run.synthetic(arm)
-        inputs += run.trained_on(arm)
-    title = f"train the learner on {'real' if arm == REAL else f'real and {arm}'} images, seed {seed}"
+    if arm.generated:
+        options["synthetic_root"] = run.synthetic(arm.generated)
+        inputs += run.trained_on(arm.generated)
+    title = f"train the learner: {arm.title}, seed {seed}"
     iters = "N" if run.dry else None
-    out, name = run.arm(arm, seed), f"train-{arm}-{seed}"
+    out, name = run.trained(name, seed), f"train-{name}-{seed}"
     return run.make().train(name, title, config, out, iters, options, run.inputs(*inputs))
 
 
 def _tune(run: RunFolder, arm: str, seed: int) -> Step:
-    """Return the step that tests a trained arm on the split that chooses the synthetic set."""
+    """Return the step that tests a trained arm on the split that chooses the arm."""
     split, out = run.splits[run.tuning], run.tuned(arm, seed)
-    learner = run.weights(run.config("detector_mixed"), run.arm(arm, seed))
+    learner = run.weights(run.config(run.arms[arm].config), run.trained(arm, seed))
     command = ["tools/test.py", learner.config, learner.checkpoint, "--work-dir", out.with_suffix("")]
     command += [
         "--out",
@@ -130,7 +132,7 @@ def _tune(run: RunFolder, arm: str, seed: int) -> Step:
     ]
     return Step(
         f"tune-{arm}-{seed}",
-        f"test the learner with {arm} images, seed {seed}, on {run.tuning}, which chooses the set",
+        f"test the learner of the arm {arm}, seed {seed}, on {run.tuning}, which chooses the arm",
         texts(command),
         (learner.config,),
         (*split.annotations, learner.checkpoint),
@@ -140,7 +142,7 @@ def _tune(run: RunFolder, arm: str, seed: int) -> Step:
 
 
 def _compare(run: RunFolder) -> Step:
-    runs = [(arm, run.arm(arm, seed)) for arm in (REAL, *run.sets) for seed in run.seeds]
+    runs = [(arm, run.trained(arm, seed)) for arm in (REAL, *run.arms) for seed in run.seeds]
     iters = run.iters(run.config("detector"))
     checkpoints: list[Path] = [folder / f"iter_{iters}.pth" for _, folder in runs]
     title = "does it help? the learner with and without synthetic images"

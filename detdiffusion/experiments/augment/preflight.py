@@ -11,6 +11,7 @@ from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import check_writable, write_atomic
 
+from .arms import COPY_PASTE, learned_kind, set_of
 from .settings import LEARNERS, NO_BASE, AugmentOptions
 
 MIN_FREE_MB = 2000
@@ -43,6 +44,7 @@ def check_options(options: AugmentOptions, out: Path) -> None:
             recognise(path)
     _check_generator(options)
     _check_learner(options.learner)
+    _check_arms(options)
     if options.detector is not None:
         if options.rounds > 1:
             raise UserError(
@@ -189,6 +191,29 @@ def _check_learner_config(learner: str) -> None:
             raise UserError(f"`learner` {learner}: not an mmdet config: it has no {name}.dataset.pipeline")
     if "model" not in config:
         raise UserError(f"`learner` {learner}: not an mmdet config: it has no model")
+
+
+def _check_arms(options: AugmentOptions) -> None:
+    if not any(map(set_of, options.arms)):
+        raise UserError(
+            f"`arms` {' '.join(options.arms)}: none of them has generated images, which this tool is for; add edited, "
+            f"or edited-{COPY_PASTE}"
+        )
+    if options.rounds > 1 and not learned_kind(options.arms):
+        raise UserError(
+            f"`rounds` {options.rounds}: the next round's learners see a set whose layouts come from single images, "
+            f"and `arms` {' '.join(options.arms)} has none; add edited or hard"
+        )
+    if options.learner in LEARNERS or not any(name.endswith(COPY_PASTE) for name in options.arms):
+        return
+    from detdiffusion.utils.config import load_config
+
+    steps = [step["type"] for step in load_config(options.learner).train_dataloader.dataset.pipeline]
+    if "LoadAnnotations" not in steps or steps[-1] != "PackDetInputs":
+        raise UserError(
+            f"`learner` {options.learner}: {COPY_PASTE} needs a pipeline with LoadAnnotations that ends in "
+            f"PackDetInputs, it is {', '.join(map(str, steps))}; leave {COPY_PASTE} out of `arms`"
+        )
 
 
 def _check_detector(config: str, weights: str) -> None:

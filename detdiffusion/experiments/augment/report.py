@@ -21,8 +21,9 @@ from detdiffusion.visualization.overlays import DrawnObject, draw_objects
 from detdiffusion.visualization.report import Gallery, table, write_report
 from detdiffusion.visualization.reports.fidelity import fidelity_table, percent
 
+from .arms import REAL, Arm, in_round
 from .drawing import what_to_expect
-from .run_folder import HELD_OUT_SETS, REAL, RunFolder, in_round
+from .run_folder import HELD_OUT_SETS, RunFolder
 from .verdict import Verdict, judge
 
 LAYOUTS = 12
@@ -46,14 +47,16 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
     """
     comparison, fidelity = _read(run.comparison / "comparison.json"), _read(run.fidelity / "fidelity.json")
     rows = {row["name"]: row for row in comparison["rows"]}
-    differences = {name: [100 * d for d in rows[name]["paired_differences"]] for name in run.sets}
-    verdict = judge(differences, fidelity["consistency"], _tuning(run))
+    differences = {name: [100 * d for d in rows[name]["paired_differences"]] for name in run.arms}
+    verdict = judge(differences, fidelity["consistency"], run.arms, _tuning(run))
     summary = dict(
         sentence=verdict.sentence,
         outcome=verdict.outcome,
         level=verdict.level,
         chosen=verdict.chosen,
         effects=[asdict(effect) for effect in verdict.effects],
+        over_copy_paste=asdict(verdict.over_copy_paste) if verdict.over_copy_paste else None,
+        differences=differences,
         not_drawn=[dict(zip(("class", "found", "prompted"), row)) for row in verdict.not_drawn],
         compared_on=run.test,
         seeds=run.seeds,
@@ -86,23 +89,24 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
 
 
 def _tuning(run: RunFolder) -> dict[str, list[float]]:
-    """Return the AP of each set's detectors on the tuning split; empty without one."""
+    """Return the AP of each arm's detectors on the tuning split; empty without one."""
     if not run.tuning:
         return {}
     return {
-        name: [100 * _read(run.tuned(name, seed))["coco/bbox_mAP"] for seed in run.seeds] for name in run.sets
+        name: [100 * _read(run.tuned(name, seed))["coco/bbox_mAP"] for seed in run.seeds] for name in run.arms
     }
 
 
 def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> list[str]:
     sizes = ", ".join(f"{name} {count}" for name, count in run.facts.images.items())
-    held = f"for all {len(verdict.effects)} sets together "
+    held = f"for all {len(verdict.effects)} arms together "
     if verdict.chosen:
-        held = f"for the {verdict.chosen} set, which {run.tuning} chose, "
+        held = f"for the arm {verdict.chosen}, which {run.tuning} chose, "
     lines = [
-        f"The same detector ({run.options.learner}) was trained on the real images, and on real and synthetic images, "
-        f"for equally many iterations, and tested on the real images of {run.test}. In brackets: the interval that "
-        f"holds {held}with 95 % (Student's t over the seeds). The "
+        f"The same detector ({run.options.learner}) was trained on the real images, and on each of the other rows' "
+        f"images, for equally many iterations, and tested on the real images of {run.test}. Generated images are half "
+        "of every batch; copy-paste pastes objects of other real images into the real ones. In brackets: the interval "
+        f"that holds {held}with 95 % (Student's t over the seeds). The "
         "seed of the detector alone varies: all trainings share one generator, one drawing of each set "
         "and one set of "
         "test images, whose chance the interval does not hold.",
@@ -129,13 +133,12 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
 def _effects(run: RunFolder, verdict: Verdict, rows: Mapping[str, Mapping]) -> dict:
     by_name = {effect.name: effect for effect in verdict.effects}
     cells = []
-    for name in (REAL, *run.sets):
+    for name in (REAL, *run.arms):
         row = rows[name]
         effect = str(by_name[name]) if name in by_name else "–"
         scores = [percent(row[key]) for key in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")]
         iterations = ", ".join(map(str, row["iterations"]))
-        label = "real" if name == REAL else f"real + {name}"
-        cells.append([label, row["runs"], iterations, *scores, effect])
+        cells.append([run.arms.get(name, Arm(REAL)).title, row["runs"], iterations, *scores, effect])
     return table(
         "The detector with and without synthetic images (AP in percent)",
         ("training images", "seeds", "iterations", "AP", "AP50", "AP75", "difference"),
@@ -227,13 +230,12 @@ def _autoencoder_pictures(run: RunFolder) -> list[Gallery]:
 
 
 def _work_dirs(run: RunFolder) -> dict[str, Path]:
-    arms = {f"detector, {name}, seed {run.seeds[0]}": run.arm(name, run.seeds[0]) for name in run.sets}
-    generators = {in_round("generator", number): run.generator(number) for number in run.rounds}
-    return {
-        **generators,
-        f"detector, real, seed {run.seeds[0]}": run.arm(REAL, run.seeds[0]),
-        **arms,
+    arms = {
+        f"detector, {name}, seed {run.seeds[0]}": run.trained(name, run.seeds[0])
+        for name in (REAL, *run.arms)
     }
+    generators = {in_round("generator", number): run.generator(number) for number in run.rounds}
+    return {**generators, **arms}
 
 
 def _settings(run: RunFolder, seconds: Mapping[str, float]) -> list[dict]:

@@ -18,28 +18,23 @@ from detdiffusion.utils.sampling_plan import PLANS
 from detdiffusion.utils.steps import config_digest
 from detdiffusion.utils.training_logs import TrainingLogs
 
+from .arm_configs import arm_config
+from .arms import REAL, Arm, arms_of, in_round, learned_kind, set_of
 from .budget import FEW_PASSES, SMOKE, Rates, Schedule, Work, divide, minutes_for, minutes_of
 from .plan import Plan, make_plan
 from .preflight import HUB, vae_folder
 from .settings import NO_BASE, AugmentOptions
 from .sources import Sources
 from .survey import Facts, check_labels, survey
-from .write_configs import ConfigFolder, detector_config, generator_config, mixed_config
+from .write_configs import ConfigFolder, detector_config, generator_config
 
-REAL = "real"
-"""The arm without synthetic images."""
 HELD_OUT_SETS = ("easy", "hard")
 """Strategies of the sets of held-out layouts, which tell whether the generator hears the attribute."""
-SYNTHETIC_SETS: dict[str, tuple[str, dict[str, float]]] = {
-    "hard": ("hard", {}),
-    "edited": ("origin", {"flip": 0.5, "jitter": 0.1}),
-}
-"""Strategy and edits of the sets that the learner is trained with."""
-LEARNED_SET = "hard"
-"""The set of a round that the learners of the next round's attributes are trained on too, as in the paper."""
-OTHER_STEPS = 19
-"""Steps beside the trainings of the learner."""
-STEPS_OF_ROUND = 9
+STEPS_OF_SET = 2
+"""Steps of a synthetic set."""
+OTHER_STEPS = 15
+"""Steps beside those and the trainings of the learner."""
+STEPS_OF_ROUND = 5
 """Those of each further round."""
 SPEED_PARTS = ("model", "train_dataloader", "optim_wrapper", "custom_hooks")
 """Parts of a config that the seconds of an iteration depend on."""
@@ -62,7 +57,10 @@ class RunFolder:
         self.configs = ConfigFolder(self.dir / "configs")
         self.fidelity, self.comparison = self.dir / "fidelity", self.dir / "comparison"
         self.tokenizer = self.dir / "tokenizer"
-        self.sets = [in_round(name, number) for number in self.rounds for name in SYNTHETIC_SETS]
+        self.arms: dict[str, Arm] = {arm.name: arm for arm in arms_of(options.arms, self.rounds)}
+        self.kinds = list(dict.fromkeys(filter(None, map(set_of, options.arms))))
+        """Names of the synthetic sets, without their rounds."""
+        self.sets = [in_round(name, number) for number in self.rounds for name in self.kinds]
         self.seeds = list(range(options.seed, options.seed + options.seeds))
         self.splits: dict[str, Split] = {}
         self.facts: Facts | None = None
@@ -106,6 +104,11 @@ class RunFolder:
         """Return the folder of a synthetic training set."""
         return self.dir / "synthetic" / name
 
+    @property
+    def learned_kind(self) -> str:
+        """The set of a round that the learners of the next round's attributes are trained on too."""
+        return learned_kind(self.options.arms)
+
     def trained_on(self, name: str) -> list[Path]:
         """Return the files of a synthetic training set that change whenever its labels or images do."""
         return [self.synthetic(name) / file for file in (GATED, "manifest.jsonl")]
@@ -114,7 +117,7 @@ class RunFolder:
         """Return the folder of a set of held-out layouts."""
         return self.dir / "held_out" / strategy
 
-    def arm(self, name: str, seed: int) -> Path:
+    def trained(self, name: str, seed: int) -> Path:
         """Return the work dir of a training of an arm."""
         return self.dir / "arms" / f"{name}_seed{seed}"
 
@@ -153,7 +156,7 @@ class RunFolder:
         if self.options.detector:
             config, checkpoint = self.options.detector
             return Weights(config, Path(checkpoint))
-        return self.weights(self.config("detector"), self.arm(REAL, self.seeds[0]))
+        return self.weights(self.config("detector"), self.trained(REAL, self.seeds[0]))
 
     # what is derived
 
@@ -215,8 +218,8 @@ class RunFolder:
         minutes = minutes_of(schedule, self._rates(), self._work())
         line = (
             f"{schedule.detector_iters} iterations of each detector, {schedule.generator_iters} of the generator, "
-            f"{schedule.held_out} held-out and {schedule.synthetic} training layouts in a set: about {minutes:.0f} "
-            "minutes"
+            f"{schedule.held_out} images in a set of held-out layouts and {schedule.synthetic} in one of training "
+            f"layouts: about {minutes:.0f} minutes"
         )
         return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
 
@@ -238,9 +241,9 @@ class RunFolder:
 
     def _work(self) -> Work:
         rounds, images = len(self.rounds), self.facts.images
-        arms = self.options.seeds * (1 + len(self.sets))
+        arms = self.options.seeds * (1 + len(self.arms))
         fitted = 0 if self.options.detector else rounds  # times that the learner is trained on both halves
-        tests = self.options.seeds * len(self.sets) if self.tuning else 0
+        tests = self.options.seeds * len(self.arms) if self.tuning else 0
         trainings = arms + 2 * fitted
         # validations of the arms and of the halves; attributes of train and val; held-out real images; tests
         evaluated = (
@@ -248,12 +251,16 @@ class RunFolder:
         )
         return Work(
             trainings=trainings,
-            steps=trainings + OTHER_STEPS + STEPS_OF_ROUND * (rounds - 1) + tests,
+            steps=trainings
+            + OTHER_STEPS
+            + STEPS_OF_SET * len(self.sets)
+            + STEPS_OF_ROUND * (rounds - 1)
+            + tests,
             held_out_sets=len(HELD_OUT_SETS),
             synthetic_sets=len(self.sets),
             generators=rounds,
             held_out=self.facts.images["val"],
-            train=self.plan.images,
+            layouts=self.plan.images,
             evaluated=evaluated,
             batch=self.plan.batch,
         )
@@ -303,8 +310,10 @@ class RunFolder:
     def write_detectors(self) -> None:
         """Write the learner's configs."""
         real = detector_config(self.plan, self.schedule, self.splits, self.options.learner, self.test)
-        mixed = mixed_config(self.synthetic(self.sets[0]))
-        self.configs.write({"detector.py": real, "detector_mixed.py": mixed})
+        texts = {"detector": real}
+        for arm in self.arms.values():
+            texts[arm.config] = arm_config(arm, self.synthetic(self.sets[0]))
+        self.configs.write({f"{name}.py": text for name, text in texts.items()})
 
     def write_generator(self) -> None:
         """Write the generator's config."""
@@ -324,8 +333,3 @@ class RunFolder:
             tokenizer_folder=str(self.tokenizer),
             vocab_size=len(json.loads((self.tokenizer / "vocab.json").read_text())),
         )
-
-
-def in_round(name: str, number: int) -> str:
-    """Return the name of something of a round, which those of the first round have without its number."""
-    return name if number == 1 else f"{name}-{number}"

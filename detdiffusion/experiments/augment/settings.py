@@ -9,6 +9,8 @@ from detdiffusion.utils.option_groups import OptionGroup, documented, option
 from detdiffusion.utils.sampling_plan import PLANS
 from detdiffusion.utils.shared_options import DETECTOR
 
+from .arms import ARMS, DEFAULT_ARMS
+
 LEARNERS = ("atss", "faster-rcnn", "fcos")
 NO_BASE = "none"
 
@@ -93,6 +95,16 @@ class AugmentOptions(OptionGroup):
         "most 60)",
         metavar="N",
         minimum=1,
+    )
+    arms: Sequence[str] = option(
+        DEFAULT_ARMS,
+        "what the detector is trained on beside real images alone: hard (the training layouts, all objects hard, as "
+        "in the paper), edited (mirrored and shifted layouts), recompose and sample (new layouts), copy-paste (no "
+        "generated images: objects of other real images pasted in), or a set and copy-paste, such as "
+        "edited-copy-paste; default: " + " ".join(DEFAULT_ARMS),
+        choices=ARMS,
+        metavar="ARM",
+        nargs="+",
     )
     budget: float = option(
         60.0, "minutes that all steps together may take, default: %(default)s", metavar="MINUTES", minimum=1

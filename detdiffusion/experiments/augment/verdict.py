@@ -2,14 +2,16 @@
 
 Rules:
 
-* A difference is the learner's AP with a synthetic set minus its AP on real images alone, after equally many
-  iterations, paired by seed, on the test images.
-* Its interval is Student's t over the seeds. With several synthetic sets the level is raised (Bonferroni), so that all
-  intervals hold together with 95 %: looking at several sets and taking the best is allowed.
-* Where there are labelled images beside the training and test images, they choose the set: the one whose detectors
-  have the highest mean AP on them. The test images then judge this set alone, at 95 %.
-* A set helps if its interval lies above 0; the one with the largest mean is recommended. If all intervals lie below 0,
-  synthetic images cost AP. Otherwise no benefit is shown, and the set with the largest mean is quoted.
+* A difference is the learner's AP in an arm minus its AP on real images alone, after equally many iterations, paired by
+  seed, on the test images.
+* Its interval is Student's t over the seeds. With several arms the level is raised (Bonferroni), so that all intervals
+  hold together with 95 %: looking at several arms and taking the best is allowed.
+* Where there are labelled images beside the training and test images, they choose the arm: the one whose detectors
+  have the highest mean AP on them. The test images then judge this arm alone, at 95 %.
+* An arm helps if its interval lies above 0; the one with the largest mean is recommended. If all intervals lie below 0,
+  all of them cost AP. Otherwise no benefit is shown, and the arm with the largest mean is quoted.
+* Where the arm that is named has generated images and copy-paste is an arm too, its difference to copy-paste alone is
+  named with an interval of 95 %: generated images have to be worth more than what needs no generator.
 * One seed has no interval, nor have seeds that all differ by the same (AP is logged with three decimals); then there is
   no answer.
 * A class is not drawn if a detector finds less than a tenth as large a share of its objects in the generated images as
@@ -25,6 +27,8 @@ from dataclasses import dataclass
 
 from detdiffusion.experiments.common_steps import AUTOENCODER
 
+from .arms import COPY_PASTE, Arm
+
 LEVEL = 0.95
 ENOUGH_OBJECTS = 10
 NOT_DRAWN = 0.1
@@ -34,10 +38,10 @@ HELPS, COSTS, NOT_SHOWN, NO_ANSWER = "helps", "costs", "not shown", "no answer"
 
 @dataclass(frozen=True)
 class Effect:
-    """What a synthetic set changes, in AP points (percent).
+    """What an arm changes, in AP points (percent).
 
     Attributes:
-        name: the set.
+        name: the arm.
         mean: mean difference over the seeds.
         low, high: interval; None if there is none.
         seeds: number of pairs.
@@ -62,10 +66,11 @@ class Verdict:
     Attributes:
         outcome: one of the four words above.
         sentence: the answer for people.
-        effects: all synthetic sets.
+        effects: the arms that the test images judge.
         level: level of each interval.
         not_drawn: (class, found, prompted) of classes that are not drawn.
-        chosen: the set that a tuning split chose; None if the test images judge all sets.
+        chosen: the arm that a tuning split chose; None if the test images judge all of them.
+        over_copy_paste: what the named arm changes beside copy-paste alone; None where there is no such comparison.
     """
 
     outcome: str
@@ -74,13 +79,14 @@ class Verdict:
     level: float
     not_drawn: tuple[tuple[str, int, int], ...]
     chosen: str | None = None
+    over_copy_paste: Effect | None = None
 
 
 def effects_of(differences: Mapping[str, Sequence[float]]) -> tuple[list[Effect], float]:
-    """Return the effect of each set, and the level of its interval.
+    """Return the effect of each arm, and the level of its interval.
 
     Args:
-        differences: paired differences over the seeds in AP points, by set.
+        differences: paired differences over the seeds in AP points, by arm.
     """
     from scipy.stats import t
 
@@ -119,6 +125,7 @@ def classes_not_drawn(consistency: Mapping) -> list[tuple[str, int, int]]:
 def judge(
     differences: Mapping[str, Sequence[float]],
     consistency: Mapping,
+    arms: Mapping[str, Arm],
     tuning: Mapping[str, Sequence[float]] | None = None,
 ) -> Verdict:
     """Apply the rules.
@@ -126,13 +133,14 @@ def judge(
     Args:
         differences: see :func:`effects_of`.
         consistency: see :func:`classes_not_drawn`.
-        tuning: AP over the seeds on the tuning split, by set; None if there is no such split.
+        arms: the arms by name.
+        tuning: AP over the seeds on the tuning split, by arm; None if there is no such split.
     """
-    chosen = None
+    judged, chosen = differences, None
     if tuning:
         chosen = max(tuning, key=lambda name: statistics.fmean(tuning[name]))
-        differences = {chosen: differences[chosen]}
-    effects, level = effects_of(differences)
+        judged = {chosen: differences[chosen]}
+    effects, level = effects_of(judged)
     not_drawn = classes_not_drawn(consistency)
     known = [effect for effect in effects if effect.low is not None]
     best = max(known or effects, key=lambda effect: effect.mean)
@@ -142,17 +150,28 @@ def judge(
         outcome, sentence = NO_ANSWER, f"no answer: {best} {at}, which has no interval; use 3 seeds or more"
     elif helping := [effect for effect in known if effect.low > 0]:
         best = max(helping, key=lambda effect: effect.mean)
-        outcome, sentence = HELPS, f"{best} {at}: use the {best.name} set"
+        outcome, sentence = HELPS, f"{best} {at}: use {arms[best.name].advice}"
     elif len(known) == len(effects) and all(effect.high < 0 for effect in known):
-        outcome, sentence = COSTS, f"no benefit: {best} {at}; the synthetic images cost AP"
+        outcome, sentence = COSTS, f"no benefit: {best} {at}; it costs AP to use {arms[best.name].advice}"
     else:
-        outcome, sentence = NOT_SHOWN, f"no benefit shown: {best} {at}, with the {best.name} set"
+        outcome, sentence = NOT_SHOWN, f"no benefit shown: {best} {at}, with {arms[best.name].advice}"
+    over = _over_copy_paste(differences, arms[best.name])
+    if over and outcome != NO_ANSWER:
+        sentence += f"; over copy-paste alone {over}"
     if chosen:
         sentence += f" (of {', '.join(tuning)}, val chose {chosen})"
     if not_drawn:
         words = [f"{name} {found} of {count}" for name, found, count in not_drawn]
         sentence += f"; not drawn: {', '.join(words)} found"
-    return Verdict(outcome, sentence, tuple(effects), level, tuple(not_drawn), chosen)
+    return Verdict(outcome, sentence, tuple(effects), level, tuple(not_drawn), chosen, over)
+
+
+def _over_copy_paste(differences: Mapping[str, Sequence[float]], arm: Arm) -> Effect | None:
+    if not arm.generated or COPY_PASTE not in differences:
+        return None
+    pairs = zip(differences[arm.name], differences[COPY_PASTE], strict=True)
+    (effect,), _ = effects_of({arm.name: [a - b for a, b in pairs]})
+    return effect
 
 
 def _signed(value: float, plus: bool = True) -> str:

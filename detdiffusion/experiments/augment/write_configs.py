@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from textwrap import dedent
 
-from detdiffusion.experiments.common_steps import GATED, Split
+from detdiffusion.experiments.common_steps import Split
 from detdiffusion.utils.files import write_atomic
 
 from .budget import Schedule
@@ -18,7 +19,7 @@ from .settings import LEARNERS
 RECORD = ".written.json"
 LEAST_QUERIES, LEAST_QUERIES_SD = 40, 100
 """Queries of the mask head, those of the shipped configs; more where prompts hold more objects."""
-_WRITTEN = "Written by tools/augment.py from the labels; edit it, and run the same command again."
+WRITTEN = "Written by tools/augment.py from the labels; edit it, and run the same command again."
 _HEAD_OF_LEARNER = {
     "atss": "bbox_head=dict(num_classes={n})",
     "fcos": "bbox_head=dict(num_classes={n})",
@@ -31,6 +32,7 @@ _ROOM_OF_LEARNER = {
     "faster-rcnn": "train_cfg=dict(rpn_proposal=dict(nms_pre={pre}, max_per_img={most})), "
     "test_cfg=dict(rpn=dict(nms_pre={pre}, max_per_img={most}), rcnn=dict(max_per_img={most}))",
 }
+IGNORING = "detdiffusion.IgnoredRegionsAssigner"
 LEAST_DETECTIONS = 50
 """Detections in an image, those of the shipped detectors; twice the objects of the fullest image where that is more."""
 
@@ -67,7 +69,7 @@ class ConfigFolder:
         return json.loads(path.read_text()) if path.is_file() else {}
 
 
-def _literal(value: object) -> str:
+def literal(value: object) -> str:
     """Return a value as Python source, with double quotes where it has none."""
     text = repr(value)
     return text if '"' in text else text.replace("'", '"')
@@ -97,7 +99,7 @@ def generator_config(
     """
     model = "detdiffusion_scratch" if plan.from_nothing else "detdiffusion_sd15"
     lines = [
-        f'"""The generator. {_WRITTEN}"""',
+        f'"""The generator. {WRITTEN}"""',
         "",
         "_base_ = [",
         '    "detdiffusion::_base_/datasets/own_layout.py",',
@@ -106,20 +108,20 @@ def generator_config(
         "]",
         "",
         *_paths(splits),
-        f"attributes_file = {_literal(str(attributes))}",
-        f"classes = {_literal(list(plan.classes))}",
+        f"attributes_file = {literal(str(attributes))}",
+        f"classes = {literal(list(plan.classes))}",
         "",
         f"image_size = {plan.image_size}  # height, width: the shape of the photographs, in multiples of the UNet's",
         f"# {plan.kept} of {plan.total} objects are prompted; the others are too small, or in too full images",
         f"filter_cfg = dict(min_area_ratio={plan.min_area}, min_objects=1, max_objects={plan.most_objects})",
         f"flip_prob = {plan.flip_prob}",
-        f"flip_directions = {_literal(list(plan.flip_directions))}",
+        f"flip_directions = {literal(list(plan.flip_directions))}",
         f"batch_size = {plan.batch}",
         "",
         f"max_iters = {schedule.generator_iters}  # what the budget allows",
         f"warm_up = {max(2, schedule.generator_iters // 15)}",
         "",
-        *(f"{name} = {_literal(value)}" for name, value in parts.items()),
+        *(f"{name} = {literal(value)}" for name, value in parts.items()),
     ]
     if plan.from_nothing:
         lines += [
@@ -129,7 +131,7 @@ def generator_config(
             "model = dict(",
             '    layout_condition="blueprint",  # boxes as channels of the input; "tokens" as in the paper',
             f"    mask_head=dict(num_queries={max(LEAST_QUERIES, plan.most_objects)}),  # one for each object",
-            f"    cache_latents={_literal(str(folder / 'latents'))},",
+            f"    cache_latents={literal(str(folder / 'latents'))},",
             ")",
         ]
     else:
@@ -140,7 +142,7 @@ def generator_config(
                     unet=dict(sample_size={list(plan.latent_size)}),
                     layout_tokenizer=dict(bins={plan.bins}, overflow="chunk"),
                     mask_head=dict(num_queries={max(LEAST_QUERIES_SD, plan.most_objects)}),
-                    cache_latents={_literal(str(folder / "latents"))},
+                    cache_latents={literal(str(folder / "latents"))},
                     # lora=dict(r=16), gradient_checkpointing=True,  # for a GPU with less than 20 GB
                 )
                 optim_wrapper = dict(optimizer=dict(lr=5e-5, betas=(0.9, 0.999)))
@@ -163,10 +165,10 @@ def detector_config(
     """
     iters = schedule.detector_iters
     warm_up = max(1, min(50, iters // 10))
-    head = [f"# {learner} on the real images of train. {_WRITTEN}"]
+    head = [f"# {learner} on the real images of train. {WRITTEN}"]
     data = [
         *_paths({"train": splits["train"], "test": splits[test]}, "/"),
-        f"metainfo = dict(classes={_literal(plan.classes)})",
+        f"metainfo = dict(classes={literal(plan.classes)})",
         f"batch_size = {plan.batch}",
         f"max_iters = {iters}  # what the budget allows; the same in every arm",
     ]
@@ -183,32 +185,6 @@ def detector_config(
     ]
     body = _small_learner if learner in LEARNERS else _foreign_learner
     return "\n".join([*head, *body(plan, learner, data), *schedule_lines])
-
-
-def mixed_config(folder: Path) -> str:
-    """Return the config of the learner on real and synthetic images.
-
-    Args:
-        folder: the synthetic set; commands replace it for the other arms.
-    """
-    return (
-        dedent(
-            f"""
-            # The same detector on real and synthetic images, for the same number of iterations; objects that the gate
-            # missed are ignored regions.
-            _base_ = "detector.py"
-            synthetic_root = {_literal(str(folder))}  # of tools/generate.py
-
-            train_dataloader = dict(
-                dataset=dict(
-                    type="detdiffusion.SyntheticAugmentedCocoDataset",
-                    synthetic=[dict(data_root=synthetic_root, ann_file="{GATED}")],
-                )
-            )
-            """
-        ).strip()
-        + "\n"
-    )
 
 
 def _small_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
@@ -238,7 +214,7 @@ def _foreign_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
     return [
         f"_base_ = {learner if '::' in learner else str(Path(learner).resolve())!r}",
         *data,
-        f"model = {_with_classes(model, len(plan.classes)) or {}}",
+        f"model = {_merged(model, partial(_for_learner, classes=len(plan.classes))) or {}}",
         'custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.datasets.synthetic_coco"])',
         "train_dataloader = dict(",
         "    batch_size=batch_size,",
@@ -276,30 +252,46 @@ def _foreign_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
     ]
 
 
-def _with_classes(part: object, classes: int) -> object:
-    """Return what must be merged into a part of a model so that every ``num_classes`` in it is ``classes``; None if it
-    has none. Lists, which merging replaces, are returned whole."""
+def _for_learner(part: Mapping, classes: int) -> dict:
+    """Return what changes in a part of a model: its number of classes, and an assigner that ignores regions."""
+    changes: dict[str, object] = {"num_classes": classes} if "num_classes" in part else {}
+    assigner = part.get("assigner")
+    if isinstance(assigner, dict) and assigner.get("type") != IGNORING:
+        changes["assigner"] = dict(_delete_=True, type=IGNORING, assigner=assigner)
+    return changes
+
+
+def _merged(part: object, change: Callable[[Mapping], dict]) -> object:
+    """Return what must be merged into a part of a model so that every dict in it has the changes of a function; None if
+    there are none. Lists, which merging replaces, are returned whole."""
     if isinstance(part, dict):
-        changed = {key: value for key, inner in part.items() if (value := _with_classes(inner, classes))}
-        return {**changed, **({"num_classes": classes} if "num_classes" in part else {})} or None
-    if isinstance(part, (list, tuple)) and any(_with_classes(inner, classes) for inner in part):
-        return [_replaced(inner, classes) for inner in part]
+        changes = change(part)
+        inner = {key: _merged(value, change) for key, value in part.items() if key not in changes}
+        return {**{key: value for key, value in inner.items() if value}, **changes} or None
+    if isinstance(part, (list, tuple)) and any(_merged(inner, change) for inner in part):
+        return [_changed(inner, change) for inner in part]
     return None
 
 
-def _replaced(part: object, classes: int) -> object:
-    """Return a copy of a part of a model in which every ``num_classes`` is ``classes``."""
+def _changed(part: object, change: Callable[[Mapping], dict]) -> object:
+    """Return a copy of a part of a model in which every dict has the changes of a function."""
     if isinstance(part, dict):
-        copied = {key: _replaced(value, classes) for key, value in part.items()}
-        return {**copied, **({"num_classes": classes} if "num_classes" in part else {})}
-    return [_replaced(inner, classes) for inner in part] if isinstance(part, (list, tuple)) else part
+        changes = change(part)
+        for value in changes.values():
+            if isinstance(value, dict):
+                value.pop("_delete_", None)  # nothing is merged here
+        return {
+            **{key: _changed(value, change) for key, value in part.items() if key not in changes},
+            **changes,
+        }
+    return [_changed(inner, change) for inner in part] if isinstance(part, (list, tuple)) else part
 
 
 def _paths(splits: Mapping[str, Split], end: str = "") -> list[str]:
     lines = []
     for name, split in splits.items():
         lines += [
-            f"{name}_ann = {_literal(str(split.annotations[0]))}",
-            f"{name}_images = {_literal(str(split.images) + end)}",
+            f"{name}_ann = {literal(str(split.annotations[0]))}",
+            f"{name}_images = {literal(str(split.images) + end)}",
         ]
     return lines

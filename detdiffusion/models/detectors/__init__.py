@@ -1,4 +1,4 @@
-"""`detdiffusion.models.detectors`: additional detectors for mmdet.
+"""`detdiffusion.models.detectors`: additional detectors and parts of detectors for mmdet.
 
 Not imported by default, because it imports mmdet; a config imports it with
 ``custom_imports=dict(imports=['detdiffusion.models.detectors'])``.
@@ -8,6 +8,7 @@ from detdiffusion.utils import compat as _compat
 
 _compat.setup()
 
+from .ignored_regions import IgnoredRegionsAssigner  # noqa: E402
 from .yolov4 import DarknetLetterbox, YOLOv4  # noqa: E402
 
-__all__ = ["DarknetLetterbox", "YOLOv4"]
+__all__ = ["DarknetLetterbox", "IgnoredRegionsAssigner", "YOLOv4"]

@@ -1,0 +1,91 @@
+"""The configs of the arms: that of the learner on real images, with other training data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from detdiffusion.experiments.common_steps import GATED
+
+from .arms import Arm
+from .write_configs import WRITTEN, literal
+
+_DATA = {
+    "detector_mixed": "real and generated images, half of every batch each",
+    "detector_copy-paste": "real images with objects of others pasted in",
+    "detector_mixed_copy-paste": "real images with objects of others pasted in, and generated images, half of every "
+    "batch each",
+}
+_PASTED = """
+custom_imports = dict(
+    imports=[*_base_.custom_imports.imports, "detdiffusion.datasets.transforms.copy_paste"]
+)
+real = _base_.train_dataloader.dataset
+pasted = dict(  # objects are cut out by their masks, or by their boxes where the labels have no masks
+    type="MultiImageMixDataset",
+    dataset=dict(
+        real,
+        pipeline=[
+            dict(step, with_mask=True) if step.type == "LoadAnnotations" else step for step in real.pipeline[:-1]
+        ],
+    ),
+    pipeline=[
+        dict(type="detdiffusion.CopyPaste", max_num_pasted=6, bbox_occluded_thr=4, mask_occluded_thr=40),
+        dict(type="FilterAnnotations", min_gt_bbox_wh=(1, 1), keep_empty=False),
+        real.pipeline[-1],
+    ],
+)
+"""
+_SAMPLER = """
+    sampler=dict(
+        _delete_=True, type="MultiSourceSampler", batch_size=_base_.batch_size, source_ratio=[1, 1]
+    ),
+"""
+_MIXED = f"""
+train_dataloader = dict({_SAMPLER.rstrip()}
+    dataset=dict(
+        type="detdiffusion.SyntheticAugmentedCocoDataset",
+        synthetic=[dict(data_root=synthetic_root, ann_file="{GATED}")],  # what the gate missed is ignored
+    ),
+)
+"""
+_MIXED_PASTED = f"""
+train_dataloader = dict({_SAMPLER.rstrip()}
+    dataset=dict(
+        _delete_=True,
+        type="ConcatDataset",
+        datasets=[
+            pasted,
+            dict(
+                type="detdiffusion.SyntheticAugmentedCocoDataset",
+                mode="only_synthetic",
+                synthetic=[dict(data_root=synthetic_root, ann_file="{GATED}")],  # what the gate missed is ignored
+                metainfo=_base_.metainfo,
+                filter_cfg=dict(filter_empty_gt=True),
+                pipeline=real.pipeline,
+            ),
+        ],
+    ),
+)
+"""
+
+
+def arm_config(arm: Arm, folder: Path) -> str:
+    """Return the config of an arm's learner: that of the real images with other training data.
+
+    Args:
+        arm: the arm.
+        folder: a synthetic set; commands name that of each arm.
+    """
+    head = [
+        f"# The learner with other training data, for equally many iterations: {_DATA[arm.config]}. {WRITTEN}"
+    ]
+    text = [*head, '_base_ = "detector.py"']
+    if arm.generated:
+        text += [f"synthetic_root = {literal(str(folder))}  # of tools/generate.py"]
+    if arm.copy_paste:
+        text += [_PASTED.strip()]
+    if arm.generated:
+        text += [_MIXED_PASTED.strip() if arm.copy_paste else _MIXED.strip()]
+    else:
+        text += ["train_dataloader = dict(dataset=dict(pasted, _delete_=True))"]
+    return "\n".join(text) + "\n"
