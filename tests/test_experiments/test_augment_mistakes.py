@@ -5,110 +5,22 @@ import re
 import runpy
 import shutil
 from collections import namedtuple
-from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from augment_world import FORMS, ROOT, refused, write_set, write_world, write_yolo_set
 from safetensors.numpy import save_file
 
-from detdiffusion.datasets.formats.exports import read_for_export, write_yolo
-from detdiffusion.experiments.augment.arms import DEFAULT_ARMS
-from detdiffusion.experiments.augment.pipeline import steps
 from detdiffusion.experiments.augment.preflight import free_mb
 from detdiffusion.experiments.augment.run_folder import RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
-from detdiffusion.experiments.augment.write_configs import generator_config
-from detdiffusion.models.editors.detdiffusion.layout_config import layout_of_config
-from detdiffusion.utils.config import load_config
-from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import StepRunner
-
-ROOT = Path(__file__).resolve().parents[2]
-VOC_BOX = "<bndbox><xmin>{}</xmin><ymin>{}</ymin><xmax>{}</xmax><ymax>{}</ymax></bndbox>"
-TOOL = runpy.run_path(str(ROOT / "tools/augment.py"))
-
-
-def write_set(root, split="train", images=6, names=("cat", "dog"), size=30, **changes):
-    """Noise with two boxes an image."""
-    rng = np.random.default_rng(len(split))  # splits share no image
-    (root / "images").mkdir(parents=True, exist_ok=True)
-    coco = dict(images=[], annotations=[], categories=[dict(id=k, name=n) for k, n in enumerate(names, 1)])
-    for key in range(1, images + 1):
-        pixels = rng.integers(0, 255, (96, 128, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(root / f"images/{split}{key}.png")
-        coco["images"].append(dict(id=key, file_name=f"{split}{key}.png", width=128, height=96))
-        for k in range(2):
-            box = dict(bbox=[5 + 40 * k, 10, size, size], area=size * size, iscrowd=0)
-            category = (key + k) % len(names) + 1
-            coco["annotations"].append(dict(id=2 * key + k, image_id=key, category_id=category, **box))
-    coco.update(changes)
-    (root / f"{split}.json").write_text(json.dumps(coco))
-    return root / f"{split}.json"
-
-
-def write_yolo_set(root, split="train", **changes):
-    """The same as a YOLO set."""
-    export = read_for_export([f"{split}={write_set(root, split, **changes)}"], crowds=False)
-    return write_yolo(export, root / f"yolo_{split}").parent
-
-
-def write_voc_set(root, split="train", **changes):
-    """The same as a Pascal VOC set."""
-    coco = json.loads(write_set(root, split, **changes).read_text())
-    names = {category["id"]: category["name"] for category in coco["categories"]}
-    out = root / f"voc_{split}"
-    for folder in ("Annotations", "JPEGImages"):
-        (out / folder).mkdir(parents=True)
-    for image in coco["images"]:
-        rows = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
-        objects = "".join(voc_object(names[row["category_id"]], *row["bbox"]) for row in rows)
-        name = image["file_name"]
-        (out / f"Annotations/{Path(name).stem}.xml").write_text(
-            f"<annotation><filename>{name}</filename><size><width>{image['width']}</width>"
-            f"<height>{image['height']}</height></size>{objects}</annotation>"
-        )
-        shutil.copy(root / "images" / name, out / "JPEGImages")
-    return out
-
-
-def voc_object(name, x, y, width, height):
-    return f"<object><name>{name}</name>{VOC_BOX.format(x, y, x + width, y + height)}</object>"
-
-
-FORMS = dict(voc=write_voc_set, yolo=write_yolo_set)
 
 
 @pytest.fixture
 def world(tmp_path):
-    write_set(tmp_path)
-    write_set(tmp_path, "val")
-    for part in ("encoder", "decoder"):
-        save_file({"0.weight": np.zeros(1, np.float32)}, tmp_path / f"taesd_{part}.safetensors")
-    return tmp_path
-
-
-def augment(world, **changes):
-    values = dict(
-        train=world / "train.json",
-        val=world / "val.json",
-        out=world / "out",
-        vae=[world / "taesd_encoder.safetensors", world / "taesd_decoder.safetensors"],
-    )
-    words = []
-    for name, value in {**values, **changes}.items():
-        if value is not None:
-            given = value if isinstance(value, list) else [value]
-            words += [f"--{name.replace('_', '-')}", *map(str, given)]
-    TOOL["main"](TOOL["build_parser"]().parse_args([*words, "--smoke"]))
-
-
-def refused(world, message, **changes):
-    with pytest.raises(UserError, match=message):
-        augment(world, **changes)
-    assert not (world / "out/sources").exists() and not (world / "out/stamps").exists()
+    return write_world(tmp_path)
 
 
 def test_wrong_path(world):
@@ -198,77 +110,6 @@ def test_a_source_that_was_mended_is_converted_again(world):
     assert not first[0] and again == (True, first[1])
     next(source.rglob("train3.png")).unlink()
     assert convert()[0] is False and convert() != again
-
-
-def stale_rates_are_timed_again(run):
-    """Stored seconds hold while the config stays the same but for its lengths."""
-    log = run.dir / "calibration/20261101_000000/vis_data/scalars.json"
-    log.parent.mkdir(parents=True)
-    log.write_text('{"loss": 1.0, "time": 0.5, "iter": 2, "step": 2}\n')
-    before, iters = run.speed_digest("detector"), run.schedule.detector_iters
-    run.store_rate("detector", run.dir / "calibration", before)
-    run.write_detectors()
-    assert run.schedule.detector_iters != iters and run.speed_digest("detector") == before
-    log.write_text('{"loss": 1.0, "time": 0.25, "iter": 2, "step": 2}\n')
-    run.store_rate("detector", run.dir / "calibration", before)
-    assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.5
-    path = Path(run.config("detector"))
-    path.write_text(re.sub(r"batch_size = \d+", "batch_size = 3", path.read_text()))
-    assert run.speed_digest("detector") != before
-    run.store_rate("detector", run.dir / "calibration", run.speed_digest("detector"))
-    assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.25
-
-
-@pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
-def test_full_images(world, learner):
-    """Each rule is counted by itself, and detectors and mask head have room for all objects."""
-    boxes = [dict(bbox=[x, y, 6, 6], area=36, iscrowd=0) for x in range(0, 120, 10) for y in range(0, 90, 10)]
-    rows = [
-        dict(id=9 + k, image_id=1 + k % 6, category_id=1 + k % 2, **box) for k, box in enumerate(boxes * 6)
-    ]
-    write_set(world, annotations=rows)
-    refused(world, r"keeps only 0 of 648 objects \(0.0%\): `max_objects` 60 removes 648;", min_area_ratio=0)
-    options = AugmentOptions(
-        train=str(world / "train.json"),
-        val=str(world / "val.json"),
-        out=str(world / "out"),
-        vae=["vae"],
-        min_area_ratio=0,
-        max_objects=200,
-        learner=learner,
-    )
-    run = RunFolder(ROOT, options)
-    run.splits, _ = run.sources.splits()
-    run.derive()
-    assert run.plan.most_objects == 200 and run.plan.fullest == 108
-    run.write_detectors()
-    few, facts = run.facts, replace(run.facts, images={**run.facts.images, "train": 5000})
-    assert run.few_passes() is None
-    run.facts = facts
-    run.write_detectors()
-    warning = run.few_passes()
-    passes, minutes = (
-        int(n) for n in re.findall(r"them (\d+) times.*--budget (\d+) gives 20 times", warning)[0]
-    )
-    iters, images = run.iters(run.config("detector")), run.facts.images["train"]
-    assert passes == round(iters * run.plan.batch / images) < 20
-    run.options = replace(run.options, budget=minutes)
-    run.write_detectors()
-    assert run.few_passes() is None
-    run.facts = few
-    stale_rates_are_timed_again(run)
-    cfg = load_config(run.config("detector")).model.test_cfg
-    assert cfg.get("rcnn", cfg).max_per_img == 216 and cfg.get("rpn", cfg).nms_pre == 864
-    parts = dict(
-        vae_folder="vae", vae_type="AutoencoderTiny", scaling_factor=1.0, tokenizer_folder="t", vocab_size=600
-    )
-    (world / "generator.py").write_text(
-        generator_config(run.plan, run.schedule, run.splits, world / "attributes.json", parts, world)
-    )
-    model = load_config(str(world / "generator.py")).model
-    assert model.mask_head.num_queries == 200 and model.layout_tokenizer.max_length == run.plan.max_length
-    prompts, blueprint = layout_of_config({**model, "tokenizer": None})
-    assert prompts["template"] == "caption" and blueprint.attributes
 
 
 def test_weights_of_another_model(world, shared_dir):
@@ -370,19 +211,6 @@ def test_rounds_of_a_given_detector(world):
     )
 
 
-def test_val_chooses_the_set_only_where_there_are_test_images(world):
-    options = dict(
-        train=str(world / "train.json"), val=str(world / "val.json"), out=str(world / "out"), base="sd"
-    )
-    with_test = AugmentOptions(**options, test=str(write_set(world, "test")))
-    names = [
-        [step.name for step in steps(RunFolder(ROOT, o, dry=True))]
-        for o in (AugmentOptions(**options), with_test)
-    ]
-    tuned = [f"tune-{name}-{seed}" for name in DEFAULT_ARMS for seed in range(3)]
-    assert names[1] == [*names[0][:-1], *tuned, "compare"]
-
-
 def test_own_splits_of_a_set_hold_for_the_roles_that_are_not_named(world):
     for split in ("train", "val", "test"):
         write_set(world / "set", split, images=4)
@@ -406,57 +234,3 @@ def test_own_splits_of_a_set_hold_for_the_roles_that_are_not_named(world):
 def test_one_image(world):
     write_set(world, images=1)
     refused(world, r"`train` .*: 1 of its 1 images have objects; at least 4 are needed")
-
-
-@pytest.mark.parametrize(
-    "learner", ["atss", "fcos", "faster-rcnn", "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py"]
-)
-def test_one_class_is_fine(world, learner):
-    """Its configs have one class, whatever the learner."""
-    options = AugmentOptions(
-        train=str(world / "train.json"),
-        val=str(world / "val.json"),
-        out=str(world / "out"),
-        classes=["dog"],
-        base=str(world),
-        learner=learner,
-        smoke=True,
-    )
-    run = RunFolder(ROOT, options)
-    run.splits, cut = run.sources.splits()
-    run.derive()
-    run.write_detectors()
-    assert not cut and run.plan.classes == ("dog",)
-    for name in ("detector", "detector_mixed"):
-        config = load_config(run.config(name), ["max_iters=7", "train_ann=/other.json"])
-        text = config.model.pretty_text if hasattr(config.model, "pretty_text") else str(config.model)
-        assert "'num_classes': 1" in text and not [n for n in ("80", "8}") if f"'num_classes': {n}" in text]
-        stages = {"atss": 1, "fcos": 0, "faster-rcnn": 2}.get(learner, 4)  # a cascade's are in a list
-        assert text.count("detdiffusion.IgnoredRegionsAssigner") == stages and "_delete_" not in text
-        dataset = config.train_dataloader.dataset
-        assert dataset.ann_file == "/other.json" and tuple(dataset.metainfo.classes) == ("dog",)
-        assert (
-            config.train_cfg.max_iters == config.train_cfg.val_interval == config.param_scheduler[-1].end == 7
-        )
-        assert config.val_evaluator.ann_file == str(world / "val.json")
-    assert config.train_dataloader.dataset.type == "detdiffusion.SyntheticAugmentedCocoDataset"
-
-
-def test_generator_of_stable_diffusion(world):
-    options = AugmentOptions(
-        train=str(world / "train.json"),
-        val=str(world / "val.json"),
-        out=str(world / "out"),
-        base="models/sd15",
-    )
-    run = RunFolder(ROOT, options)
-    run.splits, _ = run.sources.splits()
-    run.derive()
-    run.write_generator()
-    config = load_config(run.config("generator"))
-    assert config.model.unet.from_pretrained == "models/sd15" and not config.custom_hooks
-    height, width = run.plan.image_size
-    assert height % 64 == width % 64 == 0 and config.model.unet.sample_size == [height // 8, width // 8]
-    assert config.model.layout_tokenizer.bins == (height // 4, width // 4)
-    assert config.model.get("layout_condition", "tokens") == "tokens"  # the paper's
-    assert config.layout_datasets.val.ann_files == [str(world / "val.json")]
