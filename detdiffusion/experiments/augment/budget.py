@@ -24,6 +24,9 @@ blood cells synthetic images cost AP after 7 passes and gained AP after 23 (benc
 bccd_blueprint_2026-11-26.json)."""
 MAX_HELD_OUT = 100
 """Held-out layouts that are drawn; more change no decision."""
+LEAST_IMAGES = 16
+"""Images of a synthetic set, whatever the budget: those of either half of the layouts train a learner in a second
+round."""
 MAX_SAMPLES = 20
 """Images of a training layout."""
 ENOUGH_IMAGES = 1000
@@ -74,7 +77,7 @@ SMOKE = Schedule(
     detector_iters=4,
     generator_iters=4,
     held_out=4,
-    synthetic=4,
+    synthetic=8,
     sampling_steps=2,
     resamples=20,
     calibration_iters=2,
@@ -131,7 +134,9 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
     affordable = int(SHARES["images"] * left / image)
     held_out = max(1, min(work.held_out, MAX_HELD_OUT, affordable // 3 // work.held_out_sets))
     used = held_out * work.held_out_sets
-    synthetic = max(1, min(work.most_images, (affordable - used) // work.synthetic_sets))
+    synthetic = max(
+        min(LEAST_IMAGES, work.layouts), min(work.most_images, (affordable - used) // work.synthetic_sets)
+    )
     synthetic -= synthetic % work.layouts if synthetic > work.layouts else 0  # all layouts equally often
     used += synthetic * work.synthetic_sets
     for_generator = SHARES["generator"] * left + max(0.0, SHARES["images"] * left - used * image)
