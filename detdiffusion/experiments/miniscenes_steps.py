@@ -81,7 +81,8 @@ class MiniScenesSteps(CommonSteps):
         if synthetic:
             options["synthetic_root"] = synthetic
             if gated:
-                options["train_dataloader.dataset.synthetic.0.ann_file"] = GATED
+                part = "dataset.datasets.1" if "copy-paste-halves" in config else "dataset"
+                options[f"train_dataloader.{part}.synthetic.0.ann_file"] = GATED
             inputs += [synthetic / (GATED if gated else "annotations.json"), synthetic / "manifest.jsonl"]
         return self.train(name, title, config, out, iters, options, inputs)
 

@@ -140,13 +140,13 @@ def test_sets_are_as_large_as_asked_for_and_made_as_their_names_say(steps):
 
 
 def test_the_gate_is_the_learner_of_real_images_which_gave_no_attributes(job, steps):
-    gate = steps["gate-edited-gated"]
+    gate = steps["gate-edited-origin"]
     weights = str(job.work_dir(ARMS["real"], "atss") / "iter_500.pth")
     assert weights in gate.command and weights not in steps["attributes-a"].command
     needed = behind(steps["train-edited-gated-atss"], list(steps.values()))
-    assert "train-real-atss" in needed and needed[-2:] == ["gate-edited-gated", "train-edited-gated-atss"]
+    assert "train-real-atss" in needed and needed[-2:] == ["gate-edited-origin", "train-edited-gated-atss"]
     alone = [step.name for step in job.steps(["edited-gated"], ["faster-rcnn"])]
-    assert alone.index("train-real-atss") < alone.index("gate-edited-gated")
+    assert alone.index("train-real-atss") < alone.index("gate-edited-origin")
 
 
 def test_minutes_are_those_of_what_an_arm_needs(job, steps):

@@ -116,9 +116,9 @@ class Job:
         return Weights(step.command[1], step.outputs[0])
 
     def _check(self, arm: Arm) -> Step:
-        title = f"check the generated images of the arm {arm.name}"
+        title = f"check the generated images of the set {arm.generated}"
         folder = self.synthetic(arm.generated)
-        return self.make.gate(f"gate-{arm.name}", title, self._judge(), folder, arm.gate)
+        return self.make.gate(f"gate-{arm.generated}", title, self._judge(), folder, arm.gate)
 
     def find_near_copies(self, name: str) -> Step:
         """Return the step that looks for near copies of the real images in a generated set."""
