@@ -59,8 +59,8 @@ class Arm:
         name: its name.
         config: word of its config, ``configs/trainability/LEARNER_WORD_miniscenes.py``.
         generated: name of its generated set; None for an arm without.
-        gate: rules of ``tools/quality_gate.py`` for the set, the same in all arms of a set that have some; none leaves it
-            as it is.
+        gate: rules of ``tools/quality_gate.py`` for the set, the same in all arms of a set that have some; none leaves
+            it as it is.
         options: overrides of the config.
         further: further splits of real images.
     """
