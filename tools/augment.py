@@ -1,8 +1,9 @@
 """From labels to an answer: train a generator on a labelled set, and measure whether its images help a detector.
 
 Checks and converts the labels, finds out which objects are hard, trains a layout-to-image generator, scores it on
-held-out layouts, makes synthetic training sets, checks them with a detector, trains the same detector with and without
-them for equally many iterations over several seeds, and ends in one sentence with its uncertainty.
+held-out layouts, makes synthetic training sets, checks them with a detector, trains the same detector on real images,
+with generated ones, with copy-paste and with both, for equally many iterations over several seeds, and ends in one
+sentence with its uncertainty.
 
 Every step is one of the public tools; OUT/stamps contains the commands, OUT/logs their output, OUT/configs the derived
 configs: edit them, and run the same command again. After an interruption the same command continues. Writes

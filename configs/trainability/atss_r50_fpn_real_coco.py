@@ -5,15 +5,7 @@ custom_imports = dict(imports=["detdiffusion.datasets.checked_coco"])
 data_root = "data/coco/"
 
 # Regions of unknown content, the crowds of real COCO and the objects that no prompt named, are nobody's negatives.
-model = dict(
-    train_cfg=dict(
-        assigner=dict(
-            _delete_=True,
-            type="detdiffusion.IgnoredRegionsAssigner",
-            assigner=dict(_base_.model.train_cfg.assigner, ignore_iof_thr=0.5),
-        )
-    )
-)
+model = dict(train_cfg=dict(assigner=dict(type="detdiffusion.ATSSAssigner")))
 
 train_cfg = dict(max_epochs=6)
 param_scheduler = [

@@ -7,20 +7,8 @@ data_root = "data/coco/"
 # Regions of unknown content, the crowds of real COCO and the objects that no prompt named, are nobody's negatives.
 model = dict(
     train_cfg=dict(
-        rpn=dict(
-            assigner=dict(
-                _delete_=True,
-                type="detdiffusion.IgnoredRegionsAssigner",
-                assigner=dict(_base_.model.train_cfg.rpn.assigner, ignore_iof_thr=0.5),
-            )
-        ),
-        rcnn=dict(
-            assigner=dict(
-                _delete_=True,
-                type="detdiffusion.IgnoredRegionsAssigner",
-                assigner=dict(_base_.model.train_cfg.rcnn.assigner, ignore_iof_thr=0.5),
-            )
-        ),
+        rpn=dict(assigner=dict(type="detdiffusion.MaxIoUAssigner", ignore_iof_thr=0.5)),
+        rcnn=dict(assigner=dict(type="detdiffusion.MaxIoUAssigner", ignore_iof_thr=0.5)),
     )
 )
 

@@ -102,9 +102,7 @@ def _why_not_ignored(model) -> str:
                 assigners.append(found)
     if not assigners:
         return "this detector has no assigner that could ignore them"
-    off = {
-        type(one).__name__
-        for one in assigners
-        if not getattr(one, "ignores_regions", getattr(one, "ignore_iof_thr", -1) > 0)
-    }
-    return f"wrap {' and '.join(sorted(off))} in a detdiffusion.IgnoredRegionsAssigner" if off else ""
+    off = {type(assigner).__name__ for assigner in assigners if getattr(assigner, "ignore_iof_thr", -1) <= 0}
+    if others := off - {"ATSSAssigner", "MaxIoUAssigner"}:
+        return f"{' and '.join(sorted(others))} cannot ignore them"
+    return f"name it detdiffusion.{' and detdiffusion.'.join(sorted(off))} in the config" if off else ""

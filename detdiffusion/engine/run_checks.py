@@ -49,7 +49,7 @@ def check_settings(cfg: Mapping) -> None:
 
 
 def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
-    """Check that an epoch of a data loader has at least one batch and an end.
+    """Check that an epoch of a data loader has at least one batch and an end, and a batch images of all its sources.
 
     Args:
         place: the loader's name in the config.
@@ -57,7 +57,7 @@ def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
         epochs: whether the loop counts epochs.
 
     Raises:
-        UserError: if an epoch has no batch or no end.
+        UserError: if an epoch has no batch or no end, or a batch nothing of a source.
     """
     sampler = sampler_of(loader)
     if any("Infinite" in kind.__name__ or "MultiSource" in kind.__name__ for kind in type(sampler).__mro__):
@@ -65,6 +65,11 @@ def check_steps(place: str, loader: Any, epochs: bool = False) -> None:
             raise UserError(
                 f"{place}: its sampler {type(sampler).__name__} is infinite, so an epoch would never end; use "
                 "DefaultSampler, or a loop that counts iterations (train_cfg.type='IterBasedTrainLoop')"
+            )
+        if 0 in (shares := list(getattr(sampler, "num_per_source", ()))):
+            raise UserError(
+                f"{place}: a batch of {sum(shares)} images has none of one source: {shares} images by source_ratio; "
+                f"raise {place}.batch_size and {place}.sampler.batch_size"
             )
         return
     if len(loader) == 0:

@@ -63,7 +63,8 @@ def build_extractor(cfg: Mapping, device: str | None = None):
     """
     cfg = {"device": device, **cfg}
     kind = cfg.get("type")
-    if isinstance(kind, str) and EXTRACTORS.get(kind) is None:  # custom extractors for earlier versions
+    custom = isinstance(kind, str) and EXTRACTORS.get(kind) is None  # those for earlier versions
+    if custom and ("." in kind or kind in TASK_UTILS.module_dict):
         return TASK_UTILS.build({**cfg, "type": kind if "." in kind else f"detdiffusion.{kind}"})
     return EXTRACTORS.build(cfg)
 

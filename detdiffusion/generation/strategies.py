@@ -303,4 +303,4 @@ def build_strategy(
 
 def _registered(name: str) -> type | None:
     """Return a strategy's class by name; custom strategies for earlier versions are registered in TASK_UTILS."""
-    return STRATEGIES.get(name) or TASK_UTILS.get(name)
+    return STRATEGIES.get(name) or TASK_UTILS.module_dict.get(name)  # a lookup there would import mmdet

@@ -85,6 +85,8 @@ class OptionGroup:
             value = getattr(self, field.name)
             if value is None:
                 continue
+            if isinstance(value, str) and (spec.repeat or spec.nargs in ("+", "*")):
+                raise UserError(f"`{field.name}` must be a list, it is {value!r}")
             if spec.choices is not None:
                 for one in value if isinstance(value, (list, tuple)) else [value]:
                     if one not in spec.choices:

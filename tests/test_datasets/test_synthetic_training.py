@@ -148,10 +148,8 @@ def test_the_realised_share_is_logged(data, repo_root, monkeypatch, tmp_path):
     assert re.search(r"images shown: 8 real, 8 synthetic \(50.0% synthetic\)", text)
     assert "real:synthetic = 12:6" in text
     assert "ignored regions" not in text.split("images shown")[0].split("real:synthetic")[1]
-    runner.model.bbox_head.assigner = runner.model.bbox_head.assigner.assigner  # mmdet's own
-    assert _why_not_ignored(runner.model) == "wrap ATSSAssigner in a detdiffusion.IgnoredRegionsAssigner"
-    runner.model.bbox_head.assigner.ignore_iof_thr = 0.5
-    assert _why_not_ignored(runner.model) == ""
+    runner.model.bbox_head.assigner.ignore_iof_thr = -1  # as mmdet's own
+    assert _why_not_ignored(runner.model) == "name it detdiffusion.ATSSAssigner in the config"
 
 
 def test_schedule_and_weight_by_config(data, repo_root, monkeypatch, tmp_path):

@@ -5,14 +5,14 @@ import torch
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from detdiffusion.models.detectors import IgnoredRegionsAssigner
+from detdiffusion.models.detectors import ATSSAssigner, MaxIoUAssigner
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 
 compat.setup()
-INNER = {
-    "atss": dict(type="ATSSAssigner", topk=9),
-    "max-iou": dict(type="MaxIoUAssigner", pos_iou_thr=0.5, neg_iou_thr=0.3, min_pos_iou=0.3),
+OPTIONS = {
+    "atss": (ATSSAssigner, dict(topk=9)),
+    "max-iou": (MaxIoUAssigner, dict(pos_iou_thr=0.5, neg_iou_thr=0.3, min_pos_iou=0.3)),
 }
 OBJECTS = [[8.0, 8, 40, 40], [60, 50, 90, 80]]
 SMALL = [[70.0, 8, 84, 22]]
@@ -35,45 +35,67 @@ def arguments(name, boxes, regions):
     return InstanceData(priors=torch.cat(levels)), *sizes, instances(boxes), ignored
 
 
-@pytest.mark.parametrize("name", INNER)
+def build(name, **changes):
+    """Our assigner and mmdet's."""
+    ours, options = OPTIONS[name]
+    return ours(**{**options, **changes}), ours.__mro__[2](**options)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
 def test_a_region_takes_what_it_would_get_as_an_object(name):
-    assigner = IgnoredRegionsAssigner(INNER[name])
-    found = assigner.assign(*arguments(name, OBJECTS, SMALL))
-    labelled = assigner.assigner.assign(*arguments(name, OBJECTS + SMALL, None))
-    won = labelled.gt_inds == 3
+    ours, stock = build(name)
+    found = ours.assign(*arguments(name, OBJECTS, SMALL))
+    labelled = stock.assign(*arguments(name, SMALL + OBJECTS, None))
+    won = labelled.gt_inds == 1
     assert won.any() and (found.gt_inds[won] == -1).all() and (found.labels[won] == -1).all()
-    assert torch.equal(found.gt_inds[~won], labelled.gt_inds[~won]) and found.num_gts == 2
+    rest = labelled.gt_inds[~won]
+    assert torch.equal(found.gt_inds[~won], torch.where(rest > 1, rest - 1, rest)) and found.num_gts == 2
     assert set(found.gt_inds.tolist()) >= {0, 1, 2}
+    assert (found.labels[found.gt_inds == 2] == 1).all()
 
 
-@pytest.mark.parametrize("name", INNER)
+@pytest.mark.parametrize("name", OPTIONS)
 def test_nothing_changes_without_regions(name):
-    assigner = IgnoredRegionsAssigner(INNER[name])
+    ours, stock = build(name)
     for regions in (None, []):
-        found = assigner.assign(*arguments(name, OBJECTS, regions))
-        stock = assigner.assigner.assign(*arguments(name, OBJECTS, None))
-        assert torch.equal(found.gt_inds, stock.gt_inds) and torch.equal(found.labels, stock.labels)
-        assert torch.equal(found.max_overlaps, stock.max_overlaps)
+        found = ours.assign(*arguments(name, OBJECTS, regions))
+        plain = stock.assign(*arguments(name, OBJECTS, None))
+        assert torch.equal(found.gt_inds, plain.gt_inds) and torch.equal(found.labels, plain.labels)
+        assert torch.equal(found.max_overlaps, plain.max_overlaps)
 
 
-@pytest.mark.parametrize("name", INNER)
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_crowd_leaves_no_background_in_it_and_objects_keep_theirs(name):
+    """mmdet's own takes the positives of an object under a region away."""
+    crowd, under = [[0.0, 0, 90, 90]], [[8.0, 8, 40, 40]]
+    ours, stock = build(name)
+    found = ours.assign(*arguments(name, under, crowd))
+    priors = arguments(name, under, crowd)[0].priors
+    inside = ((priors[:, :2] >= 0) & (priors[:, 2:] <= 90)).all(dim=1)
+    assert (found.gt_inds[inside] != 0).all() and (found.gt_inds == 1).any()
+    stock.ignore_iof_thr = 0.5
+    assert not (stock.assign(*arguments(name, under, crowd)).gt_inds == 1).any()
+
+
+def test_an_object_keeps_its_best_prior_beside_a_region_that_wants_it():
+    """RPN's rule of the best prior, however bad, gives it to the last one; objects come after regions."""
+    found = build("max-iou", pos_iou_thr=0.9)[0].assign(
+        *arguments("max-iou", [[10.0, 10, 34, 34]], [[8.0, 8, 40, 40]])
+    )
+    assert (found.gt_inds == 1).any()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
 def test_an_image_of_regions_alone_has_no_objects(name):
-    found = IgnoredRegionsAssigner(INNER[name]).assign(*arguments(name, [], SMALL))
+    found = build(name)[0].assign(*arguments(name, [], SMALL))
     assert found.num_gts == 0 and set(found.gt_inds.tolist()) == {0, -1} and (found.labels == -1).all()
 
 
 def test_mmdet_leaves_a_small_region_as_background():
-    """The reason for this class: `ignore_iof_thr` asks how much of an anchor a region covers."""
-    stock = IgnoredRegionsAssigner(dict(type="ATSSAssigner", topk=9, ignore_iof_thr=0.8)).assigner
-    found = stock.assign(*arguments("atss", OBJECTS, SMALL))
-    assert (found.gt_inds >= 0).all()
-
-
-def test_assigners_that_get_no_regions_say_so():
-    costs = [dict(type="FocalLossCost", weight=2.0)]
-    hungarian = dict(type="HungarianAssigner", match_costs=costs)
-    assert not IgnoredRegionsAssigner(hungarian).ignores_regions
-    assert IgnoredRegionsAssigner(INNER["atss"]).ignores_regions
+    """The reason for these classes: `ignore_iof_thr` asks how much of an anchor a region covers."""
+    stock = build("atss")[1]
+    stock.ignore_iof_thr = 0.8
+    assert (stock.assign(*arguments("atss", OBJECTS, SMALL)).gt_inds >= 0).all()
 
 
 @pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])

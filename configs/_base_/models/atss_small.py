@@ -36,7 +36,7 @@ model = dict(
         loss_centerness=dict(type="CrossEntropyLoss", use_sigmoid=True, loss_weight=1.0),
     ),
     train_cfg=dict(
-        assigner=dict(type="detdiffusion.IgnoredRegionsAssigner", assigner=dict(type="ATSSAssigner", topk=9)),
+        assigner=dict(type="detdiffusion.ATSSAssigner", topk=9),
         allowed_border=-1,
         pos_weight=-1,
         debug=False,

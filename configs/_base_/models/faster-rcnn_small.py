@@ -20,22 +20,10 @@ model = dict(
         bbox_head=dict(in_channels=channels, fc_out_channels=128, roi_feat_size=5, num_classes=80),
     ),
     train_cfg=dict(
-        rpn=dict(
-            assigner=dict(
-                _delete_=True,
-                type="detdiffusion.IgnoredRegionsAssigner",
-                assigner=_base_.model.train_cfg.rpn.assigner,
-            ),
-            sampler=dict(num=64),
-        ),
+        rpn=dict(assigner=dict(type="detdiffusion.MaxIoUAssigner", ignore_iof_thr=0.5), sampler=dict(num=64)),
         rpn_proposal=dict(nms_pre=200, max_per_img=50),
         rcnn=dict(
-            assigner=dict(
-                _delete_=True,
-                type="detdiffusion.IgnoredRegionsAssigner",
-                assigner=_base_.model.train_cfg.rcnn.assigner,
-            ),
-            sampler=dict(num=32),
+            assigner=dict(type="detdiffusion.MaxIoUAssigner", ignore_iof_thr=0.5), sampler=dict(num=32)
         ),
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=50), rcnn=dict(max_per_img=50)),

@@ -24,7 +24,8 @@ class CopyPaste(transforms.CopyPaste):
 
     mmdet draws the source image from ``0`` to ``len(dataset)`` inclusive, which once in ``len(dataset) + 1`` samples is
     an index outside the data set; and it needs images of one size. Here the source image is cut or extended to the
-    other one's size at its right and lower side, and objects that do not fit as a whole are not pasted.
+    other one's size at its right and lower side, and objects that do not fit as a whole are not pasted, nor are ignored
+    regions.
     """
 
     @cache_randomness
@@ -37,18 +38,19 @@ class CopyPaste(transforms.CopyPaste):
         """Paste objects of ``results["mix_results"][0]`` into the image of ``results``, see mmdet's class."""
         height, width = results["img"].shape[:2]
         (source,) = results["mix_results"]
+        boxes = source["gt_bboxes"].tensor
+        fits = ((boxes[:, 2] <= width) & (boxes[:, 3] <= height)).numpy() & ~source["gt_ignore_flags"]
+        for name in ("gt_bboxes", "gt_bboxes_labels", "gt_ignore_flags", "gt_masks"):
+            if name in source:
+                source[name] = source[name][fits]
         if source["img"].shape[:2] != (height, width):
-            _fit(source, height, width)
+            _resize_canvas(source, height, width)
         return super().transform(results)
 
 
-def _fit(sample: dict, height: int, width: int) -> None:
-    """Cut or extend a sample at its right and lower side; only objects that are inside as a whole stay."""
-    boxes, img = sample["gt_bboxes"], sample["img"]
-    inside = ((boxes.tensor[:, 2] <= width) & (boxes.tensor[:, 3] <= height)).numpy()
-    for name in ("gt_bboxes", "gt_bboxes_labels", "gt_ignore_flags", "gt_masks"):
-        if name in sample:
-            sample[name] = sample[name][inside]
+def _resize_canvas(sample: dict, height: int, width: int) -> None:
+    """Cut or extend the image and the masks of a sample at their right and lower side."""
+    img = sample["img"]
     rows, columns = min(height, img.shape[0]), min(width, img.shape[1])
     sample["img"] = np.zeros((height, width, *img.shape[2:]), img.dtype)
     sample["img"][:rows, :columns] = img[:rows, :columns]

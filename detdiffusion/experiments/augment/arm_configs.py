@@ -20,16 +20,23 @@ custom_imports = dict(
     imports=[*_base_.custom_imports.imports, "detdiffusion.datasets.transforms.copy_paste"]
 )
 real = _base_.train_dataloader.dataset
-pasted = dict(  # objects are cut out by their masks, or by their boxes where the labels have no masks
+pasted = dict(  # objects are cut out by their {shapes}
     type="MultiImageMixDataset",
     dataset=dict(
         real,
         pipeline=[
-            dict(step, with_mask=True) if step.type == "LoadAnnotations" else step for step in real.pipeline[:-1]
+            dict(step, with_mask={masks}, poly2mask=True) if step.type == "LoadAnnotations" else step
+            for step in real.pipeline[:-1]
         ],
     ),
     pipeline=[
-        dict(type="detdiffusion.CopyPaste", max_num_pasted=6, bbox_occluded_thr=4, mask_occluded_thr=40),
+        dict(
+            type="detdiffusion.CopyPaste",
+            max_num_pasted=6,
+            bbox_occluded_thr=4,  # a covered object stays if its box moved by at most 4 px
+            mask_occluded_thr=40,  # or if more than 40 px of it are visible
+            paste_by_box={boxes},
+        ),
         dict(type="FilterAnnotations", min_gt_bbox_wh=(1, 1), keep_empty=False),
         real.pipeline[-1],
     ],
@@ -69,12 +76,13 @@ train_dataloader = dict({_SAMPLER.rstrip()}
 """
 
 
-def arm_config(arm: Arm, folder: Path) -> str:
+def arm_config(arm: Arm, folder: Path, masks: bool) -> str:
     """Return the config of an arm's learner: that of the real images with other training data.
 
     Args:
         arm: the arm.
         folder: a synthetic set; commands name that of each arm.
+        masks: whether objects have masks, by which copy-paste cuts them out; else by their boxes.
     """
     head = [
         f"# The learner with other training data, for equally many iterations: {_DATA[arm.config]}. {WRITTEN}"
@@ -83,7 +91,8 @@ def arm_config(arm: Arm, folder: Path) -> str:
     if arm.generated:
         text += [f"synthetic_root = {literal(str(folder))}  # of tools/generate.py"]
     if arm.copy_paste:
-        text += [_PASTED.strip()]
+        shapes = "masks, or boxes where a label has none" if masks else "boxes"
+        text += [_PASTED.strip().format(shapes=shapes, masks=masks, boxes=not masks)]
     if arm.generated:
         text += [_MIXED_PASTED.strip() if arm.copy_paste else _MIXED.strip()]
     else:

@@ -41,10 +41,12 @@ class Rates:
     Attributes:
         detector: the learner, with its batch.
         generator: the generator, with its batch; 0 while it is not measured.
+        copy_paste: the learner with copy-paste; 0 while it is not measured.
     """
 
     detector: float
     generator: float = 0.0
+    copy_paste: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,7 @@ class Work:
         steps: number of steps of the pipeline.
         held_out_sets, synthetic_sets: generated sets of held-out and of training layouts.
         generators: trainings of the generator, one a round.
+        pasted: trainings of the learner with copy-paste; one whose batches are half generated counts half.
         held_out, layouts: number of layouts of the held-out and of the training images.
         evaluated: real images that a detector is run on, in validations and for attributes, all of them together.
         batch: batch size of the generator.
@@ -107,6 +110,7 @@ class Work:
     evaluated: int
     batch: int
     generators: int = 1
+    pasted: float = 0.0
 
     @property
     def most_images(self) -> int:
@@ -129,7 +133,7 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
     """
     seconds = 60 * minutes
     left = max(seconds / 2, seconds * (1 - RESERVE) - _fixed_seconds(rates, work))
-    detector_iters = int(SHARES["detectors"] * left / work.trainings / rates.detector)
+    detector_iters = int(SHARES["detectors"] * left / _iteration_seconds(rates, work))
     image = _image_seconds(sampling_steps, rates, work) if rates.generator else 1.0
     affordable = int(SHARES["images"] * left / image)
     held_out = max(1, min(work.held_out, MAX_HELD_OUT, affordable // 3 // work.held_out_sets))
@@ -153,7 +157,7 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
 def minutes_of(schedule: Schedule, rates: Rates, work: Work) -> float:
     """Return the minutes that a schedule takes."""
     images = schedule.held_out * work.held_out_sets + schedule.synthetic * work.synthetic_sets
-    seconds = _fixed_seconds(rates, work) + work.trainings * schedule.detector_iters * rates.detector
+    seconds = _fixed_seconds(rates, work) + schedule.detector_iters * _iteration_seconds(rates, work)
     seconds += work.generators * schedule.generator_iters * rates.generator
     return (seconds + images * _image_seconds(schedule.sampling_steps, rates, work)) / 60
 
@@ -168,6 +172,11 @@ def minutes_for(iterations: int, rates: Rates, work: Work, sampling_steps: int) 
 
 def _fixed_seconds(rates: Rates, work: Work) -> float:
     return STEP_SECONDS * work.steps + work.evaluated * _detection_seconds(rates, work)
+
+
+def _iteration_seconds(rates: Rates, work: Work) -> float:
+    """Return the seconds of an iteration of all trainings of the learner."""
+    return work.trainings * rates.detector + work.pasted * max(0.0, rates.copy_paste - rates.detector)
 
 
 def _image_seconds(sampling_steps: int, rates: Rates, work: Work) -> float:

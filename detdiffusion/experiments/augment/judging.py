@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.evaluation.training_runs import read_run
+from detdiffusion.experiments.common_steps import GATED
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step
 
@@ -43,19 +45,23 @@ def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
         more = {"synthetic_root": run.synthetic(learned), "train_dataloader.dataset.same_sources": True}
         inputs += run.trained_on(learned)
     for half, other in (("a", "b"), ("b", "a")):
+        trained, given, words = config, more, also
+        if number > 1 and not run.dry and not _has_images(run, half, learned):
+            print(f"no {learned} image was made of half {half}: its learner sees real images alone")
+            trained, given, words = run.config("detector"), {}, ""
         work_dir, judged = run.dir / "detectors" / in_round(half, number), run.halves[other]
         options = dict(
             train_ann=run.halves[half].annotations[0],
             test_ann=judged.annotations[0],
             test_images=f"{judged.images}/",
-            **more,
+            **given,
         )
-        title_of_half = f"train the learner on half {half}{also}: {run.options.learner}"
+        title_of_half = f"train the learner on half {half}{words}: {run.options.learner}"
         iters = "N" if run.dry else None
         yield make.train(
             in_round(f"detector-{half}", number),
             title_of_half,
-            config,
+            trained,
             work_dir,
             iters,
             options,
@@ -68,7 +74,7 @@ def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
         yield make.extract_attributes(
             in_round(f"attributes-{other}", number),
             f"half {other} judged by the learner that was trained on half {half}",
-            run.weights(config, work_dir),
+            run.weights(trained, work_dir),
             other,
             run.dir / "attributes" / f"{judged_by}.json",
             SCORE_THR,
@@ -84,6 +90,12 @@ def attributes_of_val(run: RunFolder) -> Step:
     """Return the step that writes the attributes of ``val``, by a detector that was not trained on it."""
     title, out = "easy or hard? attributes of the held-out images", run.attributes("val")
     return run.make().extract_attributes("attributes-val", title, run.judge(), "val", out, SCORE_THR)
+
+
+def _has_images(run: RunFolder, half: str, name: str) -> bool:
+    """Return whether a synthetic set has images of a half's layouts."""
+    own = {image["id"] for image in read_coco(run.halves[half].annotations[0]).images}
+    return any(image["source_image_id"] in own for image in read_coco(run.synthetic(name) / GATED).images)
 
 
 def _check(run: RunFolder, work_dir: Path, half: str, number: int) -> None:

@@ -10,7 +10,7 @@ from detdiffusion.utils.steps import Step
 
 from . import drawing, judging
 from .arms import REAL, Arm
-from .run_folder import RunFolder
+from .run_folder import TIMED_PASTING, RunFolder
 
 
 def steps(run: RunFolder) -> Iterator[Step]:
@@ -31,6 +31,8 @@ def steps(run: RunFolder) -> Iterator[Step]:
         print(f"pictures of the data: {run.sources.checked / 'check.html'}")
     yield from drawing.parts(run)
     yield from _calibrated(run, "detector", {"train_cfg.val_interval": 1000}, run.write_detectors)
+    if run.pasted:
+        yield from _calibrated(run, TIMED_PASTING, {"train_cfg.val_interval": 1000}, run.write_detectors)
     yield from judging.attributes_of_train(run, 1)
     yield _train_arm(run, REAL, run.seeds[0])
     yield judging.attributes_of_val(run)
@@ -145,5 +147,5 @@ def _compare(run: RunFolder) -> Step:
     runs = [(arm, run.trained(arm, seed)) for arm in (REAL, *run.arms) for seed in run.seeds]
     iters = run.iters(run.config("detector"))
     checkpoints: list[Path] = [folder / f"iter_{iters}.pth" for _, folder in runs]
-    title = "does it help? the learner with and without synthetic images"
+    title = "does it help? the learner in all arms"
     return run.make().compare("compare", title, runs, run.comparison, checkpoints)

@@ -102,10 +102,11 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
     held = f"for all {len(verdict.effects)} arms together "
     if verdict.chosen:
         held = f"for the arm {verdict.chosen}, which {run.tuning} chose, "
+    pasted = "; copy-paste pastes objects of other real images into the real ones" if run.pasted else ""
     lines = [
         f"The same detector ({run.options.learner}) was trained on the real images, and on each of the other rows' "
         f"images, for equally many iterations, and tested on the real images of {run.test}. Generated images are half "
-        "of every batch; copy-paste pastes objects of other real images into the real ones. In brackets: the interval "
+        f"of every batch{pasted}. In brackets: the interval "
         f"that holds {held}with 95 % (Student's t over the seeds). The "
         "seed of the detector alone varies: all trainings share one generator, one drawing of each set "
         "and one set of "
@@ -140,7 +141,7 @@ def _effects(run: RunFolder, verdict: Verdict, rows: Mapping[str, Mapping]) -> d
         iterations = ", ".join(map(str, row["iterations"]))
         cells.append([run.arms.get(name, Arm(REAL)).title, row["runs"], iterations, *scores, effect])
     return table(
-        "The detector with and without synthetic images (AP in percent)",
+        "The detector on real images alone, and in each arm (AP in percent)",
         ("training images", "seeds", "iterations", "AP", "AP50", "AP75", "difference"),
         cells,
     )

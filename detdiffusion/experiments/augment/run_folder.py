@@ -19,7 +19,7 @@ from detdiffusion.utils.steps import config_digest
 from detdiffusion.utils.training_logs import TrainingLogs
 
 from .arm_configs import arm_config
-from .arms import REAL, Arm, arms_of, in_round, learned_kind, set_of
+from .arms import COPY_PASTE, REAL, Arm, arms_of, in_round, learned_kind, set_of
 from .budget import FEW_PASSES, SMOKE, Rates, Schedule, Work, divide, minutes_for, minutes_of
 from .plan import Plan, make_plan
 from .preflight import HUB, vae_folder
@@ -36,10 +36,13 @@ OTHER_STEPS = 15
 """Steps beside those and the trainings of the learner."""
 STEPS_OF_ROUND = 5
 """Those of each further round."""
+TIMED_PASTING = Arm(COPY_PASTE, copy_paste=True).config
+"""The config whose iterations tell what copy-paste costs."""
 SPEED_PARTS = ("model", "train_dataloader", "optim_wrapper", "custom_hooks")
 """Parts of a config that the seconds of an iteration depend on."""
-SAMPLING_STEPS = 25
-"""Denoising steps without a plan."""
+SAMPLING_STEPS, SAMPLING_STEPS_SD = 10, 25
+"""Denoising steps without a plan, of a generator from nothing and of Stable Diffusion; small ones gain little from more
+(benchmarks/results/sampler_sweep_2026-11-26.json)."""
 
 
 class RunFolder:
@@ -80,7 +83,7 @@ class RunFolder:
 
     @property
     def tuning(self) -> str | None:
-        """The split that chooses the synthetic set; None where there is none beside the test images."""
+        """The split that chooses the arm; None where there is none beside the test images."""
         return "val" if self.test != "val" else None
 
     @cached_property
@@ -103,6 +106,11 @@ class RunFolder:
     def synthetic(self, name: str) -> Path:
         """Return the folder of a synthetic training set."""
         return self.dir / "synthetic" / name
+
+    @property
+    def pasted(self) -> float:
+        """The number of arms with copy-paste; one whose batches are half generated counts half."""
+        return sum(0.5 if arm.generated else 1.0 for arm in self.arms.values() if arm.copy_paste)
 
     @property
     def learned_kind(self) -> str:
@@ -207,7 +215,8 @@ class RunFolder:
         if self.options.smoke:
             return SMOKE
         plan = self.options.plan
-        steps = PLANS[plan].steps if plan else SAMPLING_STEPS
+        by_base = SAMPLING_STEPS if self.options.base == NO_BASE else SAMPLING_STEPS_SD
+        steps = PLANS[plan].steps if plan else by_base
         if self.plan is None:
             return Schedule(0, 0, 0, 0, steps)
         return divide(self.options.budget, self._rates(), self._work(), steps)
@@ -255,7 +264,9 @@ class RunFolder:
             + OTHER_STEPS
             + STEPS_OF_SET * len(self.sets)
             + STEPS_OF_ROUND * (rounds - 1)
-            + tests,
+            + tests
+            + bool(self.pasted),
+            pasted=self.options.seeds * self.pasted,
             held_out_sets=len(HELD_OUT_SETS),
             synthetic_sets=len(self.sets),
             generators=rounds,
@@ -266,9 +277,8 @@ class RunFolder:
         )
 
     def _rates(self) -> Rates:
-        return Rates(
-            **{"detector": 1.0, **{name: row["seconds"] for name, row in self._stored_rates().items()}}
-        )
+        found = {name: row["seconds"] for name, row in self._stored_rates().items()}
+        return Rates(found.get("detector", 1.0), found.get("generator", 0.0), found.get(TIMED_PASTING, 0.0))
 
     def _stored_rates(self) -> dict[str, dict]:
         path = self.dir / "rates.json"
@@ -310,9 +320,13 @@ class RunFolder:
     def write_detectors(self) -> None:
         """Write the learner's configs."""
         real = detector_config(self.plan, self.schedule, self.splits, self.options.learner, self.test)
-        texts = {"detector": real}
-        for arm in self.arms.values():
-            texts[arm.config] = arm_config(arm, self.synthetic(self.sets[0]))
+        texts, arms = {"detector": real}, list(self.arms.values())
+        if self.pasted:
+            arms.append(Arm(COPY_PASTE, copy_paste=True))  # its iterations are timed
+        if len(self.rounds) > 1:
+            arms.append(Arm(self.learned_kind, self.learned_kind))  # the halves' learners of the later rounds
+        for arm in arms:
+            texts[arm.config] = arm_config(arm, self.synthetic(self.sets[0]), self.facts.masks)
         self.configs.write({f"{name}.py": text for name, text in texts.items()})
 
     def write_generator(self) -> None:

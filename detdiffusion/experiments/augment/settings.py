@@ -62,7 +62,7 @@ class AugmentOptions(OptionGroup):
     )
     learner: str = option(
         "atss",
-        "the detector that is trained with and without the synthetic images: atss, faster-rcnn, fcos (small ones, from "
+        "the detector that is trained in every arm: atss, faster-rcnn, fcos (small ones, from "
         "nothing), or an mmdet config whose data is one set, without a wrapper such as RepeatDataset; default: "
         "%(default)s",
         metavar="NAME|CONFIG",
@@ -119,7 +119,9 @@ class AugmentOptions(OptionGroup):
     )
     seed: int = option(0, "first seed of trainings, noise and bootstrap, default: %(default)s")
     plan: str | None = option(
-        None, "how images are sampled, see tools/generate.py (default: 25 steps)", choices=tuple(PLANS)
+        None,
+        "how images are sampled, see tools/generate.py (default: 10 steps, 25 of Stable Diffusion)",
+        choices=tuple(PLANS),
     )
     device: str | None = option(
         None,

@@ -32,6 +32,7 @@ class Facts:
         width, height: typical size of the training images: the median aspect ratio and the median area.
         objects: for each training image, (share of the image, class name) of its objects.
         brightness, centres: see :func:`.derive.has_upper_side`.
+        masks: whether training objects have masks, all of them readable.
     """
 
     classes: tuple[str, ...]
@@ -42,6 +43,7 @@ class Facts:
     objects: Sequence[Sequence[tuple[float, str]]]
     brightness: Sequence[float]
     centres: Sequence[float]
+    masks: bool
 
     def above(self, share: float) -> list[list[str]]:
         """Return the class names of the objects above a share of the image, for each training image with any."""
@@ -105,6 +107,7 @@ def survey(
         objects,
         _brightness(train, splits["train"].images),
         centres,
+        train.masks > 0 and not train.mask_errors,
     )
 
 

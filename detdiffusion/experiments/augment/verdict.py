@@ -10,8 +10,9 @@ Rules:
   have the highest mean AP on them. The test images then judge this arm alone, at 95 %.
 * An arm helps if its interval lies above 0; the one with the largest mean is recommended. If all intervals lie below 0,
   all of them cost AP. Otherwise no benefit is shown, and the arm with the largest mean is quoted.
-* Where the arm that is named has generated images and copy-paste is an arm too, its difference to copy-paste alone is
-  named with an interval of 95 %: generated images have to be worth more than what needs no generator.
+* Where copy-paste is an arm, the sentence also says what the best arm with generated images changes beside copy-paste
+  alone, which needs no generator: the one that the tuning split prefers, at 95 %, or the one with the largest mean on
+  the test images, with a level that holds for all such arms together.
 * One seed has no interval, nor have seeds that all differ by the same (AP is logged with three decimals); then there is
   no answer.
 * A class is not drawn if a detector finds less than a tenth as large a share of its objects in the generated images as
@@ -70,7 +71,8 @@ class Verdict:
         level: level of each interval.
         not_drawn: (class, found, prompted) of classes that are not drawn.
         chosen: the arm that a tuning split chose; None if the test images judge all of them.
-        over_copy_paste: what the named arm changes beside copy-paste alone; None where there is no such comparison.
+        over_copy_paste: what the best arm with generated images changes beside copy-paste alone; None where there is no
+            such comparison.
     """
 
     outcome: str
@@ -155,9 +157,10 @@ def judge(
         outcome, sentence = COSTS, f"no benefit: {best} {at}; it costs AP to use {arms[best.name].advice}"
     else:
         outcome, sentence = NOT_SHOWN, f"no benefit shown: {best} {at}, with {arms[best.name].advice}"
-    over = _over_copy_paste(differences, arms[best.name])
+    over = _over_copy_paste(differences, arms, tuning)
     if over and outcome != NO_ANSWER:
-        sentence += f"; over copy-paste alone {over}"
+        of_arm = "" if over.name == best.name else f"{arms[over.name].advice} "
+        sentence += f"; {of_arm}over copy-paste alone {over}"
     if chosen:
         sentence += f" (of {', '.join(tuning)}, val chose {chosen})"
     if not_drawn:
@@ -166,12 +169,19 @@ def judge(
     return Verdict(outcome, sentence, tuple(effects), level, tuple(not_drawn), chosen, over)
 
 
-def _over_copy_paste(differences: Mapping[str, Sequence[float]], arm: Arm) -> Effect | None:
-    if not arm.generated or COPY_PASTE not in differences:
+def _over_copy_paste(
+    differences: Mapping[str, Sequence[float]],
+    arms: Mapping[str, Arm],
+    tuning: Mapping[str, Sequence[float]] | None,
+) -> Effect | None:
+    generated = [name for name in differences if arms[name].generated]
+    if COPY_PASTE not in differences or not generated:
         return None
-    pairs = zip(differences[arm.name], differences[COPY_PASTE], strict=True)
-    (effect,), _ = effects_of({arm.name: [a - b for a, b in pairs]})
-    return effect
+    if tuning:
+        generated = [max(generated, key=lambda name: statistics.fmean(tuning[name]))]
+    pairs = {name: zip(differences[name], differences[COPY_PASTE], strict=True) for name in generated}
+    effects, _ = effects_of({name: [a - b for a, b in pairs[name]] for name in generated})
+    return max(effects, key=lambda effect: effect.mean)
 
 
 def _signed(value: float, plus: bool = True) -> str:

@@ -32,7 +32,8 @@ _ROOM_OF_LEARNER = {
     "faster-rcnn": "train_cfg=dict(rpn_proposal=dict(nms_pre={pre}, max_per_img={most})), "
     "test_cfg=dict(rpn=dict(nms_pre={pre}, max_per_img={most}), rcnn=dict(max_per_img={most}))",
 }
-IGNORING = "detdiffusion.IgnoredRegionsAssigner"
+IGNORING = {name: f"detdiffusion.{name}" for name in ("ATSSAssigner", "MaxIoUAssigner")}
+"""Assigners of mmdet, and those that ignore regions of any size."""
 LEAST_DETECTIONS = 50
 """Detections in an image, those of the shipped detectors; twice the objects of the fullest image where that is more."""
 
@@ -256,8 +257,8 @@ def _for_learner(part: Mapping, classes: int) -> dict:
     """Return what changes in a part of a model: its number of classes, and an assigner that ignores regions."""
     changes: dict[str, object] = {"num_classes": classes} if "num_classes" in part else {}
     assigner = part.get("assigner")
-    if isinstance(assigner, dict) and assigner.get("type") != IGNORING:
-        changes["assigner"] = dict(_delete_=True, type=IGNORING, assigner=assigner)
+    if isinstance(assigner, dict) and (name := IGNORING.get(assigner.get("type", "").removeprefix("mmdet."))):
+        changes["assigner"] = dict(assigner, type=name, ignore_iof_thr=0.5)
     return changes
 
 

@@ -8,7 +8,7 @@ from detdiffusion.utils import compat as _compat
 
 _compat.setup()
 
-from .ignored_regions import IgnoredRegionsAssigner  # noqa: E402
+from .ignored_regions import ATSSAssigner, MaxIoUAssigner  # noqa: E402
 from .yolov4 import DarknetLetterbox, YOLOv4  # noqa: E402
 
-__all__ = ["DarknetLetterbox", "IgnoredRegionsAssigner", "YOLOv4"]
+__all__ = ["ATSSAssigner", "DarknetLetterbox", "MaxIoUAssigner", "YOLOv4"]

@@ -1,59 +1,68 @@
-"""Ignored regions that a detector's assigner ignores: neither shown as objects nor as background."""
+"""mmdet's assigners with ignored regions that count as nothing: neither as objects nor as background.
+
+mmdet leaves out every prior of which a region covers more than ``ignore_iof_thr``. That is too little and too much: the
+anchor that a small region would win stays background (20 px cover 39 % of an anchor of 32 px), and an object under a
+region loses its positives. Here regions compete as if they were objects, what they win is left out of the loss (-1 in
+``gt_inds``), and so is background of which a region covers more than ``ignore_iof_thr``. What objects win, they keep.
+
+In a config, ``type='detdiffusion.ATSSAssigner'`` or ``'detdiffusion.MaxIoUAssigner'`` in place of mmdet's.
+"""
 
 from __future__ import annotations
 
 import inspect
 
 import torch
-from mmdet.models.task_modules.assigners import AssignResult, BaseAssigner
-from mmdet.registry import TASK_UTILS as MMDET_TASK_UTILS
+from mmdet.models.task_modules import assigners
 from mmengine.structures import InstanceData
 
 from detdiffusion.registry import TASK_UTILS
 
 
-@TASK_UTILS.register_module()
-class IgnoredRegionsAssigner(BaseAssigner):
-    """Any assigner of mmdet, with ignored regions that count as nothing where they would count as objects.
+class _IgnoresRegions:
+    """Mixin of an assigner, see the module. Not for assigners whose result has more than an index for each prior."""
 
-    mmdet ignores a prior of which a region covers more than ``ignore_iof_thr``, which no small region does: a region of
-    20 px covers 39 % of an anchor of 32 px, so the anchor that would be its positive becomes background. Here regions
-    compete as if they were objects, and the priors that they win are left out of the loss (-1 in ``gt_inds``). All
-    other priors keep what the inner assigner gives them.
+    def __init__(self, *args, ignore_iof_thr: float = 0.5, **kwargs) -> None:
+        super().__init__(*args, ignore_iof_thr=ignore_iof_thr, **kwargs)
 
-    In a config: ``assigner=dict(type='detdiffusion.IgnoredRegionsAssigner', assigner=dict(type='ATSSAssigner',
-    topk=9))``.
-
-    Args:
-        assigner: config of the inner assigner, whose ``assign`` takes ``gt_instances_ignore``.
-    """
-
-    def __init__(self, assigner: dict) -> None:
-        self.assigner = MMDET_TASK_UTILS.build(assigner)
-        self._signature = inspect.signature(self.assigner.assign)
-
-    @property
-    def ignores_regions(self) -> bool:
-        """Whether the inner assigner is given ignored regions at all; those of transformers are not."""
-        return "gt_instances_ignore" in self._signature.parameters
-
-    def assign(self, *args, **kwargs) -> AssignResult:
-        """Assign priors to objects; arguments are those of the inner assigner.
-
-        Returns:
-            mmdet's result; ``num_gts`` counts the objects without the regions.
-        """
-        bound = self._signature.bind(*args, **kwargs)
+    def assign(self, *args, **kwargs) -> assigners.AssignResult:
+        """Assign priors to objects, see mmdet's class; ``gt_instances_ignore`` are the regions."""
+        assign = super().assign
+        bound = inspect.signature(assign).bind(*args, **kwargs)
         objects, regions = (bound.arguments.get(name) for name in ("gt_instances", "gt_instances_ignore"))
         if regions is None or len(regions) == 0:
-            return self.assigner.assign(*args, **kwargs)
+            return assign(*args, **kwargs)
+        count = len(regions)
+        labels = objects.labels.new_zeros(count)  # of no use: what regions win has no label
+        # regions first: where mmdet gives an object its best prior although it is bad, the last one wins
         bound.arguments["gt_instances"] = InstanceData(
-            bboxes=torch.cat([objects.bboxes, regions.bboxes]),
-            labels=torch.cat([objects.labels, objects.labels.new_zeros(len(regions))]),
+            bboxes=torch.cat([regions.bboxes, objects.bboxes]), labels=torch.cat([labels, objects.labels])
         )
-        result = self.assigner.assign(*bound.args, **bound.kwargs)
-        won = result.gt_inds > len(objects)
-        result.gt_inds[won] = -1
-        result.labels[won] = -1
+        bound.arguments["gt_instances_ignore"] = None
+        result = assign(*bound.args, **bound.kwargs)
+        priors = bound.arguments["pred_instances"].priors[:, :4]
+        covered = self.iou_calculator(priors, regions.bboxes, mode="iof").amax(dim=1) > self.ignore_iof_thr
+        won = (result.gt_inds > 0) & (result.gt_inds <= count)
+        left_out = won | (covered & (result.gt_inds == 0))
+        result.gt_inds = torch.where(result.gt_inds > count, result.gt_inds - count, result.gt_inds)
+        result.gt_inds[left_out] = result.labels[left_out] = -1
         result.num_gts = len(objects)
         return result
+
+
+@TASK_UTILS.register_module()
+class ATSSAssigner(_IgnoresRegions, assigners.ATSSAssigner):
+    """mmdet's ``ATSSAssigner`` that ignores regions of any size, see :mod:`.ignored_regions`.
+
+    Args:
+        ignore_iof_thr: share of a prior that a region must cover, so that it is not background.
+    """
+
+
+@TASK_UTILS.register_module()
+class MaxIoUAssigner(_IgnoresRegions, assigners.MaxIoUAssigner):
+    """mmdet's ``MaxIoUAssigner`` that ignores regions of any size, see :mod:`.ignored_regions`.
+
+    Args:
+        ignore_iof_thr: share of a prior that a region must cover, so that it is not background.
+    """
