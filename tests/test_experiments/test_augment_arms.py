@@ -222,9 +222,7 @@ def test_every_config_that_a_run_uses_is_written(tmp_path):
         words = [word for step in steps(RunFolder(ROOT, options, dry=True)) for word in step.command]
         used = {Path(word).stem for word in words if word.startswith(str(run.configs.folder))}
         assert used - {"generator"} == names == {"detector", *(f"detector_{end}" for end in ENDS)}
-        assert (
-            run.pasted == 1.5 and run._work().pasted == 4.5 + 1.5
-        )  # the second round has another one of both
+        assert run.pasted == 1 + 2 * 0.5 and run._work().pasted == 3 * 2.0
         return "with_mask=True" in Path(run.config("detector_copy-paste")).read_text()
 
     assert not written()
