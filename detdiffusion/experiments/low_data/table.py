@@ -189,7 +189,7 @@ def _cells(row: Mapping) -> list[str]:
         f"{row['bbox_mAP_50']:.1f}",
         f"{row['bbox_mAP_75']:.1f}",
         interval(row),
-        number(row["p"], ".3f"),
+        "< 0.001" if row["p"] is not None and row["p"] < 0.0005 else number(row["p"], ".3f"),
         interval(row["over_copy_paste"]),
         number(row["share"], ".0%"),
         f"{row['minutes']:.1f}",
