@@ -24,6 +24,11 @@ def test_further_figures_of_few_real_images():
     )
     assert f"(100 images, seed 13) {real}." in text
     assert f"copy-paste ({pasted}) and further real images ({more})" in text
+    gains = [
+        f"{100 * (run['edited-copy-paste']['bbox_mAP'] - run['copy-paste']['bbox_mAP']):+.1f}"
+        for run in found["longer_training"]["results"]["50 images, seed 21"].values()
+    ]
+    assert f"are {gains[1]} AP above copy-paste alone after 1,000 iterations, {gains[0]} after 500." in text
     gated = {arm: percent(row) for arm, row in found["gated"]["results"].items()}
     assert f"{gated['edited-gated']} AP for {gated['edited-origin']}, and " in text
     assert f"{gated['edited-gated-copy-paste']} for {gated['edited-copy-paste']} with copy-paste" in text
