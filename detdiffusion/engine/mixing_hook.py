@@ -8,7 +8,7 @@ from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..registry import HOOKS
+from ..registry import HOOKS, TASK_UTILS
 from ..utils.errors import UserError
 from .run_checks import parts_of
 
@@ -103,6 +103,6 @@ def _why_not_ignored(model) -> str:
     if not assigners:
         return "this detector has no assigner that could ignore them"
     off = {type(assigner).__name__ for assigner in assigners if getattr(assigner, "ignore_iof_thr", -1) <= 0}
-    if others := off - {"ATSSAssigner", "MaxIoUAssigner"}:
+    if others := {name for name in off if TASK_UTILS.get(name) is None}:
         return f"{' and '.join(sorted(others))} cannot ignore them"
     return f"name it detdiffusion.{' and detdiffusion.'.join(sorted(off))} in the config" if off else ""

@@ -9,7 +9,7 @@ from detdiffusion.experiments.common_steps import Split, pairs, texts
 from detdiffusion.utils.steps import Step
 
 from . import drawing, judging
-from .arms import REAL, Arm
+from .arms import REAL
 from .run_folder import TIMED_PASTING, RunFolder
 
 
@@ -30,9 +30,8 @@ def steps(run: RunFolder) -> Iterator[Step]:
         print("\n".join(f"warning: {one}" for one in found))
         print(f"pictures of the data: {run.sources.checked / 'check.html'}")
     yield from drawing.parts(run)
-    yield from _calibrated(run, "detector", {"train_cfg.val_interval": 1000}, run.write_detectors)
-    if run.pasted:
-        yield from _calibrated(run, TIMED_PASTING, {"train_cfg.val_interval": 1000}, run.write_detectors)
+    for name in ("detector", *([TIMED_PASTING] if run.pasted else [])):
+        yield from _calibrated(run, name, {"train_cfg.val_interval": 1000}, run.write_detectors)
     yield from judging.attributes_of_train(run, 1)
     yield _train_arm(run, REAL, run.seeds[0])
     yield judging.attributes_of_val(run)
@@ -107,7 +106,7 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
 
 
 def _train_arm(run: RunFolder, name: str, seed: int) -> Step:
-    arm = run.arms.get(name, Arm(REAL))
+    arm = run.trainings[name]
     config = run.config(arm.config)
     options: dict[str, object] = {"randomness.seed": seed}
     inputs = [*run.splits["train"].annotations, *run.splits[run.test].annotations]
@@ -144,7 +143,7 @@ def _tune(run: RunFolder, arm: str, seed: int) -> Step:
 
 
 def _compare(run: RunFolder) -> Step:
-    runs = [(arm, run.trained(arm, seed)) for arm in (REAL, *run.arms) for seed in run.seeds]
+    runs = [(arm, run.trained(arm, seed)) for arm in run.trainings for seed in run.seeds]
     iters = run.iters(run.config("detector"))
     checkpoints: list[Path] = [folder / f"iter_{iters}.pth" for _, folder in runs]
     title = "does it help? the learner in all arms"

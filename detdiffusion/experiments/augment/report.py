@@ -21,7 +21,7 @@ from detdiffusion.visualization.overlays import DrawnObject, draw_objects
 from detdiffusion.visualization.report import Gallery, table, write_report
 from detdiffusion.visualization.reports.fidelity import fidelity_table, percent
 
-from .arms import REAL, Arm, in_round
+from .arms import in_round
 from .drawing import what_to_expect
 from .run_folder import HELD_OUT_SETS, RunFolder
 from .verdict import Verdict, judge
@@ -134,12 +134,12 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
 def _effects(run: RunFolder, verdict: Verdict, rows: Mapping[str, Mapping]) -> dict:
     by_name = {effect.name: effect for effect in verdict.effects}
     cells = []
-    for name in (REAL, *run.arms):
+    for name, arm in run.trainings.items():
         row = rows[name]
         effect = str(by_name[name]) if name in by_name else "–"
         scores = [percent(row[key]) for key in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")]
         iterations = ", ".join(map(str, row["iterations"]))
-        cells.append([run.arms.get(name, Arm(REAL)).title, row["runs"], iterations, *scores, effect])
+        cells.append([arm.title, row["runs"], iterations, *scores, effect])
     return table(
         "The detector on real images alone, and in each arm (AP in percent)",
         ("training images", "seeds", "iterations", "AP", "AP50", "AP75", "difference"),
@@ -232,8 +232,7 @@ def _autoencoder_pictures(run: RunFolder) -> list[Gallery]:
 
 def _work_dirs(run: RunFolder) -> dict[str, Path]:
     arms = {
-        f"detector, {name}, seed {run.seeds[0]}": run.trained(name, run.seeds[0])
-        for name in (REAL, *run.arms)
+        f"detector, {name}, seed {run.seeds[0]}": run.trained(name, run.seeds[0]) for name in run.trainings
     }
     generators = {in_round("generator", number): run.generator(number) for number in run.rounds}
     return {**generators, **arms}

@@ -61,6 +61,8 @@ class RunFolder:
         self.fidelity, self.comparison = self.dir / "fidelity", self.dir / "comparison"
         self.tokenizer = self.dir / "tokenizer"
         self.arms: dict[str, Arm] = {arm.name: arm for arm in arms_of(options.arms, self.rounds)}
+        self.trainings: dict[str, Arm] = {REAL: Arm(REAL), **self.arms}
+        """The arms and that of the real images alone, which comes first."""
         self.kinds = list(dict.fromkeys(filter(None, map(set_of, options.arms))))
         """Names of the synthetic sets, without their rounds."""
         self.sets = [in_round(name, number) for number in self.rounds for name in self.kinds]
@@ -250,7 +252,7 @@ class RunFolder:
 
     def _work(self) -> Work:
         rounds, images = len(self.rounds), self.facts.images
-        arms = self.options.seeds * (1 + len(self.arms))
+        arms = self.options.seeds * len(self.trainings)
         fitted = 0 if self.options.detector else rounds  # times that the learner is trained on both halves
         tests = self.options.seeds * len(self.arms) if self.tuning else 0
         trainings = arms + 2 * fitted
