@@ -9,6 +9,7 @@ detector may have changed.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
 
 from mmengine import registry as _root
 from mmengine.registry import Registry
@@ -18,6 +19,24 @@ _SCOPE = "detdiffusion"
 
 def _child(name: str, parent: Registry, *locations: str) -> Registry:
     return Registry(name, parent=parent, scope=_SCOPE, locations=[f"{_SCOPE}.{loc}" for loc in locations])
+
+
+class _WithRare(Registry):
+    """A registry with rare modules, imported for the first name that is not found without them."""
+
+    def __init__(self, *args, rare: tuple[str, ...], **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self._rare = rare
+
+    def get(self, key: str) -> type | None:
+        """Override of mmengine's method."""
+        found = super().get(key)
+        if found is None and self._rare:
+            modules, self._rare = self._rare, ()
+            for module in modules:
+                import_module(module)
+            found = super().get(key)
+        return found
 
 
 class OwnRegistry(Registry):
@@ -33,7 +52,13 @@ def _own(name: str, *locations: str) -> OwnRegistry:
     return OwnRegistry(name, scope=_SCOPE, locations=[f"{_SCOPE}.{loc}" for loc in locations])
 
 
-MODELS = _child("model", _root.MODELS, "models")
+MODELS = _WithRare(
+    "model",
+    parent=_root.MODELS,
+    scope=_SCOPE,
+    locations=[f"{_SCOPE}.models"],
+    rare=(f"{_SCOPE}.models.detectors",),  # imports mmdet, which a generator does not need
+)
 DATASETS = _child("dataset", _root.DATASETS, "datasets.image_patches", "datasets.layout_coco")
 TRANSFORMS = _child("transform", _root.TRANSFORMS, "datasets.transforms")
 DATA_SAMPLERS = _child("data sampler", _root.DATA_SAMPLERS, "datasets.samplers")

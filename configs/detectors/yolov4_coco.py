@@ -3,7 +3,7 @@
 #   python tools/model_converters/darknet_to_mmdet.py configs/detectors/yolov4_coco.py yolov4.weights yolov4.pth
 # Another network file: --cfg-options model.cfg=FILE.cfg (or yolov4-tiny, with image_scale 416).
 # To measure COCO AP as reported for detectors: --cfg-options model.test_cfg.score_thr=0.001
-custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.models.detectors"])
+custom_imports = dict(imports=["detdiffusion.datasets.checked_coco"])
 default_scope = "mmdet"
 data_root = "data/coco/"
 image_scale = (608, 608)

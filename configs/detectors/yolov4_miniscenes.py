@@ -7,7 +7,7 @@ _base_ = [
     "../_base_/datasets/miniscenes_detection.py",
     "../_base_/schedules/miniscenes_detection.py",
 ]
-custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.models.detectors"])
+custom_imports = dict(imports=["detdiffusion.datasets.checked_coco"])
 
 model = dict(
     type="detdiffusion.YOLOv4",

@@ -4,6 +4,9 @@ _base_ = "mmdet::fcos/fcos_r50-caffe_fpn_gn-head-center-normbbox-centeronreg-gio
 custom_imports = dict(imports=["detdiffusion.datasets.checked_coco"])
 data_root = "data/coco/"
 
+# Regions of unknown content, the crowds of real COCO and the objects that no prompt named, are nobody's negatives.
+model = dict(bbox_head=dict(type="detdiffusion.FCOSHead"))
+
 train_cfg = dict(max_epochs=6)
 param_scheduler = [
     dict(type="ConstantLR", factor=1.0 / 3, by_epoch=False, begin=0, end=500),

@@ -8,7 +8,7 @@ from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
-from ..registry import HOOKS, TASK_UTILS
+from ..registry import HOOKS, MODELS, TASK_UTILS
 from ..utils.errors import UserError
 from .run_checks import parts_of
 
@@ -100,9 +100,12 @@ def _why_not_ignored(model) -> str:
                 assigners += found
             elif found is not None:
                 assigners.append(found)
-    if not assigners:
-        return "this detector has no assigner that could ignore them"
-    off = {type(assigner).__name__ for assigner in assigners if getattr(assigner, "ignore_iof_thr", -1) <= 0}
-    if others := {name for name in off if TASK_UTILS.get(name) is None}:
-        return f"{' and '.join(sorted(others))} cannot ignore them"
-    return f"name it detdiffusion.{' and detdiffusion.'.join(sorted(off))} in the config" if off else ""
+    if assigners:
+        parts, registry = [one for one in assigners if getattr(one, "ignore_iof_thr", -1) <= 0], TASK_UTILS
+    else:
+        head = getattr(model, "bbox_head", model)
+        parts, registry = [] if getattr(head, "ignores_regions", False) else [head], MODELS
+    names = sorted({type(part).__name__ for part in parts})
+    if others := [name for name in names if registry.get(name) is None]:
+        return f"{' and '.join(others)} cannot ignore them"
+    return f"name it detdiffusion.{' and detdiffusion.'.join(names)} in the config" if names else ""

@@ -107,7 +107,14 @@ def test_val_chooses_the_set_only_where_there_are_test_images(world):
 
 
 @pytest.mark.parametrize(
-    "learner", ["atss", "fcos", "faster-rcnn", "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py"]
+    "learner",
+    [
+        "atss",
+        "fcos",
+        "faster-rcnn",
+        "mmdet::cascade_rcnn/cascade-rcnn_r50_fpn_1x_coco.py",
+        "mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py",
+    ],
 )
 def test_one_class_is_fine(world, learner):
     """Its configs have one class, whatever the learner."""
@@ -129,7 +136,10 @@ def test_one_class_is_fine(world, learner):
         config = load_config(run.config(name), ["max_iters=7", "train_ann=/other.json"])
         text = config.model.pretty_text if hasattr(config.model, "pretty_text") else str(config.model)
         assert "'num_classes': 1" in text and not [n for n in ("80", "8}") if f"'num_classes': {n}" in text]
-        stages = {"atss": 1, "fcos": 0, "faster-rcnn": 2}.get(learner, 4)  # a cascade's are in a list
+        stages = {"atss": 1, "faster-rcnn": 2}.get(
+            learner, 0 if "fcos" in learner else 4
+        )  # a cascade's in a list
+        assert text.count("'type': 'detdiffusion.FCOSHead'") == ("fcos" in learner)
         assert len(re.findall("'type': 'detdiffusion.(ATSS|MaxIoU)Assigner'", text)) == stages
         assert text.count("'ignore_iof_thr': 0.5") == stages - (learner == "atss")  # the default there
         dataset = config.train_dataloader.dataset

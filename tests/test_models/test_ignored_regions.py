@@ -1,11 +1,14 @@
-"""Ignored regions: the priors that would show them as objects are left out of the loss, and no others."""
+"""Ignored regions: the priors or points that would show them as objects are left out of the loss, and no others."""
+
+import subprocess
+import sys
 
 import pytest
 import torch
 from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 
-from detdiffusion.models.detectors import ATSSAssigner, MaxIoUAssigner
+from detdiffusion.models.detectors import ATSSAssigner, FCOSHead, MaxIoUAssigner
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
 
@@ -98,7 +101,7 @@ def test_mmdet_leaves_a_small_region_as_background():
     assert (stock.assign(*arguments("atss", OBJECTS, SMALL)).gt_inds >= 0).all()
 
 
-@pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
+@pytest.mark.parametrize("learner", ["atss", "faster-rcnn", "fcos"])
 def test_the_loss_of_the_small_detectors(learner, repo_root):
     """A region takes priors out of the loss, and a detector's answer there has no gradient."""
     from mmdet.registry import MODELS
@@ -120,8 +123,73 @@ def test_the_loss_of_the_small_detectors(learner, repo_root):
         return {name: sum(map(float, v)) if isinstance(v, list) else float(v) for name, v in found.items()}
 
     without, with_region = losses([]), losses(SMALL)
-    cls = "loss_cls" if learner == "atss" else "loss_rpn_cls"
-    box = "loss_bbox" if learner == "atss" else "loss_rpn_bbox"
-    if learner == "atss":
+    cls, box = ("loss_rpn_cls", "loss_rpn_bbox") if learner == "faster-rcnn" else ("loss_cls", "loss_bbox")
+    if learner != "faster-rcnn":
         assert with_region[cls] < without[cls]  # a sum over fewer priors, divided by as many positives
     assert with_region[cls] != without[cls] and with_region[box] == pytest.approx(without[box])
+
+
+def fcos_losses(head, scores, regions):
+    """Losses of an 80 px image of two levels and one object; the logits' gradients."""
+    ranges = ((-1, 24), (24, 1e8))
+    head = head(
+        num_classes=2, in_channels=4, feat_channels=4, strides=[8, 16], regress_ranges=ranges, norm_cfg=None
+    )
+    scores = [level.clone().requires_grad_() for level in scores]
+    zeros = [torch.zeros(1, 1, *level.shape[-2:]) for level in scores]
+    objects = InstanceData(bboxes=torch.tensor([[8.0, 8, 40, 40]]), labels=torch.tensor([1]))
+    ignored = None if regions is None else [instances(regions)]
+    losses = head.loss_by_feat(
+        scores, [z.expand(-1, 4, -1, -1) for z in zeros], zeros, [objects], [{}], ignored
+    )
+    losses["loss_cls"].backward()
+    return losses, torch.cat([level.grad.flatten(2) for level in scores], dim=2)[0]
+
+
+def test_fcos_learns_nothing_from_background_in_a_region():
+    """Of all points only those in the region, but not the object's, leave the loss: the sum of the focal losses of the
+    others, by torchvision."""
+    from mmdet.models.dense_heads import FCOSHead as Stock
+    from torchvision.ops import sigmoid_focal_loss
+
+    torch.manual_seed(0)
+    scores = [torch.randn(1, 2, size, size) for size in (10, 5)]
+    region = [[20.0, 20, 61, 77]]
+    _, plain = fcos_losses(Stock, scores, region)
+    losses, grad = fcos_losses(FCOSHead, scores, region)
+    centres = torch.cat(
+        [
+            torch.cartesian_prod(*[torch.arange(n) * stride + stride / 2] * 2).flip(1)
+            for n, stride in ((10, 8), (5, 16))
+        ]
+    )
+    x, y = centres.T
+    inside = (x > 20) & (y > 20) & (x < 61) & (y < 77)
+    positive = plain[1] < 0  # of its class, the loss wants a higher logit
+    left_out = inside & ~positive
+    assert left_out.any() and (inside & positive).any() and (~inside & positive).any()
+    assert (grad[:, left_out] == 0).all() and torch.equal(grad[:, ~left_out], plain[:, ~left_out])
+    target = torch.stack([torch.zeros_like(x), positive.float()])
+    logits = torch.cat([level.flatten(2) for level in scores], dim=2)[0]
+    expected = sigmoid_focal_loss(logits, target)[:, ~left_out].sum() / positive.sum()
+    assert float(losses["loss_cls"]) == pytest.approx(float(expected), rel=1e-5)
+
+
+@pytest.mark.parametrize("regions", [None, []])
+def test_fcos_is_as_before_without_regions(regions):
+    from mmdet.models.dense_heads import FCOSHead as Stock
+
+    torch.manual_seed(0)
+    scores = [torch.randn(1, 2, size, size) for size in (10, 5)]
+    ours, stock = (fcos_losses(head, scores, regions) for head in (FCOSHead, Stock))
+    assert ours[0] == stock[0] and torch.equal(ours[1], stock[1])
+
+
+def test_a_name_of_ours_needs_no_import():
+    """A config that names the head or YOLOv4 has no `custom_imports` for them; a generator's does without mmdet."""
+    code = (
+        "import sys; from detdiffusion.registry import MODELS; MODELS.get('DetDiffusion');"
+        "assert 'mmdet' not in sys.modules; from detdiffusion.utils import compat; compat.setup();"
+        "assert MODELS.get('detdiffusion.FCOSHead').ignores_regions and MODELS.get('YOLOv4')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,7 +13,7 @@ model = dict(
     backbone=dict(type="ResNet", depth=18, base_channels=24, norm_cfg=dict(type="BN"), norm_eval=False),
     neck=dict(type="FPN", in_channels=[24, 48, 96, 192], out_channels=channels, start_level=1, num_outs=3),
     bbox_head=dict(
-        type="FCOSHead",
+        type="detdiffusion.FCOSHead",
         num_classes=80,
         in_channels=channels,
         feat_channels=channels,

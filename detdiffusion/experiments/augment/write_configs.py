@@ -32,8 +32,8 @@ _ROOM_OF_LEARNER = {
     "faster-rcnn": "train_cfg=dict(rpn_proposal=dict(nms_pre={pre}, max_per_img={most})), "
     "test_cfg=dict(rpn=dict(nms_pre={pre}, max_per_img={most}), rcnn=dict(max_per_img={most}))",
 }
-IGNORING = {name: f"detdiffusion.{name}" for name in ("ATSSAssigner", "MaxIoUAssigner")}
-"""Assigners of mmdet, and those that ignore regions of any size."""
+IGNORING = {name: f"detdiffusion.{name}" for name in ("ATSSAssigner", "MaxIoUAssigner", "FCOSHead")}
+"""Assigners and heads of mmdet, and those that ignore regions of any size."""
 LEAST_DETECTIONS = 50
 """Detections in an image, those of the shipped detectors; twice the objects of the fullest image where that is more."""
 
@@ -254,11 +254,12 @@ def _foreign_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
 
 
 def _for_learner(part: Mapping, classes: int) -> dict:
-    """Return what changes in a part of a model: its number of classes, and an assigner that ignores regions."""
+    """Return what changes in a part of a model: its number of classes, and a type that ignores regions."""
     changes: dict[str, object] = {"num_classes": classes} if "num_classes" in part else {}
-    assigner = part.get("assigner")
-    if isinstance(assigner, dict) and (name := IGNORING.get(assigner.get("type", "").removeprefix("mmdet."))):
-        changes["assigner"] = dict(assigner, type=name, ignore_iof_thr=0.5)
+    if name := IGNORING.get(str(part.get("type", "")).removeprefix("mmdet.")):
+        changes["type"] = name
+        if name.endswith("Assigner"):
+            changes["ignore_iof_thr"] = 0.5
     return changes
 
 
@@ -278,13 +279,7 @@ def _changed(part: object, change: Callable[[Mapping], dict]) -> object:
     """Return a copy of a part of a model in which every dict has the changes of a function."""
     if isinstance(part, dict):
         changes = change(part)
-        for value in changes.values():
-            if isinstance(value, dict):
-                value.pop("_delete_", None)  # nothing is merged here
-        return {
-            **{key: _changed(value, change) for key, value in part.items() if key not in changes},
-            **changes,
-        }
+        return {key: _changed(value, change) for key, value in part.items() if key not in changes} | changes
     return [_changed(inner, change) for inner in part] if isinstance(part, (list, tuple)) else part
 
 

@@ -1,14 +1,13 @@
 """`detdiffusion.models.detectors`: additional detectors and parts of detectors for mmdet.
 
-Not imported by default, because it imports mmdet; a config imports it with
-``custom_imports=dict(imports=['detdiffusion.models.detectors'])``.
+It imports mmdet, so the registries import it only for a name that they do not find elsewhere.
 """
 
 from detdiffusion.utils import compat as _compat
 
 _compat.setup()
 
-from .ignored_regions import ATSSAssigner, MaxIoUAssigner  # noqa: E402
+from .ignored_regions import ATSSAssigner, FCOSHead, MaxIoUAssigner  # noqa: E402
 from .yolov4 import DarknetLetterbox, YOLOv4  # noqa: E402
 
-__all__ = ["ATSSAssigner", "DarknetLetterbox", "MaxIoUAssigner", "YOLOv4"]
+__all__ = ["ATSSAssigner", "DarknetLetterbox", "FCOSHead", "MaxIoUAssigner", "YOLOv4"]

@@ -1,22 +1,31 @@
-"""mmdet's assigners with ignored regions that count as nothing: neither as objects nor as background.
+"""mmdet's assigners, and FCOS's head, with ignored regions that count as nothing: neither as objects nor as background.
 
 mmdet leaves out every prior of which a region covers more than ``ignore_iof_thr``. That is too little and too much: the
 anchor that a small region would win stays background (20 px cover 39 % of an anchor of 32 px), and an object under a
 region loses its positives. Here regions compete as if they were objects, what they win is left out of the loss (-1 in
 ``gt_inds``), and so is background of which a region covers more than ``ignore_iof_thr``. What objects win, they keep.
 
-In a config, ``type='detdiffusion.ATSSAssigner'`` or ``'detdiffusion.MaxIoUAssigner'`` in place of mmdet's.
+FCOS has no assigner, and mmdet's head does not read regions at all. Here the points in a region that are no object's
+are left out of its loss.
+
+In a config, ``type='detdiffusion.ATSSAssigner'``, ``'detdiffusion.MaxIoUAssigner'`` or ``'detdiffusion.FCOSHead'`` in
+place of mmdet's.
 """
 
 from __future__ import annotations
 
 import inspect
+from collections.abc import Sequence
 
 import torch
+from mmdet.models import dense_heads
 from mmdet.models.task_modules import assigners
 from mmengine.structures import InstanceData
 
-from detdiffusion.registry import TASK_UTILS
+from detdiffusion.registry import MODELS, TASK_UTILS
+
+_NOTHING = -1e4
+"""A logit without a loss as background, by focal loss or binary cross-entropy; finite in half precision."""
 
 
 class _IgnoresRegions:
@@ -66,3 +75,76 @@ class MaxIoUAssigner(_IgnoresRegions, assigners.MaxIoUAssigner):
     Args:
         ignore_iof_thr: share of a prior that a region must cover, so that it is not background.
     """
+
+
+@MODELS.register_module()
+class FCOSHead(dense_heads.FCOSHead):
+    """mmdet's ``FCOSHead`` that leaves background in ignored regions out of the loss, see :mod:`.ignored_regions`.
+
+    Attributes:
+        ignores_regions: that it does, for :class:`~detdiffusion.engine.MixingRatioHook`.
+    """
+
+    ignores_regions = True
+
+    def loss_by_feat(
+        self,
+        cls_scores: Sequence[torch.Tensor],
+        bbox_preds: Sequence[torch.Tensor],
+        centernesses: Sequence[torch.Tensor],
+        batch_gt_instances: Sequence[InstanceData],
+        batch_img_metas: Sequence[dict],
+        batch_gt_instances_ignore: Sequence[InstanceData] | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Return the losses, see mmdet's class.
+
+        Args:
+            cls_scores: (B, classes, H, W) float logits of each level.
+            bbox_preds: (B, 4, H, W) float of each level.
+            centernesses: (B, 1, H, W) float of each level.
+            batch_gt_instances: objects of each image.
+            batch_img_metas: facts of each image.
+            batch_gt_instances_ignore: regions of each image, ``bboxes`` (N, 4) xyxy in px.
+        """
+        if batch_gt_instances_ignore and any(map(len, batch_gt_instances_ignore)):
+            points = self.prior_generator.grid_priors(
+                [scores.shape[-2:] for scores in cls_scores], bbox_preds[0].dtype, bbox_preds[0].device
+            )
+            labels, _ = self.get_targets(points, batch_gt_instances)
+            regions = [instances.bboxes for instances in batch_gt_instances_ignore]
+            cls_scores = [
+                _without(scores, of_level, places, regions, self.num_classes)
+                for scores, of_level, places in zip(cls_scores, labels, points, strict=True)
+            ]
+        return super().loss_by_feat(
+            cls_scores,
+            bbox_preds,
+            centernesses,
+            batch_gt_instances,
+            batch_img_metas,
+            batch_gt_instances_ignore,
+        )
+
+
+def _without(
+    scores: torch.Tensor,
+    labels: torch.Tensor,
+    points: torch.Tensor,
+    regions: Sequence[torch.Tensor],
+    background: int,
+) -> torch.Tensor:
+    """Return the logits of a level, those of background in a region without loss and gradient.
+
+    Args:
+        scores: (B, classes, H, W) float.
+        labels: (B * H * W,) int64.
+        points: (H * W, 2) float xy in px.
+        regions: (N, 4) float xyxy in px, for each image.
+        background: the label of background.
+    """
+    x, y = points[:, None, 0], points[:, None, 1]
+    inside = [
+        ((x > box[:, 0]) & (y > box[:, 1]) & (x < box[:, 2]) & (y < box[:, 3])).any(dim=1) for box in regions
+    ]
+    left_out = torch.cat(inside) & (labels == background)
+    return scores.masked_fill(left_out.reshape(len(scores), 1, *scores.shape[-2:]), _NOTHING)
