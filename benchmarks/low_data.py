@@ -5,9 +5,12 @@ A job is a look, a number of real images and a seed, in the folder DIR/LOOK-IMAG
 real images. The layout checkpoint that the generator starts from has seen labelled scenes of other looks, or of the
 classic one: a look that it never saw stands for a user's own domain. All learners have equally many iterations. Every
 step is one of the public tools; run the same command again to continue. Several jobs may run at the same time.
+With networks this small one process leaves a GPU idle: --parallel runs as many steps, of all jobs, at the same time.
 """
 
 import sys
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -17,6 +20,8 @@ EXAMPLES = """examples:
   python benchmarks/low_data.py --out work_dirs/low_data --look dusk --images 100 --seed 11
   python benchmarks/low_data.py --out work_dirs/low_data --look xray --seed 11 --arms real edited-origin oracle
   python benchmarks/low_data.py --out work_dirs/low_data --look dusk --seed 11 --dry-run    # the commands
+  # ten jobs on one GPU of a machine with 16 cores
+  python benchmarks/low_data.py --out work_dirs/low_data --look dusk --images 50 200 --seed 21 22 23 24 25 --parallel 16
   python benchmarks/low_data.py --out work_dirs/low_data_smoke --smoke --images 12
   python benchmarks/low_data.py --out work_dirs/low_data --table    # of all jobs so far
 """
@@ -33,8 +38,15 @@ def build_parser():
     parser.add_argument(
         "--look", default="dusk", metavar="NAME", help="look of MiniScenes, default: %(default)s"
     )
-    parser.add_argument("--images", type=int, default=100, metavar="N", help="default: %(default)s")
-    parser.add_argument("--seed", type=int, default=0, help="default: %(default)s")
+    parser.add_argument(
+        "--images", type=int, nargs="+", default=[100], metavar="N", help="of each job, default: 100"
+    )
+    parser.add_argument(
+        "--seed", type=int, nargs="+", default=[0], metavar="SEED", help="of each job, default: 0"
+    )
+    parser.add_argument(
+        "--parallel", type=int, default=1, metavar="N", help="steps at the same time, default: %(default)s"
+    )
     parser.add_argument("--arms", nargs="+", choices=list(ARMS), metavar="ARM", help=", ".join(ARMS))
     parser.add_argument("--learner", nargs="+", choices=LEARNERS, default=["atss"], help="default: atss")
     parser.add_argument(
@@ -70,17 +82,19 @@ def main(args) -> None:
         text, paths = write_table(Path(args.out))
         print(f"{text}\n\nwritten: {', '.join(map(str, paths))}")
         return
-    from detdiffusion.experiments.common_steps import read_result
     from detdiffusion.experiments.low_data.arms import ARMS, default_arms
     from detdiffusion.experiments.low_data.job import Job
-    from detdiffusion.experiments.low_data.result import recorded
+    from detdiffusion.experiments.low_data.result import record, recorded
     from detdiffusion.experiments.miniscenes_steps import checked_source
+    from detdiffusion.experiments.run_parallel import FolderSteps, run_parallel
     from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
     from detdiffusion.utils.errors import UserError
     from detdiffusion.utils.sampling_plan import read_plan
 
-    if args.images < 2:
-        raise UserError(f"--images must be at least 2, got {args.images}")
+    if min(args.images) < 2:
+        raise UserError(f"--images must be at least 2, got {min(args.images)}")
+    if args.parallel < 1:
+        raise UserError(f"--parallel must be at least 1, got {args.parallel}")
     arms = args.arms or default_arms(bool(args.from_base))
     without = [name for name in arms if ARMS[name].from_base and not args.from_base]
     if without:
@@ -93,20 +107,39 @@ def main(args) -> None:
             raise UserError(f"--{name.replace('_', '-')} must be at least 1, got {getattr(sizes, name)}")
     if sizes.plan:
         read_plan(sizes.plan)
-    job = Job(
-        ROOT, seen_from(ROOT, args.out), args.look, args.images, args.seed, sizes, layout, base, args.device
-    )
-    steps = job.steps(arms, args.learner)
+    out = seen_from(ROOT, args.out)
+    jobs = [
+        Job(ROOT, out, args.look, images, seed, sizes, layout, base, args.device)
+        for images in dict.fromkeys(args.images)
+        for seed in dict.fromkeys(args.seed)
+    ]
+    steps = [job.steps(arms, args.learner) for job in jobs]
     if args.dry_run:
-        print_commands(steps)
+        print_commands(step for of_job in steps for step in of_job)
         return
-    with claim(job.dir, ".low-data", "--out") as lock:
-        run_steps(recorded(job, steps), len(steps), ROOT, job.dir, lock)
-        result = read_result(job.dir / "result.json", "benchmarks/low_data.py")
-    for arm, learners in result["arms"].items():
+    with ExitStack() as locks:
+        claimed = [locks.enter_context(claim(job.dir, ".low-data", "--out")) for job in jobs]
+        if args.parallel > 1:
+            works = [
+                FolderSteps(job.dir, lock, of_job, partial(record, job))
+                for job, lock, of_job in zip(jobs, claimed, steps, strict=True)
+            ]
+            run_parallel(works, args.parallel, ROOT)
+        for job, lock, of_job in zip(jobs, claimed, steps, strict=True):
+            if args.parallel == 1:
+                run_steps(recorded(job, of_job), len(of_job), ROOT, job.dir, lock)
+            report(job)
+
+
+def report(job) -> None:
+    """Print the scores of a job."""
+    from detdiffusion.experiments.common_steps import read_result
+
+    path = job.dir / "result.json"
+    for arm, learners in read_result(path, "benchmarks/low_data.py")["arms"].items():
         for learner, row in learners.items():
             print(f"{arm}, {learner}: AP {100 * row['bbox_mAP']:.1f} after {row['iterations']} iterations")
-    print(f"written: {job.dir / 'result.json'}")
+    print(f"written: {path}")
 
 
 def settings(args):

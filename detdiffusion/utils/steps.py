@@ -65,6 +65,8 @@ class StepRunner:
         environment: additional environment variables for the commands.
         say: function that prints a line for the user.
         keep_open: file descriptors that the commands inherit (a file lock is held until all of them are closed).
+        stop: once set, by another thread, it interrupts the running step; None for a runner that shows the latest line
+            of its step, because no other step is at work.
     """
 
     def __init__(
@@ -74,8 +76,10 @@ class StepRunner:
         environment: dict[str, str] | None = None,
         say: Callable[[str], None] = print,
         keep_open: Sequence[int] = (),
+        stop: threading.Event | None = None,
     ) -> None:
         self.root, self.folder, self.say, self.keep_open = root, folder, say, tuple(keep_open)
+        self.stop = stop
         self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self.terminal, self.code = sys.stdout.isatty(), code_digest()
 
@@ -186,6 +190,10 @@ class StepRunner:
         while process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=0.2)
+            if self.stop is not None:
+                if self.stop.is_set():
+                    raise KeyboardInterrupt
+                continue
             now = time.monotonic()
             if now - shown >= period and process.poll() is None:
                 shown, latest = now, (lines[-1] if lines else "starting")
@@ -196,7 +204,7 @@ class StepRunner:
                     end="" if self.terminal else "\n",
                     flush=True,
                 )
-        if self.terminal:
+        if self.terminal and self.stop is None:
             print("\r\033[K", end="", flush=True)
 
 

@@ -22,8 +22,13 @@ def recorded(job: Job, steps: Sequence[Step]) -> Iterator[Step]:
     """Yield the steps, and write ``result.json`` after each that it has figures of, so that a stopped run has one."""
     for step in steps:
         yield step
-        if step.name.startswith(("train-", "near-copies")):
-            write_result(job)
+        record(job, step)
+
+
+def record(job: Job, step: Step) -> None:
+    """Write ``result.json`` anew if it has figures of a finished step."""
+    if step.name.startswith(("train-", "near-copies")):
+        write_result(job)
 
 
 def write_result(job: Job) -> dict:

@@ -1,0 +1,108 @@
+"""Steps of several folders at the same time: in order where they need each other, side by side where not."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from detdiffusion.experiments.run_parallel import FolderSteps, chains_behind, needed_steps, run_parallel
+from detdiffusion.experiments.run_steps import claim
+from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.steps import Step
+
+# Writes when it began and ended.
+SCRIPT = """
+import sys, time, pathlib
+out, seconds = sys.argv[1:3]
+begin = time.time()
+if seconds == "fail": sys.exit("error: no luck")
+time.sleep(float(seconds))
+pathlib.Path(out).write_text(f"{begin} {time.time()}")
+"""
+
+
+def step(folder, name, *needs, seconds="0.3"):
+    out = folder / name
+    return Step(
+        name, name, ("wait.py", str(out), seconds), inputs=tuple(folder / n for n in needs), outputs=(out,)
+    )
+
+
+@pytest.fixture
+def work(work_dir):
+    """Returns the steps of a folder, as :func:`run_parallel` takes them; ``work.finished`` are those that ended."""
+    (work_dir / "wait.py").write_text(SCRIPT)
+    finished = []
+
+    def make(name, steps):
+        folder = work_dir / name
+        return FolderSteps(
+            folder, claim(folder, ".mark", "--out"), steps(folder), lambda s: finished.append((name, s.name))
+        )
+
+    make.dir, make.finished = work_dir, finished
+    return make
+
+
+def times(folder, name):
+    return tuple(map(float, (folder / name).read_text().split()))
+
+
+def test_steps_run_side_by_side_but_after_what_they_need(work, capsys):
+    works = [
+        work(name, lambda f: [step(f, "a"), step(f, "b"), step(f, "c", "a"), step(f, "d", "b", "c")])
+        for name in ("one", "two")
+    ]
+    run_parallel(works, 3, work.dir)
+    spans = {(w.folder.name, s.name): times(w.folder, s.name) for w in works for s in w.steps}
+    for name in ("one", "two"):
+        for late, early in (("c", "a"), ("d", "b"), ("d", "c")):
+            assert spans[name, late][0] >= spans[name, early][1]
+    at_work = [sum(b <= begin < e for b, e in spans.values()) for begin, _ in spans.values()]
+    assert 2 <= max(at_work) <= 3
+    assert sorted(work.finished) == sorted(spans)
+    assert all(json.loads(p.read_text())["finished"] for w in works for p in w.folder.glob("stamps/*.json"))
+    assert "[8/8]" in capsys.readouterr().out
+    before = (works[0].folder / "a").read_text()
+    run_parallel(works, 3, work.dir)  # nothing is done twice
+    assert (works[0].folder / "a").read_text() == before
+
+
+def test_what_most_wait_for_comes_first(work):
+    one = work("one", lambda f: [step(f, "alone"), step(f, "a"), step(f, "b", "a"), step(f, "c", "b")])
+    assert chains_behind(needed_steps(one.steps)) == dict(alone=0, a=2, b=1, c=0)
+    run_parallel([one], 1, work.dir)
+    assert [name for _, name in work.finished] == ["a", "b", "alone", "c"]
+
+
+def test_a_failed_step_starts_no_other_and_loses_nothing(work):
+    one = work("one", lambda f: [step(f, "bad", seconds="fail"), step(f, "next", "bad"), step(f, "later")])
+    two = work("two", lambda f: [step(f, "long", seconds="2"), step(f, "after", "long")])
+    with pytest.raises(UserError, match="step bad failed.*\n.*no luck"):
+        run_parallel([one, two], 2, work.dir)
+    assert work.finished == [("two", "long")]
+    assert not any((work.dir / path).exists() for path in ("one/next", "one/later", "two/after"))
+
+
+def test_an_interrupt_stops_the_running_steps(work):
+    """Their stamps say so, and the lock is free."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from test_run_parallel import *;"
+        "from pathlib import Path; d = Path(sys.argv[2]) / 'one';"
+        "run_parallel([FolderSteps(d, claim(d, '.mark', '--out'), [step(d, n, seconds='60') for n in 'ab'],"
+        " print)], 2, d.parent)"
+    )
+    command = [sys.executable, "-c", code, os.path.dirname(__file__), str(work.dir)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while len(list(work.dir.glob("one/stamps/*.json"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate(timeout=30)[1].decode()
+    stamps = [json.loads(path.read_text()) for path in work.dir.glob("one/stamps/*.json")]
+    assert len(stamps) == 2 and not any(stamp["finished"] for stamp in stamps)
+    claim(work.dir / "one", ".mark", "--out").close()
