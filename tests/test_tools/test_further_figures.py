@@ -1,23 +1,78 @@
-"""Figures of docs/claims.md and docs/own_data.md beside the tables, from their records."""
+"""Figures of few real images and of blood cells in the README and docs, from their records."""
 
 import json
+import re
+import statistics
 
-from pages import ROOT
+from pages import DOCS, README, ROOT, table, tables
+
+from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows
 
 RESULTS = ROOT / "benchmarks/results"
 
 
-def text_of(page):
-    return " ".join((ROOT / f"docs/{page}.md").read_text().split())
+def read(path):
+    return json.loads(path.read_text())
+
+
+def page(name):
+    return DOCS[name].read_text()
+
+
+def text_of(name):
+    return " ".join(page(name).split())
 
 
 def percent(row):
     return f"{100 * row['bbox_mAP']:.1f}"
 
 
+def test_few_real_images():
+    folder = RESULTS / "low-data"
+    expected = markdown(table_rows(read_results(folder)))
+    assert (folder / "table.md").read_text() == expected + "\n"
+    ((header, rows),) = tables(expected)
+    shown_header, shown = table(page("claims"), "| real images | learner | arm |")
+    columns = [header.index(name) for name in shown_header]
+    found = [read(path)["near_copies"] for path in sorted(folder.glob("dusk-100/*/result.json"))]
+    copies = [one.pop("from-real-hard") for one in found]
+    spans = {
+        measure: " to ".join(f"{100 * share:.0f}" for share in sorted(one[measure] for one in copies))
+        for measure in ("features", "pixels")
+    }
+    text = " ".join(page("claims").split())
+    assert f"({spans['features']} % by the features of the detector, {spans['pixels']} % by pixels)" in text
+    for one in found:
+        new = {name: shares for name, shares in one.items() if name not in ("origin", "easy", "hard")}
+        assert len(new) > 3 and all(shares["features"] < 0.01 for shares in new.values())
+    assert [[cell.strip("`") for cell in row] for row in shown] == [[row[k] for k in columns] for row in rows]
+
+
+def test_few_real_images_in_the_readme():
+    rows = {(row["images"], row["arm"]): row for row in table_rows(read_results(RESULTS / "low-data"))}
+    cells = read(RESULTS / "bccd_blueprint_2026-11-26.json")["longer"]["arms"]
+    _, shown = table(README, "| real images | seeds |")
+    for what, seeds, *values in shown[:-1]:
+        images, arms = (
+            int(what.split()[0]),
+            ("real", "edited-origin", "copy-paste", "edited-copy-paste", "oracle"),
+        )
+        found = [rows.get((images, arm)) for arm in arms]
+        assert values == ["–" if row is None else f"{row['bbox_mAP']:.1f}" for row in found]
+        assert {len(row["seeds"]) for row in found if row} == {int(seeds)}
+    what, seeds, *values = shown[-1]
+    pairs = [(cells["real"][seed], cells["edited"][seed]) for seed in cells["edited"]]
+    gain = next(line for line in page("own_data").splitlines() if "with the edited set, +" in line)
+    assert re.search(r"\+\d\.\d AP \[.*?\], p = \d\.\d+", gain)[0] in README
+    assert what == "205 blood cells" and int(seeds) == len(pairs) and values[2:] == ["–"] * 3
+    assert values[:2] == [
+        f"{statistics.fmean(100 * one['bbox_mAP'] for one in arm):.1f}" for arm in zip(*pairs)
+    ]
+
+
 def test_further_figures_of_few_real_images():
     text = text_of("claims")
-    found = json.loads((RESULTS / "low-data/further_2026-11-26.json").read_text())
+    found = read(RESULTS / "low-data/further_2026-11-26.json")
     short, long = found["longer_training"]["results"]["100 images, seed 13"].values()
     real, pasted, more = (
         f"{percent(short[arm])} → {percent(long[arm])}" for arm in ("real", "copy-paste", "oracle")
@@ -52,7 +107,7 @@ def test_further_figures_of_few_real_images():
 
 def test_arms_of_the_blood_cells():
     text = text_of("own_data")
-    arms = json.loads((RESULTS / "bccd_arms_2026-11-26.json").read_text())["arms"]
+    arms = read(RESULTS / "bccd_arms_2026-11-26.json")["arms"]
     real, edited, ungated, pasted, both = (
         percent(arms[arm]["0"])
         for arm in ("real", "edited", "edited, not gated", "copy-paste", "edited-copy-paste")

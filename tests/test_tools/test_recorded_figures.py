@@ -10,7 +10,6 @@ from pages import README, ROOT, table, tables
 
 from detdiffusion.evaluation.trainability import paired_test
 from detdiffusion.experiments.augment.verdict import effects_of
-from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows
 from detdiffusion.experiments.paper.claims import quantities
 from detdiffusion.experiments.paper.jobs import ARMS
 from detdiffusion.experiments.paper.scales import SCALES
@@ -321,49 +320,6 @@ def test_blueprint_on_photographs():
     found = record["found_by_the_gate"]["edited"]["by_class"]["Platelets"]
     total = found["kept"] + found["moved"] + found["missed"]
     assert f"{found['kept']} of {total} platelets" in text
-
-
-def test_few_real_images():
-    folder = RESULTS / "low-data"
-    expected = markdown(table_rows(read_results(folder)))
-    assert (folder / "table.md").read_text() == expected + "\n"
-    ((header, rows),) = tables(expected)
-    shown_header, shown = table(DOCS["claims"], "| real images | learner | arm |")
-    columns = [header.index(name) for name in shown_header]
-    found = [read(path)["near_copies"] for path in sorted(folder.glob("dusk-100/*/result.json"))]
-    copies = [one.pop("from-real-hard") for one in found]
-    spans = {
-        measure: " to ".join(f"{100 * share:.0f}" for share in sorted(one[measure] for one in copies))
-        for measure in ("features", "pixels")
-    }
-    text = " ".join(DOCS["claims"].split())
-    assert f"({spans['features']} % by the features of the detector, {spans['pixels']} % by pixels)" in text
-    for one in found:
-        new = {name: shares for name, shares in one.items() if name not in ("origin", "easy", "hard")}
-        assert len(new) > 3 and all(shares["features"] < 0.01 for shares in new.values())
-    assert [[cell.strip("`") for cell in row] for row in shown] == [[row[k] for k in columns] for row in rows]
-
-
-def test_few_real_images_in_the_readme():
-    rows = {(row["images"], row["arm"]): row for row in table_rows(read_results(RESULTS / "low-data"))}
-    cells = read(RESULTS / "bccd_blueprint_2026-11-26.json")["longer"]["arms"]
-    _, shown = table(README, "| real images | seeds |")
-    for what, seeds, *values in shown[:-1]:
-        images, arms = (
-            int(what.split()[0]),
-            ("real", "edited-origin", "copy-paste", "edited-copy-paste", "oracle"),
-        )
-        found = [rows.get((images, arm)) for arm in arms]
-        assert values == ["–" if row is None else f"{row['bbox_mAP']:.1f}" for row in found]
-        assert {len(row["seeds"]) for row in found if row} == {int(seeds)}
-    what, seeds, *values = shown[-1]
-    pairs = [(cells["real"][seed], cells["edited"][seed]) for seed in cells["edited"]]
-    gain = next(line for line in DOCS["own_data"].splitlines() if "with the edited set, +" in line)
-    assert re.search(r"\+\d\.\d AP \[.*?\], p = \d\.\d+", gain)[0] in README
-    assert what == "205 blood cells" and int(seeds) == len(pairs) and values[2:] == ["–"] * 3
-    assert values[:2] == [
-        f"{statistics.fmean(100 * one['bbox_mAP'] for one in arm):.1f}" for arm in zip(*pairs)
-    ]
 
 
 def test_seconds_of_an_image_at_full_size():
