@@ -16,6 +16,7 @@ from detdiffusion.experiments.low_data.result import behind, recorded
 from detdiffusion.experiments.low_data.result import write_result as write_job_result
 from detdiffusion.experiments.low_data.settings import SMOKE, Settings
 from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows, write_table
+from detdiffusion.experiments.low_data.worth import real_curve, worth
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
@@ -221,7 +222,7 @@ def test_half_of_every_batch_is_generated(finished):
 # the table
 
 
-def write_result(folder, seed, arms, look="dusk", settings=None):
+def write_result(folder, seed, arms, look="dusk", settings=None, images=100):
     """A result of ATSS with the given AP by arm."""
     entries = {
         arm: dict(
@@ -236,9 +237,10 @@ def write_result(folder, seed, arms, look="dusk", settings=None):
         )
         for arm, ap in arms.items()
     }
-    path = folder / f"{look}-100" / str(seed) / "result.json"
+    path = folder / f"{look}-{images}" / str(seed) / "result.json"
     path.parent.mkdir(parents=True)
-    result = dict(look=look, images=100, seed=seed, arms=entries, settings=settings or {}, weights={})
+    settings = dict(more_images=1000, **(settings or {}))
+    result = dict(look=look, images=images, seed=seed, arms=entries, settings=settings, weights={})
     path.write_text(json.dumps(result))
     return path
 
@@ -302,11 +304,33 @@ def test_nothing_is_a_share_of_an_oracle_that_hardly_gains(results, oracle):
     assert rows["hard"]["gain"] == pytest.approx(-5) and rows["hard"]["share"] is None
 
 
+def test_how_many_real_images_an_arm_is_worth(tmp_path):
+    """Halfway between the AP of 100 and 400 real images lies that of 200; the oracle of the most is the curve's end."""
+    for images, real, edited, oracle in ((100, 0.4, 0.5, 0.8), (400, 0.6, 0.7, 0.9)):
+        write_result(
+            tmp_path, 1, {"real": real, "edited-origin": edited, "oracle": oracle}, images=images, look="xray"
+        )
+    write_result(tmp_path, 1, {"real": 0.4, "edited-origin": 0.5})  # another look, with no curve
+    rows = table_rows(read_results(tmp_path))
+    xray = [row for row in rows if row["look"] == "xray"]
+    curve = real_curve(xray)
+    assert curve == [(100, pytest.approx(40)), (400, pytest.approx(60)), (1400, pytest.approx(90))]
+    few, many = (row["worth"] for row in xray if row["arm"] == "edited-origin")
+    assert few == pytest.approx(200) and many == pytest.approx(400 * (1400 / 400) ** (1 / 3))
+    assert {row["worth"] for row in rows if row["arm"] != "edited-origin" or row["look"] == "dusk"} == {None}
+    assert worth(40, curve) == pytest.approx(100) and worth(39, curve) is worth(91, curve) is None
+    falling = [dict(row, bbox_mAP=100 - row["bbox_mAP"]) for row in xray]
+    assert real_curve(falling) is None
+    text, paths = write_table(tmp_path)
+    assert paths[2].name == "worth.png" and paths[2].read_bytes().startswith(b"\x89PNG")
+    assert "| 25% | 200 | 2.0 | 1 |" in text
+
+
 def test_one_seed_has_no_interval_and_looks_have_rows_of_their_own(results):
     write_result(results, 11, {"real": 0.3, "hard": 0.25}, look="xray")
     text, paths = write_table(results)
     row = next(line for line in text.splitlines() if "| xray | 100 | atss | hard |" in line)
-    assert "| 25.0 | 45.0 | 15.0 | −5.0 | – | – | – | 2.0 | 1 |" in row
+    assert "| 25.0 | 45.0 | 15.0 | −5.0 | – | – | – | – | 2.0 | 1 |" in row
     assert [path.name for path in paths] == ["table.md", "table.json"]
     assert markdown(json.loads(paths[1].read_text())["rows"]) + "\n" == paths[0].read_text()
 

@@ -17,6 +17,7 @@ from detdiffusion.utils.tables import markdown_table
 from .arms import ARMS, COPY_PASTE, ORACLE, REAL
 from .job import LEARNERS
 from .result import METRICS
+from .worth import plot_worth, real_curve, worth
 
 LEAST_GAIN = 1.0
 """AP points of the oracle's gain below which nothing is expressed as a share of it."""
@@ -34,13 +35,15 @@ COLUMNS = (
     "p",
     "over copy-paste [95 %]",
     "share of the oracle's gain",
+    "as many real images",
     "minutes",
     "seeds",
 )
 
 
 def write_table(folder: Path) -> tuple[str, list[Path]]:
-    """Write ``table.md`` and ``table.json`` of all ``result.json`` files below a folder.
+    """Write ``table.md``, ``table.json`` and, with several numbers of real images, ``worth.png`` of all ``result.json``
+    files below a folder.
 
     Returns:
         The table in Markdown, and the paths of the files.
@@ -53,6 +56,9 @@ def write_table(folder: Path) -> tuple[str, list[Path]]:
     paths = [folder / "table.md", folder / "table.json"]
     write_atomic(paths[0], text.encode() + b"\n")
     write_atomic(paths[1], json.dumps(dict(rows=rows), indent=1).encode() + b"\n")
+    if plot := plot_worth(rows):
+        paths.append(folder / "worth.png")
+        write_atomic(paths[2], plot)
     return text, paths
 
 
@@ -87,23 +93,29 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
         results: contents of ``result.json``.
 
     Returns:
-        Rows of the seeds that have the arm of real images too (all, where none has), with ``look, images, learner, arm,
-        seeds``; the means of ``bbox_mAP, bbox_mAP_50, bbox_mAP_75`` in percent
-        and ``std`` of the first (None for one seed); ``gain`` over real in AP points, paired by seed, with
-        ``low, high`` (95 % by Student's t) and ``p`` (paired t test, two-sided; all None for one pair);
-        ``over_copy_paste``, the same four over the arm of copy-paste, None without; ``share``, the mean gain as a share
-        of the oracle's over the seeds that have both, None without or if the oracle gains less than
-        :data:`LEAST_GAIN`; ``minutes``, mean of everything that the arm needs but the data.
+        Rows of the seeds that have the arm of real images too (all, where none has), with ``look, images, learner,
+        arm, seeds``; ``real_images``, those of the arm, with the oracle's further ones; the means of ``bbox_mAP``,
+        ``bbox_mAP_50`` and ``bbox_mAP_75`` in percent and ``std`` of the first (None for one seed); ``gain`` over
+        real in AP points, paired by seed, with ``low, high`` (95 % by Student's t) and ``p`` (paired t test,
+        two-sided; all None for one pair); ``over_copy_paste``, the same four over the arm of copy-paste, None
+        without; ``share``, the mean gain as a share of the oracle's over the seeds that have both, None without or
+        if the oracle gains less than :data:`LEAST_GAIN`; ``worth``, how many real images alone have its AP, None
+        for these and outside of what was measured, see :func:`.worth.worth`; ``minutes``, mean of everything that
+        the arm needs but the data.
     """
     rows = []
     for look, images in sorted({(one["look"], one["images"]) for one in results}):
         jobs = [one for one in results if (one["look"], one["images"]) == (look, images)]
+        more = jobs[0]["settings"]["more_images"]
         for learner in LEARNERS:
             scores = _scores(jobs, learner)
-            rows += [
-                dict(look=look, images=images, learner=learner, arm=arm, **_row(arm, scores))
-                for arm in scores
-            ]
+            for arm in scores:
+                real_images = images + (more if arm == ORACLE else 0)
+                row = dict(look=look, images=images, learner=learner, arm=arm, real_images=real_images)
+                rows.append(row | _row(arm, scores))
+    for row in rows:
+        curve = real_curve([one for one in rows if all(one[key] == row[key] for key in ("look", "learner"))])
+        row["worth"] = worth(row["bbox_mAP"], curve) if curve and row["arm"] not in (REAL, ORACLE) else None
     return rows
 
 
@@ -192,6 +204,7 @@ def _cells(row: Mapping) -> list[str]:
         "< 0.001" if row["p"] is not None and row["p"] < 0.0005 else number(row["p"], ".3f"),
         interval(row["over_copy_paste"]),
         number(row["share"], ".0%"),
+        number(row["worth"], ",.0f"),
         f"{row['minutes']:.1f}",
         len(row["seeds"]),
     ]

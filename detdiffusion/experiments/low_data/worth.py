@@ -1,0 +1,84 @@
+"""How many real images generated ones are worth: where the AP of an arm lies on the curve of real images alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from io import BytesIO
+
+import numpy as np
+
+from .arms import ORACLE, REAL
+
+Curve = Sequence[tuple[int, float]]
+"""(number of real images, AP in percent), at least three, both rising."""
+
+
+def real_curve(rows: Sequence[Mapping]) -> Curve | None:
+    """Return the curve of real images alone: the arms ``real``, and the oracle with the most real images.
+
+    Args:
+        rows: rows of a look and a learner, see :func:`.table.table_rows`.
+
+    Returns:
+        None if there are less than three points, or AP does not rise from each to the next.
+    """
+    points = [(row["real_images"], row["bbox_mAP"]) for row in rows if row["arm"] == REAL]
+    points += sorted((row["real_images"], row["bbox_mAP"]) for row in rows if row["arm"] == ORACLE)[-1:]
+    points.sort()
+    rises = all(a[0] < b[0] and a[1] < b[1] for a, b in zip(points, points[1:]))
+    return points if rises and len(points) > 2 else None
+
+
+def worth(ap: float, curve: Curve) -> float | None:
+    """Return how many real images alone have an AP: by linear interpolation over the logarithm of their number.
+
+    Args:
+        ap: AP in percent.
+        curve: see :func:`real_curve`.
+
+    Returns:
+        None outside of the curve.
+    """
+    images, aps = zip(*curve)
+    if not aps[0] <= ap <= aps[-1]:
+        return None
+    return float(np.exp(np.interp(ap, aps, np.log(images))))
+
+
+def plot_worth(rows: Sequence[Mapping]) -> bytes | None:
+    """Plot AP over the number of labelled real images, a panel for each look and learner, as PNG.
+
+    Args:
+        rows: see :func:`.table.table_rows`. Arms with one number of images are left out; so are panels without
+            :func:`real_curve`.
+
+    Returns:
+        The PNG file's bytes, or None if there is no panel.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    keys = dict.fromkeys((row["look"], row["learner"]) for row in rows)
+    groups = {key: [row for row in rows if (row["look"], row["learner"]) == key] for key in keys}
+    curves = {key: curve for key, group in groups.items() if (curve := real_curve(group))}
+    if not curves:
+        return None
+    figure = Figure(figsize=(6.4 * len(curves), 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    for panel, (key, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items()):
+        panel.plot(*zip(*curve), color="black", marker="o", label="real images alone")
+        arms = dict.fromkeys(row["arm"] for row in groups[key] if row["arm"] not in (REAL, ORACLE))
+        for arm in arms:
+            found = sorted((row["images"], row["bbox_mAP"]) for row in groups[key] if row["arm"] == arm)
+            if len(found) > 1:
+                panel.plot(*zip(*found), marker="s", linestyle="--", label=arm)
+        ticks = [images for images, _ in curve]
+        panel.set_xscale("log")
+        panel.set_xticks(ticks, [f"{images:,}" for images in ticks])
+        panel.minorticks_off()
+        panel.set(xlabel="labelled real images", ylabel="AP on held-out real images", title=", ".join(key))
+        panel.grid(alpha=0.3)
+        panel.legend()
+    file = BytesIO()
+    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
+    return file.getvalue()
