@@ -1,6 +1,7 @@
 """What tools/augment.py derives from the labels and writes as configs, and the order of its steps."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -64,19 +65,22 @@ def test_full_images(world, learner):
     run.derive()
     assert run.plan.most_objects == 200 and run.plan.fullest == 108
     run.write_detectors()
-    few, facts = run.facts, replace(run.facts, images={**run.facts.images, "train": 5000})
-    assert run.few_passes() is None
-    run.facts = facts
-    run.write_detectors()
-    warning = run.few_passes()
-    passes, minutes = (
-        int(n) for n in re.findall(r"them (\d+) times.*--budget (\d+) gives 20 times", warning)[0]
-    )
-    iters, images = run.iters(run.config("detector")), run.facts.images["train"]
-    assert passes == round(iters * run.plan.batch / images) < 20
-    run.options = replace(run.options, budget=minutes)
-    run.write_detectors()
-    assert run.few_passes() is None
+    few = run.facts
+    for images, enough in ((50, 500), (5000, math.ceil(5000 * 20 / run.plan.batch))):
+        run.facts, budget = replace(few, images={**few.images, "train": images}), run.options.budget
+        run.options = replace(run.options, budget=10)
+        run.write_detectors()
+        ((iters, least, minutes),) = re.findall(
+            r"for (\d+) iterations; with fewer than (\d+) .*--budget (\d+) gives", run.few_iters()
+        )
+        assert int(iters) == run.iters(run.config("detector")) < int(least) == enough
+        run.options = replace(run.options, budget=int(minutes))
+        run.write_detectors()
+        assert run.few_iters() is None
+        run.options = replace(run.options, budget=int(minutes) - 10)
+        run.write_detectors()
+        assert run.few_iters() is not None
+        run.options = replace(run.options, budget=budget)
     run.facts = few
     stale_rates_are_timed_again(run)
     cfg = load_config(run.config("detector")).model.test_cfg

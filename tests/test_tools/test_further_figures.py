@@ -117,3 +117,20 @@ def test_arms_of_the_blood_cells():
         in text
     )
     assert f"edited and copy-paste {both}." in text
+
+
+def test_blood_cells_with_50_photographs():
+    text, record = text_of("own_data"), read(RESULTS / "augment/bccd_50.json")
+    arms = {arm["name"]: percent(arm) for arm in record["comparison"]}
+    assert len(record["photographs"]) == 50 and record["schedule"]["detector_iters"] == 128
+    assert (
+        f"real {arms['real']}, edited {arms['edited']}, copy-paste {arms['copy-paste']}, "
+        f"both {arms['edited-copy-paste']}, and" in text
+    )
+    assert record["sentence"].split("; the edited set")[0] in text
+    assert max(record["differences"]["edited-copy-paste"]) < 0
+    real, autoencoder, easy = (percent(record["held_out"][name]) for name in ("real", "autoencoder", "easy"))
+    assert (
+        f"(real images {real} AP on held-out layouts, {autoencoder} after the autoencoder, {easy} drawn"
+        in text
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 SHARES = dict(detectors=0.40, generator=0.40, images=0.20)
@@ -18,10 +19,11 @@ EVALUATION_COST = 1 / 3
 which takes about twice as long; a detector given by ``detector`` is taken to be as fast as the learner."""
 LEAST_ITERS = 20
 """Iterations of any training, whatever the budget."""
-FEW_PASSES = 20
-"""Passes of the learner over the real images below which it lacks iterations rather than images. On 205 photographs of
-blood cells synthetic images cost AP after 7 passes and gained AP after 23 (benchmarks/results/
-bccd_blueprint_2026-11-26.json)."""
+ENOUGH_PASSES, ENOUGH_ITERS = 20, 500
+"""Passes over the real images and iterations of the learner; with less of either it lacks iterations rather than
+images. On photographs of blood cells synthetic images cost AP after 179 iterations (7 passes over 205) and 128 (20
+passes over 50), and gained AP after 600 (benchmarks/results/bccd_blueprint_2026-11-26.json and augment/bccd_50.json);
+docs/claims.md has gains after 500."""
 MAX_HELD_OUT = 100
 """Held-out layouts that are drawn; more change no decision."""
 LEAST_IMAGES = 16
@@ -168,6 +170,16 @@ def minutes_for(iterations: int, rates: Rates, work: Work, sampling_steps: int) 
     while divide(minutes, rates, work, sampling_steps).detector_iters < iterations:
         minutes += 10
     return minutes
+
+
+def enough_iters(images: int, batch: int) -> int:
+    """Return the iterations of the learner from which on images are what it lacks, not iterations.
+
+    Args:
+        images: number of real training images.
+        batch: batch size of the learner.
+    """
+    return max(ENOUGH_ITERS, math.ceil(ENOUGH_PASSES * images / batch))
 
 
 def _fixed_seconds(rates: Rates, work: Work) -> float:

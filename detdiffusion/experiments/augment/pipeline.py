@@ -101,7 +101,7 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
         write()
         if name == "generator":
             print(run.schedule_line())
-            if found := run.few_passes():
+            if found := run.few_iters():
                 print(f"warning: {found}")
 
 

@@ -124,7 +124,7 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
         lines.append(f"Warnings about the data (pictures in {page}): {'; '.join(found)}.")
     if found := run.autoencoder():
         lines.append(what_to_expect(found))
-    if found := run.few_passes():
+    if found := run.few_iters():
         lines.append(f"{found[:1].upper()}{found[1:]}.")
     if run.options.smoke:
         lines.append("A test of the steps at tiny sizes: every figure on this page is meaningless.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Mapping
 from contextlib import redirect_stdout
@@ -20,7 +19,7 @@ from detdiffusion.utils.training_logs import TrainingLogs
 
 from .arm_configs import arm_config
 from .arms import COPY_PASTE, REAL, Arm, arms_of, in_round, learned_kind, set_of
-from .budget import FEW_PASSES, SMOKE, Rates, Schedule, Work, divide, minutes_for, minutes_of
+from .budget import SMOKE, Rates, Schedule, Work, divide, enough_iters, minutes_for, minutes_of
 from .plan import Plan, make_plan
 from .preflight import HUB, vae_folder
 from .settings import NO_BASE, AugmentOptions
@@ -234,21 +233,20 @@ class RunFolder:
         )
         return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
 
-    def few_passes(self) -> str | None:
-        """Return a warning where the learner sees the real images so few times that it lacks iterations, not images."""
-        batch, images = self.plan.batch, self.facts.images["train"]
-        passes = self.iters(self.config("detector")) * batch / images
-        if self.options.smoke or passes >= FEW_PASSES:
+    def few_iters(self) -> str | None:
+        """Return a warning where the learner is trained so little that it lacks iterations, not images."""
+        iters = self.iters(self.config("detector"))
+        enough = enough_iters(self.facts.images["train"], self.plan.batch)
+        if self.options.smoke or iters >= enough:
             return None
         line = (
-            f"with real images alone the detector sees each of them {passes:.0f} times; below {FEW_PASSES} times it "
-            "may lack iterations rather than images, and synthetic ones cost it some"
+            f"each detector is trained for {iters} iterations; with fewer than {enough} it may lack iterations rather "
+            "than images, and synthetic ones cost it some"
         )
         if "detector.py" in self.configs.edited:
             return line
-        enough = math.ceil(FEW_PASSES * images / batch)
         minutes = minutes_for(enough, self._rates(), self._work(), self.schedule.sampling_steps)
-        return f"{line}: --budget {minutes} gives {FEW_PASSES} times"
+        return f"{line}: --budget {minutes} gives as many, and so do fewer --arms or --seeds with less"
 
     def _work(self) -> Work:
         rounds, images = len(self.rounds), self.facts.images
