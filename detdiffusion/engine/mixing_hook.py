@@ -100,11 +100,11 @@ def _why_not_ignored(model) -> str:
                 assigners += found
             elif found is not None:
                 assigners.append(found)
-    if assigners:
-        parts, registry = [one for one in assigners if getattr(one, "ignore_iof_thr", -1) <= 0], TASK_UTILS
-    else:
-        head = getattr(model, "bbox_head", model)
-        parts, registry = [] if getattr(head, "ignores_regions", False) else [head], MODELS
+    registry = TASK_UTILS if assigners else MODELS
+    parts = [one for one in assigners if getattr(one, "ignore_iof_thr", -1) <= 0]
+    if not assigners:
+        heads = [module.bbox_head for module in model.modules() if hasattr(module, "bbox_head")]
+        parts = [one for one in heads or [model] if not getattr(one, "ignores_regions", False)]
     names = sorted({type(part).__name__ for part in parts})
     if others := [name for name in names if registry.get(name) is None]:
         return f"{' and '.join(others)} cannot ignore them"
