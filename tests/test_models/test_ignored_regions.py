@@ -175,6 +175,23 @@ def test_fcos_learns_nothing_from_background_in_a_region():
     assert float(losses["loss_cls"]) == pytest.approx(float(expected), rel=1e-5)
 
 
+def test_fcos_keeps_the_images_of_a_batch_apart():
+    """A region of the second image changes nothing of the first."""
+    head = FCOSHead(
+        num_classes=2, in_channels=4, feat_channels=4, strides=[8], regress_ranges=((-1, 1e8),), norm_cfg=None
+    )
+    torch.manual_seed(0)
+    scores = torch.randn(2, 2, 4, 6, requires_grad=True)  # 32 px high, 48 px wide
+    zeros = torch.zeros(2, 1, 4, 6)
+    objects = [InstanceData(bboxes=torch.tensor([[8.0, 8, 24, 24]]), labels=torch.tensor([0]))] * 2
+    regions = [instances([]), instances([[31.0, 0, 48, 17]])]
+    losses = head.loss_by_feat([scores], [zeros.expand(-1, 4, -1, -1)], [zeros], objects, [{}, {}], regions)
+    losses["loss_cls"].backward()
+    left_out = (scores.grad == 0).all(dim=1)
+    assert not left_out[0].any()
+    assert left_out[1].nonzero().tolist() == [[y, x] for y in (0, 1) for x in (4, 5)]
+
+
 @pytest.mark.parametrize("regions", [None, []])
 def test_fcos_is_as_before_without_regions(regions):
     from mmdet.models.dense_heads import FCOSHead as Stock
