@@ -5,7 +5,7 @@ A job is a look, a number of real images and a seed, in the folder DIR/LOOK-IMAG
 real images. The layout checkpoint that the generator starts from has seen labelled scenes of other looks, or of the
 classic one: a look that it never saw stands for a user's own domain. All learners have equally many iterations. Every
 step is one of the public tools; run the same command again to continue. Several jobs may run at the same time.
-With networks this small one process leaves a GPU idle: --parallel runs as many steps, of all jobs, at the same time.
+With networks this small one process leaves a GPU idle: --parallel N runs N steps, of all jobs, at the same time.
 """
 
 import sys
@@ -121,7 +121,7 @@ def main(args) -> None:
         claimed = [locks.enter_context(claim(job.dir, ".low-data", "--out")) for job in jobs]
         if args.parallel > 1:
             works = [
-                FolderSteps(job.dir, lock, of_job, partial(record, job))
+                FolderSteps(job.dir, lock, of_job, partial(record, job, at_once=args.parallel))
                 for job, lock, of_job in zip(jobs, claimed, steps, strict=True)
             ]
             run_parallel(works, args.parallel, ROOT)

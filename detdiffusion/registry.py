@@ -33,8 +33,12 @@ class _WithRare(Registry):
         found = super().get(key)
         if found is None and self._rare:
             modules, self._rare = self._rare, ()
-            for module in modules:
-                import_module(module)
+            try:
+                for module in modules:
+                    import_module(module)
+            except BaseException:
+                self._rare = modules  # the next name says again why
+                raise
             found = super().get(key)
         return found
 

@@ -6,6 +6,7 @@ from collections import deque
 
 from mmengine.dist import all_reduce, get_dist_info
 from mmengine.hooks import Hook
+from mmengine.registry import Registry
 from mmengine.runner import Runner
 
 from ..registry import HOOKS, MODELS, TASK_UTILS
@@ -92,20 +93,22 @@ def synthetic_sets(runner: Runner, hook: str) -> list:
 
 def _why_not_ignored(model) -> str:
     """Return why a detector treats ignored regions as background; '' if it does not."""
-    assigners = []
+    parts: dict[str, Registry] = {}
     for module in model.modules():
-        for name in ("assigner", "bbox_assigner"):  # attributes of dense heads and of mmdet's RoI heads
-            found = getattr(module, name, None)
-            if isinstance(found, (list, tuple)):
-                assigners += found
-            elif found is not None:
-                assigners.append(found)
-    registry = TASK_UTILS if assigners else MODELS
-    parts = [one for one in assigners if getattr(one, "ignore_iof_thr", -1) <= 0]
-    if not assigners:
-        heads = [module.bbox_head for module in model.modules() if hasattr(module, "bbox_head")]
-        parts = [one for one in heads or [model] if not getattr(one, "ignores_regions", False)]
-    names = sorted({type(part).__name__ for part in parts})
-    if others := [name for name in names if registry.get(name) is None]:
+        values = [value for name, value in vars(module).items() if name.endswith("assigner")]
+        assigners = [
+            one for value in values for one in (value if isinstance(value, (list, tuple)) else [value]) if one
+        ]
+        parts |= {
+            type(one).__name__: TASK_UTILS for one in assigners if getattr(one, "ignore_iof_thr", -1) <= 0
+        }
+        if (
+            hasattr(module, "loss_by_feat")
+            and not assigners
+            and not getattr(module, "ignores_regions", False)
+        ):
+            parts[type(module).__name__] = MODELS
+    names = sorted(parts)
+    if others := [name for name in names if parts[name].get(name) is None]:
         return f"{' and '.join(others)} cannot ignore them"
     return f"name it detdiffusion.{' and detdiffusion.'.join(names)} in the config" if names else ""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -33,8 +34,8 @@ class FolderSteps:
 
 
 def run_parallel(works: Sequence[FolderSteps], workers: int, root: Path) -> None:
-    """Run the steps that are not done; a step waits for those that write its inputs, and what most others wait for is
-    started first. The threads of this process's share of the machine are divided among the steps.
+    """Run the steps that are not done. A step waits for those that write its inputs, and what the longest chain of
+    others waits for is started first. The threads of this process's share of the machine are divided among the steps.
 
     Args:
         works: steps by folder.
@@ -42,56 +43,73 @@ def run_parallel(works: Sequence[FolderSteps], workers: int, root: Path) -> None
         root: working directory of the commands.
 
     Raises:
-        UserError: a step failed; no other was started after it, and those at work were awaited.
+        UserError: a step failed; no other was started after it, those at work were awaited, and every error is printed.
     """
     threads = max(1, thread_count() // workers)
+    environment = dict.fromkeys(("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), str(threads))
     stop, start = threading.Event(), time.monotonic()
     total = sum(len(work.steps) for work in works)
     print(f"{total} steps of {len(works)} folders, {workers} at a time, {threads} threads each", flush=True)
     pending, ranks = {}, {}
     for work in works:
-        runner = StepRunner(
-            root,
-            work.folder,
-            {"OMP_NUM_THREADS": str(threads)},
-            say=lambda _: None,
-            keep_open=[work.lock.fileno()],
-            stop=stop,
-        )
+        runner = StepRunner(root, work.folder, environment, _say, [work.lock.fileno()], stop)
         needs = needed_steps(work.steps)
         ranks |= {(work.folder, name): rank for name, rank in chains_behind(needs).items()}
         pending |= {(work.folder, step.name): (work, step, runner, needs[step.name]) for step in work.steps}
-    done, running = set(), {}
-    error: BaseException | None = None
+    done, running, errors = set(), {}, []
     with ThreadPoolExecutor(workers) as pool:
         try:
-            while running or (pending and error is None):
+            while running or (pending and not errors):
                 ready = [
                     key
                     for key, (work, *_, needs) in pending.items()
                     if {(work.folder, n) for n in needs} <= done
                 ]
                 ready.sort(key=lambda key: -ranks[key])  # stable: then in the order of the folders
-                for key in ready[: workers - len(running) if error is None else 0]:
+                for key in ready[: workers - len(running) if not errors else 0]:
                     work, step, runner, _ = pending.pop(key)
-                    running[pool.submit(runner.run, step)] = (key, work, step)
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    with _collected(
+                        errors
+                    ):  # keys are digests of configs, which are read by one thread alone
+                        future = pool.submit(runner.run, step, str(work.folder), runner.key(step))
+                        running[future] = (key, work, step)
+                for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                     key, work, step = running.pop(future)
-                    error = error or _end(future, f"{work.folder} {step.name}", len(done) + 1, total, start)
-                    if future.exception() is None:
+                    with _collected(errors):
+                        future.result()
                         done.add(key)
                         work.finished(step)
+                        so_far = timedelta(seconds=round(time.monotonic() - start))
+                        _say(f"{len(done)} of {total} steps are done after {so_far}")
         except BaseException:
             stop.set()
             raise
-    if error is not None:
-        raise error
+    if errors:
+        raise errors[0]
+
+
+@contextmanager
+def _collected(errors: list[Exception]) -> Iterator[None]:
+    """Add an error to a list and print it, instead of raising it."""
+    try:
+        yield
+    except Exception as error:
+        errors.append(error)
+        _say(str(error))
+
+
+def _say(text: str) -> None:
+    print(text, flush=True)
 
 
 def needed_steps(steps: Sequence[Step]) -> dict[str, set[str]]:
-    """Return the names of the steps that write the inputs of each step, by its name."""
-    maker = {path: step.name for step in steps for path in step.outputs}
-    return {step.name: {maker[path] for path in step.inputs if path in maker} for step in steps}
+    """Return the names of the steps before each step that write its inputs, by its name."""
+    maker: dict[Path, str] = {}
+    found = {}
+    for step in steps:
+        found[step.name] = {maker[path] for path in step.inputs if path in maker}
+        maker |= dict.fromkeys(step.outputs, step.name)
+    return found
 
 
 def chains_behind(needs: Mapping[str, set[str]]) -> dict[str, int]:
@@ -105,12 +123,3 @@ def chains_behind(needs: Mapping[str, set[str]]) -> dict[str, int]:
         for other in needs[name]:
             found[other] = max(found[other], found[name] + 1)
     return found
-
-
-def _end(future: Future, name: str, number: int, total: int, start: float) -> BaseException | None:
-    """Print how a step ended; returns its error."""
-    error = future.exception()
-    result = "failed" if error else f"{future.result():.0f} s"
-    so_far = timedelta(seconds=round(time.monotonic() - start))
-    print(f"[{number}/{total}] {name}: {result} ({so_far} so far)", flush=True)
-    return error

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,14 +27,12 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(prefix=f"{TEMPORARY}{path.name}-", dir=path.parent)
-        with os.fdopen(fd, "wb") as file:
+        name = path.parent / f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}"
+        with open(name, "xb") as file:
+            temporary = name
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)  # mkstemp creates files that only the owner can read
         os.replace(temporary, path)
         temporary = None
     except OSError as err:

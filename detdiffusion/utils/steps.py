@@ -83,12 +83,13 @@ class StepRunner:
         self.environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(environment or {})}
         self.terminal, self.code = sys.stdout.isatty(), code_digest()
 
-    def run(self, step: Step, position: str = "") -> float:
+    def run(self, step: Step, position: str = "", key: str | None = None) -> float:
         """Runs a step unless it is done.
 
         Args:
             step: the step.
             position: position in the pipeline for the printed line, e.g. ``3/12``.
+            key: its :meth:`key`; None computes it, which reads configs and is not for several threads.
 
         Returns:
             Its duration in seconds, also if it was done before.
@@ -96,7 +97,7 @@ class StepRunner:
         Raises:
             UserError: if an input is missing, the command failed (with its last lines), or an output is missing.
         """
-        key, stamp_path = self._key(step), self.folder / "stamps" / f"{step.name}.json"
+        key, stamp_path = key or self.key(step), self.folder / "stamps" / f"{step.name}.json"
         stamp = _read(stamp_path)
         missing = [path for path in step.outputs if not path.is_file()]
         head = f"[{position}] {step.name}" if position else step.name
@@ -107,17 +108,19 @@ class StepRunner:
         # An interrupted step with the same key is resumed. A finished step with a missing output is not, nor one that
         # was interrupted after its last output: a training that is at its end would skip its validation.
         continues = stamp.get("key") == key and not stamp.get("finished") and (missing or not step.outputs)
-        if stamp and not continues:
-            for path in step.remove:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        before = stamp.get("seconds", 0.0) if continues else 0.0
-        self.say(f"{head}: {step.title}" + (f" (continues after {before:.0f} s)" if before else ""))
         record = dict(command=["python", *step.command], key=key, code=self.code)
 
         def save(seconds: float, finished: bool) -> None:
             text = json.dumps({**record, "seconds": round(seconds, 2), "finished": finished}, indent=1)
             write_atomic(stamp_path, text.encode() + b"\n")
 
+        if stamp and not continues:
+            # outputs that are half removed are neither finished nor continued from
+            write_atomic(stamp_path, json.dumps({**stamp, "key": "", "finished": False}).encode() + b"\n")
+            for path in step.remove:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        before = stamp.get("seconds", 0.0) if continues else 0.0
+        self.say(f"{head}: {step.title}" + (f" (continues after {before:.0f} s)" if before else ""))
         save(before, False)
         start = time.monotonic()
         try:
@@ -133,7 +136,12 @@ class StepRunner:
         self.say(f"{head}: finished in {seconds:.0f} s")
         return seconds
 
-    def _key(self, step: Step) -> str:
+    def key(self, step: Step) -> str:
+        """Return the digest of what a step depends on, see the module.
+
+        Raises:
+            UserError: an input or a config is missing.
+        """
         absent = [str(path) for path in step.inputs if not path.is_file()]
         if absent:
             raise UserError(f"step {step.name}: input {', '.join(absent)} is missing")
@@ -147,16 +155,20 @@ class StepRunner:
         lines: list[str] = []
         process = None
         try:
-            with _held_back() as mask:  # an interrupt while it starts would leave it running
-                process = subprocess.Popen(
-                    [sys.executable, *step.command],
-                    cwd=self.root,
-                    env=self.environment,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    pass_fds=self.keep_open,
-                    preexec_fn=partial(signal.pthread_sigmask, signal.SIG_SETMASK, mask),
-                )
+            start = partial(
+                subprocess.Popen,
+                [sys.executable, *step.command],
+                cwd=self.root,
+                env=self.environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                pass_fds=self.keep_open,
+            )
+            if self.stop is None:
+                with _held_back() as mask:  # an interrupt while it starts would leave it running
+                    process = start(preexec_fn=partial(signal.pthread_sigmask, signal.SIG_SETMASK, mask))
+            else:
+                process = start()  # interrupts reach the main thread alone
             self._follow(process, log_path, lines)
         finally:
             if process is not None:

@@ -158,6 +158,7 @@ def test_the_realised_share_is_logged(data, repo_root, monkeypatch, tmp_path):
         ("fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py", "name it detdiffusion.FCOSHead in the config"),
         ("detr/detr_r50_8xb2-150e_coco.py", "HungarianAssigner cannot ignore them"),
         ("yolox/yolox_tiny_8xb8-300e_coco.py", "SimOTAAssigner cannot ignore them"),
+        ("tood/tood_r50_fpn_1x_coco.py", "TaskAlignedAssigner cannot ignore them"),
     ],
 )
 def test_ignored_regions_that_count_as_background_are_said(base, said, tmp_path):

@@ -2,6 +2,8 @@
 
 import json
 import runpy
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -219,6 +221,17 @@ def test_half_of_every_batch_is_generated(finished):
         assert line in logs[-1].read_text()
 
 
+def test_jobs_side_by_side(tmp_path):
+    """Two jobs in two processes at a time end with a result each, which says so."""
+    command = [sys.executable, "benchmarks/low_data.py", "--out", str(tmp_path), "--smoke", "--images", "6"]
+    command += ["--seed", "1", "2", "--arms", "real", "--parallel", "2"]
+    said = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
+    assert "4 of 4 steps are done" in said and said.count("real, atss: AP") == 2
+    for seed in (1, 2):
+        result = json.loads((tmp_path / f"dusk-6/{seed}/result.json").read_text())
+        assert result["arms"]["real"]["atss"]["iterations"] == 4 and result["machine"]["steps_at_once"] == 2
+
+
 # the table
 
 
@@ -349,14 +362,21 @@ def test_no_results_is_an_error(tmp_path):
         write_table(tmp_path)
 
 
-def test_wrong_arguments_are_errors(tmp_path):
+def test_wrong_arguments_are_errors(tmp_path, capsys):
     names = runpy.run_path(str(ROOT / "benchmarks/low_data.py"))
 
     def run(*words):
         names["main"](names["build_parser"]().parse_args(["--out", str(tmp_path), *words]))
 
-    with pytest.raises(UserError, match="--images must be at least 2"):
-        run("--images", "1")
+    with pytest.raises(UserError, match="--images must be at least 2, got 1"):
+        run("--images", "8", "1")
+    with pytest.raises(UserError, match="--parallel must be at least 1, got 0"):
+        run("--parallel", "0")
+    run("--images", "8", "6", "--seed", "3", "4", "--arms", "real", "--dry-run")
+    commands = [line for line in capsys.readouterr().out.splitlines() if "--cfg-options" in line]
+    assert len(commands) == 4 and all(
+        sum(f"dusk-{n}/{seed}/" in line for line in commands) == 1 for n in (8, 6) for seed in (3, 4)
+    )
     with pytest.raises(UserError, match="name the captions-only base by --from-base"):
         run("--arms", "real", "base-hard")
     for option in ("--layout-checkpoint", "--from-base"):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -66,13 +67,14 @@ def test_steps_run_side_by_side_but_after_what_they_need(work, capsys):
     assert 2 <= max(at_work) <= 3
     assert sorted(work.finished) == sorted(spans)
     assert all(json.loads(p.read_text())["finished"] for w in works for p in w.folder.glob("stamps/*.json"))
-    assert "[8/8]" in capsys.readouterr().out
+    assert "8 of 8 steps are done" in capsys.readouterr().out
     before = (works[0].folder / "a").read_text()
     run_parallel(works, 3, work.dir)  # nothing is done twice
+    assert capsys.readouterr().out.count("done before") == 8
     assert (works[0].folder / "a").read_text() == before
 
 
-def test_what_most_wait_for_comes_first(work):
+def test_what_the_longest_chain_waits_for_comes_first(work):
     one = work("one", lambda f: [step(f, "alone"), step(f, "a"), step(f, "b", "a"), step(f, "c", "b")])
     assert chains_behind(needed_steps(one.steps)) == dict(alone=0, a=2, b=1, c=0)
     run_parallel([one], 1, work.dir)
@@ -86,6 +88,24 @@ def test_a_failed_step_starts_no_other_and_loses_nothing(work):
         run_parallel([one, two], 2, work.dir)
     assert work.finished == [("two", "long")]
     assert not any((work.dir / path).exists() for path in ("one/next", "one/later", "two/after"))
+
+
+def test_configs_that_set_variables_of_their_bases(work):
+    """Reading them replaces parts of mmengine for a moment, which several threads at once would leave replaced."""
+    (work.dir / "base.py").write_text("scale = (8, 8)\npipeline = dict(scale=scale)\n")
+    for name in "abcdef":
+        (work.dir / f"{name}.py").write_text("_base_ = './base.py'\nscale = (4, 4)\n")
+    one = work("one", lambda f: [replace(step(f, n), configs=(f"{n}.py",)) for n in "abcdef"])
+    run_parallel([one], 6, work.dir)
+    assert len(work.finished) == 6
+
+
+def test_all_errors_are_said(work, capsys):
+    one = work("one", lambda f: [step(f, "bad", seconds="fail"), step(f, "worse", seconds="fail")])
+    with pytest.raises(UserError, match="step (bad|worse) failed"):
+        run_parallel([one], 2, work.dir)
+    said = capsys.readouterr().out
+    assert "step bad failed" in said and "step worse failed" in said
 
 
 def test_an_interrupt_stops_the_running_steps(work):

@@ -25,14 +25,17 @@ def recorded(job: Job, steps: Sequence[Step]) -> Iterator[Step]:
         record(job, step)
 
 
-def record(job: Job, step: Step) -> None:
-    """Write ``result.json`` anew if it has figures of a finished step."""
+def record(job: Job, step: Step, at_once: int = 1) -> None:
+    """Write ``result.json`` anew if it has figures of a finished step, of ``at_once`` steps at the same time."""
     if step.name.startswith(("train-", "near-copies")):
-        write_result(job)
+        write_result(job, at_once)
 
 
-def write_result(job: Job) -> dict:
+def write_result(job: Job, at_once: int = 1) -> dict:
     """Write and return the content of ``result.json``: the arms of which every step is finished with its settings.
+
+    Args:
+        at_once: number of steps, of all jobs, that were at work at the same time.
 
     Returns:
         ``look, images, seed, settings, weights`` (SHA-256 of the UNet that each generator starts from), ``arms``
@@ -75,7 +78,7 @@ def write_result(job: Job) -> dict:
         },
         seconds=seconds,
         versions=package_versions(),
-        machine=machine_facts(thread_count()),
+        machine=dict(machine_facts(max(1, thread_count() // at_once)), steps_at_once=at_once),
     )
     write_atomic(job.dir / "result.json", json.dumps(result, indent=1).encode() + b"\n")
     return result

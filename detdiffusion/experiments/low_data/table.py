@@ -49,7 +49,7 @@ def write_table(folder: Path) -> tuple[str, list[Path]]:
         The table in Markdown, and the paths of the files.
 
     Raises:
-        UserError: there are no results, one is damaged, or results of a row have other settings or weights.
+        UserError: there are no results, one is damaged, or results of a look have other settings or weights.
     """
     rows = table_rows(read_results(folder))
     text = markdown(rows)
@@ -71,11 +71,11 @@ def read_results(folder: Path) -> list[dict]:
     paths = sorted(folder.glob("*/*/result.json"))
     if not paths:
         raise UserError(f"{folder}: no results, which would be LOOK-IMAGES/SEED/result.json in it")
-    first: dict[tuple, tuple[Path, dict]] = {}
+    first: dict[str, tuple[Path, dict]] = {}
     results = []
     for path in paths:
         result = read_result(path, "benchmarks/low_data.py")
-        other, known = first.setdefault((result["look"], result["images"]), (path, result))
+        other, known = first.setdefault(result["look"], (path, result))
         for part in ("settings", "weights"):
             if result[part] != known[part]:
                 raise UserError(
@@ -99,9 +99,9 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
         real in AP points, paired by seed, with ``low, high`` (95 % by Student's t) and ``p`` (paired t test,
         two-sided; all None for one pair); ``over_copy_paste``, the same four over the arm of copy-paste, None
         without; ``share``, the mean gain as a share of the oracle's over the seeds that have both, None without or
-        if the oracle gains less than :data:`LEAST_GAIN`; ``worth``, how many real images alone have its AP, None
-        for these and outside of what was measured, see :func:`.worth.worth`; ``minutes``, mean of everything that
-        the arm needs but the data.
+        if the oracle gains less than :data:`LEAST_GAIN`; ``worth``, how many real images alone have the AP of
+        those of the row and its gain, None without a gain, for the oracle, and outside of what was measured, see
+        :func:`.worth.worth`; ``minutes``, mean of everything that the arm needs but the data.
     """
     rows = []
     for look, images in sorted({(one["look"], one["images"]) for one in results}):
@@ -115,7 +115,8 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
                 rows.append(row | _row(arm, scores))
     for row in rows:
         curve = real_curve([one for one in rows if all(one[key] == row[key] for key in ("look", "learner"))])
-        row["worth"] = worth(row["bbox_mAP"], curve) if curve and row["arm"] not in (REAL, ORACLE) else None
+        paired = curve and row["gain"] is not None and row["arm"] != ORACLE
+        row["worth"] = worth(dict(curve)[row["images"]] + row["gain"], curve) if paired else None
     return rows
 
 

@@ -81,6 +81,8 @@ class MaxIoUAssigner(_IgnoresRegions, assigners.MaxIoUAssigner):
 class FCOSHead(dense_heads.FCOSHead):
     """mmdet's ``FCOSHead`` that leaves background in ignored regions out of the loss, see :mod:`.ignored_regions`.
 
+    For losses by sigmoid, as FCOS has them.
+
     Attributes:
         ignores_regions: that it does, for :class:`~detdiffusion.engine.MixingRatioHook`.
     """
@@ -104,14 +106,17 @@ class FCOSHead(dense_heads.FCOSHead):
             centernesses: (B, 1, H, W) float of each level.
             batch_gt_instances: objects of each image.
             batch_img_metas: facts of each image.
-            batch_gt_instances_ignore: regions of each image, ``bboxes`` (N, 4) xyxy in px.
+            batch_gt_instances_ignore: regions of each image, ``bboxes`` (N, 4) xyxy in px, or None.
         """
-        if batch_gt_instances_ignore and any(map(len, batch_gt_instances_ignore)):
+        nothing = bbox_preds[0].new_zeros(0, 4)
+        regions = [
+            one.bboxes if one is not None and len(one) else nothing for one in batch_gt_instances_ignore or ()
+        ]
+        if any(map(len, regions)):
             points = self.prior_generator.grid_priors(
                 [scores.shape[-2:] for scores in cls_scores], bbox_preds[0].dtype, bbox_preds[0].device
             )
             labels, _ = self.get_targets(points, batch_gt_instances)
-            regions = [instances.bboxes for instances in batch_gt_instances_ignore]
             cls_scores = [
                 _without(scores, of_level, places, regions, self.num_classes)
                 for scores, of_level, places in zip(cls_scores, labels, points, strict=True)

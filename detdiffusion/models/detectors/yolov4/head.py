@@ -106,7 +106,12 @@ class YOLOv4Head(BaseDenseHead):
         train_cfg: unused; assignment and thresholds come from the network file.
         test_cfg: ``score_thr`` (for objectness and for objectness × class probability), ``nms`` (``type`` ``nms``
             or ``diou``, ``iou_threshold``), ``max_per_img`` (below 1: no limit), ``clip_border``.
+
+    Attributes:
+        ignores_regions: that it does, see :meth:`loss_by_feat`.
     """
+
+    ignores_regions = True
 
     def __init__(
         self,
@@ -168,8 +173,12 @@ class YOLOv4Head(BaseDenseHead):
         labels = [instances.labels for instances in batch_gt_instances]
         regions = boxes
         if batch_gt_instances_ignore is not None:
-            extra = [instances.bboxes for instances in batch_gt_instances_ignore]
-            regions = [torch.cat([b, getattr(e, "tensor", e)]) for b, e in zip(boxes, extra)]
+            extra = [
+                one.bboxes if one is not None and len(one) else None for one in batch_gt_instances_ignore
+            ]
+            regions = [
+                b if e is None else torch.cat([b, getattr(e, "tensor", e)]) for b, e in zip(boxes, extra)
+            ]
         positives = [
             assign(
                 level.all_anchors, level.mask, level.iou_thresh, level.stride, raw.shape[2:4], boxes, labels
