@@ -5,6 +5,7 @@ import re
 import statistics
 
 from pages import DOCS, README, ROOT, table, tables
+from scipy import stats
 
 from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows
 
@@ -68,6 +69,41 @@ def test_few_real_images_in_the_readme():
     assert values[:2] == [
         f"{statistics.fmean(100 * one['bbox_mAP'] for one in arm):.1f}" for arm in zip(*pairs)
     ]
+
+
+def test_few_real_images_at_equal_minutes():
+    """The arms beside it are those of the jobs; the test is SciPy's."""
+    record, text = read(RESULTS / "low-data/equal_minutes_2026-11-27.json"), text_of("claims")
+    jobs = {seed: read(RESULTS / f"low-data/dusk-50/{seed}/result.json")["arms"] for seed in range(21, 26)}
+    times = {
+        str(seed): arms["edited-copy-paste"]["atss"]["seconds_in_all"]
+        / arms["copy-paste"]["atss"]["seconds_in_all"]
+        for seed, arms in jobs.items()
+    }
+    assert record["times_the_minutes"] == {seed: round(ratio, 2) for seed, ratio in times.items()}
+    assert f"take {min(times.values()):.1f} to {max(times.values()):.1f} times the minutes" in text
+    alone = {int(seed): one["bbox_mAP"] for seed, one in record["copy_paste_3000"].items()}
+    both = {seed: jobs[seed]["edited-copy-paste"]["atss"]["bbox_mAP"] for seed in alone}
+    found = stats.ttest_rel([*both.values()], [*alone.values()])
+    ends = [100 * end for end in found.confidence_interval(0.95)]
+    means = [100 * statistics.fmean(one.values()) for one in (alone, both)]
+    assert f"has {means[0]:.1f} AP with 50 images where both have {means[1]:.1f} after 500" in text
+    interval = f"{means[1] - means[0]:+.1f} [{ends[0]:.1f}, {ends[1]:.1f}]".replace("-", "−")
+    assert f"{interval} AP over {len(alone)} seeds, p = {found.pvalue:.3f}" in text
+
+
+def test_sums_of_few_real_images():
+    rows = {(row["images"], row["arm"]): row for row in table_rows(read_results(RESULTS / "low-data"))}
+    text = text_of("claims")
+    few, many = rows[50, "edited-copy-paste"], rows[200, "edited-copy-paste"]
+
+    def interval(row):
+        return f"{row['gain']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]".replace("-", "−")
+
+    assert f"gain {interval(few)} AP with 50 images, {interval(few['over_copy_paste'])} over" in text
+    assert f"as much as {few['worth']:.0f} real images. With 200 images both gain {interval(many)} AP" in text
+    assert f"copy-paste alone ({interval(many['over_copy_paste'])})" in text
+    assert f"50 scenes with both are worth {few['worth']:.0f} real ones" in README
 
 
 def test_further_figures_of_few_real_images():
