@@ -27,9 +27,8 @@ def write_atomic(path: str | os.PathLike, data: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        name = path.parent / f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}"
-        with open(name, "xb") as file:
-            temporary = name
+        temporary = path.parent / f"{TEMPORARY}{path.name}-{secrets.token_hex(4)}"
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

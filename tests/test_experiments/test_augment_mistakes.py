@@ -104,7 +104,7 @@ def test_a_source_that_was_mended_is_converted_again(world):
         annotations = world / "out/sources/train/annotations/train.json"
         annotations.parent.mkdir(parents=True, exist_ok=True)
         annotations.write_text("{}")
-        return converted, StepRunner(ROOT, run.dir)._key(step)
+        return converted, StepRunner(ROOT, run.dir).key(step)
 
     first, again = convert(), convert()
     assert not first[0] and again == (True, first[1])
