@@ -89,6 +89,7 @@ def test_few_real_images_at_equal_minutes():
     means = [100 * statistics.fmean(one.values()) for one in (alone, both)]
     assert f"has {means[0]:.1f} AP with 50 images where both have {means[1]:.1f} after 500" in text
     interval = f"{means[1] - means[0]:+.1f} [{ends[0]:.1f}, {ends[1]:.1f}]".replace("-", "−")
+    assert f"at equal minutes they gain {means[1] - means[0]:+.1f} AP over copy-paste" in README
     assert f"{interval} AP over {len(alone)} seeds, p = {found.pvalue:.3f}" in text
 
 
