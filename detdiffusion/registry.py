@@ -17,30 +17,27 @@ from mmengine.registry import Registry
 _SCOPE = "detdiffusion"
 
 
-def _child(name: str, parent: Registry, *locations: str) -> Registry:
-    return Registry(name, parent=parent, scope=_SCOPE, locations=[f"{_SCOPE}.{loc}" for loc in locations])
+class _WithDetectors(Registry):
+    """A registry that imports our detectors, and mmdet with them, for the first name that is not found without."""
 
-
-class _WithRare(Registry):
-    """A registry with rare modules, imported for the first name that is not found without them."""
-
-    def __init__(self, *args, rare: tuple[str, ...], **kwargs) -> None:
-        super().__init__(*args, **kwargs)
-        self._rare = rare
+    _with_detectors = False
 
     def get(self, key: str) -> type | None:
         """Override of mmengine's method."""
         found = super().get(key)
-        if found is None and self._rare:
-            modules, self._rare = self._rare, ()
+        if found is None and not self._with_detectors:
+            self._with_detectors = True  # before the import, which looks names up itself
             try:
-                for module in modules:
-                    import_module(module)
+                import_module(f"{_SCOPE}.models.detectors")
             except BaseException:
-                self._rare = modules  # the next name says again why
+                self._with_detectors = False  # the next name says again why
                 raise
             found = super().get(key)
         return found
+
+
+def _child(name: str, parent: Registry, *locations: str, kind: type[Registry] = Registry) -> Registry:
+    return kind(name, parent=parent, scope=_SCOPE, locations=[f"{_SCOPE}.{loc}" for loc in locations])
 
 
 class OwnRegistry(Registry):
@@ -56,13 +53,7 @@ def _own(name: str, *locations: str) -> OwnRegistry:
     return OwnRegistry(name, scope=_SCOPE, locations=[f"{_SCOPE}.{loc}" for loc in locations])
 
 
-MODELS = _WithRare(
-    "model",
-    parent=_root.MODELS,
-    scope=_SCOPE,
-    locations=[f"{_SCOPE}.models"],
-    rare=(f"{_SCOPE}.models.detectors",),  # imports mmdet, which a generator does not need
-)
+MODELS = _child("model", _root.MODELS, "models", kind=_WithDetectors)
 DATASETS = _child("dataset", _root.DATASETS, "datasets.image_patches", "datasets.layout_coco")
 TRANSFORMS = _child("transform", _root.TRANSFORMS, "datasets.transforms")
 DATA_SAMPLERS = _child("data sampler", _root.DATA_SAMPLERS, "datasets.samplers")
@@ -79,7 +70,7 @@ OPTIM_WRAPPER_CONSTRUCTORS = _child(
 PARAM_SCHEDULERS = _child("parameter scheduler", _root.PARAM_SCHEDULERS, "engine")
 LOG_PROCESSORS = _child("log_processor", _root.LOG_PROCESSORS, "engine")
 MODEL_WRAPPERS = _child("model_wrapper", _root.MODEL_WRAPPERS, "engine")
-TASK_UTILS = _child("task util", _root.TASK_UTILS, "generation", "models.detectors")
+TASK_UTILS = _child("task util", _root.TASK_UTILS, "generation", kind=_WithDetectors)
 VISUALIZERS = _child("visualizer", _root.VISUALIZERS, "visualization")
 VISBACKENDS = _child("vis_backend", _root.VISBACKENDS, "visualization")
 FUNCTIONS = _child("function", _root.FUNCTIONS, "datasets")

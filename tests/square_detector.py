@@ -28,7 +28,6 @@ classes=2
 num=1
 """
 CONFIG = """
-custom_imports = dict(imports=['detdiffusion.models.detectors'])
 default_scope = 'mmdet'
 model = dict(type='detdiffusion.YOLOv4', cfg='{cfg}')
 test_dataloader = dict(batch_size=4, dataset=dict(

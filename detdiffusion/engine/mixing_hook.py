@@ -95,20 +95,20 @@ def _why_not_ignored(model) -> str:
     """Return why a detector treats ignored regions as background; '' if it does not."""
     parts: dict[str, Registry] = {}
     for module in model.modules():
-        values = [value for name, value in vars(module).items() if name.endswith("assigner")]
-        assigners = [
-            one for value in values for one in (value if isinstance(value, (list, tuple)) else [value]) if one
-        ]
-        parts |= {
-            type(one).__name__: TASK_UTILS for one in assigners if getattr(one, "ignore_iof_thr", -1) <= 0
-        }
-        if (
-            hasattr(module, "loss_by_feat")
-            and not assigners
-            and not getattr(module, "ignores_regions", False)
-        ):
+        assigners = _assigners(module)
+        off = (one for one in assigners if getattr(one, "ignore_iof_thr", -1) <= 0)
+        parts |= {type(one).__name__: TASK_UTILS for one in off}
+        ignores = bool(assigners) or getattr(module, "ignores_regions", False)
+        if hasattr(module, "loss_by_feat") and not ignores:
             parts[type(module).__name__] = MODELS
     names = sorted(parts)
     if others := [name for name in names if parts[name].get(name) is None]:
         return f"{' and '.join(others)} cannot ignore them"
     return f"name it detdiffusion.{' and detdiffusion.'.join(names)} in the config" if names else ""
+
+
+def _assigners(module) -> list:
+    """Return the assigners of a dense head or of a RoI head, one or a list of them."""
+    values = [value for name, value in vars(module).items() if name.endswith("assigner")]
+    lists = [value if isinstance(value, (list, tuple)) else [value] for value in values]
+    return [one for ones in lists for one in ones if one is not None]

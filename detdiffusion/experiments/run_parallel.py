@@ -9,11 +9,14 @@ from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO
 
-from detdiffusion.utils.steps import Step, StepRunner
+from detdiffusion.utils.steps import Step, StepRunner, needed_steps
 from detdiffusion.utils.threads import thread_count
+
+_say = partial(print, flush=True)
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def run_parallel(works: Sequence[FolderSteps], workers: int, root: Path) -> None
     environment = dict.fromkeys(("OMP_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"), str(threads))
     stop, start = threading.Event(), time.monotonic()
     total = sum(len(work.steps) for work in works)
-    print(f"{total} steps of {len(works)} folders, {workers} at a time, {threads} threads each", flush=True)
+    _say(f"{total} steps of {len(works)} folders, {workers} at a time, {threads} threads each")
     pending, ranks = {}, {}
     for work in works:
         runner = StepRunner(root, work.folder, environment, _say, [work.lock.fileno()], stop)
@@ -68,9 +71,8 @@ def run_parallel(works: Sequence[FolderSteps], workers: int, root: Path) -> None
                 ready.sort(key=lambda key: -ranks[key])  # stable: then in the order of the folders
                 for key in ready[: workers - len(running) if not errors else 0]:
                     work, step, runner, _ = pending.pop(key)
-                    with _collected(
-                        errors
-                    ):  # keys are digests of configs, which are read by one thread alone
+                    with _collected(errors):
+                        # the key is computed here: configs must be read by one thread alone
                         future = pool.submit(runner.run, step, str(work.folder), runner.key(step))
                         running[future] = (key, work, step)
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
@@ -96,20 +98,6 @@ def _collected(errors: list[Exception]) -> Iterator[None]:
     except Exception as error:
         errors.append(error)
         _say(str(error))
-
-
-def _say(text: str) -> None:
-    print(text, flush=True)
-
-
-def needed_steps(steps: Sequence[Step]) -> dict[str, set[str]]:
-    """Return the names of the steps before each step that write its inputs, by its name."""
-    maker: dict[Path, str] = {}
-    found = {}
-    for step in steps:
-        found[step.name] = {maker[path] for path in step.inputs if path in maker}
-        maker |= dict.fromkeys(step.outputs, step.name)
-    return found
 
 
 def chains_behind(needs: Mapping[str, set[str]]) -> dict[str, int]:

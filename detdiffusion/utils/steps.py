@@ -56,6 +56,16 @@ class Step:
     remove: tuple[Path, ...] = ()
 
 
+def needed_steps(steps: Sequence[Step]) -> dict[str, set[str]]:
+    """Return the names of the steps before each step that write its inputs, by its name."""
+    maker: dict[Path, str] = {}
+    found = {}
+    for step in steps:
+        found[step.name] = {maker[path] for path in step.inputs if path in maker}
+        maker |= dict.fromkeys(step.outputs, step.name)
+    return found
+
+
 class StepRunner:
     """Runs steps as subprocesses.
 

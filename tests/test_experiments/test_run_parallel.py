@@ -10,10 +10,10 @@ from dataclasses import replace
 
 import pytest
 
-from detdiffusion.experiments.run_parallel import FolderSteps, chains_behind, needed_steps, run_parallel
+from detdiffusion.experiments.run_parallel import FolderSteps, chains_behind, run_parallel
 from detdiffusion.experiments.run_steps import claim
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.steps import Step
+from detdiffusion.utils.steps import Step, needed_steps
 
 # Writes when it began and ended.
 SCRIPT = """

@@ -32,8 +32,10 @@ _ROOM_OF_LEARNER = {
     "faster-rcnn": "train_cfg=dict(rpn_proposal=dict(nms_pre={pre}, max_per_img={most})), "
     "test_cfg=dict(rpn=dict(nms_pre={pre}, max_per_img={most}), rcnn=dict(max_per_img={most}))",
 }
-IGNORING = {name: f"detdiffusion.{name}" for name in ("ATSSAssigner", "MaxIoUAssigner", "FCOSHead")}
-"""Assigners and heads of mmdet, and those that ignore regions of any size."""
+_ASSIGNERS = ("ATSSAssigner", "MaxIoUAssigner")
+IGNORING = {name: dict(type=f"detdiffusion.{name}", ignore_iof_thr=0.5) for name in _ASSIGNERS}
+IGNORING["FCOSHead"] = dict(type="detdiffusion.FCOSHead")
+"""What makes parts of mmdet ignore regions of any size, by type."""
 LEAST_DETECTIONS = 50
 """Detections in an image, those of the shipped detectors; twice the objects of the fullest image where that is more."""
 
@@ -255,12 +257,8 @@ def _foreign_learner(plan: Plan, learner: str, data: list[str]) -> list[str]:
 
 def _for_learner(part: Mapping, classes: int) -> dict:
     """Return what changes in a part of a model: its number of classes, and a type that ignores regions."""
-    changes: dict[str, object] = {"num_classes": classes} if "num_classes" in part else {}
-    if name := IGNORING.get(str(part.get("type", "")).removeprefix("mmdet.")):
-        changes["type"] = name
-        if name.endswith("Assigner"):
-            changes["ignore_iof_thr"] = 0.5
-    return changes
+    changes = {"num_classes": classes} if "num_classes" in part else {}
+    return changes | IGNORING.get(str(part.get("type", "")).removeprefix("mmdet."), {})
 
 
 def _merged(part: object, change: Callable[[Mapping], dict]) -> object:

@@ -9,7 +9,7 @@ from pathlib import Path
 from detdiffusion.experiments.miniscenes_steps import weights
 from detdiffusion.utils.files import sha256_of, write_atomic
 from detdiffusion.utils.machine import machine_facts, package_versions
-from detdiffusion.utils.steps import Step
+from detdiffusion.utils.steps import Step, needed_steps
 from detdiffusion.utils.threads import thread_count
 
 from .arms import ARMS, SETS
@@ -86,14 +86,12 @@ def write_result(job: Job, at_once: int = 1) -> dict:
 
 def behind(step: Step, steps: Sequence[Step]) -> list[str]:
     """Return the names of a step and of those that it needs, without the one that draws the data."""
-    maker = {path: one for one in steps for path in one.outputs}
-    found, pending = {step.name: step}, [step]
+    needs = needed_steps([*steps, step])
+    found, pending = {step.name}, [step.name]
     while pending:
-        for path in pending.pop().inputs:
-            one = maker.get(path)
-            if one is not None and one.name != "data" and one.name not in found:
-                found[one.name] = one
-                pending.append(one)
+        new = needs[pending.pop()] - found - {"data"}
+        found |= new
+        pending += new
     return [one.name for one in steps if one.name in found]
 
 

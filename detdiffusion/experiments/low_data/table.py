@@ -17,7 +17,7 @@ from detdiffusion.utils.tables import markdown_table
 from .arms import ARMS, COPY_PASTE, ORACLE, REAL
 from .job import LEARNERS
 from .result import METRICS
-from .worth import plot_worth, real_curve, worth
+from .worth import by_curve, plot_worth, real_curve, worth
 
 LEAST_GAIN = 1.0
 """AP points of the oracle's gain below which nothing is expressed as a share of it."""
@@ -113,10 +113,11 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
                 real_images = images + (more if arm == ORACLE else 0)
                 row = dict(look=look, images=images, learner=learner, arm=arm, real_images=real_images)
                 rows.append(row | _row(arm, scores))
-    for row in rows:
-        curve = real_curve([one for one in rows if all(one[key] == row[key] for key in ("look", "learner"))])
-        paired = curve and row["gain"] is not None and row["arm"] != ORACLE
-        row["worth"] = worth(dict(curve)[row["images"]] + row["gain"], curve) if paired else None
+    for group in by_curve(rows).values():
+        curve = real_curve(group)
+        for row in group:
+            paired = curve and row["gain"] is not None and row["arm"] != ORACLE
+            row["worth"] = worth(dict(curve)[row["images"]] + row["gain"], curve) if paired else None
     return rows
 
 

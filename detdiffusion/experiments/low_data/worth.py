@@ -13,6 +13,14 @@ Curve = Sequence[tuple[int, float]]
 """(number of real images, AP in percent), at least three, both rising."""
 
 
+def by_curve(rows: Sequence[dict]) -> dict[tuple[str, str], list[dict]]:
+    """Return the rows of each look and learner, which share a curve."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in rows:
+        groups.setdefault((row["look"], row["learner"]), []).append(row)
+    return groups
+
+
 def real_curve(rows: Sequence[Mapping]) -> Curve | None:
     """Return the curve of real images alone: the arms ``real``, and the oracle with the most real images.
 
@@ -45,7 +53,7 @@ def worth(ap: float, curve: Curve) -> float | None:
     return float(np.exp(np.interp(ap, aps, np.log(images))))
 
 
-def plot_worth(rows: Sequence[Mapping]) -> bytes | None:
+def plot_worth(rows: Sequence[dict]) -> bytes | None:
     """Plot AP over the number of labelled real images, a panel for each look and learner, as PNG.
 
     Args:
@@ -55,16 +63,13 @@ def plot_worth(rows: Sequence[Mapping]) -> bytes | None:
     Returns:
         The PNG file's bytes, or None if there is no panel.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    keys = dict.fromkeys((row["look"], row["learner"]) for row in rows)
-    groups = {key: [row for row in rows if (row["look"], row["learner"]) == key] for key in keys}
+    groups = by_curve(rows)
     curves = {key: curve for key, group in groups.items() if (curve := real_curve(group))}
     if not curves:
         return None
     figure = Figure(figsize=(6.4 * len(curves), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
     for panel, (key, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items()):
         panel.plot(*zip(*curve), color="black", marker="o", label="real images alone")
         arms = dict.fromkeys(row["arm"] for row in groups[key] if row["arm"] not in (REAL, ORACLE))

@@ -1,6 +1,6 @@
 """`detdiffusion.models.detectors`: additional detectors and parts of detectors for mmdet.
 
-It imports mmdet, so the registry of models imports it only for a name that it does not find elsewhere.
+It imports mmdet, so the registries import it only for a name that they do not find elsewhere.
 """
 
 from detdiffusion.utils import compat as _compat

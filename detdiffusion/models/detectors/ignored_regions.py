@@ -28,6 +28,17 @@ _NOTHING = -1e4
 """A logit without a loss as background, by focal loss or binary cross-entropy; finite in half precision."""
 
 
+def region_boxes(regions: Sequence[InstanceData | None] | None, like: torch.Tensor) -> list[torch.Tensor]:
+    """Return the boxes of each image's regions, (N, 4) xyxy in px; none for None and for what has no boxes.
+
+    Args:
+        regions: of each image; None for a batch without any, of which an empty list is returned.
+        like: of the type and the device of the boxes.
+    """
+    boxes = [one.bboxes if one is not None and len(one) else like.new_zeros(0, 4) for one in regions or ()]
+    return [getattr(one, "tensor", one) for one in boxes]
+
+
 class _IgnoresRegions:
     """Mixin of an assigner, see the module. Not for assigners whose result has more than an index for each prior."""
 
@@ -108,10 +119,7 @@ class FCOSHead(dense_heads.FCOSHead):
             batch_img_metas: facts of each image.
             batch_gt_instances_ignore: regions of each image, ``bboxes`` (N, 4) xyxy in px, or None.
         """
-        nothing = bbox_preds[0].new_zeros(0, 4)
-        regions = [
-            one.bboxes if one is not None and len(one) else nothing for one in batch_gt_instances_ignore or ()
-        ]
+        regions = region_boxes(batch_gt_instances_ignore, bbox_preds[0])
         if any(map(len, regions)):
             points = self.prior_generator.grid_priors(
                 [scores.shape[-2:] for scores in cls_scores], bbox_preds[0].dtype, bbox_preds[0].device

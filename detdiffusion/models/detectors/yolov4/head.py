@@ -21,6 +21,7 @@ from torchvision.ops import complete_box_iou_loss
 from detdiffusion.registry import MODELS
 from detdiffusion.utils.errors import UserError
 
+from ..ignored_regions import region_boxes
 from .assignment import assign
 from .cfg import Section
 from .nms import suppress
@@ -171,14 +172,8 @@ class YOLOv4Head(BaseDenseHead):
         boxes = [instances.bboxes for instances in batch_gt_instances]
         boxes = [getattr(b, "tensor", b) for b in boxes]
         labels = [instances.labels for instances in batch_gt_instances]
-        regions = boxes
-        if batch_gt_instances_ignore is not None:
-            extra = [
-                one.bboxes if one is not None and len(one) else None for one in batch_gt_instances_ignore
-            ]
-            regions = [
-                b if e is None else torch.cat([b, getattr(e, "tensor", e)]) for b, e in zip(boxes, extra)
-            ]
+        extra = region_boxes(batch_gt_instances_ignore, maps[0])
+        regions = [torch.cat(both) for both in zip(boxes, extra)] or boxes
         positives = [
             assign(
                 level.all_anchors, level.mask, level.iou_thresh, level.stride, raw.shape[2:4], boxes, labels
