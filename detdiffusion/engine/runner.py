@@ -126,7 +126,8 @@ class SafeRunner(ChecksData, Runner):
         while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
             model = model.module
         hint = "Use the config it was trained with, or `--cfg-options strict_load=False` to load what fits."
-        load_strictly(model, state, f"checkpoint {filename}", hint=hint)
+        stored = {"state_dict": state, "meta": checkpoint.get("meta")}
+        load_strictly(model, stored, f"checkpoint {filename}", hint=hint)
         self._has_loaded = True
         self.logger.info(f"Load checkpoint from {filename}")
         return checkpoint

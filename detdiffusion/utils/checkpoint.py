@@ -125,6 +125,16 @@ def stored_classes(checkpoint: Mapping[str, Any], where: str) -> tuple[str, ...]
     return ()
 
 
+def trained_from(checkpoint: Mapping[str, Any]) -> list[str]:
+    """Return the pretrained weights, e.g. ``zoo://NAME``, that the config in a checkpoint of mmengine names, sorted.
+
+    The config is text, and is searched as such.
+    """
+    meta = checkpoint.get("meta")
+    text = meta.get("cfg") if isinstance(meta, Mapping) else None
+    return sorted({*re.findall(r"""from_pretrained=['"]([^'"]+)""", text)}) if isinstance(text, str) else []
+
+
 def _dict_of(holder: Mapping, key: str, where: str) -> Mapping:
     held = holder.get(key)
     if held is not None and not isinstance(held, Mapping):
@@ -186,8 +196,11 @@ def load_strictly(
         hint: what to do; the end of the error message.
 
     Raises:
-        UserError: if tensors are missing, unknown or of a different shape; gives their number and the first names.
+        UserError: if tensors are missing, unknown or of a different shape; gives their number and the first names, and
+            the pretrained weights that the checkpoint's config names.
     """
+    if sources := trained_from(state):
+        hint = f"It was trained from {', '.join(sources)}. {hint}"
     state = state.get("state_dict", state)
     if not isinstance(state, Mapping):
         raise UserError(f"{where}: its 'state_dict' is a {type(state).__name__}, not a dict of tensors.")

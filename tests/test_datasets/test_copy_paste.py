@@ -1,5 +1,6 @@
 """The copy-paste of detectors: sources inside the data set, and samples whose boxes are those of what is visible."""
 
+import itertools
 import random
 
 import numpy as np
@@ -47,8 +48,9 @@ def test_samples_of_the_smallest_sets(count, tmp_path, repo_root):
 
 
 @pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
-def test_generated_images_beside_pasted_ones(learner, tmp_path, repo_root):
-    """Half of every batch is pasted real images, the other generated ones as they are."""
+@pytest.mark.parametrize("arm", ["halves", "schedule"])
+def test_generated_images_beside_pasted_ones(learner, arm, tmp_path, repo_root):
+    """A part of every batch is pasted real images, the other generated ones as they are."""
     from mmdet.registry import DATA_SAMPLERS, DATASETS
     from mmdet.utils import register_all_modules
 
@@ -56,14 +58,19 @@ def test_generated_images_beside_pasted_ones(learner, tmp_path, repo_root):
     write_miniscenes(tmp_path / "set", "train", 5, seed=1)  # in place of a set of tools/generate.py
     (tmp_path / "set/train/instances.json").rename(tmp_path / "set/train/annotations.json")
     register_all_modules(init_default_scope=False)
-    path = repo_root / f"configs/trainability/{learner}_copy-paste-halves_miniscenes.py"
+    path = repo_root / f"configs/trainability/{learner}_copy-paste-{arm}_miniscenes.py"
     config = load_config(str(path), [f"data_root={tmp_path}/", f"synthetic_root={tmp_path}/set/train"])
     init_default_scope("mmdet")
     dataset = DATASETS.build(config.train_dataloader.dataset)
     assert [len(part) for part in dataset.datasets] == [3, 5]
     sampler = DATA_SAMPLERS.build(config.train_dataloader.sampler, default_args=dict(dataset=dataset))
-    first = [next(iter_) for iter_ in [iter(sampler)] for _ in range(32)]
-    assert sum(index >= 3 for index in first[:16]) == sum(index >= 3 for index in first[16:]) == 8
+    batches = config.train_cfg.max_iters
+    drawn = np.fromiter(itertools.islice(sampler, 16 * batches), int).reshape(batches, 16)
+    generated = (drawn >= 3).sum(axis=1)
+    # of all 16 images at first, of none at the end of the training; a batch has a whole number of them
+    expected = 8 if arm == "halves" else 16 * (1 - np.arange(batches) / batches)
+    assert (abs(generated - expected) <= (0 if arm == "halves" else 1)).all()
+    assert abs(generated.mean() - 8) < 0.02
     for index in (0, 3):
         assert dataset[index]["inputs"].shape == (3, 96, 96)
     assert dataset[3]["data_samples"].img_path.startswith(str(tmp_path / "set"))

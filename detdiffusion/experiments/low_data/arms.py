@@ -112,6 +112,8 @@ ARMS: Mapping[str, Arm] = {
         ),
         Arm("edited-copy-paste", "copy-paste-halves", "edited-origin"),
         Arm("edited-gated-copy-paste", "copy-paste-halves", "edited-origin", MISSED_ARE_IGNORED),
+        Arm("edited-falling-copy-paste", "copy-paste-schedule", "edited-origin"),
+        Arm("sample-copy-paste", "copy-paste-halves", "sample"),
         Arm(ORACLE, "more", further=("more",)),
     )
 }

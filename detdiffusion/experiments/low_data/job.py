@@ -96,7 +96,7 @@ class Job:
         """Return the step that trains a learner on an arm's images and validates it at the end."""
         iters = self.settings.learner_iters
         options = dict(arm.options)
-        if arm.config == "mixed-schedule":
+        if arm.config.endswith("-schedule"):
             options["fall_end"] = iters
         return self.make.train_detector(
             f"train-{arm.name}-{learner}",

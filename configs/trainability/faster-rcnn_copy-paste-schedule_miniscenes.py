@@ -1,0 +1,8 @@
+# Faster R-CNN on real images of MiniScenes with objects of others pasted in, and generated images, whose share
+# falls from all to none over the training: --cfg-options synthetic_root=work_dirs/synthetic/edited
+_base_ = [
+    "../_base_/models/faster-rcnn_small.py",
+    "../_base_/datasets/miniscenes_detection_copy-paste-schedule.py",
+    "../_base_/schedules/miniscenes_detection.py",
+]
+model = dict(roi_head=dict(bbox_head=dict(num_classes=8)))
