@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from detdiffusion.structures.layout import ATTRIBUTES
+from detdiffusion.utils.figures import png_of
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.tables import format_table
 
@@ -78,8 +79,6 @@ def plot_summary(
     Raises:
         UserError: the file cannot be written.
     """
-    import io
-
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
@@ -109,6 +108,4 @@ def plot_summary(
         f"share of objects; {words[0]} as number" + (f"; {hidden} rarer classes not shown" * bool(hidden))
     )
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=len(levels), frameon=False, fontsize=8)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, png_of(figure))

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from detdiffusion.utils.figures import png_of
 from detdiffusion.utils.files import write_atomic
 
 from .curves import COLOURS
@@ -42,9 +42,7 @@ def plot_curves(arms: Mapping[tuple[str, str], Sequence[TrainingRun]], path: str
         right.legend(fontsize=8)
         for axes in (left, right):
             axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, png_of(figure))
 
 
 def _draw(axes, series: Sequence[Sequence[tuple[float, float]]], colour: str, label: str, **style) -> None:

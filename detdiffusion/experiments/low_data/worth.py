@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from io import BytesIO
 
 import numpy as np
+
+from detdiffusion.utils.figures import png_of
 
 from .arms import ORACLE, REAL
 
@@ -84,6 +85,4 @@ def plot_worth(rows: Sequence[dict]) -> bytes | None:
         panel.set(xlabel="labelled real images", ylabel="AP on held-out real images", title=", ".join(key))
         panel.grid(alpha=0.3)
         panel.legend()
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    return file.getvalue()
+    return png_of(figure)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from io import BytesIO
+from detdiffusion.utils.figures import png_of
 
 _COLOURS = {"holds": "#2ca02c", "does not hold": "#d62728", "undecided": "#7f7f7f"}
 
@@ -18,7 +18,6 @@ def plot_differences(board: dict) -> bytes | None:
     Returns:
         The PNG file's bytes, or None if no comparison has a value yet.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     groups: dict[str, list[tuple[str, dict, float]]] = {}
@@ -34,7 +33,6 @@ def plot_differences(board: dict) -> bytes | None:
         return None
     heights = [len(rows) + 1.2 for rows in groups.values()]
     figure = Figure(figsize=(10, 0.28 * sum(heights) + 0.8), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(len(groups), 1, squeeze=False, height_ratios=heights)[:, 0]
     for panel, (title, rows) in zip(panels, groups.items()):
         panel.axvline(0, color="black", linewidth=0.8)
@@ -50,6 +48,4 @@ def plot_differences(board: dict) -> bytes | None:
             panel.set_title(title, fontsize=9, loc="left")
         panel.grid(axis="x", alpha=0.3)
     figure.suptitle("Difference of each comparison, a dot a seed: right of zero as claimed", fontsize=10)
-    file = BytesIO()
-    figure.savefig(file, format="png", dpi=110, metadata={"Software": None})
-    return file.getvalue()
+    return png_of(figure)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path
 
+from detdiffusion.utils.figures import png_of
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.tables import format_table
 
@@ -84,9 +84,7 @@ def plot_sweep(result: Mapping, path: str | Path) -> None:
         axes.set(title=title, xlabel="network evaluations an image")
         axes.set_xscale("log")
         axes.grid(alpha=0.3)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=120)
-    write_atomic(path, buffer.getvalue())
+    write_atomic(path, png_of(figure))
 
 
 def _figure(value: float | None, form: str) -> str:
