@@ -113,6 +113,7 @@ ARMS: Mapping[str, Arm] = {
         Arm("edited-copy-paste", "copy-paste-halves", "edited-origin"),
         Arm("edited-gated-copy-paste", "copy-paste-halves", "edited-origin", MISSED_ARE_IGNORED),
         Arm("edited-falling-copy-paste", "copy-paste-schedule", "edited-origin"),
+        Arm("edited-copy-paste-both", "copy-paste-both", "edited-origin"),
         Arm("sample-copy-paste", "copy-paste-halves", "sample"),
         Arm(ORACLE, "more", further=("more",)),
     )
