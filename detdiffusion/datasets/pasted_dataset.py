@@ -15,8 +15,10 @@ from .transforms.copy_paste import CopyPaste  # noqa: F401  what its pipeline na
 
 @DATASETS.register_module()
 class PastedDataset(MultiImageMixDataset):
-    """mmdet's ``MultiImageMixDataset`` of two data sets: the images of the first, with objects of the second pasted in by
-    :class:`~detdiffusion.datasets.transforms.copy_paste.CopyPaste`, e.g. real objects in generated images.
+    """mmdet's ``MultiImageMixDataset`` of two data sets: images of the first, with objects of the second pasted in.
+
+    :class:`~detdiffusion.datasets.transforms.copy_paste.CopyPaste` does that, e.g. for real objects in generated
+    images.
 
     Args:
         dataset: a ``ConcatDataset`` of the two.

@@ -6,11 +6,13 @@ import random
 import numpy as np
 import pytest
 from mmengine.registry import init_default_scope
+from PIL import Image
 
 from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.datasets.transforms.copy_paste import CopyPaste
 from detdiffusion.utils import compat
 from detdiffusion.utils.config import load_config
+from detdiffusion.utils.errors import UserError
 
 compat.setup()
 
@@ -48,7 +50,7 @@ def test_samples_of_the_smallest_sets(count, tmp_path, repo_root):
 
 
 @pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
-@pytest.mark.parametrize("arm", ["halves", "schedule"])
+@pytest.mark.parametrize("arm", ["halves", "both", "schedule"])
 def test_generated_images_beside_pasted_ones(learner, arm, tmp_path, repo_root):
     """A part of every batch is pasted real images, the other generated ones as they are."""
     from mmdet.registry import DATA_SAMPLERS, DATASETS
@@ -68,9 +70,45 @@ def test_generated_images_beside_pasted_ones(learner, arm, tmp_path, repo_root):
     drawn = np.fromiter(itertools.islice(sampler, 16 * batches), int).reshape(batches, 16)
     generated = (drawn >= 3).sum(axis=1)
     # of all 16 images at first, of none at the end of the training; a batch has a whole number of them
-    expected = 8 if arm == "halves" else 16 * (1 - np.arange(batches) / batches)
-    assert (abs(generated - expected) <= (0 if arm == "halves" else 1)).all()
+    expected = 16 * (1 - np.arange(batches) / batches) if arm == "schedule" else 8
+    assert (abs(generated - expected) <= (1 if arm == "schedule" else 0)).all()
     assert abs(generated.mean() - 8) < 0.02
     for index in (0, 3):
         assert dataset[index]["inputs"].shape == (3, 96, 96)
     assert dataset[3]["data_samples"].img_path.startswith(str(tmp_path / "set"))
+
+
+def test_real_objects_in_generated_images(tmp_path, repo_root):
+    """Real images are white and generated ones black here, so that every pixel tells where it is from."""
+    from mmdet.registry import DATASETS
+    from mmdet.utils import register_all_modules
+
+    write_miniscenes(tmp_path, "train", 3)
+    write_miniscenes(tmp_path / "set", "train", 5, seed=1)
+    (tmp_path / "set/train/instances.json").rename(tmp_path / "set/train/annotations.json")
+    for folder, value in ((tmp_path, 255), (tmp_path / "set", 0)):
+        for path in (folder / "train/images").iterdir():
+            Image.new("RGB", Image.open(path).size, (value,) * 3).save(path)
+    register_all_modules(init_default_scope=False)
+    path = repo_root / "configs/trainability/atss_copy-paste-both_miniscenes.py"
+    config = load_config(str(path), [f"data_root={tmp_path}/", f"synthetic_root={tmp_path}/set/train"])
+    init_default_scope("mmdet")
+    pasted = DATASETS.build(config.train_dataloader.dataset).datasets[1]
+    assert len(pasted) == 5 and "cumulative_sizes" not in pasted.metainfo
+    random.seed(0)
+    np.random.seed(0)
+    found = 0
+    for index in [*range(5)] * 8:
+        before, sample = pasted.dataset[index], pasted[index]
+        assert (before["img"] == 0).all()
+        white = (sample["inputs"] == 255).all(dim=0)
+        assert (white | (sample["inputs"] == 0).all(dim=0)).all()
+        in_a_box = np.zeros(white.shape, bool)
+        for x1, y1, x2, y2 in sample["data_samples"].gt_instances.bboxes.tensor.numpy():
+            in_a_box[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
+        assert in_a_box[white.numpy()].all()  # what is pasted has a label
+        found += bool(white.any())
+    assert found
+    real, both = config.train_dataloader.dataset.datasets
+    with pytest.raises(UserError, match="ConcatDataset of two"):
+        DATASETS.build(dict(both, dataset=real.dataset))

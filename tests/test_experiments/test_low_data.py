@@ -118,8 +118,14 @@ def test_arms_differ_in_their_images_alone(steps, learner):
             gated = dict(ann_file="annotations_gated.json") if ARMS[arm].gate else {}
             of_copy_paste = ARMS[arm].config.startswith("copy-paste-")
             dataset = loader.dataset.datasets[1] if of_copy_paste else loader.dataset
+            pipeline = real.train_dataloader.dataset.pipeline
+            if ARMS[arm].config == "copy-paste-both":
+                paste, (dataset, source) = dataset.pipeline[0], dataset.dataset.datasets
+                assert source == configs["copy-paste"].train_dataloader.dataset.dataset
+                assert paste == configs["copy-paste"].train_dataloader.dataset.pipeline[0] | dict(paste_by_box=True)
+                pipeline = pipeline[:-1]
             assert dataset.synthetic == [dict(data_root=f"w/dusk-100/11/synthetic/{generated}", **gated)]
-            assert dataset.pipeline == real.train_dataloader.dataset.pipeline
+            assert dataset.pipeline == pipeline
             if of_copy_paste:
                 assert loader.dataset.datasets[0] == configs["copy-paste"].train_dataloader.dataset
                 assert dataset.mode == "only_synthetic"

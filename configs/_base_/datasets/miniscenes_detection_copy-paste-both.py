@@ -1,5 +1,5 @@
-# The training images of MiniScenes and generated images, half of every batch each, with objects of training images pasted
-# into both.
+# The training images of MiniScenes and generated images, half of every batch each, with objects of training images
+# pasted into both.
 _base_ = "./miniscenes_detection_copy-paste-halves.py"
 custom_imports = dict(imports=[*_base_.custom_imports.imports, "detdiffusion.datasets.pasted_dataset"])
 

@@ -25,8 +25,8 @@ class CopyPaste(transforms.CopyPaste):
     mmdet draws the source image from ``0`` to ``len(dataset)`` inclusive, which once in ``len(dataset) + 1`` samples is
     an index outside the data set; and it needs images of one size. Here the source image is cut or extended to the
     other one's size at its right and lower side, and objects that do not fit as a whole are not pasted, nor are ignored
-    regions. In a ``ConcatDataset`` the source image is one of the last data set. With ``paste_by_box`` the boxes stand for
-    masks where an image has none, and masks are used where it has.
+    regions. In a ``ConcatDataset`` the source image is one of the last data set. With ``paste_by_box`` the boxes of an
+    image without masks stand for them.
     """
 
     @cache_randomness
