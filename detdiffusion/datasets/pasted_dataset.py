@@ -31,6 +31,8 @@ class PastedDataset(MultiImageMixDataset):
     def __init__(self, dataset: ConcatDataset | dict, pipeline, **kwargs) -> None:
         super().__init__(dataset, pipeline, **kwargs)
         if len(getattr(self.dataset, "cumulative_sizes", ())) != 2:
-            raise UserError("PastedDataset: needs a ConcatDataset of two data sets, images and objects to paste")
+            raise UserError(
+                "PastedDataset: needs a ConcatDataset of two data sets, images and objects to paste"
+            )
         self.num_samples = self.dataset.cumulative_sizes[0]
         self._metainfo = self.dataset.datasets[0].metainfo  # without ``cumulative_sizes``, which are of both

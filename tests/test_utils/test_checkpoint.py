@@ -111,7 +111,9 @@ def test_strict_loading_names_what_does_not_fit():
         "1 of another shape (0.weight (5, 3) for (2, 3)). Use the config it was trained with."
     )
     text = "unet=dict(from_pretrained='zoo://a'), vae=dict(from_pretrained='b'), scheduler=dict(from_pretrained='b')"
-    with pytest.raises(UserError, match=r"It was trained from b, zoo://a\. Use the config it was trained with\.$"):
+    with pytest.raises(
+        UserError, match=r"It was trained from b, zoo://a\. Use the config it was trained with\.$"
+    ):
         load_strictly(model, dict(state_dict=bad, meta=dict(cfg=text)), "checkpoint a.pth")
     load_strictly(model, bad, "a.pth", ignore=("0.", "1.", "more"))
 
