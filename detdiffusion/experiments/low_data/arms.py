@@ -115,6 +115,7 @@ ARMS: Mapping[str, Arm] = {
         Arm("edited-falling-copy-paste", "copy-paste-schedule", "edited-origin"),
         Arm("edited-copy-paste-both", "copy-paste-both", "edited-origin"),
         Arm("sample-copy-paste", "copy-paste-halves", "sample"),
+        Arm("sample-falling-copy-paste", "copy-paste-schedule", "sample"),
         Arm(ORACLE, "more", further=("more",)),
     )
 }
