@@ -19,6 +19,7 @@ TURN = {  # EXIF orientation -> what a viewer does to the stored rows
     8: lambda a: np.rot90(a),
 }
 FORMATS = ("jpeg", "png", "png-late", "png-16", "webp", "tiff", "tiff-lzw", "tiff-16", "tiff-16-grey")
+RULES = ("apply", "ignore")  # for the EXIF orientation
 
 
 def pixels(height=40, width=64):
@@ -92,3 +93,8 @@ def packed(numbers, depth):
     """Rows of numbers as bits, the first in the highest."""
     bits = (numbers[..., None] >> np.arange(depth)[::-1]) & 1
     return [np.packbits(row).tobytes() for row in bits.reshape(len(numbers), -1).astype(np.uint8)]
+
+
+def difference(a, b):
+    """The largest one between the values of two images."""
+    return np.abs(np.asarray(a).astype(int) - np.asarray(b).astype(int)).max()

@@ -1,5 +1,6 @@
-"""Pages of the documentation, with their shell commands, Python blocks and tables."""
+"""Pages of the documentation, with their shell commands, Python blocks, tables and the records of their figures."""
 
+import json
 import re
 import shlex
 import subprocess
@@ -10,8 +11,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
 DOCS = {path.stem: path for path in sorted((ROOT / "docs").rglob("*.md"))}
+TEXTS = {name: path.read_text() for name, path in DOCS.items()}
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS.values()]
-RECORDS = [ROOT / "detdiffusion/zoo/README.md", *sorted((ROOT / "benchmarks/results").rglob("*.md"))]
+RESULTS = ROOT / "benchmarks/results"
+RECORDS = [ROOT / "detdiffusion/zoo/README.md", *sorted(RESULTS.rglob("*.md"))]
 
 
 def name_of(page):
@@ -54,3 +57,13 @@ def help_of(tool):
     result = subprocess.run([sys.executable, tool, "--help"], capture_output=True, text=True, cwd=ROOT)
     assert result.returncode == 0, result.stderr
     return result.stdout
+
+
+def read(path):
+    """A record of figures."""
+    return json.loads(path.read_text())
+
+
+def ap(value):
+    """An AP as pages show it."""
+    return f"{100 * value:.1f}"

@@ -35,6 +35,7 @@ test_dataloader = dict(batch_size=4, dataset=dict(
         dict(type='LoadImageFromFile'), dict(type='Resize', scale=(64, 64), keep_ratio=False),
         dict(type='PackDetInputs')]))
 """
+AREA = 0.01  # a cell is 1.6 % of an image
 COLORS = {1: (255, 0, 0), 2: (0, 255, 0)}
 
 
@@ -94,3 +95,19 @@ def write_squares(folder, count=6, size=(128, 96)):
             coco["annotations"][-1]["iscrowd"] = 0
     (folder / "instances.json").write_text(json.dumps(coco))
     return coco, cells
+
+
+def make(folder, cells, name, size=(64, 64)):
+    """A method's folder: an image of each image's cells, named by ``name(image_id, index)``."""
+    folder.mkdir(exist_ok=True)
+    for k, (image_id, squares) in enumerate(cells.items()):
+        draw(squares, size).save(folder / name(image_id, k))
+    return folder
+
+
+def evaluate(detector, root, methods, **kwargs):
+    """The YOLO score of methods' folders beside the images of :func:`write_squares`."""
+    from detdiffusion.evaluation import yolo_score
+
+    kwargs = {"min_area_ratio": AREA, "progress": False, **kwargs}
+    return yolo_score.evaluate(detector, root / "instances.json", root / "real", methods, **kwargs)

@@ -12,17 +12,12 @@ import time
 import numpy as np
 import pytest
 from pycocotools.coco import COCO
-from tiny_generation import draw, pixels, write_world
+from tiny_generation import draw, pixels
 from torch.distributed import TCPStore
 
 from detdiffusion.generation.manifest import ManifestFile, find_parts, part_path
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.ranks import Ranks
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 from pycocotools.coco import COCO
-from tiny_generation import draw, pixels, write_world
+from tiny_generation import draw, pixels
 
 from detdiffusion.evaluation.fidelity import load_sets
 from detdiffusion.generation.background import BackgroundWriter
@@ -25,11 +25,6 @@ from detdiffusion.generation.writer import CocoWriter
 from detdiffusion.structures import Layout
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import sha256_of
-
-
-@pytest.fixture(scope="module")
-def world(tmp_path_factory):
-    return write_world(tmp_path_factory.mktemp("world"))
 
 
 @pytest.fixture(scope="module")

@@ -191,7 +191,7 @@ def is_module(name):
 RUN = {
     **{part: "test_docs" for part in ("Inferencer(", "generate_dataset(", "load_config(", "rare = ")},
     **{part: "test_docs" for part in ("OVERFLOW_POLICIES", "SmoothNoiseLoss", "_base_ = ")},
-    "SmallIsHard": "test_generate_tool",
+    "SmallIsHard": "test_drawn_attributes",
     "def recipe_of": "test_server",
     "integrations.mmagic": "test_mmagic",
     "DiffusionPipeline": "test_exported_pipeline",

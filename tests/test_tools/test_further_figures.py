@@ -1,19 +1,12 @@
-"""Figures of few real images and of blood cells in the README and docs, from their records."""
+"""Figures of few real images, of blood cells and of other photographs in the README and docs, from their records."""
 
-import json
 import re
 import statistics
 
-from pages import DOCS, README, ROOT, table, tables
+from pages import DOCS, README, RESULTS, ROOT, ap, read, table, tables
 from scipy import stats
 
 from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows
-
-RESULTS = ROOT / "benchmarks/results"
-
-
-def read(path):
-    return json.loads(path.read_text())
 
 
 def page(name):
@@ -140,6 +133,22 @@ def test_further_figures_of_few_real_images():
     short, long = found["longer_generator"]["results"].values()
     assert f"reach {percent(long['edited-copy-paste'])} AP for {percent(short['edited-copy-paste'])}" in text
     assert f"alone {percent(long['edited-origin'])} for {percent(short['edited-origin'])}" in text
+
+
+def test_three_sets_from_labels_to_an_answer():
+    text, (_, rows) = page("own_data"), table(page("own_data"), "| set | minutes, of")
+    for row in rows:
+        record = read(ROOT / "docs" / re.search(r"\]\((\S+\.json)\)", row[0])[1])
+        arms = {arm["name"]: arm for arm in record["comparison"]}
+        minutes = f"{record['minutes']:.0f} of {re.search('--budget ([0-9]+)', record['command'])[1]}"
+        assert row[1:] == [minutes, ap(arms["real"]["bbox_mAP"]), record["sentence"]]
+    cells = read(RESULTS / "augment/bccd.json")["held_out"]
+    real, autoencoder, easy, hard = (
+        ap(cells[name]["bbox_mAP"]) for name in ("real", "autoencoder", "easy", "hard")
+    )
+    text = " ".join(text.split())
+    assert f"an AP of {real} on the photographs, {autoencoder} on them after the autoencoder" in text
+    assert len(rows) == 3 and f"{easy} on images drawn as easy and {hard} as hard" in text
 
 
 def test_arms_of_the_blood_cells():

@@ -1,0 +1,201 @@
+"""Figures of the demo and the miniature in the README and docs, from their records, rounded."""
+
+import re
+
+import pytest
+from pages import README, RESULTS, ROOT, TEXTS, ap, read, table
+
+from detdiffusion.experiments.paper.claims import quantities
+from detdiffusion.experiments.paper.jobs import ARMS
+from detdiffusion.experiments.paper.scales import SCALES
+from detdiffusion.experiments.paper.verdicts import MIN_SEEDS
+
+START = TEXTS["start"]
+GENERATORS = RESULTS / "demo_generators_2026-11-26.json"
+DEMO = (ROOT / "docs" / re.search(r"\[all figures\]\(([^)]+)\)", START)[1]).resolve()
+
+
+def numbers(text):
+    return [float(number) for number in re.findall(r"\d+(?:\.\d+)?(?:e-?\d+)?", text)]
+
+
+def test_the_demos_images():
+    record, (header, rows) = read(DEMO), table(START, "| images of ")
+    assert numbers(header[0]) == [record["settings"]["fidelity_layouts"]]
+    expected = [
+        [
+            name,
+            *(ap(row[key]) for key in ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")),
+            f"{row['frechet']:.3f}" if name != "real" else "–",  # that of real is one half's to the other
+        ]
+        for name, row in record["fidelity"].items()
+    ]
+    assert rows == expected
+    assert [row[0] for row in rows] == ["real", "autoencoder", "easy", "origin", "hard"]
+
+
+def test_the_demos_detectors():
+    record, (header, rows) = read(DEMO), table(START, "| detector trained on")
+    assert numbers(header[0]) == [record["settings"]["trainability_iters"]]
+    found = record["trainability"]
+    assert rows == [
+        ["real only", ap(found["real_only"]["bbox_mAP"])],
+        ["real + hard", ap(found["real_plus_hard"]["bbox_mAP"])],
+    ]
+    gain = found["real_plus_hard"]["bbox_mAP"] - found["real_only"]["bbox_mAP"]
+    assert f"The {ap(gain)} AP between the two detectors" in START
+
+
+def test_the_demos_interval_length_and_settings():
+    record = read(DEMO)
+    found = record["bootstrap"]["easy - hard"]
+    low, high = (f"{100 * found[end]:+.1f}" for end in ("low", "high"))
+    text = f"easy − hard: **{100 * found['difference']:+.1f} AP**, "
+    text += f"{100 * found['level']:.0f} % interval [{low}, {high}]"
+    assert text in START
+    assert f"It takes {record['seconds']['total'] / 60:.0f} minutes on two cores" in START
+    assert f"{record['seconds']['total'] / 60:.0f} minutes on two cores" in README
+    assert f"is {text.split(': ')[1]}, on {found['layouts']} held-out layouts" in README.replace("\n", " ")
+    settings = f"seed {record['seeds']['training']}, {record['settings']['generator_iters']} fine-tuning"
+    assert settings in START.replace("\n", " ") and f"({DEMO.stem.removeprefix('demo_')}, [" in START.replace(
+        "\n", " "
+    )
+
+
+def test_the_demos_steps_and_what_less_would_cost():
+    _, rows = table(START, "| step | seconds")
+    seconds, starts = (
+        dict(read(DEMO)["seconds"]),
+        ("data", "detector", "attributes", "generator", "generate", "fid"),
+    )
+    total = seconds.pop("total")
+    parts = [
+        sum(s for name, s in seconds.items() if name.split("-")[0].startswith(start)) for start in starts
+    ]
+    expected = [*parts, total - sum(parts)]
+    assert [row[1] for row in rows] == [f"{part:.0f}" for part in expected]
+    runs = {(r["layout_condition"], r["training_steps"]): r for r in read(GENERATORS)["runs"]}
+
+    def gap(condition, steps):
+        found = runs[condition, steps]["bootstrap"]["easy - hard"]
+        return f"{ap(found['difference'])} [{ap(found['low'])}, {ap(found['high'])}]"
+
+    text, easy = (
+        " ".join(START.split()),
+        {key: ap(run["sets"]["easy"]["bbox_mAP"]) for key, run in runs.items()},
+    )
+    assert f"AP of easy {easy['both', 200]} in place of {easy['both', 400]}" in text
+    assert f"easy − hard {gap('both', 200).split()[0]} in place of {gap('both', 400).split()[0]}" in text
+    assert f"{easy['tokens', 800]} AP of easy and easy − hard {gap('tokens', 800)}" in text
+    assert f"was not learned: {gap('tokens', 400)}" in text
+
+
+def miniature(seed):
+    return quantities(
+        {path.stem: read(path)["figures"] for path in (RESULTS / f"miniature/{seed}").glob("*.json")}
+    )
+
+
+def test_the_home_page_and_the_model_zoo_say_the_same():
+    record = read(DEMO)
+    gain = f"{100 * record['bootstrap']['easy - hard']['difference']:.1f}"
+    assert f"generated as easy is [{gain} above" in " ".join(TEXTS["index"].split())
+    assert f"{record['seconds']['total'] / 60:.0f} minutes after the set-up" in TEXTS["index"]
+    real = [miniature(seed)["real images"] for seed in (1, 2, 3)]
+    text = f"AP of {ap(sum(real) / 3)} in the mean of the miniature's seeds, and of "
+    assert text + f"{ap(record['fidelity']['real']['bbox_mAP'])} in the demo" in " ".join(
+        TEXTS["model_zoo"].split()
+    )
+
+
+def test_the_miniatures_seeds():
+    header, rows = table(TEXTS["claims"], "| seed |")
+    columns = {"real": "real images"}
+    columns |= {name: name for name in ("easy", "origin", "hard", "GeoDiffusion")}
+    columns |= {f"Fréchet: {name}": f"{name}'s distance" for name in ("origin", "GeoDiffusion")}
+    assert header[1:] == list(columns)
+    seeds = sorted(int(path.name) for path in (RESULTS / "miniature").iterdir() if path.is_dir())
+    expected = []
+    for seed in seeds:
+        found = miniature(seed)
+        values = [(name, found[quantity]) for name, quantity in columns.items()]
+        expected.append([str(seed), *(f"{v:.3f}" if n.startswith("Fr") else ap(v) for n, v in values)])
+    assert rows == expected
+
+
+def test_the_miniatures_scoreboard():
+    """The scoreboard's values are the result files', and the verdicts of the page are the scoreboard's."""
+    board = read(RESULTS / "miniature/scoreboard.json")
+    assert {int(seed): values for seed, values in board["values"].items()} == {
+        seed: pytest.approx(miniature(seed)) for seed in board["seeds"]
+    }
+    _, rows = table(TEXTS["claims"], "| claim |")
+    expected = [
+        [row["claim"], str(row["n"]), "–" if row["p"] is None else f"{row['p']:.3f}", row["verdict"]]
+        for row in board["claims"]
+    ]
+    assert [[row[0].split()[0], *row[-3:]] for row in rows] == [
+        [claim, n, p, verdict if int(n) >= MIN_SEEDS else f"undecided, n = {n}"]
+        for claim, n, p, verdict in expected
+    ]
+
+
+def spread(side):
+    return f"{ap(side['mean'])} ± {ap(side['std'])}"
+
+
+def test_equal_iterations():
+    """The README's first table: each detector with hard images beside real images for as many iterations."""
+    claims = read(RESULTS / "miniature/scoreboard.json")["claims"]
+    pairs = {
+        (one["higher"]["quantity"], one["lower"]["quantity"]): one
+        for claim in claims
+        for one in claim["comparisons"]
+    }
+    _, rows = table(README, "| detector | real only")
+    expected = []
+    for detector in ("Faster R-CNN", "FCOS", "ATSS"):
+        hard = f"{detector}, real + hard"
+        alone, equal = (pairs[hard, f"{detector}, {arm}"] for arm in ("real only", "real, equal iterations"))
+        sides = [spread(side) for side in (alone["lower"], equal["lower"], equal["higher"])]
+        gain = f"{100 * equal['difference']['mean']:+.1f} (p = {equal['p']:.3f})"
+        expected.append([detector, *sides, gain])
+    assert rows == expected
+
+
+def test_numbers_of_verdicts():
+    words = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
+    claims = read(RESULTS / "miniature/scoreboard.json")["claims"]
+    verdicts = [claim["verdict"] for claim in claims if claim["claim"].startswith("C")]
+    holds, undecided, fails = (
+        words[verdicts.count(kind)] for kind in ("holds", "undecided", "does not hold")
+    )
+    text = f"Of the paper's {words[len(verdicts)]} claims {holds} hold on MiniScenes, {undecided} are undecided and "
+    assert f"{text}{fails} do not hold" in README.replace("\n", " ")
+
+
+SIZES = {
+    "images: detector, train, val": ("detector_images", "train_images", "val_images"),
+    "attribute detector": ("detector_iters",),
+    "generator": ("generator_iters", "generator_batch", "generator_lr"),
+    "held-out layouts, sampling steps, CFG": ("fidelity_layouts", "sampling_steps", "guidance_scale"),
+    "synthetic training images per set": ("synthetic_images",),
+    "compared detectors": ("trainability_iters",),
+    "score thresholds of easy: ATSS, FCOS": ("score_thr", "other_score_thr"),
+}
+
+
+def test_the_miniatures_sizes():
+    header, rows = table(TEXTS["claims"], "| | `cpu`")
+    scales = [SCALES[name.strip("`")] for name in header[1:]]
+    assert [row[0] for row in rows] == list(SIZES)
+    for label, *cells in rows:
+        for scale, cell in zip(scales, cells):
+            assert numbers(cell) == [getattr(scale, name) for name in SIZES[label]], (label, cell)
+
+
+def test_the_miniatures_arms():
+    _, rows = table(TEXTS["claims"], "| job |")
+    assert [row[0].strip("`") for row in rows] == list(ARMS)
+    for (name, _, sets), arm in zip(rows, ARMS.values()):
+        assert sets.split(" (")[0].split(", ") == list(arm.strategies), name
