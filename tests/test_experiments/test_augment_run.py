@@ -137,7 +137,7 @@ def test_arms_have_equal_iterations_and_the_gated_labels(finished):
     rows = json.loads((run.comparison / "comparison.json").read_text())["rows"]
     assert [row["name"] for row in rows] == ["real", *DEFAULT_ARMS]
     assert {tuple(row["iterations"]) for row in rows} == {(4,)} and {row["runs"] for row in rows} == {1}
-    config = next((run.trained("edited", 0)).glob("*/vis_data/config.py")).read_text()
+    config = next((run.trained("edited-copy-paste", 0)).glob("*/vis_data/config.py")).read_text()
     assert "annotations_gated.json" in config and str(run.synthetic("edited")) in config
 
 
@@ -187,7 +187,7 @@ def test_a_second_round_begins_where_the_first_ended(second_round):
         "gate-edited-2",
         "train-edited-copy-paste-2-0",
     }
-    assert run.sets == ["edited", "edited-2"]
+    assert run.sets == ["edited", "sample", "edited-2", "sample-2"]
     config = next((run.dir / "generator-2").glob("*/vis_data/config.py")).read_text()
     assert "generator/iter_4.pth" in config and "attributes/train-2.json" in config
     used = 0
@@ -211,7 +211,7 @@ def test_the_budget_counts_the_steps_of_a_second_round(finished, second_round):
     dry = [list(steps(RunFolder(ROOT, run.options, dry=True))) for run in runs]
     work = [run._work() for run in runs]
     assert work[1].steps - work[0].steps == len(dry[1]) - len(dry[0])
-    assert [(w.generators, w.synthetic_sets) for w in work] == [(1, 1), (2, 2)]
+    assert [(w.generators, w.synthetic_sets) for w in work] == [(1, 2), (2, 4)]
     names = {step.name for step in dry[1]}
     assert names - {step.name for step in dry[0]} == set(second_round[1]) - {"compare"}
 
@@ -223,7 +223,7 @@ def test_the_answer_of_two_rounds_names_their_sets(second_round):
     write_answer(run, {}, 1)
     summary = json.loads((run.dir / "summary.json").read_text())
     assert [row["name"] for row in summary["effects"]] == list(run.arms)
-    assert list(run.arms) == [*DEFAULT_ARMS, "edited-2", "edited-copy-paste-2"]
+    assert list(run.arms) == [*DEFAULT_ARMS, "edited-copy-paste-2", "sample-copy-paste-2"]
     assert "2 rounds" in (run.dir / "report.html").read_text()
     assert (run.dir / "generator.pth").resolve() == (run.dir / "generator-2/iter_4.pth").resolve()
 

@@ -10,15 +10,12 @@ from .arms import Arm
 from .write_configs import WRITTEN, literal
 
 _DATA = {
-    "detector_mixed": "real and generated images, half of every batch each",
+    "detector_mixed": "generated images at first, and more and more real ones",
     "detector_copy-paste": "real images with objects of others pasted in",
-    "detector_mixed_copy-paste": "real images with objects of others pasted in, and generated images, half of every "
-    "batch each",
+    "detector_mixed_copy-paste": "generated images at first, and more and more real ones with objects of others pasted "
+    "in",
 }
 _PASTED = """
-custom_imports = dict(
-    imports=[*_base_.custom_imports.imports, "detdiffusion.datasets.transforms.copy_paste"]
-)
 real = _base_.train_dataloader.dataset
 pasted = dict(  # objects are cut out by their {shapes}
     type="MultiImageMixDataset",
@@ -43,8 +40,14 @@ pasted = dict(  # objects are cut out by their {shapes}
 )
 """
 _SAMPLER = """
-    sampler=dict(
-        _delete_=True, type="MultiSourceSampler", batch_size=_base_.batch_size, source_ratio=[1, 1]
+    sampler=dict(  # half of all images are generated
+        _delete_=True,
+        type="detdiffusion.ScheduledShareSampler",
+        batch_size=_base_.batch_size,
+        begin=0,
+        end=_base_.max_iters,
+        start_share=1.0,
+        end_share=0.0,
     ),
 """
 _MIXED = f"""
@@ -87,7 +90,15 @@ def arm_config(arm: Arm, folder: Path, masks: bool) -> str:
     head = [
         f"# The learner with other training data, for equally many iterations: {_DATA[arm.config]}. {WRITTEN}"
     ]
-    text = [*head, '_base_ = "detector.py"']
+    imports = ["detdiffusion.datasets.share_schedule"] if arm.generated else []
+    imports += ["detdiffusion.datasets.transforms.copy_paste"] if arm.copy_paste else []
+    text = [
+        *head,
+        '_base_ = "detector.py"',
+        "custom_imports = dict(",
+        f"    imports=[*_base_.custom_imports.imports, {', '.join(map(literal, imports))}]",
+        ")",
+    ]
     if arm.generated:
         text += [f"synthetic_root = {literal(str(folder))}  # of tools/generate.py"]
     if arm.copy_paste:

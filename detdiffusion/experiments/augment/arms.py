@@ -76,8 +76,8 @@ class Arm:
 
 ARMS = (*SETS, COPY_PASTE, *(f"{name}-{COPY_PASTE}" for name in SETS))
 """Names of all arms."""
-DEFAULT_ARMS = ("edited", COPY_PASTE, f"edited-{COPY_PASTE}")
-"""Those that gained most where real images are few, and the cheap one beside them (docs/claims.md)."""
+DEFAULT_ARMS = (COPY_PASTE, f"edited-{COPY_PASTE}", f"sample-{COPY_PASTE}")
+"""The cheap one, and those beside it that gained most where real images are few (docs/claims.md)."""
 
 
 def set_of(arm: str) -> str | None:
