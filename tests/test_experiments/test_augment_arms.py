@@ -104,8 +104,8 @@ def test_names():
 @pytest.mark.parametrize("masks", [False, True], ids=["boxes", "masks"])
 @pytest.mark.parametrize("arm", arms_of(THREE, [1]), ids=lambda arm: arm.name)
 def test_data_of_an_arm(arm, masks, configs):
-    """Generated images are half of a training's, all of its first batch and none of its last, and never pasted into; real
-    ones have pasted objects. Masks that are missing are the boxes."""
+    """Half of a training's images are generated, all of its first batch and none of its last, and never pasted into.
+    Real ones have pasted objects. Masks that are missing are the boxes."""
     from mmdet.registry import DATA_SAMPLERS, DATASETS
     from mmdet.utils import register_all_modules
 

@@ -8,6 +8,9 @@ from scipy import stats
 
 from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows
 
+BEST = "sample-falling-copy-paste"
+"""The arm that the tuning seeds chose."""
+
 
 def page(name):
     return DOCS[name].read_text()
@@ -19,6 +22,16 @@ def text_of(name):
 
 def percent(row):
     return f"{100 * row['bbox_mAP']:.1f}"
+
+
+def rows_of(learner):
+    """Rows of the benchmark's table by number of images and arm."""
+    rows = table_rows(read_results(RESULTS / "low-data"))
+    return {(row["images"], row["arm"]): row for row in rows if row["learner"] == learner}
+
+
+def interval(row):
+    return f"{row['gain']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]".replace("-", "−")
 
 
 def test_few_real_images():
@@ -43,13 +56,13 @@ def test_few_real_images():
 
 
 def test_few_real_images_in_the_readme():
-    rows = {(row["images"], row["arm"]): row for row in table_rows(read_results(RESULTS / "low-data"))}
+    rows = rows_of("atss")
     cells = read(RESULTS / "bccd_blueprint_2026-11-26.json")["longer"]["arms"]
     _, shown = table(README, "| real images | seeds |")
     for what, seeds, *values in shown[:-1]:
         images, arms = (
             int(what.split()[0]),
-            ("real", "edited-origin", "copy-paste", "edited-copy-paste", "oracle"),
+            ("real", "edited-origin", "copy-paste", BEST, "oracle"),
         )
         found = [rows.get((images, arm)) for arm in arms]
         assert values == ["–" if row is None else f"{row['bbox_mAP']:.1f}" for row in found]
@@ -69,35 +82,47 @@ def test_few_real_images_at_equal_minutes():
     record, text = read(RESULTS / "low-data/equal_minutes_2026-11-27.json"), text_of("claims")
     jobs = {seed: read(RESULTS / f"low-data/dusk-50/{seed}/result.json")["arms"] for seed in range(21, 26)}
     times = {
-        str(seed): arms["edited-copy-paste"]["atss"]["seconds_in_all"]
-        / arms["copy-paste"]["atss"]["seconds_in_all"]
+        str(seed): arms[BEST]["atss"]["seconds_in_all"] / arms["copy-paste"]["atss"]["seconds_in_all"]
         for seed, arms in jobs.items()
     }
     assert record["times_the_minutes"] == {seed: round(ratio, 2) for seed, ratio in times.items()}
     assert f"take {min(times.values()):.1f} to {max(times.values()):.1f} times the minutes" in text
     alone = {int(seed): one["bbox_mAP"] for seed, one in record["copy_paste_3000"].items()}
-    both = {seed: jobs[seed]["edited-copy-paste"]["atss"]["bbox_mAP"] for seed in alone}
-    found = stats.ttest_rel([*both.values()], [*alone.values()])
+    best = {seed: jobs[seed][BEST]["atss"]["bbox_mAP"] for seed in alone}
+    found = stats.ttest_rel([*best.values()], [*alone.values()])
     ends = [100 * end for end in found.confidence_interval(0.95)]
-    means = [100 * statistics.fmean(one.values()) for one in (alone, both)]
-    assert f"has {means[0]:.1f} AP with 50 images where both have {means[1]:.1f} after 500" in text
+    means = [100 * statistics.fmean(one.values()) for one in (alone, best)]
+    assert f"has {means[0]:.1f} AP with 50 images where `{BEST}` has {means[1]:.1f} after 500" in text
     interval = f"{means[1] - means[0]:+.1f} [{ends[0]:.1f}, {ends[1]:.1f}]".replace("-", "−")
-    assert f"at equal minutes they gain {means[1] - means[0]:+.1f} AP over copy-paste" in README
-    assert f"{interval} AP over {len(alone)} seeds, p = {found.pvalue:.3f}" in text
+    p = "p < 0.001" if found.pvalue < 0.001 else f"p = {found.pvalue:.3f}"
+    assert f"{interval} AP over {len(alone)} seeds, {p}" in text
+    assert f"{means[1] - means[0]:+.1f} AP at equal minutes" in README
 
 
 def test_sums_of_few_real_images():
-    rows = {(row["images"], row["arm"]): row for row in table_rows(read_results(RESULTS / "low-data"))}
     text = text_of("claims")
-    few, many = rows[50, "edited-copy-paste"], rows[200, "edited-copy-paste"]
+    for learner in ("atss", "faster-rcnn"):
+        for (images, arm), row in rows_of(learner).items():
+            if arm == BEST and images != 100:
+                gains = f"{interval(row)} AP, {interval(row['over_copy_paste'])} over copy-paste alone"
+                assert f"with {images} images {gains}" in text, learner
+    few, many = (rows_of("atss")[images, BEST] for images in (50, 200))
+    assert f"as much as {few['worth']:.0f} real images" in text
+    assert f"50 scenes are then worth {few['worth']:.0f} real ones" in README
+    assert f"{few['over_copy_paste']['gain']:+.1f} AP over copy-paste" in README
+    assert f"with 200 scenes {many['over_copy_paste']['gain']:+.1f}" in README
 
-    def interval(row):
-        return f"{row['gain']:+.1f} [{row['low']:.1f}, {row['high']:.1f}]".replace("-", "−")
 
-    assert f"gain {interval(few)} AP with 50 images, {interval(few['over_copy_paste'])} over" in text
-    assert f"as much as {few['worth']:.0f} real images. With 200 images both gain {interval(many)} AP" in text
-    assert f"copy-paste alone ({interval(many['over_copy_paste'])})" in text
-    assert f"50 scenes with both are worth {few['worth']:.0f} real ones" in README
+def test_tuning_of_few_real_images():
+    found = read(RESULTS / "low-data/tuning_2026-11-27.json")
+    _, rows = table(page("claims"), "| arm, 100 images |")
+    shown = {row[0].strip("`"): row[1:] for row in rows}
+    assert shown == {arm: [percent(one) for one in seeds.values()] for arm, seeds in found["results"].items()}
+    means = {
+        arm: statistics.fmean(one["bbox_mAP"] for one in seeds.values())
+        for arm, seeds in found["results"].items()
+    }
+    assert max(means, key=means.get) == BEST
 
 
 def test_further_figures_of_few_real_images():
