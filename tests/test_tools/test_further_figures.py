@@ -86,7 +86,7 @@ def test_few_real_images_at_equal_minutes():
         for seed, arms in jobs.items()
     }
     assert record["times_the_minutes"] == {seed: round(ratio, 2) for seed, ratio in times.items()}
-    assert f"take {min(times.values()):.1f} to {max(times.values()):.1f} times the minutes" in text
+    assert f"takes {min(times.values()):.1f} to {max(times.values()):.1f} times the minutes" in text
     alone = {int(seed): one["bbox_mAP"] for seed, one in record["copy_paste_3000"].items()}
     best = {seed: jobs[seed][BEST]["atss"]["bbox_mAP"] for seed in alone}
     found = stats.ttest_rel([*best.values()], [*alone.values()])
