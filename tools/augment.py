@@ -2,7 +2,7 @@
 
 Checks and converts the labels, finds out which objects are hard, trains a layout-to-image generator, scores it on
 held-out layouts, makes synthetic training sets, checks them with a detector, trains the same detector on real images,
-with generated ones, with copy-paste and with both, for equally many iterations over several seeds, and ends in one
+with copy-paste, and with generated ones beside it, for equally many iterations over several seeds, and ends in one
 sentence with its uncertainty.
 
 Every step is one of the public tools; OUT/stamps contains the commands, OUT/logs their output, OUT/configs the derived

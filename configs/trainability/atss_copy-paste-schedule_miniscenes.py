@@ -6,3 +6,4 @@ _base_ = [
     "../_base_/schedules/miniscenes_detection.py",
 ]
 model = dict(bbox_head=dict(num_classes=8))
+fall_end = _base_.max_iters  # the iteration from which on no image is generated

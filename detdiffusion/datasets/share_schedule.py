@@ -32,8 +32,9 @@ class ScheduledShareSampler(MultiSourceSampler):
     rank has the share.
 
     Args:
-        dataset: a :class:`~detdiffusion.datasets.synthetic_coco.SyntheticAugmentedCocoDataset` with real and synthetic
-            images.
+        dataset: of two parts, real images first: a
+            :class:`~detdiffusion.datasets.synthetic_coco.SyntheticAugmentedCocoDataset` with ``mode='concat'``, or a
+            ``ConcatDataset``.
         batch_size: images per batch of one rank, the same as ``train_dataloader.batch_size``.
         begin, end: iterations between which the share changes, ``0 <= begin <= end``.
         start_share, end_share: share of synthetic images before and after, in [0, 1].
@@ -63,10 +64,11 @@ class ScheduledShareSampler(MultiSourceSampler):
                 raise UserError(f"ScheduledShareSampler: {name} must be in [0, 1], got {share!r}")
         if len(getattr(dataset, "cumulative_sizes", ())) != 2:
             raise UserError(
-                "ScheduledShareSampler: needs a SyntheticAugmentedCocoDataset with real and synthetic images "
-                "(mode='concat')"
+                "ScheduledShareSampler: needs a data set of two parts, real images first: a "
+                "SyntheticAugmentedCocoDataset with mode='concat', or a ConcatDataset"
             )
         super().__init__(dataset, batch_size, source_ratio=[1, 1], shuffle=shuffle, seed=seed)
+        del self.num_per_source  # it changes
         self.begin, self.end = begin, end
         self.start_share, self.end_share = start_share, end_share
         self._first_batch = 0

@@ -132,7 +132,7 @@ def trained_from(checkpoint: Mapping[str, Any]) -> list[str]:
     """
     meta = checkpoint.get("meta")
     text = meta.get("cfg") if isinstance(meta, Mapping) else None
-    return sorted({*re.findall(r"""from_pretrained=['"]([^'"]+)""", text)}) if isinstance(text, str) else []
+    return sorted({*re.findall(r"""from_pretrained=\s*['"]([^'"]+)""", text)}) if isinstance(text, str) else []
 
 
 def _dict_of(holder: Mapping, key: str, where: str) -> Mapping:
@@ -190,7 +190,8 @@ def load_strictly(
 
     Args:
         model: changed in place (partly, if there is an error).
-        state: a state dict, or a checkpoint with one under ``state_dict``; the prefix 'module.' is removed from names.
+        state: a state dict, or a checkpoint with one under ``state_dict`` (and maybe ``meta``, whose config is named in
+            the error); the prefix 'module.' is removed from names.
         where: prefix of the error message, e.g. ``'checkpoint a.pth'``.
         ignore: name prefixes of tensors that may be missing and are not loaded.
         hint: what to do; the end of the error message.

@@ -112,3 +112,26 @@ def test_real_objects_in_generated_images(tmp_path, repo_root):
     real, both = config.train_dataloader.dataset.datasets
     with pytest.raises(UserError, match="ConcatDataset of two"):
         DATASETS.build(dict(both, dataset=real.dataset))
+    sources = [dict(part, metainfo=dict(classes=("ball", "tent"))) for part in both.dataset.datasets[1:]]
+    other = dict(type="ConcatDataset", datasets=[both.dataset.datasets[0], *sources])
+    with pytest.raises(UserError, match="the same classes in the same order"):
+        DATASETS.build(dict(both, dataset=other))
+
+
+def test_sources_are_of_all_parts_unless_the_last_is_asked_for():
+    class Parts:
+        cumulative_sizes = [2, 5]
+
+        def __len__(self):
+            return 5
+
+    random.seed(0)
+    for from_last, expected in ((False, {0, 1, 2, 3, 4}), (True, {2, 3, 4})):
+        assert {CopyPaste(from_last=from_last).get_indexes(Parts()) for _ in range(200)} == expected
+
+
+@pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
+def test_the_share_falls_until_the_end_of_a_shorter_training(learner, repo_root):
+    path = repo_root / f"configs/trainability/{learner}_copy-paste-schedule_miniscenes.py"
+    config = load_config(str(path), ["max_iters=200"])
+    assert config.train_dataloader.sampler.end == config.train_cfg.max_iters == 200

@@ -59,5 +59,5 @@ def test_bad_settings():
         with pytest.raises(UserError, match=r"end_share must be in \[0, 1\]"):
             sampler(end_share=share)
     for dataset in (TensorDataset(torch.arange(3)), ConcatDataset(DATASET.datasets[:1])):
-        with pytest.raises(UserError, match="needs a SyntheticAugmentedCocoDataset with real and synthetic"):
+        with pytest.raises(UserError, match="needs a data set of two parts"):
             sampler(dataset=dataset)

@@ -123,7 +123,7 @@ def test_arms_differ_in_their_images_alone(steps, learner):
                 paste, (dataset, source) = dataset.pipeline[0], dataset.dataset.datasets
                 assert source == configs["copy-paste"].train_dataloader.dataset.dataset
                 assert paste == configs["copy-paste"].train_dataloader.dataset.pipeline[0] | dict(
-                    paste_by_box=True
+                    paste_by_box=True, from_last=True
                 )
                 pipeline = pipeline[:-1]
             assert dataset.synthetic == [dict(data_root=f"w/dusk-100/11/synthetic/{generated}", **gated)]

@@ -8,9 +8,10 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 from mmengine.logging import HistoryBuffer
 
-from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly, stored_classes
+from detdiffusion.utils.checkpoint import load_checkpoint, load_strictly, stored_classes, trained_from
 from detdiffusion.utils.errors import UserError
 
 
@@ -115,6 +116,9 @@ def test_strict_loading_names_what_does_not_fit():
         UserError, match=r"It was trained from b, zoo://a\. Use the config it was trained with\.$"
     ):
         load_strictly(model, dict(state_dict=bad, meta=dict(cfg=text)), "checkpoint a.pth")
+    long = f"/home/user/{'a' * 80}/{'b' * 40}"
+    text = Config(dict(model=dict(unet=dict(type="UNet2DConditionModel", from_pretrained=long)))).pretty_text
+    assert trained_from(dict(meta=dict(cfg=text))) == [long]  # which mmengine breaks behind "="
     load_strictly(model, bad, "a.pth", ignore=("0.", "1.", "more"))
 
 

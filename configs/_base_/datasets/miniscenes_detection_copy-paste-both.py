@@ -5,7 +5,8 @@ custom_imports = dict(imports=[*_base_.custom_imports.imports, "detdiffusion.dat
 
 _real = _base_.train_dataloader.dataset.datasets[0]
 _generated = _base_.train_dataloader.dataset.datasets[1]
-_paste = dict(_real.pipeline[0], paste_by_box=True)  # generated objects are covered by their boxes, they have no masks
+# generated objects have no masks and are covered by their boxes
+_paste = dict(_real.pipeline[0], paste_by_box=True, from_last=True)
 _generated.pipeline = _base_.train_pipeline[:-1]
 train_dataloader = dict(
     dataset=dict(

@@ -25,19 +25,26 @@ class CopyPaste(transforms.CopyPaste):
     mmdet draws the source image from ``0`` to ``len(dataset)`` inclusive, which once in ``len(dataset) + 1`` samples is
     an index outside the data set; and it needs images of one size. Here the source image is cut or extended to the
     other one's size at its right and lower side, and objects that do not fit as a whole are not pasted, nor are ignored
-    regions. In a ``ConcatDataset`` the source image is one of the last data set. With ``paste_by_box`` the boxes of an
-    image without masks stand for them.
+    regions. With ``paste_by_box`` the boxes of an image without masks stand for them.
+
+    Args:
+        from_last: whether the source images are those of the last part of a ``ConcatDataset``; else of all parts.
+        kwargs: see mmdet's class.
     """
+
+    def __init__(self, *args, from_last: bool = False, **kwargs) -> None:
+        super().__init__(*args, **kwargs)
+        self.from_last = from_last
 
     @cache_randomness
     def get_indexes(self, dataset: BaseDataset) -> int:
-        """Return the index of a source image of the data set, or of the last one of several."""
-        first = [0, *getattr(dataset, "cumulative_sizes", ())[:-1]][-1]
-        return random.randrange(first, len(dataset))
+        """Return the index of a source image of the data set."""
+        return random.randrange(dataset.cumulative_sizes[-2] if self.from_last else 0, len(dataset))
 
     def get_gt_masks(self, results: dict) -> BitmapMasks:
         """Return the masks of the objects, as mmdet does but without a warning where some images have none."""
-        return results["gt_masks"] if "gt_masks" in results else super().get_gt_masks(results)
+        masks = results.get("gt_masks")
+        return super().get_gt_masks(results) if masks is None else masks
 
     @autocast_box_type()
     def transform(self, results: dict) -> dict:

@@ -40,7 +40,7 @@ pasted = dict(  # objects are cut out by their {shapes}
 )
 """
 _SAMPLER = """
-    sampler=dict(  # half of all images are generated
+    sampler=dict(  # the share of generated images falls from all to none
         _delete_=True,
         type="detdiffusion.ScheduledShareSampler",
         batch_size=_base_.batch_size,

@@ -32,7 +32,7 @@ round."""
 MAX_SAMPLES = 20
 """Images of a training layout."""
 ENOUGH_IMAGES = 1000
-"""Images of a synthetic set above which a layout is drawn once; half of the learner's batches are such images, and 500
+"""Images of a synthetic set above which a layout is drawn once; half of the learner's images are such, and 500
 iterations see each of them a few times (docs/claims.md)."""
 
 
@@ -97,7 +97,7 @@ class Work:
         steps: number of steps of the pipeline.
         held_out_sets, synthetic_sets: generated sets of held-out and of training layouts.
         generators: trainings of the generator, one a round.
-        pasted: trainings of the learner with copy-paste; one whose batches are half generated counts half.
+        pasted: trainings of the learner with copy-paste; one half of whose images are generated counts half.
         held_out, layouts: number of layouts of the held-out and of the training images.
         evaluated: real images that a detector is run on, in validations and for attributes, all of them together.
         batch: batch size of the generator.

@@ -133,6 +133,5 @@ def flips(upper_side: bool, direction: bool) -> tuple[float, list[str]]:
 
 
 def batch_size(images: int, most: int = 8) -> int:
-    """Return the batch size: ``most``, or the number of images if that is smaller, but at least 2: a batch of real and
-    synthetic images holds both."""
+    """Return the batch size: ``most``, or the number of images if that is smaller, but at least 2."""
     return max(2, min(most, images))

@@ -110,7 +110,7 @@ class RunFolder:
 
     @property
     def pasted(self) -> float:
-        """The number of arms with copy-paste; one whose batches are half generated counts half."""
+        """The number of arms with copy-paste; one half of whose images are generated counts half."""
         return sum(0.5 if arm.generated else 1.0 for arm in self.arms.values() if arm.copy_paste)
 
     @property
