@@ -132,7 +132,9 @@ def trained_from(checkpoint: Mapping[str, Any]) -> list[str]:
     """
     meta = checkpoint.get("meta")
     text = meta.get("cfg") if isinstance(meta, Mapping) else None
-    return sorted({*re.findall(r"""from_pretrained=\s*['"]([^'"]+)""", text)}) if isinstance(text, str) else []
+    return (
+        sorted({*re.findall(r"""from_pretrained=\s*['"]([^'"]+)""", text)}) if isinstance(text, str) else []
+    )
 
 
 def _dict_of(holder: Mapping, key: str, where: str) -> Mapping:

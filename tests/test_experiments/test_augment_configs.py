@@ -129,6 +129,7 @@ def test_one_class_is_fine(world, learner):
         classes=["dog"],
         base=str(world),
         learner=learner,
+        arms=["edited"],
         smoke=True,
     )
     run = RunFolder(ROOT, options)
@@ -136,7 +137,7 @@ def test_one_class_is_fine(world, learner):
     run.derive()
     run.write_detectors()
     assert not cut and run.plan.classes == ("dog",)
-    for name in ("detector", "detector_mixed_copy-paste"):
+    for name in ("detector", "detector_mixed"):
         config = load_config(run.config(name), ["max_iters=7", "train_ann=/other.json"])
         text = config.model.pretty_text if hasattr(config.model, "pretty_text") else str(config.model)
         assert "'num_classes': 1" in text and not [n for n in ("80", "8}") if f"'num_classes': {n}" in text]

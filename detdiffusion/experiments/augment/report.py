@@ -105,8 +105,8 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
     pasted = "; copy-paste pastes objects of other real images into the real ones" if run.pasted else ""
     lines = [
         f"The same detector ({run.options.learner}) was trained on the real images, and on each of the other rows' "
-        f"images, for equally many iterations, and tested on the real images of {run.test}. The share of "
-        f"generated images in a batch falls from all to none unless a config was edited{pasted}. In brackets: the interval "
+        f"images, for equally many iterations, and tested on the real images of {run.test}. The share of generated "
+        f"images in a batch falls from all to none unless a config was edited{pasted}. In brackets: the interval "
         f"that holds {held}with 95 % (Student's t over the seeds). The "
         "seed of the detector alone varies: all trainings share one generator, one drawing of each set "
         "and one set of "
