@@ -46,7 +46,12 @@ def cost_per_image(seconds: dict[int, float]) -> dict[int, float]:
 
 
 def measure(
-    command: Callable[[int, int], list[str]], counts: Sequence[int], rank_count: int, ranks: int, repeats: int
+    command: Callable[[int, int], list[str]],
+    counts: Sequence[int],
+    rank_count: int,
+    ranks: int,
+    repeats: int,
+    cost: Callable[[Sequence[str]], float] = processor_seconds,
 ) -> dict:
     """Measure all runs and compare their costs.
 
@@ -55,13 +60,14 @@ def measure(
         counts: numbers of images with one rank; the smallest stands for start-up.
         rank_count: number of images at which ranks are compared; one of ``counts``.
         ranks: number of ranks beside one.
-        repeats: runs of each kind; their lowest processor seconds count.
+        repeats: runs of each kind; their lowest cost counts.
+        cost: runs a command line and returns its cost in processor seconds.
     """
     runs = [(n, 1) for n in counts] + [(n, ranks) for n in (min(counts), rank_count)]
     found: dict[tuple[int, int], list[float]] = {run: [] for run in runs}
     for _ in range(repeats):
         for run in runs:
-            found[run].append(processor_seconds(command(*run)))
+            found[run].append(cost(command(*run)))
             print(f"{run[0]} images, {run[1]} ranks: {found[run][-1]:.1f} processor seconds", flush=True)
     best = {run: min(values) for run, values in found.items()}
     one = cost_per_image({n: value for (n, r), value in best.items() if r == 1})

@@ -1,6 +1,7 @@
 """Benchmarks of speed: every arm runs at tiny size, operations are counted right, costs are compared right."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -55,11 +56,30 @@ def test_cost_per_image_without_start_up():
     assert cost_scaling.cost_per_image({10: 30.0, 20: 40.0, 110: 130.0}) == {20: 1.0, 110: 1.0}
 
     def command(images, ranks):
-        return [sys.executable, "-S", "-c", f"sum(range({ranks * images} * 100_000))"]
+        return [str(images), str(ranks)]
 
-    found = cost_scaling.measure(command, [1, 30, 90], rank_count=90, ranks=2, repeats=2)
-    assert found["linearity"] == pytest.approx(1, abs=0.3)
-    assert found["speed_up"] == pytest.approx(1, abs=0.3)  # these ranks do all of the work twice
+    def cost(command):
+        """5 s of start-up in every rank and 2 s an image; with more than one rank, a fifth of it again."""
+        images, ranks = map(int, command)
+        return 5.0 * ranks + 2.0 * images * (1 if ranks == 1 else 1.2)
+
+    found = cost_scaling.measure(command, [1, 30, 90], rank_count=90, ranks=2, repeats=2, cost=cost)
+    assert found["linearity"] == pytest.approx(1)
+    assert found["speed_up"] == pytest.approx(2 / 1.2)
+    assert found["processor_seconds"]["90 images, 2 ranks"] == [226.0, 226.0]
+
+
+def test_processor_seconds_are_those_of_a_commands_children():
+    import cost_scaling
+
+    def busy(seconds):
+        code = f"import time\nwhile time.process_time() < {seconds}: pass"
+        inner = f"import subprocess, sys; subprocess.run([sys.executable, '-S', '-c', {code!r}], check=True)"
+        return cost_scaling.processor_seconds([sys.executable, "-S", "-c", inner])
+
+    assert busy(0.5) >= 0.5  # whatever else the machine does: the child itself waits for its processor time
+    with pytest.raises(subprocess.CalledProcessError):
+        cost_scaling.processor_seconds([sys.executable, "-S", "-c", "raise SystemExit(3)"])
 
 
 def test_compiled_arms_are_warmed_up_by_three_calls():

@@ -1,6 +1,5 @@
 """The re-accumulated AP equals pycocotools', with and without repeated images."""
 
-import time
 
 import numpy as np
 import pytest
@@ -125,15 +124,6 @@ def test_images_of_a_layout_move_together():
     assert result.low == result.high == pytest.approx(a.ap())
     with pytest.raises(UserError, match="same layouts"):
         paired_bootstrap(a, b, layouts, {i: i for i in b.image_ids}, resamples=10)
-
-
-def test_speed():
-    """1,000 resamples of 300 images and 8 classes take well under a minute; here a tenth of them."""
-    results, truth = random_case(4, images=300, classes=8, extra=20)
-    a, b = ApMatches.from_results(results, truth), ApMatches.from_results(results[::2], truth)
-    start = time.process_time()
-    paired_bootstrap(a, b, resamples=100)
-    assert time.process_time() - start < 6
 
 
 def test_percentile_bootstrap_of_a_mean():

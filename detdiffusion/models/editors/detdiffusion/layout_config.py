@@ -84,8 +84,8 @@ def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) ->
 
     Returns:
         Arguments of :func:`.layout_condition.read_condition`. A model trained without layouts (template ``caption``)
-        may be used with any template, attributes may be added to one trained without them, and a blueprint to one
-        trained with tokens only.
+        may be used with any template, attributes may be added to one trained without them, and tokens and a blueprint
+        each to one trained with the other only.
 
     Raises:
         UserError: the file is damaged, or config and file contradict each other.
@@ -138,12 +138,16 @@ def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) ->
 def _settle_condition(given: Mapping[str, Any], stored: dict, folder: str | Path) -> str:
     """Return the layout condition; remove it from ``stored`` if the model may be trained with another one.
 
+    Tokens and blueprint may each be added to a model that was trained with the other, but not be left out.
+
     Raises:
-        UserError: the model was trained with a blueprint, and the config sets another condition.
+        UserError: the model was trained with a blueprint, and the config has none or another one.
     """
     if stored.get("layout_condition", "tokens") == "tokens":
         stored.pop("layout_condition", None)
         return given.get("layout_condition", "tokens")
+    if (given.get("layout_condition"), stored["layout_condition"]) == ("both", "blueprint"):
+        stored["layout_condition"] = "both"
     for name in _CONDITION:
         if name in given and name in stored and given[name] != stored[name]:
             raise UserError(
