@@ -3,9 +3,11 @@
 _base_ = "./atss_r50_fpn_real_coco.py"
 custom_imports = dict(imports=["detdiffusion.datasets.checked_coco", "detdiffusion.datasets.synthetic_coco"])
 synthetic_root = "work_dirs/synthetic_coco/hard"  # tools/generate.py --out
+synthetic_ann = "annotations.json"  # or those of tools/quality_gate.py
 
 train_dataloader = dict(
     dataset=dict(
-        type="detdiffusion.SyntheticAugmentedCocoDataset", synthetic=[dict(data_root=synthetic_root)]
+        type="detdiffusion.SyntheticAugmentedCocoDataset",
+        synthetic=[dict(data_root=synthetic_root, ann_file=synthetic_ann)],
     )
 )

@@ -81,8 +81,7 @@ class MiniScenesSteps(CommonSteps):
         if synthetic:
             options["synthetic_root"] = synthetic
             if gated:
-                part = "dataset.datasets.1" if "_copy-paste-" in config else "dataset"
-                options[f"train_dataloader.{part}.synthetic.0.ann_file"] = GATED
+                options["synthetic_ann"] = GATED
             inputs += [synthetic / (GATED if gated else "annotations.json"), synthetic / "manifest.jsonl"]
         return self.train(name, title, config, out, iters, options, inputs)
 

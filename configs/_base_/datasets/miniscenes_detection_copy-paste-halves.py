@@ -9,6 +9,7 @@ custom_imports = dict(
     ]
 )
 synthetic_root = "work_dirs/synthetic/edited"  # tools/generate.py --out
+synthetic_ann = "annotations.json"  # or those of tools/quality_gate.py
 
 train_dataloader = dict(
     sampler=dict(
@@ -25,7 +26,7 @@ train_dataloader = dict(
             dict(
                 type="detdiffusion.SyntheticAugmentedCocoDataset",
                 mode="only_synthetic",
-                synthetic=[dict(data_root=synthetic_root)],
+                synthetic=[dict(data_root=synthetic_root, ann_file=synthetic_ann)],
                 metainfo=_base_.metainfo,
                 filter_cfg=dict(filter_empty_gt=True),
                 pipeline=_base_.train_pipeline,
