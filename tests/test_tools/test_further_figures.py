@@ -105,12 +105,14 @@ def test_sums_of_few_real_images():
         for (images, arm), row in rows_of(learner).items():
             if arm == BEST and images != 100:
                 gains = f"{interval(row)} AP, {interval(row['over_copy_paste'])} over copy-paste alone"
-                assert f"with {images} images {gains}" in text, learner
+                assert re.search(rf"with {images} images:? {re.escape(gains)}", text), learner
     few, many = (rows_of("atss")[images, BEST] for images in (50, 200))
     assert f"as much as {few['worth']:.0f} real images" in text
     assert f"50 scenes are then worth {few['worth']:.0f} real ones" in README
     assert f"{few['over_copy_paste']['gain']:+.1f} AP over copy-paste" in README
     assert f"with 200 scenes {many['over_copy_paste']['gain']:+.1f}" in README
+    few, many = (rows_of("faster-rcnn")[images, BEST]["over_copy_paste"]["gain"] for images in (50, 200))
+    assert f"Faster R-CNN gains {few:+.1f} with 50 scenes and loses {-many:.1f} with 200" in " ".join(README.split())
 
 
 def test_tuning_of_few_real_images():
