@@ -34,7 +34,7 @@ demo-full: $(STAMP)
 DEMO := work_dirs/demo
 DEMO_MODEL := $(DEMO)/generator/iter_400.pth
 SCENES := $(if $(wildcard $(DEMO_MODEL)),$(DEMO)/data,work_dirs/studio_data)
-STUDIO := $(if $(wildcard $(DEMO_MODEL)),configs/detdiffusion_blueprint_miniscenes.py $(DEMO_MODEL) \
+STUDIO := $(if $(wildcard $(DEMO_MODEL)),configs/detdiffusion_miniscenes.py $(DEMO_MODEL) \
 	--detector configs/detectors/atss_miniscenes.py $(DEMO)/detector/iter_450.pth \
 	--attributes $(DEMO)/attributes/val.json,configs/geodiffusion_miniscenes.py none)
 

@@ -1,6 +1,6 @@
 """Measure the reconstruction PSNR of a VAE on folders of images; --out keeps the reconstructions for a detector.
 
-python benchmarks/vae_psnr.py detdiffusion/zoo/miniscenes_layout/vae data/miniscenes/val/images
+python benchmarks/vae_psnr.py detdiffusion/zoo/miniscenes_vae/vae data/miniscenes/val/images
 python benchmarks/vae_psnr.py VAE data/miniscenes/val/images data/dusk/val/images --out work_dirs/bound
 python tools/test.py CONFIG CHECKPOINT --cfg-options \\
     test_dataloader.dataset.data_prefix.img=$PWD/work_dirs/bound/data/dusk/val/images/

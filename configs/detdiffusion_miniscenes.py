@@ -1,4 +1,8 @@
-"""DetDiffusion on MiniScenes, fine-tuned from the zoo's layout checkpoint: P.A. Attr and P.A. loss."""
+"""DetDiffusion on MiniScenes, fine-tuned from the zoo's layout checkpoint: P.A. Attr and P.A. loss.
+
+`layout_folder` decides the layout condition: with the zoo's, boxes and attributes are tokens, as in the paper, and also
+drawn at the network's input.
+"""
 
 _base_ = [
     "_base_/default_runtime.py",

@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 EXAMPLES = """examples:
-  python tools/studio.py configs/detdiffusion_blueprint_miniscenes.py work_dirs/demo/generator/iter_400.pth \\
+  python tools/studio.py configs/detdiffusion_miniscenes.py work_dirs/demo/generator/iter_400.pth \\
       --detector configs/detectors/atss_miniscenes.py work_dirs/demo/detector/iter_450.pth \\
       --ann work_dirs/demo/data/val/instances.json --ann work_dirs/demo/data/val/stuff.json
   # the zoo's model, which was trained without attributes

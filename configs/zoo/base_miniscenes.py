@@ -1,8 +1,9 @@
 """The zoo's base model: a text-to-image model of MiniScenes that takes the role of Stable Diffusion.
 
-It is trained with captions without layouts, ``An image with`` + class names, and consists of diffusers and
-transformers classes with SD 1.5's architecture and a small width. Needs the tokenizer and the VAE
-of `zoo://miniscenes_base`.
+It is trained with captions without layouts, ``An image with`` + class names, on scenes of which each has another look,
+so classes are defined by shape. It consists of diffusers and transformers classes with SD 1.5's architecture and a
+small width; the UNet's first and last level are narrow and have no attention. Needs `zoo://miniscenes_vae` and the
+tokenizer of `zoo://miniscenes_base`.
 """
 
 _base_ = [
@@ -12,9 +13,10 @@ _base_ = [
     "../_base_/schedules/generator_miniscenes.py",
 ]
 
+data_root = "data/looks"
 base_folder = "zoo://miniscenes_base"
 model = dict(
-    vae=dict(type="AutoencoderKL", from_pretrained=base_folder, subfolder="vae"),
+    vae=dict(type="AutoencoderKL", from_pretrained="zoo://miniscenes_vae", subfolder="vae"),
     tokenizer=dict(type="CLIPTokenizer", from_pretrained=base_folder, subfolder="tokenizer"),
     text_encoder=dict(
         vocab_size=581,
@@ -24,12 +26,12 @@ model = dict(
         pad_token_id=580,
     ),
     unet=dict(
-        sample_size=8,
-        in_channels=16,
-        out_channels=16,
-        block_out_channels=[64, 96, 64],
-        down_block_types=["CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
-        up_block_types=["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D"],
+        sample_size=16,
+        in_channels=8,
+        out_channels=8,
+        block_out_channels=[32, 64, 96, 64],
+        down_block_types=["DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D", "DownBlock2D"],
+        up_block_types=["UpBlock2D", "CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"],
     ),
     layout_tokenizer=dict(template="caption", max_length=48),
     noise_loss=dict(type="NoiseLoss", foreground=False, snr_gamma=5.0),
@@ -38,9 +40,9 @@ train_dataloader = dict(
     batch_size=32,
     dataset=dict(ann_files=["zoo/instances.json", "zoo/stuff.json"], img_dir="zoo/images"),
 )
-max_iters = 1000
+max_iters = 4000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
-    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=100),
-    dict(type="CosineAnnealingLR", by_epoch=False, begin=100, end=max_iters, eta_min=1e-4),
+    dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),
+    dict(type="CosineAnnealingLR", by_epoch=False, begin=200, end=max_iters, eta_min=1e-4),
 ]

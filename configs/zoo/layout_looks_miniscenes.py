@@ -1,16 +1,20 @@
-"""The layout checkpoint of many looks: the base of many looks fine-tuned on layouts without P.A., drawn as a blueprint.
+"""The layout checkpoint of many looks: the base fine-tuned on layouts without P.A., drawn as a blueprint.
 
-`base_folder` is the model of `base_looks_miniscenes.py`, exported by `to_diffusers.py`. The shipped weights were
-trained with other batches and as many images, see detdiffusion/zoo/README.md.
+The shipped weights were trained with other batches and as many images, see detdiffusion/zoo/README.md.
 """
 
-_base_ = "layout_miniscenes.py"
+_base_ = "base_miniscenes.py"
 
-data_root = "data/looks"
-base_folder = "work_dirs/zoo_base_looks_folder"
+base_folder = "zoo://miniscenes_base"
 model = dict(
-    vae=dict(type="AutoencoderKL", from_pretrained="zoo://miniscenes_vae", subfolder="vae"),
+    text_encoder=dict(
+        _delete_=True, type="CLIPTextModel", from_pretrained=base_folder, subfolder="text_encoder"
+    ),
+    unet=dict(_delete_=True, type="UNet2DConditionModel", from_pretrained=base_folder, subfolder="unet"),
+    layout_tokenizer=dict(_delete_=True, template="compact", bins=(32, 32), attributes=False, max_length=48),
     layout_condition="blueprint",
+    noise_loss=dict(foreground=True, snr_gamma=None, debiased=True),
+    grounding_loss=dict(type="AttentionGroundingLoss", loss_weight=0.05),
 )
 max_iters = 20000
 train_cfg = dict(max_iters=max_iters)

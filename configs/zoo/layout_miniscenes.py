@@ -1,18 +1,14 @@
-"""The zoo's layout checkpoint: the base model fine-tuned on layouts without P.A. (GeoDiffusion)."""
+"""The zoo's layout checkpoint: that of many looks, trained further on scenes of the classic look.
 
-_base_ = "base_miniscenes.py"
+Boxes are drawn at the network's input and, as in GeoDiffusion, also tokens of the prompt.
+"""
 
-base_folder = "zoo://miniscenes_base"
-model = dict(
-    text_encoder=dict(
-        _delete_=True, type="CLIPTextModel", from_pretrained=base_folder, subfolder="text_encoder"
-    ),
-    unet=dict(_delete_=True, type="UNet2DConditionModel", from_pretrained=base_folder, subfolder="unet"),
-    layout_tokenizer=dict(_delete_=True, template="compact", bins=(32, 32), attributes=False, max_length=48),
-    noise_loss=dict(foreground=True, snr_gamma=None, debiased=True),
-    grounding_loss=dict(type="AttentionGroundingLoss", loss_weight=0.05),
-)
-max_iters = 10000
+_base_ = "layout_looks_miniscenes.py"
+
+data_root = "data/miniscenes"
+base_folder = "zoo://miniscenes_looks"
+model = dict(layout_condition="both")
+max_iters = 5000
 train_cfg = dict(max_iters=max_iters)
 param_scheduler = [
     dict(type="LinearLR", start_factor=0.01, by_epoch=False, begin=0, end=200),

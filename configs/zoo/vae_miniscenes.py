@@ -1,4 +1,4 @@
-"""A VAE that generalises to other domains: 64 px images to 16 x 16 x 8 latents.
+"""The VAE of all models of the zoo, which generalises to other domains: 64 px images to 16 x 16 x 8 latents.
 
 It is trained on scenes of many looks and on patches of photographs. Folders are set by
 --cfg-options looks=DIR data_root=DIR photographs=DIR

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import UserError, some
+from .zoo import ZOO
 
 if TYPE_CHECKING:
     import torch
@@ -203,7 +204,9 @@ def load_strictly(
             the pretrained weights that the checkpoint's config names.
     """
     if sources := trained_from(state):
-        hint = f"It was trained from {', '.join(sources)}. {hint}"
+        of_zoo = any(source.startswith(ZOO) for source in sources)
+        since = "; another version of the package has other weights of that name, train it again" if of_zoo else ""
+        hint = f"It was trained from {', '.join(sources)}{since}. {hint}"
     state = state.get("state_dict", state)
     if not isinstance(state, Mapping):
         raise UserError(f"{where}: its 'state_dict' is a {type(state).__name__}, not a dict of tensors.")

@@ -25,7 +25,7 @@ class NewName:
     """
 
     path: str
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str | int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         pairs = [f"{key}={value}" for key, value in self.options.items()]
@@ -66,12 +66,14 @@ OLD_NAMES: dict[str, NewName] = {
             "onnx/fastestdet": "onnx/fastestdet_coco",
             "onnx/yolov8": "onnx/yolov8_coco",
             "onnx/yolox_nano": "onnx/yolox_nano_coco",
-            "zoo/base-looks_miniscenes": "zoo/base_looks_miniscenes",
+            "zoo/base-looks_miniscenes": "zoo/base_miniscenes",
+            "zoo/base_looks_miniscenes": "zoo/base_miniscenes",
             "zoo/layout-looks_miniscenes": "zoo/layout_looks_miniscenes",
-            "zoo/vae-decoder_miniscenes": "zoo/vae_decoder_miniscenes",
-            "zoo/vae-looks_miniscenes": "zoo/vae_looks_miniscenes",
+            "zoo/vae-looks_miniscenes": "zoo/vae_miniscenes",
+            "zoo/vae_looks_miniscenes": "zoo/vae_miniscenes",
         }.items()
     },
+    "detdiffusion_blueprint_miniscenes.py": NewName("detdiffusion_miniscenes.py", {"max_iters": 400}),
     **_mixed("{}_miniscenes", "mixed_miniscenes", "work_dirs/synthetic"),
     **_mixed("r50_fpn_{}_coco", "r50_fpn_mixed_coco", "work_dirs/synthetic_coco"),
 }

@@ -6,8 +6,8 @@ from .errors import UserError
 
 ZOO = "zoo://"
 ZOO_FOLDER = Path(__file__).resolve().parents[1] / "zoo"
-SHARED_VAE = {"miniscenes_base": "miniscenes_layout", "miniscenes_looks": "miniscenes_vae"}
-"""The folder that has the VAE of a model of the zoo whose own has none."""
+SHARED_VAE = "miniscenes_vae"
+"""The folder with the VAE of every model of the zoo whose own folder has none."""
 
 
 def resolve_source(source: str, subfolder: str | None = None) -> str:
@@ -24,9 +24,9 @@ def resolve_source(source: str, subfolder: str | None = None) -> str:
         return source
     name = str(source).removeprefix(ZOO).rstrip("/")
     folder = ZOO_FOLDER / name
-    if subfolder == "vae" and name in SHARED_VAE and not (folder / "vae").is_dir():
-        folder = ZOO_FOLDER / SHARED_VAE[name]
     if not name or not folder.is_dir():
         names = sorted(f"{ZOO}{path.name}" for path in ZOO_FOLDER.iterdir() if path.is_dir())
         raise UserError(f"no weights {source!r} in the package; it has: {', '.join(names)}")
+    if subfolder == "vae" and not (folder / "vae").is_dir():
+        folder = ZOO_FOLDER / SHARED_VAE
     return str(folder)

@@ -44,7 +44,9 @@ def test_detectors(name, cells, repo_root):
     init_default_scope("mmdet")
     assert config.param_scheduler[-1].end == config.train_cfg.max_iters == 600
     if name == "atss_mixed_bccd":
-        assert config.train_dataloader.dataset.synthetic == [dict(data_root="work_dirs/bccd/synthetic/hard")]
+        assert config.train_dataloader.dataset.synthetic == [
+            dict(data_root="work_dirs/bccd/synthetic/hard", ann_file="annotations.json")
+        ]
         return
     dataset = DATASETS.build(config.train_dataloader.dataset)
     assert len(dataset) == (87 if "attributes" in name else 205)

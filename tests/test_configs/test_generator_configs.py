@@ -20,7 +20,6 @@ CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "ablations").glob("*_coco.py"))
 MINISCENES = [
     "detdiffusion_miniscenes.py",
-    "detdiffusion_blueprint_miniscenes.py",
     "detdiffusion_validated_miniscenes.py",
     "geodiffusion_miniscenes.py",
     *sorted(p.relative_to(CONFIGS).as_posix() for p in (CONFIGS / "ablations").glob("*_miniscenes.py")),

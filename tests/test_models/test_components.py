@@ -142,7 +142,7 @@ def test_one_value_that_is_not_finite_is_found_in_every_part(role, bad, tmp_path
 
 def test_models_of_the_zoo_without_a_vae_share_one(tmp_path, monkeypatch):
     monkeypatch.setattr(zoo, "ZOO_FOLDER", tmp_path)
-    monkeypatch.setattr(zoo, "SHARED_VAE", dict(own="shared"))
+    monkeypatch.setattr(zoo, "SHARED_VAE", "shared")
     shutil.move(write_diffusers_folder(tmp_path / "own") / "vae", tmp_path / "shared" / "vae")
     write_diffusers_folder(tmp_path / "whole")
     for name, expected in (("own", "shared"), ("whole", "whole")):
@@ -153,7 +153,6 @@ def test_models_of_the_zoo_without_a_vae_share_one(tmp_path, monkeypatch):
         for name in ("own", "shared")
     )
     assert all(torch.equal(a, b) for a, b in zip(vae.parameters(), same.parameters(), strict=True))
-    monkeypatch.setitem(zoo.SHARED_VAE, "whole", "shared")  # its own comes first
     assert zoo.resolve_source("zoo://whole/", "vae") == str(tmp_path / "whole")
     with pytest.raises(UserError, match="no weights 'zoo://'"):
         zoo.resolve_source("zoo://")

@@ -11,7 +11,8 @@ from detdiffusion.experiments.paper.scales import SCALES
 from detdiffusion.experiments.paper.verdicts import MIN_SEEDS
 
 START = TEXTS["start"]
-GENERATORS = RESULTS / "demo_generators_2026-11-26.json"
+GENERATORS = RESULTS / "demo_generators_2026-11-27.json"
+TOKENS = RESULTS / "demo_generators_2026-11-26.json"  # of version 2 of the weights
 DEMO = (ROOT / "docs" / re.search(r"\[all figures\]\(([^)]+)\)", START)[1]).resolve()
 
 
@@ -74,20 +75,24 @@ def test_the_demos_steps_and_what_less_would_cost():
     ]
     expected = [*parts, total - sum(parts)]
     assert [row[1] for row in rows] == [f"{part:.0f}" for part in expected]
-    runs = {(r["layout_condition"], r["training_steps"]): r for r in read(GENERATORS)["runs"]}
+    text = " ".join(START.split())
 
-    def gap(condition, steps):
-        found = runs[condition, steps]["bootstrap"]["easy - hard"]
+    def gap(run):
+        found = run["bootstrap"]["easy - hard"]
         return f"{ap(found['difference'])} [{ap(found['low'])}, {ap(found['high'])}]"
 
-    text, easy = (
-        " ".join(START.split()),
-        {key: ap(run["sets"]["easy"]["bbox_mAP"]) for key, run in runs.items()},
-    )
-    assert f"AP of easy {easy['both', 200]} in place of {easy['both', 400]}" in text
-    assert f"easy − hard {gap('both', 200).split()[0]} in place of {gap('both', 400).split()[0]}" in text
-    assert f"{easy['tokens', 800]} AP of easy and easy − hard {gap('tokens', 800)}" in text
-    assert f"was not learned: {gap('tokens', 400)}" in text
+    runs = {(r["training_steps"], r["sampling_steps"]): r for r in read(GENERATORS)["runs"]}
+    easy = {key: ap(run["sets"]["easy"]["bbox_mAP"]) for key, run in runs.items()}
+    short, present, long = (200, 10), (400, 10), (400, 50)
+    assert set(runs) == {short, present, long}
+    assert f"AP of easy {easy[short]} in place of {easy[present]}" in text
+    assert f"easy − hard {gap(runs[short]).split()[0]} in place of {gap(runs[present]).split()[0]}" in text
+    assert f"ten denoising steps in place of 50 already: AP of easy {easy[present]} in place of {easy[long]}" in text
+    runs = {(r["layout_condition"], r["training_steps"]): r for r in read(TOKENS)["runs"]}
+    tokens, both = runs["tokens", 800], runs["both", 400]
+    assert f"{ap(tokens['sets']['easy']['bbox_mAP'])} AP of easy and easy − hard {gap(tokens)}" in text
+    assert f"in place of {ap(both['sets']['easy']['bbox_mAP'])} and {gap(both)}" in text
+    assert f"was not learned: {gap(runs['tokens', 400])}" in text
 
 
 def miniature(seed):

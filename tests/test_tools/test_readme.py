@@ -27,7 +27,7 @@ def test_the_example_in_python_draws():
     (code,) = blocks(README, "python")
     weights = '"work_dirs/demo/generator/iter_400.pth"'
     assert weights in code and len(code.strip().splitlines()) <= 6
-    config = '"configs/detdiffusion_blueprint_miniscenes.py"'
+    config = '"configs/detdiffusion_miniscenes.py"'
     assert config in code
     code = code.replace(weights, 'None, device="cpu"').replace(config, repr(str(ROOT / config.strip('"'))))
     names = {}

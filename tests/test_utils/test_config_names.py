@@ -11,7 +11,6 @@ def test_the_table_names_files(repo_root):
     configs = repo_root / "configs"
     for old, new in OLD_NAMES.items():
         assert not (configs / old).exists() and (configs / new.path).is_file(), old
-    assert len(OLD_NAMES) == 23 + 3 * 3 * 2
 
 
 @pytest.mark.parametrize(
@@ -65,7 +64,7 @@ def test_as_a_base(mine, root, tmp_path, repo_root, capsys):
     config = load_config(str(tmp_path / "mine.py"))
     said = capsys.readouterr().err
     assert f"mine.py: _base_ {base}: it is now" in said and "atss_mixed_miniscenes.py" in said
-    assert config.train_dataloader.dataset.synthetic == [dict(data_root=root)] and config.randomness.seed == 3
+    assert config.train_dataloader.dataset.synthetic[0].data_root == root and config.randomness.seed == 3
     config = load_config(str(tmp_path / "mine.py"), ["synthetic_root=/given"])
     assert config.synthetic_root == config.train_dataloader.dataset.synthetic[0].data_root == "/given"
 

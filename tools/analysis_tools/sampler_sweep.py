@@ -11,7 +11,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 EXAMPLES = """examples:
-  python tools/analysis_tools/sampler_sweep.py configs/detdiffusion_blueprint_miniscenes.py \\
+  python tools/analysis_tools/sampler_sweep.py configs/detdiffusion_miniscenes.py \\
       work_dirs/demo/generator/iter_400.pth \\
       --detector configs/detectors/atss_miniscenes.py work_dirs/demo/detector/iter_450.pth \\
       --ann work_dirs/demo/data/val/instances.json --ann work_dirs/demo/data/val/stuff.json \\

@@ -24,8 +24,8 @@ class ResultFolder:
     """Folder of result files, ``FOLDER/SEED/JOB.json`` for each finished job.
 
     A result file is valid if it has the key of its job. ``FOLDER/frozen.json`` contains a commit and the keys of
-    results made at that commit. These remain valid when configs change, as long as sizes, seeds and arms equal those of
-    the job; the configs are those of the commit.
+    results made at that commit. These remain valid when configs or the zoo's weights change, as long as sizes, seeds
+    and arms equal those of the job; configs and weights are those of the commit.
 
     Attributes:
         stale: files with another key than that of their job.
@@ -83,8 +83,8 @@ class ResultFolder:
         return result
 
     def _is_frozen(self, result: dict, job: Job) -> bool:
-        """Return whether a result is listed as frozen, unchanged, and has the job's settings apart from configs."""
-        facts = {name: value for name, value in result["facts"].items() if name != "configs"}
+        """Return whether a result is listed as frozen, unchanged, and has the job's settings apart from files."""
+        facts = {k: v for k, v in result["facts"].items() if k not in ("configs", "layout_weights")}
         return (
             result["key"] in self._keys
             and result["key"] == key_of(result["facts"])

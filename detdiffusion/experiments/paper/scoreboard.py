@@ -143,7 +143,7 @@ def _notes(found: Mapping[int, Mapping[str, dict]], results: ResultFolder) -> li
             )
     if results.frozen:
         notes.append(
-            f"{len(results.frozen)} results are records of commit {results.commit[:7]}, with the configs that it has"
+            f"{len(results.frozen)} results are records of commit {results.commit[:7]}, with its configs and weights"
         )
     for path in sorted(results.stale):
         notes.append(f"{path.parent.name}/{path.name} was made with other settings and is left out")

@@ -102,20 +102,19 @@ def settle_layout_config(given: Mapping[str, Any], folder: str | Path | None) ->
         if name in stored:
             stored[name] = tuple(stored[name])
     condition = _settle_condition(given, stored, folder)
+    kept = ("max_length", "prefix", *_CONDITION)
+    kept += ("attributes", "attribute_words") if stored.get("attributes") else ()
+    formless = {name: stored[name] for name in kept if name in stored}
     if condition == "blueprint":  # prompts are captions, whatever the config's template is
         given = {name: value for name, value in given.items() if name not in ("template", "bins")}
-        stored = {name: value for name, value in stored.items() if name not in ("template", "bins")}
-        if "layout_condition" not in stored:
-            kept = (
-                "max_length",
-                "prefix",
-                *(("attributes", "attribute_words") if stored.get("attributes") else ()),
-            )
-            stored = {name: stored[name] for name in kept if name in stored}
+        if "layout_condition" in stored:
+            stored = {name: value for name, value in stored.items() if name not in ("template", "bins")}
+        else:
+            stored = formless
     elif stored.get("template") == "caption" and (
         given.get("template", "caption") != "caption" or given.get("layout_condition") in ("tokens", "both")
     ):
-        stored = {name: stored[name] for name in ("max_length", "prefix", *_CONDITION) if name in stored}
+        stored = formless
     binding = _BINDING
     if stored.get("attributes"):
         binding = (*_BINDING, *_OF_ATTRIBUTES)
