@@ -1,6 +1,7 @@
 """GeoDiffusion on MiniScenes: detdiffusion_miniscenes.py without P.A. Attr and P.A. loss.
 
-Unlike GeoDiffusion's, boxes are also drawn at the network's input, as for all generators from the zoo's layout checkpoint.
+Unlike in GeoDiffusion, boxes are also drawn at the network's input, as in all generators from the zoo's layout
+checkpoint.
 """
 
 _base_ = "detdiffusion_miniscenes.py"

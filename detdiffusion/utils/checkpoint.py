@@ -205,8 +205,12 @@ def load_strictly(
     """
     if sources := trained_from(state):
         of_zoo = any(source.startswith(ZOO) for source in sources)
-        since = "; another version of the package has other weights of that name, train it again" if of_zoo else ""
-        hint = f"It was trained from {', '.join(sources)}{since}. {hint}"
+        update = (
+            " If that was an older version of the package, with other weights: train it again."
+            if of_zoo
+            else ""
+        )
+        hint = f"It was trained from {', '.join(sources)}.{update} {hint}"
     state = state.get("state_dict", state)
     if not isinstance(state, Mapping):
         raise UserError(f"{where}: its 'state_dict' is a {type(state).__name__}, not a dict of tensors.")

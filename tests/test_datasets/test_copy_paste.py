@@ -105,7 +105,10 @@ def test_real_objects_in_generated_images(tmp_path, repo_root):
         assert (before["img"] == 0).all()
         white = (sample["inputs"] == 255).all(dim=0)
         assert (white | (sample["inputs"] == 0).all(dim=0)).all()
-        boxes, in_a_box = sample["data_samples"].gt_instances.bboxes.tensor.numpy(), np.zeros(white.shape, bool)
+        boxes, in_a_box = (
+            sample["data_samples"].gt_instances.bboxes.tensor.numpy(),
+            np.zeros(white.shape, bool),
+        )
         for x1, y1, x2, y2 in boxes:
             in_a_box[int(y1) : int(np.ceil(y2)), int(x1) : int(np.ceil(x2))] = True
         assert in_a_box[white.numpy()].all()  # what is pasted has a label

@@ -1,6 +1,5 @@
 """The re-accumulated AP equals pycocotools', with and without repeated images."""
 
-
 import numpy as np
 import pytest
 

@@ -151,6 +151,13 @@ def test_records_that_are_frozen_still_draw_the_scoreboard(tmp_path):
     ]
     assert verdicts[0] == verdicts[1]
     assert any(f"78 results are records of commit {results.commit[:7]}" in note for note in board["notes"])
+    further = [*SeedJobs(ROOT, tmp_path / "w", SCALES["cpu"], 4).jobs().values()]
+    assert run_jobs(ROOT, ordered_jobs(cpu), lambda _: tmp_path / "w", results, 1)
+    with pytest.raises(
+        UserError, match=f"{source}: records of commit d3ed8c4, .* another folder by --results"
+    ):
+        run_jobs(ROOT, further, lambda _: tmp_path / "w", results, 1)
+    assert not (source / "4").exists() and not (tmp_path / "w").exists()
     # of other sizes, changed by hand, or not listed: no result
     assert results.read(seeds_of(SMOKE)["attr"]) is None
     copy = tmp_path / "1/attr.json"

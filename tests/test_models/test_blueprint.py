@@ -224,7 +224,7 @@ def test_the_folder_says_how_layouts_are_conditions(tmp_path, condition):
         start = build_editor(tmp_path, layout_tokenizer=layout_tokenizer, **parts)
         torch.testing.assert_close(images_of(start), images, atol=1e-5, rtol=0)
         assert start.backbone.blueprint.attributes and not start.backbone.has_new_attributes
-    for other in {"tokens", "blueprint", "both"} - {condition, "both"}:
+    for other in {"tokens", "blueprint"} - {condition}:
         with pytest.raises(
             UserError, match=f"layout_condition is '{other}' in the config, but .* '{condition}'"
         ):
@@ -247,7 +247,9 @@ def test_a_folder_with_a_blueprint_can_get_tokens(tmp_path):
     given = dict(template="compact", bins=(4, 4), attribute_position="first", layout_condition="both")
     settled = settle_layout_config(given, tmp_path)
     arguments, blueprint = read_condition(settled)
-    assert {**given, **settled} == settled and settled["max_length"] == 32 and arguments["template"] == "compact"
+    assert (
+        {**given, **settled} == settled and settled["max_length"] == 32 and arguments["template"] == "compact"
+    )
     assert blueprint.shapes == "boxes" and blueprint.attributes and arguments["attributes"]
     with pytest.raises(UserError, match="blueprint_shapes is 'masks' in the config, but .* 'boxes'"):
         settle_layout_config(dict(given, blueprint_shapes="masks"), tmp_path)

@@ -87,7 +87,10 @@ def test_the_demos_steps_and_what_less_would_cost():
     assert set(runs) == {short, present, long}
     assert f"AP of easy {easy[short]} in place of {easy[present]}" in text
     assert f"easy − hard {gap(runs[short]).split()[0]} in place of {gap(runs[present]).split()[0]}" in text
-    assert f"ten denoising steps in place of 50 already: AP of easy {easy[present]} in place of {easy[long]}" in text
+    assert (
+        f"ten denoising steps in place of 50 already: AP of easy {easy[present]} in place of {easy[long]}"
+        in text
+    )
     runs = {(r["layout_condition"], r["training_steps"]): r for r in read(TOKENS)["runs"]}
     tokens, both = runs["tokens", 800], runs["both", 400]
     assert f"{ap(tokens['sets']['easy']['bbox_mAP'])} AP of easy and easy − hard {gap(tokens)}" in text

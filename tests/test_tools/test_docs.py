@@ -393,9 +393,7 @@ def test_the_session_in_python_runs(tmp_path, monkeypatch, capsys):
     write_miniscenes(tmp_path / "work_dirs/demo/data", "val", 2)
     code = "\n".join(blocks(DOCS["python"].read_text(), "python"))
     for theirs, ours in {
-        '"configs/detdiffusion_miniscenes.py"': repr(
-            str(ROOT / "configs/detdiffusion_miniscenes.py")
-        ),
+        '"configs/detdiffusion_miniscenes.py"': repr(str(ROOT / "configs/detdiffusion_miniscenes.py")),
         '"work_dirs/demo/generator/iter_400.pth"': "None",
         "num_inference_steps=25": "num_inference_steps=1",
     }.items():

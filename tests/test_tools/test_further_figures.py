@@ -112,7 +112,9 @@ def test_sums_of_few_real_images():
     assert f"{few['over_copy_paste']['gain']:+.1f} AP over copy-paste" in README
     assert f"with 200 scenes {many['over_copy_paste']['gain']:+.1f}" in README
     few, many = (rows_of("faster-rcnn")[images, BEST]["over_copy_paste"]["gain"] for images in (50, 200))
-    assert f"Faster R-CNN gains {few:+.1f} with 50 scenes and loses {-many:.1f} with 200" in " ".join(README.split())
+    assert f"Faster R-CNN gains {few:+.1f} with 50 scenes and loses {-many:.1f} with 200" in " ".join(
+        README.split()
+    )
 
 
 def test_tuning_of_few_real_images():

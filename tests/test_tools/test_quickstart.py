@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ def fresh_layout_folder(folder):
     import detdiffusion.models  # noqa: F401
     from detdiffusion.registry import MODELS
     from detdiffusion.utils.config import load_config
+    from detdiffusion.utils.zoo import resolve_source
 
     init_default_scope("detdiffusion")
     torch.manual_seed(0)
@@ -35,6 +37,7 @@ def fresh_layout_folder(folder):
     parts = dict(vae=model.vae, text_encoder=model.text_encoder, tokenizer=model.tokenizer, unet=model.unet)
     for name, part in {**parts, "scheduler": model.scheduler}.items():
         part.save_pretrained(folder / name)
+    shutil.copy(Path(resolve_source("zoo://miniscenes_layout")) / "layout_config.json", folder)
     return folder
 
 
@@ -143,6 +146,28 @@ def test_tables_are_printed(runs):
     out = runs[0][1][1]
     assert "Fréchet" in out and "easy - hard" in out and "real plus hard" in out and "DOES NOT HOLD" in out
     assert out.splitlines()[-1].startswith("--smoke only tests the steps")
+
+
+def test_full_trains_each_model_of_the_zoo_on_the_one_before():
+    from detdiffusion.experiments.demo.pipeline import SMOKE, Demo
+    from detdiffusion.utils.config import load_config
+
+    steps = {step.name: step for step in Demo(ROOT, Path("w"), SMOKE, None, 0, True).steps()}
+    configs = {}
+    for name in ("vae", "base", "layout"):
+        command = steps[f"zoo-{name}"].command
+        configs[name] = load_config(str(ROOT / command[1]), command[command.index("--cfg-options") + 1 :])
+        assert steps[f"zoo-{name}-export"].command[3] == f"w/zoo/{name}"
+    sources = [source.img_dir for source in configs["vae"].train_dataloader.dataset.sources]
+    assert set(sources) == {"w/data/zoo/images"}
+    for name in ("base", "layout"):
+        dataset = configs[name].train_dataloader.dataset
+        assert (dataset.data_root, dataset.img_dir) == ("w/data", "zoo/images")
+        assert configs[name].model.vae.from_pretrained == "w/zoo/vae"
+    assert {configs["layout"].model[part].from_pretrained for part in ("unet", "text_encoder")} == {
+        "w/zoo/base"
+    }
+    assert "layout_folder=w/zoo/layout" in steps["generator"].command
 
 
 def test_bad_input_is_one_message(tmp_path):

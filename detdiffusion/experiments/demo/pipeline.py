@@ -17,7 +17,9 @@ GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
 SCORE_THR = 0.5
 STRATEGIES = ("easy", "origin", "hard")
 ZOO_MODELS = ("vae", "base", "layout")  # in the order of their training
-FROM_BASE_ITERS = 10000  # of the layout checkpoint, which starts from the base instead of the one of many looks
+FROM_BASE_ITERS = (
+    10000  # of the layout checkpoint, which starts from the base instead of the one of many looks
+)
 
 
 @dataclass(frozen=True)
@@ -236,7 +238,9 @@ class Demo:
             config, out = f"configs/zoo/{name}_miniscenes.py", zoo / f"{name}_training"
             options = {**options, "data_root": self.data}
             inputs = (*self.annotations("zoo"), *inputs)
-            train = self.make.train(f"zoo-{name}", f"train the zoo's {name}", config, out, iters, options, inputs)
+            train = self.make.train(
+                f"zoo-{name}", f"train the zoo's {name}", config, out, iters, options, inputs
+            )
             command = ["tools/model_converters/to_diffusers.py", config, train.outputs[0], zoo / name]
             export = Step(
                 f"zoo-{name}-export",

@@ -25,7 +25,7 @@ class ResultFolder:
 
     A result file is valid if it has the key of its job. ``FOLDER/frozen.json`` contains a commit and the keys of
     results made at that commit. These remain valid when configs or the zoo's weights change, as long as sizes, seeds
-    and arms equal those of the job; configs and weights are those of the commit.
+    and arms equal those of the job; configs and weights are those of the commit. None can be added to them.
 
     Attributes:
         stale: files with another key than that of their job.
@@ -123,7 +123,7 @@ def run_jobs(
         Whether all jobs have a result.
 
     Raises:
-        UserError: a step failed.
+        UserError: a step failed, or a job is to be added to frozen results.
     """
     start = time.monotonic()
     pending = [job for job in jobs if results.read(job) is None]
@@ -135,6 +135,11 @@ def run_jobs(
         if minutes is not None and time.monotonic() - start >= 60 * minutes:
             say(f"time limit of {minutes:g} minutes reached: {len(pending)} jobs are left")
             return False
+        if results.commit:
+            raise UserError(
+                f"{results.folder}: records of commit {results.commit[:7]}, made with its configs and weights, cannot "
+                "be continued; name another folder by --results"
+            )
         for job in pending:
             lock = try_lock(folders(job.seed) / ".lock")
             if lock is not None:
