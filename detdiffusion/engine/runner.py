@@ -117,7 +117,17 @@ class SafeRunner(ChecksData, Runner):
     def _load_strictly(self, filename, map_location, revise_keys) -> dict:
         """Repeat mmengine's steps, because its strict loading raises only on the first rank."""
         checkpoint = _load_checkpoint(filename, map_location=map_location)
-        self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        try:
+            self.call_hook("after_load_checkpoint", checkpoint=checkpoint)
+        except RuntimeError:  # EMAHook loads the averaged weights, with torch's message if they do not fit
+            self._load_weights(checkpoint, filename, revise_keys)
+            raise
+        self._load_weights(checkpoint, filename, revise_keys)
+        self._has_loaded = True
+        self.logger.info(f"Load checkpoint from {filename}")
+        return checkpoint
+
+    def _load_weights(self, checkpoint: dict, filename, revise_keys) -> None:
         state = checkpoint.get("state_dict", checkpoint)
         for pattern, replacement in revise_keys:
             if any(re.search(pattern, str(name)) for name in state):
@@ -128,9 +138,6 @@ class SafeRunner(ChecksData, Runner):
         hint = "Use the config it was trained with, or `--cfg-options strict_load=False` to load what fits."
         stored = {"state_dict": state, "meta": checkpoint.get("meta")}
         load_strictly(model, stored, f"checkpoint {filename}", hint=hint)
-        self._has_loaded = True
-        self.logger.info(f"Load checkpoint from {filename}")
-        return checkpoint
 
     def load_or_resume(self) -> None:
         """Load or resume as mmengine does, except that resuming uses the newest existing checkpoint, see

@@ -175,3 +175,14 @@ def test_test_tool_writes_metrics(trained, tmp_path):
     out = tmp_path / "out" / "metrics.json"
     tool("test.py", config, trained / "iter_4.pth", "--out", out, cwd=tmp_path)
     assert json.loads(out.read_text()) == {"toy/count": 16.0}
+
+
+def test_an_average_of_another_model_is_one_message(tmp_path):
+    """EMAHook loads it before the model's weights are compared."""
+    text = f"_base_ = {str(CONFIG)!r}\ncustom_hooks = [dict(type='EMAHook')]\ntrain_cfg = dict(max_iters=1)\n"
+    (tmp_path / "mine.py").write_text(text)
+    train("mine.py", "--work-dir", "w", cwd=tmp_path)
+    options = ["--cfg-options", "model.width=4"]
+    stderr = train("mine.py", "--work-dir", "w", "--resume", *options, cwd=tmp_path, code=2)
+    assert re.search(r"^error: .*iter_1.pth does not fit the model: 1 of another shape", stderr, re.MULTILINE)
+    assert "Traceback" not in stderr
