@@ -11,7 +11,7 @@ from detdiffusion.experiments.low_data.worth import real_curve, worth
 from detdiffusion.utils.errors import UserError
 
 
-def write_result(folder, seed, arms, look="dusk", settings=None, images=100):
+def write_result(folder, seed, arms, look="dusk", settings=None, images=100, weights=None):
     """A result of ATSS with the given AP by arm."""
     entries = {
         arm: dict(
@@ -29,7 +29,7 @@ def write_result(folder, seed, arms, look="dusk", settings=None, images=100):
     path = folder / f"{look}-{images}" / str(seed) / "result.json"
     path.parent.mkdir(parents=True)
     settings = dict(more_images=1000, **(settings or {}))
-    result = dict(look=look, images=images, seed=seed, arms=entries, settings=settings, weights={})
+    result = dict(look=look, images=images, seed=seed, arms=entries, settings=settings, weights=weights or {})
     path.write_text(json.dumps(result))
     return path
 
@@ -131,6 +131,20 @@ def test_results_of_other_settings_are_not_mixed_in(results):
     path.write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
         read_results(results)
+
+
+def test_a_base_is_compared_where_arms_start_from_it(tmp_path):
+    write_result(tmp_path, 11, {"real": 0.5}, weights=dict(layout="a", base=None))
+    for seed in (12, 14):
+        write_result(tmp_path, seed, {"base-edited-hard": 0.5}, weights=dict(layout="a", base="b"))
+    write_result(tmp_path, 13, {"real": 0.5}, weights=dict(layout="a", base=None))
+    assert len(read_results(tmp_path)) == 4
+    path = write_result(tmp_path, 15, {"base-edited-hard": 0.5}, weights=dict(layout="a", base="c"))
+    with pytest.raises(UserError, match="its weights are not those of .*11/result.json.*: base 'c' and 'b'"):
+        read_results(tmp_path)
+    path.write_text(path.read_text().replace('"c"', "null").replace('"a"', '"d"'))
+    with pytest.raises(UserError, match="layout 'd' and 'a'"):
+        read_results(tmp_path)
 
 
 def test_no_results_is_an_error(tmp_path):

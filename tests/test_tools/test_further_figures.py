@@ -108,6 +108,10 @@ def test_sums_of_few_real_images():
                 assert re.search(rf"with {images} images:? {re.escape(gains)}", text), learner
     few, many = (rows_of("atss")[images, BEST] for images in (50, 200))
     assert f"as much as {few['worth']:.0f} real images" in text
+    drawn_again = [rows_of("atss")[200, arm] for arm in ("origin", "easy", "hard")]
+    assert all(row["low"] > 0 and len(row["seeds"]) == 5 for row in drawn_again)
+    first, second, third = (f"{row['gain']:.1f}" for row in drawn_again)
+    assert f"(200 images: {first}, {second} and {third}, each over zero in five seeds)" in text
     assert f"50 scenes are then worth {few['worth']:.0f} real ones" in README
     assert f"{few['over_copy_paste']['gain']:+.1f} AP over copy-paste" in README
     assert f"with 200 scenes {many['over_copy_paste']['gain']:+.1f}" in README

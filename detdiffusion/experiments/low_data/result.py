@@ -38,7 +38,8 @@ def write_result(job: Job, at_once: int = 1) -> dict:
         at_once: number of steps, of all jobs, that were at work at the same time.
 
     Returns:
-        ``look, images, seed, settings, weights`` (SHA-256 of the UNet that each generator starts from), ``arms``
+        ``look, images, seed, settings, weights`` (SHA-256 of the UNet that each generator starts from; of the base
+        None without arms from it), ``arms``
         (arm -> learner -> AP, AP50 and AP75 from 0 to 1, iterations, seconds of its training and of everything behind
         it but the data), ``synthetic_images`` by set, ``near_copies`` by set (share of its images that are nearer to a
         real image than 5 % of these are to their nearest other one, by the learner's features and by pixels),
@@ -67,7 +68,10 @@ def write_result(job: Job, at_once: int = 1) -> dict:
         images=job.images,
         seed=job.seed,
         settings=job.settings.to_dict(),
-        weights=dict(layout=_digest(job.layout), base=_digest(job.base) if job.base else None),
+        weights=dict(
+            layout=_digest(job.layout),
+            base=_digest(job.base) if job.base and any(ARMS[name].from_base for name in arms) else None,
+        ),
         arms=arms,
         synthetic_images={name: _count(job.synthetic(name)) for name in _drawn(arms)},
         near_copies={

@@ -75,15 +75,23 @@ def read_results(folder: Path) -> list[dict]:
     results = []
     for path in paths:
         result = read_result(path, "benchmarks/low_data.py")
-        other, known = first.setdefault(result["look"], (path, result))
-        for part in ("settings", "weights"):
-            if result[part] != known[part]:
+        other, known = first.setdefault(result["look"], (path, dict(result)))
+        # a job without arms from the captions-only base has no base
+        known["weights"] = _filled(known["weights"], result["weights"])
+        own = dict(settings=result["settings"], weights=_filled(result["weights"], known["weights"]))
+        for part, values in own.items():
+            if values != known[part]:
                 raise UserError(
                     f"{path}: its {part} are not those of {other}; keep results of different {part} in different "
-                    f"folders: {_difference(result[part], known[part])}"
+                    f"folders: {_difference(values, known[part])}"
                 )
         results.append(result)
     return results
+
+
+def _filled(values: dict, others: dict) -> dict:
+    """Return the values, those that are None from ``others``."""
+    return {name: others.get(name) if value is None else value for name, value in values.items()}
 
 
 def table_rows(results: Sequence[dict]) -> list[dict]:
