@@ -19,11 +19,11 @@ SCENE_WORDS = ["an", "image", "with", "easy", "hard", "background"]
 def specs(size: str, folder: Path) -> dict:
     """Return config dicts of vae, text_encoder, tokenizer, unet and scheduler, image side and layout tokenizer options.
 
-    ``tiny`` is the zoo's model; ``sd15`` has Stable Diffusion 1.5's architecture with random weights (tokenizer and
-    embeddings are smaller, which does not change the time of a step).
+    ``tiny`` is the zoo's base, that diffusers' pipeline runs too; ``sd15`` has Stable Diffusion 1.5's architecture with
+    random weights (tokenizer and embeddings are smaller, which does not change the time of a step).
     """
     if size == "tiny":
-        zoo = dict(from_pretrained="zoo://miniscenes_layout")
+        zoo = dict(from_pretrained="zoo://miniscenes_base")
         kinds = dict(
             vae="AutoencoderKL",
             text_encoder="CLIPTextModel",

@@ -115,7 +115,7 @@ def test_arms_differ_in_their_images_alone(steps, learner):
         else:
             assert loader.sampler == real.train_dataloader.sampler
         if generated:
-            gated = dict(ann_file="annotations_gated.json") if ARMS[arm].gate else {}
+            ann_file = "annotations_gated.json" if ARMS[arm].gate else "annotations.json"
             of_copy_paste = ARMS[arm].config.startswith("copy-paste-")
             dataset = loader.dataset.datasets[1] if of_copy_paste else loader.dataset
             pipeline = real.train_dataloader.dataset.pipeline
@@ -126,7 +126,7 @@ def test_arms_differ_in_their_images_alone(steps, learner):
                     paste_by_box=True, from_last=True
                 )
                 pipeline = pipeline[:-1]
-            assert dataset.synthetic == [dict(data_root=f"w/dusk-100/11/synthetic/{generated}", **gated)]
+            assert dataset.synthetic == [dict(data_root=f"w/dusk-100/11/synthetic/{generated}", ann_file=ann_file)]
             assert dataset.pipeline == pipeline
             if of_copy_paste:
                 assert loader.dataset.datasets[0] == configs["copy-paste"].train_dataloader.dataset
