@@ -11,6 +11,7 @@ def test_the_table_names_files(repo_root):
     configs = repo_root / "configs"
     for old, new in OLD_NAMES.items():
         assert not (configs / old).exists() and (configs / new.path).is_file(), old
+    assert len(OLD_NAMES) == 25 + 3 * 3 * 2
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,8 @@ GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
 SCORE_THR = 0.5
 STRATEGIES = ("easy", "origin", "hard")
 ZOO_MODELS = ("vae", "base", "layout")  # in the order of their training
-FROM_BASE_ITERS = (
-    10000  # of the layout checkpoint, which starts from the base instead of the one of many looks
-)
+# of the layout checkpoint, which starts from the base instead of the checkpoint of many looks
+FROM_BASE_ITERS = 10000
 
 
 @dataclass(frozen=True)
@@ -226,13 +225,13 @@ class Demo:
 
         All of them see the ``zoo`` split alone; patches of its images stand for photographs.
         """
-        zoo, steps, iters = self.dir / "zoo", [], self.settings.zoo_iters
+        zoo, steps, given_iters = self.dir / "zoo", [], self.settings.zoo_iters
         vae, base = zoo / "vae", zoo / "base"
         on_vae = {"model.vae.from_pretrained": vae}
         given = (
-            ({"looks": self.data, "photographs": self.make.splits["zoo"].images}, (), iters),
-            (on_vae, weights(vae)[:1], iters),
-            ({**on_vae, "base_folder": base}, weights(base), iters or FROM_BASE_ITERS),
+            ({"looks": self.data, "photographs": self.make.splits["zoo"].images}, (), given_iters),
+            (on_vae, weights(vae)[:1], given_iters),
+            ({**on_vae, "base_folder": base}, weights(base), given_iters or FROM_BASE_ITERS),
         )
         for name, (options, inputs, iters) in zip(ZOO_MODELS, given, strict=True):
             config, out = f"configs/zoo/{name}_miniscenes.py", zoo / f"{name}_training"
