@@ -76,7 +76,7 @@ class ContentOptions(OptionGroup):
     keep: str | None = option(
         None,
         "with `from_real`: pixels of the real image that stay as they are. background: everything outside the objects; "
-        "objects: those that `edits` leaves in place",
+        "objects: those that `edits` leaves in place, with the attribute that they have",
         choices=(BACKGROUND, OBJECTS),
     )
     oversample_thr: float | None = option(

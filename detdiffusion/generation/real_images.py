@@ -33,8 +33,9 @@ class RealSource:
     """Reads the real images of layouts at the generated size.
 
     The image is mirrored where the layout is. With ``keep='objects'``, objects stay that were not moved, replaced or
-    dropped; with ``keep='background'``, everything outside the boxes of all objects, before and after the edits. Stuff
-    and other objects whose attribute is ``background`` belong to the background.
+    dropped and whose attribute is not to change, so that the labels of what stays are true; with
+    ``keep='background'``, everything outside the boxes of all objects, before and after the edits. Stuff and other
+    objects whose attribute is ``background`` belong to the background.
 
     Where objects that are not in the layouts (:mod:`.unlabelled`) stay visible, they must become ignored regions: with
     ``keep='background'`` those that are not completely redrawn, without ``keep`` all, unless the strength is 1.
@@ -42,7 +43,7 @@ class RealSource:
     Args:
         dataset: a :class:`~detdiffusion.datasets.layout_coco.LayoutCocoDataset`, or one with its ``load``, ``img_dir``
             and ``layouts``.
-        layouts: the layouts that are used.
+        layouts: the layouts that are used, with the attributes of their real objects.
         strength: see :class:`~detdiffusion.models.editors.interface.RealImages`.
         keep: 'background', 'objects' or None.
         nameable: class names of objects; None: all.
@@ -77,6 +78,7 @@ class RealSource:
         self.dataset, self.strength, self.keep = dataset, strength, keep
         self.nameable = None if nameable is None else frozenset(nameable)
         self._index = {layout.image_id: index for index, layout in enumerate(dataset.layouts)}
+        self._attributes = {layout.image_id: _attributes_of(layout) for layout in layouts}
         self._masks = LoadLayoutMasks()
         self.unlabelled: dict[int, Layout] = {}
         if keep == BACKGROUND or (keep is None and strength < 1):
@@ -115,14 +117,15 @@ class RealSource:
         return RealImages(torch.stack(pictures), self.strength, keep), contents
 
     def _is_object(self, drawing: Drawing, source: Layout) -> list[bool]:
-        attributes = drawing.layout.attributes
-        words = dict(zip(drawing.layout.ids, attributes)) if attributes else {}
+        words = _attributes_of(drawing.layout)
         named = is_free(replace(source, attributes=None), self.nameable)
         return [free and words.get(key) != "background" for free, key in zip(named, source.ids)]
 
     def _kept(self, drawing: Drawing, source: Layout) -> list[int]:
         log = drawing.log
         changed = set() if log is None else {*log.dropped, *log.jittered, *log.swapped, *log.added}
+        known, asked = self._attributes[source.image_id], _attributes_of(drawing.layout)
+        changed |= {key for key in source.ids if known.get(key) != asked.get(key)}
         objects = self._is_object(drawing, source)
         return [i for i, key in enumerate(source.ids) if objects[i] and key not in changed]
 
@@ -134,6 +137,10 @@ class RealSource:
                 if is_object:
                     covered[_pixels_of(box, size)] = True
         return covered
+
+
+def _attributes_of(layout: Layout) -> dict[int, str]:
+    return dict(zip(layout.ids, layout.attributes)) if layout.attributes else {}
 
 
 def _pixels_of(box: Sequence[float], size: Sequence[int]) -> tuple[slice, slice]:

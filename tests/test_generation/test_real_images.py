@@ -50,7 +50,9 @@ def test_strength_0_is_the_autoencoders_bound(world, tmp_path):
 
 @pytest.mark.parametrize("edits", [None, dict(flip=1.0), dict(drop=0.5, flip=0.5)])
 def test_kept_objects_keep_pixels_and_masks(world, tmp_path, edits):
-    tiny_generation.draw(world, tmp_path / "set", from_real=0.7, keep="objects", edits=edits, limit=4)
+    tiny_generation.draw(
+        world, tmp_path / "set", "origin", from_real=0.7, keep="objects", edits=edits, limit=4
+    )
     drawn, data = tiny_generation.pixels(tmp_path / "set"), content(tmp_path / "set")
     images = {record["id"]: record for record in data["images"]}
     kept = [a for a in data["annotations"] if a.get("from_real")]
@@ -65,6 +67,22 @@ def test_kept_objects_keep_pixels_and_masks(world, tmp_path, edits):
         x, y, w, h = annotation["bbox"]
         ys, xs = np.nonzero(mask)
         assert x - 1 <= xs.min() and xs.max() <= x + w and y - 1 <= ys.min() and ys.max() <= y + h
+
+
+def test_labels_of_kept_objects_are_true(world, tmp_path):
+    """An object whose attribute is to change is drawn anew; the rest stays."""
+    kept = {}
+    for strategy in ("origin", "hard", "flip"):
+        tiny_generation.draw(world, tmp_path / strategy, strategy, from_real=0.7, keep="objects", limit=4)
+        data = content(tmp_path / strategy)
+        kept[strategy] = {
+            (a["source_annotation_id"], a["segmentation"]["counts"]): a["attribute"]
+            for a in data["annotations"]
+            if a.get("from_real")
+        }
+    assert set(kept["origin"].values()) == {"easy", "hard"}
+    assert kept["hard"] == {key: word for key, word in kept["origin"].items() if word == "hard"}
+    assert not kept["flip"]
 
 
 def test_kept_background_keeps_what_no_object_covers(world, tmp_path):
