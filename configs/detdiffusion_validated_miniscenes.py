@@ -1,5 +1,6 @@
-"""DetDiffusion on MiniScenes with validation: a detector's AP and a Fréchet distance every 200 iterations, and sheets
-of samples in vis_data/vis_image (and in TensorBoard, if it is installed and listed in vis_backends).
+"""DetDiffusion on MiniScenes with validation: a detector's AP and a Fréchet distance every 200 iterations, the
+checkpoint of the highest AP kept, and sheets of samples in vis_data/vis_image (and in TensorBoard, if it is installed
+and listed in vis_backends).
 
     python tools/train.py configs/detdiffusion_validated_miniscenes.py --cfg-options data_root=data/miniscenes \
         attributes_file=ATTRIBUTES_TRAIN.json val_attributes_file=ATTRIBUTES_VAL.json detector_checkpoint=DETECTOR.pth
@@ -49,6 +50,7 @@ val_evaluator = [
 ]
 train_cfg = dict(val_interval=200)
 val_cfg = dict(type="ValLoop")
+default_hooks = dict(checkpoint=dict(save_best="generation/bbox_mAP", rule="greater"))
 custom_hooks = [
     dict(type="EMAHook", ema_type="MomentumAnnealingEMA", momentum=0.01, gamma=10),
     dict(type="SampleGridHook", num_samples=8),

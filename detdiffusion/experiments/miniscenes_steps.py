@@ -1,4 +1,4 @@
-"""Steps (commands) of experiments on MiniScenes, shared by the demo and the paper in miniature."""
+"""Steps (commands) of experiments on MiniScenes: of the demo, the paper in miniature and the low-data benchmark."""
 
 from __future__ import annotations
 

@@ -21,6 +21,7 @@ ABLATIONS = sorted(path.relative_to(CONFIGS).as_posix() for path in (CONFIGS / "
 MINISCENES = [
     "detdiffusion_miniscenes.py",
     "detdiffusion_validated_miniscenes.py",
+    "detdiffusion_few-images_miniscenes.py",
     "geodiffusion_miniscenes.py",
     *sorted(p.relative_to(CONFIGS).as_posix() for p in (CONFIGS / "ablations").glob("*_miniscenes.py")),
 ]

@@ -49,11 +49,11 @@ def world(tmp_path_factory):
     return root, [f"{key}={value}" for key, value in options.items()]
 
 
-def train(world, ranks):
+def train(world, ranks, recipe):
     """The metrics of the validation after STEPS iterations (at learning rate 0), and the sheet."""
     root, options = world
     out = root / f"work{ranks}"
-    config = str(ROOT / "configs/detdiffusion_validated_miniscenes.py")
+    config = str(ROOT / f"configs/detdiffusion_{recipe}_miniscenes.py")
     command = [sys.executable, "tools/train.py", config]
     if ranks > 1:
         command = ["bash", "tools/dist_train.sh", config, str(ranks)]
@@ -71,11 +71,13 @@ def train(world, ranks):
     metrics = {k: v for line in lines for k, v in line.items() if k.startswith("generation/")}
     sheets = sorted(out.glob("*/vis_data/vis_image/samples_*.png"))
     assert [sheet.name for sheet in sheets] == [f"samples_{STEPS}.png"]
+    assert (out / f"best_generation_bbox_mAP_iter_{STEPS}.pth").is_file()
     return metrics, np.array(Image.open(sheets[0])), done.stdout + done.stderr
 
 
 def test_one_process_and_two(world):
-    one, sheet, log = train(world, 1)
+    """Without and with augmented training images: at learning rate 0, they change nothing."""
+    one, sheet, log = train(world, 1, "validated")
     assert {
         "generation/bbox_mAP",
         "generation/real_bbox_mAP",
@@ -88,7 +90,7 @@ def test_one_process_and_two(world):
     assert "covariance is singular" in log
     assert one["generation/real_frechet"] > 0 and "real_frechet: one half of the real images" in log
     assert sheet.shape[1] > 2 * 128 and sheet.shape[0] > 8 * 128 and sheet.std() > 20
-    two, _, _ = train(world, 2)
+    two, _, _ = train(world, 2, "few-images")
     assert two.keys() == one.keys()
     for name, value in one.items():
         assert two[name] == pytest.approx(value, rel=1e-3, abs=2e-4), name

@@ -126,7 +126,9 @@ def test_arms_differ_in_their_images_alone(steps, learner):
                     paste_by_box=True, from_last=True
                 )
                 pipeline = pipeline[:-1]
-            assert dataset.synthetic == [dict(data_root=f"w/dusk-100/11/synthetic/{generated}", ann_file=ann_file)]
+            assert dataset.synthetic == [
+                dict(data_root=f"w/dusk-100/11/synthetic/{generated}", ann_file=ann_file)
+            ]
             assert dataset.pipeline == pipeline
             if of_copy_paste:
                 assert loader.dataset.datasets[0] == configs["copy-paste"].train_dataloader.dataset

@@ -11,7 +11,7 @@ from detdiffusion.experiments.low_data.worth import real_curve, worth
 from detdiffusion.utils.errors import UserError
 
 
-def write_result(folder, seed, arms, look="dusk", settings=None, images=100, weights=None):
+def write_result(folder, seed, arms, look="dusk", settings=None, images=100, weights=None, copies=None):
     """A result of ATSS with the given AP by arm."""
     entries = {
         arm: dict(
@@ -29,7 +29,8 @@ def write_result(folder, seed, arms, look="dusk", settings=None, images=100, wei
     path = folder / f"{look}-{images}" / str(seed) / "result.json"
     path.parent.mkdir(parents=True)
     settings = dict(more_images=1000, **(settings or {}))
-    result = dict(look=look, images=images, seed=seed, arms=entries, settings=settings, weights=weights or {})
+    result = dict(look=look, images=images, seed=seed, arms=entries, settings=settings)
+    result |= dict(weights=weights or {}, near_copies=copies or {})
     path.write_text(json.dumps(result))
     return path
 
@@ -112,14 +113,27 @@ def test_how_many_real_images_an_arm_is_worth(tmp_path):
     assert real_curve(falling) is None
     text, paths = write_table(tmp_path)
     assert paths[2].name == "worth.png" and paths[2].read_bytes().startswith(b"\x89PNG")
-    assert "| 25% | 200 | 2.0 | 1 |" in text
+    assert "| 25% | 200 | – | 2.0 | 1 |" in text
+
+
+def test_near_copies_are_those_of_the_set_that_an_arm_trains_on(tmp_path):
+    for seed, share in ((1, 0.01), (2, 0.03), (3, None)):
+        copies = {"sample": dict(features=share, pixels=2 * share)} if share else {}
+        write_result(tmp_path, seed, {"real": 0.4, "sample-copy-paste": 0.5}, copies=copies)
+    write_result(
+        tmp_path, 4, {"sample-copy-paste": 0.5}, copies={"sample": dict(features=1, pixels=1)}
+    )  # no pair
+    text, _ = write_table(tmp_path)
+    rows = {row["arm"]: row["near_copies"] for row in table_rows(read_results(tmp_path))}
+    assert rows == {"real": None, "sample-copy-paste": pytest.approx(dict(features=0.02, pixels=0.04))}
+    assert "| 2.0%, 4.0% | 2.0 | 3 |" in text
 
 
 def test_one_seed_has_no_interval_and_looks_have_rows_of_their_own(results):
     write_result(results, 11, {"real": 0.3, "hard": 0.25}, look="xray")
     text, paths = write_table(results)
     row = next(line for line in text.splitlines() if "| xray | 100 | atss | hard |" in line)
-    assert "| 25.0 | 45.0 | 15.0 | −5.0 | – | – | – | – | 2.0 | 1 |" in row
+    assert "| 25.0 | 45.0 | 15.0 | −5.0 | – | – | – | – | – | 2.0 | 1 |" in row
     assert [path.name for path in paths] == ["table.md", "table.json"]
     assert markdown(json.loads(paths[1].read_text())["rows"]) + "\n" == paths[0].read_text()
 

@@ -111,8 +111,12 @@ def test_time_of_a_prompt():
 
 
 def test_sizes_of_the_zoo():
+    """As its README has them; the package stays small."""
     _, rows = table((ROOT / "detdiffusion/zoo/README.md").read_text(), "| folder |")
+    totals = []
     for name, _, size in rows:
         folder = ROOT / "detdiffusion/zoo" / name.strip("`")
         total = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
         assert size == f"{total / 2**20:.1f} MiB"
+        totals.append(total)
+    assert max(totals) <= 10e6 and sum(totals) <= 25e6

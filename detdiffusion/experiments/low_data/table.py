@@ -36,6 +36,7 @@ COLUMNS = (
     "over copy-paste [95 %]",
     "share of the oracle's gain",
     "as many real images",
+    "near copies: features, pixels",
     "minutes",
     "seeds",
 )
@@ -109,7 +110,9 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
         without; ``share``, the mean gain as a share of the oracle's over the seeds that have both, None without or
         if the oracle gains less than :data:`LEAST_GAIN`; ``worth``, how many real images alone have the AP of
         those of the row and its gain, None without a gain, for the oracle, and outside of what was measured, see
-        :func:`.worth.worth`; ``minutes``, mean of everything that the arm needs but the data.
+        :func:`.worth.worth`; ``near_copies``, the mean share of near copies of real images in its generated set, by
+        ``features`` and ``pixels`` (see :mod:`.result`), None without; ``minutes``, mean of everything that the arm
+        needs but the data.
     """
     rows = []
     for look, images in sorted({(one["look"], one["images"]) for one in results}):
@@ -120,7 +123,11 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
             for arm in scores:
                 real_images = images + (more if arm == ORACLE else 0)
                 row = dict(look=look, images=images, learner=learner, arm=arm, real_images=real_images)
-                rows.append(row | _row(arm, scores))
+                row |= _row(arm, scores)
+                copies = [
+                    one["near_copies"].get(ARMS[arm].generated) for one in jobs if one["seed"] in row["seeds"]
+                ]
+                rows.append(row | dict(near_copies=_means(copies)))
     for group in by_curve(rows).values():
         curve = real_curve(group)
         for row in group:
@@ -158,6 +165,14 @@ def _row(arm: str, scores: Scores) -> dict:
         **{metric: statistics.fmean(found) for metric, found in values.items()},
     )
     return row
+
+
+def _means(copies: Sequence[Mapping[str, float] | None]) -> dict[str, float] | None:
+    """Return the mean shares of near copies over the seeds that have them."""
+    known = [shares for shares in copies if shares is not None]
+    return (
+        {measure: statistics.fmean(one[measure] for one in known) for measure in known[0]} if known else None
+    )
 
 
 def _gain(arm: str, reference: str, scores: Scores) -> dict[str, float | None]:
@@ -201,6 +216,7 @@ def _cells(row: Mapping) -> list[str]:
             return "–" if found is None else number(found["gain"], "+.1f")
         return f"{found['gain']:+.1f} [{found['low']:.1f}, {found['high']:.1f}]".replace("-", "−")
 
+    copies = row["near_copies"]
     spread = "" if row["std"] is None else f" ± {row['std']:.1f}"
     return [
         row["look"],
@@ -215,6 +231,7 @@ def _cells(row: Mapping) -> list[str]:
         interval(row["over_copy_paste"]),
         number(row["share"], ".0%"),
         number(row["worth"], ",.0f"),
+        "–" if copies is None else f"{copies['features']:.1%}, {copies['pixels']:.1%}",
         f"{row['minutes']:.1f}",
         len(row["seeds"]),
     ]
