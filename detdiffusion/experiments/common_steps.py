@@ -12,10 +12,10 @@ from detdiffusion.utils.steps import Step
 
 @dataclass(frozen=True)
 class Weights:
-    """A trained model: its config and its checkpoint."""
+    """A trained model: its config and its checkpoint; None for a generator with the weights that the config names."""
 
     config: str
-    checkpoint: Path
+    checkpoint: Path | None
 
 
 @dataclass(frozen=True)
@@ -223,7 +223,7 @@ class CommonSteps:
             flags: further flags of ``tools/generate.py``.
         """
         annotations = self.annotations(split)
-        command = ["tools/generate.py", generator.config, generator.checkpoint, "--out", out]
+        command = ["tools/generate.py", generator.config, generator.checkpoint or "none", "--out", out]
         for path in annotations:
             command += ["--ann", path]
         if attributes:
@@ -245,7 +245,7 @@ class CommonSteps:
         command += flags
         if self.generator_options:
             command += ["--cfg-options", *pairs(self.generator_options)]
-        inputs = (*annotations, *([attributes] if attributes else ()), generator.checkpoint)
+        inputs = (*annotations, *(path for path in (attributes, generator.checkpoint) if path))
         outputs = (out / "annotations.json", out / "manifest.jsonl")
         return Step(name, title, texts(command), (generator.config,), inputs, outputs, (out,))
 

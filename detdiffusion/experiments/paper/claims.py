@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from .jobs import TRAINED
+from detdiffusion.experiments.common_steps import AUTOENCODER
+
+from .arms import TRAINED
 from .verdicts import Claim, Comparison
 
 _NAMES = {"faster-rcnn": "Faster R-CNN", "fcos": "FCOS", "atss": "ATSS"}
-_DATA = {
+DATA = {
     "real": "real only",
     "real-equal-iters": "real, equal iterations",
     "geodiffusion": "real + GeoDiffusion",
 }
-_DATA |= {strategy: f"real + {strategy}" for strategy in ("origin", "easy", "hard")}
+DATA |= {strategy: f"real + {strategy}" for strategy in ("origin", "easy", "hard")}
 
 
 def _fidelity(job: str, strategy: str) -> tuple[str, tuple[str, ...]]:
@@ -21,7 +23,7 @@ def _fidelity(job: str, strategy: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _trained(detector: str, data: str) -> str:
-    return f"{_NAMES[detector]}, {_DATA[data]}"
+    return f"{_NAMES[detector]}, {DATA[data]}"
 
 
 QUANTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -36,6 +38,7 @@ QUANTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     "GeoDiffusion's distance": ("geodiffusion", ("sets", "origin", "frechet")),
     "origin's distance": ("detdiffusion", ("sets", "origin", "frechet")),
     "real images": _fidelity("detdiffusion", "real"),
+    "autoencoder": _fidelity(AUTOENCODER, AUTOENCODER),
     "rank correlation": ("detector", ("attributes", "val", "spearman")),
     **{
         f"{measure} of {strategy}": ("factors", ("means", strategy, measure))
@@ -45,7 +48,7 @@ QUANTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     **{
         _trained(detector, data): (f"train-{detector}-{data}", ("real", "bbox_mAP"))
         for detector in TRAINED
-        for data in _DATA
+        for data in DATA
     },
 }
 """Job, and path in that job's figures, by name of the quantity."""

@@ -1,73 +1,22 @@
-"""The arms of the paper in miniature and the jobs of a seed."""
+"""The jobs of a seed of the paper in miniature."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from detdiffusion.evaluation.names import MEASURES
 from detdiffusion.evaluation.training_runs import read_run
-from detdiffusion.experiments.common_steps import Sampling, Weights
+from detdiffusion.experiments.common_steps import AUTOENCODER, Sampling, Weights
 from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps, weights
 from detdiffusion.utils.files import sha256_of
 from detdiffusion.utils.steps import Step, config_digest
 
+from .arms import ARMS, BASELINE, DETECTOR, REAL, SETS, STRATEGIES, TRAINED
 from .figures import detector_figures, factor_figures, fidelity_figures
 from .scales import Job, Scale
-
-DETECTOR, OTHER_DETECTOR = "atss", "fcos"
-STRATEGIES = ("easy", "origin", "hard")
-
-
-@dataclass(frozen=True)
-class Arm:
-    """A generator and the held-out sets that are generated with it.
-
-    Attributes:
-        config: config of the generator.
-        title: title for the user.
-        strategies: strategies of its sets; models without attributes support only ``origin``.
-        attributes: name of the attribute detector, None for a model without attributes.
-    """
-
-    config: str
-    title: str
-    strategies: tuple[str, ...]
-    attributes: str | None = DETECTOR
-
-
-ARMS = {
-    "geodiffusion": Arm("configs/geodiffusion_miniscenes.py", "GeoDiffusion", ("origin",), None),
-    "attr": Arm("configs/ablations/detdiffusion_attr-only_miniscenes.py", "P.A. Attr", ("easy",)),
-    "detdiffusion": Arm("configs/detdiffusion_miniscenes.py", "P.A. Attr and P.A. loss", STRATEGIES),
-    "without-sqrt": Arm(
-        "configs/ablations/detdiffusion_without-sqrt-alpha-bar_miniscenes.py",
-        "without sqrt(alpha_bar_t)",
-        ("easy",),
-    ),
-    "without-dice": Arm(
-        "configs/ablations/detdiffusion_without-dice_miniscenes.py", "without dice", ("easy",)
-    ),
-    "other-detector": Arm(
-        "configs/ablations/detdiffusion_attr-only_miniscenes.py",
-        "P.A. Attr of FCOS",
-        ("easy",),
-        OTHER_DETECTOR,
-    ),
-}
-SETS = {
-    "geodiffusion": ("geodiffusion", "origin"),
-    "origin": ("detdiffusion", "origin"),
-    "easy": ("detdiffusion", "easy"),
-    "hard": ("detdiffusion", "hard"),
-}
-"""Arm and strategy of the synthetic training sets, by name."""
-REAL = ("real", "real-equal-iters")
-TRAINED = ("faster-rcnn", "fcos", "atss")
-"""Detectors of the trainability experiments."""
 
 
 class SeedJobs:
@@ -93,7 +42,8 @@ class SeedJobs:
 
     def jobs(self) -> dict[str, Job]:
         """Return all jobs by name."""
-        jobs = [self._detector_job(), *(self._arm_job(name) for name in ARMS), self._factors_job()]
+        jobs = [self._detector_job(), self._autoencoder_job()]
+        jobs += [*(self._arm_job(name) for name in ARMS), self._factors_job()]
         jobs += [self._training_job(detector, data) for detector in TRAINED for data in (*REAL, *SETS)]
         return {job.name: job for job in jobs}
 
@@ -156,6 +106,51 @@ class SeedJobs:
             (),
             self._first_steps(),
             lambda: detector_figures(self.detector.checkpoint.parent, things, attributes),
+        )
+
+    def _autoencoder_job(self) -> Job:
+        """Return the job of the bound: held-out real images after the autoencoder, which all generators share."""
+        s, out = self.scale, self.dir / "fidelity" / AUTOENCODER
+        untrained, folder = Weights(BASELINE, None), self.synthetic(AUTOENCODER, "val", "origin")
+        title = "real images after the autoencoder"
+        facts = self._detector_facts(DETECTOR, s.score_thr)
+        facts["configs"] = {**facts["configs"], "generator": self._digest(BASELINE)}
+        facts |= dict(
+            layout_weights=_weights_digest(self.layout),
+            scored_by=DETECTOR,
+            from_real=0,
+            fidelity_layouts=s.fidelity_layouts,
+            resamples=s.resamples,
+        )
+        return Job(
+            AUTOENCODER,
+            self.seed,
+            title,
+            facts,
+            self._first_steps(),
+            (
+                self.make.generate(
+                    f"generate-{AUTOENCODER}-val-origin",
+                    f"{title}: up to {s.fidelity_layouts} held-out ones",
+                    untrained,
+                    folder,
+                    "val",
+                    "origin",
+                    None,
+                    limit=s.fidelity_layouts,
+                    sampling=Sampling(s.sampling_steps, s.guidance_scale, s.sampling_batch),
+                    from_real=0,
+                ),
+                self.make.score(
+                    f"fidelity-{AUTOENCODER}",
+                    "score: does the detector find the objects?",
+                    self.detector,
+                    {AUTOENCODER: folder},
+                    out,
+                    s.resamples,
+                ),
+            ),
+            lambda: fidelity_figures(out / "fidelity.json"),
         )
 
     # generators and fidelity
@@ -296,7 +291,7 @@ class SeedJobs:
 
 # Stages run one after the other, the jobs of a stage seed by seed, so that claims are completed early for all seeds.
 STAGES: tuple[tuple[str, ...], ...] = (
-    ("detector", "detdiffusion", "geodiffusion"),
+    ("detector", AUTOENCODER, "detdiffusion", "geodiffusion"),
     ("attr",),
     ("factors",),
     ("without-sqrt",),

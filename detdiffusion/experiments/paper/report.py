@@ -10,7 +10,9 @@ from pathlib import Path
 
 from detdiffusion.utils.files import write_atomic
 
-from .jobs import STRATEGIES, SeedJobs
+from .arms import STRATEGIES
+from .claims import DATA
+from .jobs import SeedJobs
 from .verdicts import MIN_SEEDS
 
 
@@ -54,13 +56,17 @@ def write_strategies(seeds: Sequence[SeedJobs], folder: Path, layouts: int = 4) 
 
 
 def markdown(board: dict) -> str:
-    """Format the scoreboard as Markdown: claims, rule, comparisons, cost, notes."""
+    """Format the scoreboard as Markdown: equal iterations, claims, rule, comparisons, cost, notes."""
+    compared = [(row, one) for row in board["claims"] for one in row["comparisons"] if one["n"]]
+    equal = [pair for pair in compared if _is_equal(pair[1])]
     lines = [
         "# The paper in miniature",
         "",
         f"{board['results']} of {board['jobs']} jobs, seeds {', '.join(map(str, board['seeds']))}, "
-        f"{board['date'][:10]}. AP in percent; mean ± sample deviation over seeds; p is the largest of a claim's.",
+        f"{board['date'][:10]}. AP in percent; mean ± sample deviation over seeds; p is one-sided, "
+        "that of a claim its largest.",
         "",
+        *(_comparison_lines(equal, "at equal iterations") if equal else ()),
         "| claim | paper | here | n | p | verdict |",
         "|---|---|---|---|---|---|",
         *(_claim_line(row) for row in board["claims"]),
@@ -71,10 +77,8 @@ def markdown(board: dict) -> str:
     lines += ["", *(f"- {row['claim']}: {row['reason']}." for row in reasons)] if reasons else []
     if board["continue"]:
         lines += ["", f"To go on where seeds are missing: `{board['continue']}`"]
-    lines += ["", "| comparison | paper | here | difference | n | p |", "|---|---|---|---|---|---|"]
-    for row in board["claims"]:
-        lines += [_comparison_line(row, one) for one in row["comparisons"] if one["n"]]
-    lines += ["", "| minutes a seed | wall clock | processor |", "|---|---|---|"]
+    lines += ["", *_comparison_lines([pair for pair in compared if not _is_equal(pair[1])], "comparison")]
+    lines += ["| minutes a seed | wall clock | processor |", "|---|---|---|"]
     for name, cost in [*board["cost"]["jobs"].items(), ("**a full seed**", board["cost"]["seed"])]:
         lines.append(f"| {name} | {_minutes(cost['wall'])} | {_minutes(cost['processor'])} |")
     if board["notes"]:
@@ -110,11 +114,22 @@ def _claim_line(row: dict) -> str:
     return f"| {head} | {published} | {values} | {row['n']} | {_p(row['p'])} | **{verdict}** |"
 
 
+def _is_equal(one: dict) -> bool:
+    """Return whether a comparison is with real images for as many iterations."""
+    return str(one["lower"]["quantity"]).endswith(DATA["real-equal-iters"])
+
+
+def _comparison_lines(compared: Sequence[tuple[dict, dict]], title: str) -> list[str]:
+    """Format comparisons, each with its claim, as a table."""
+    head = [f"| {title} | paper | here | difference | n | p |", "|---|---|---|---|---|---|"]
+    return [*head, *(_comparison_line(row, one) for row, one in compared), ""]
+
+
 def _comparison_line(row: dict, one: dict) -> str:
     sign = {"test": ">", "order": "≥", "note": ">"}[one["role"]]
     higher, lower = one["higher"], one["lower"]
     name = f"{row['claim']} {higher['quantity']} {sign} {lower['quantity']}"
-    name += " (beside the claim)" if one["role"] == "note" else ""
+    name += " (beside the claim)" if one["role"] == "note" and not _is_equal(one) else ""
     paper = f"{one['paper'][0]} {sign} {one['paper'][1]}" if one["paper"] else "–"
     sides = [_spread(side, *row["unit"]) for side in (higher, lower) if isinstance(side["quantity"], str)]
     difference = _spread(one["difference"], *row["unit"], "+")

@@ -116,7 +116,7 @@ def _settings(every: Sequence[dict]) -> dict:
     for result in every:
         for key, value in result["facts"].items():
             merged.setdefault(key, set()).add(json.dumps(value, sort_keys=True))
-    specific = {"seed", "arm", "configs", "data", "trained"}
+    specific = {"seed", "arm", "configs", "data", "trained", "from_real"}
     return {
         key: json.loads(next(iter(values)))
         for key, values in sorted(merged.items())
