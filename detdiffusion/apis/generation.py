@@ -156,6 +156,8 @@ def _plan(
     real = source.real_images(chosen, content.from_real, content.keep, ranks.print)
     name = real_name(content.from_real, content.keep)
     drawings = plan(chosen, strategy, content.seed, samples, editor, SUFFIXES[files.image_format], name)
+    if real:
+        real.check(drawings, strategy.name, ranks.print)
     sizes = training_sizes(config) if sampling.height is sampling.width is None else []
     sizes = sizes if len(sizes) > 1 else []
     return _Plan(config, source, strategy, editor, len(samples), drawings, real, sizes)

@@ -102,7 +102,8 @@ class RealSource:
             if flipped:
                 image, source = image.flip(-1), source.flip()
             pictures.append(image.float() / 127.5 - 1)
-            kept = self._kept(drawing, source) if self.keep == OBJECTS else []
+            stay = self.kept(drawing) if self.keep == OBJECTS else ()
+            kept = [i for i, key in enumerate(source.ids) if key in stay]
             outlines = {source.ids[i]: _rle(source.masks[i]) for i in kept}
             ignored = self.unlabelled.get(source.image_id)
             ignored = ignored.flip() if ignored is not None and flipped else ignored
@@ -116,18 +117,38 @@ class RealSource:
         keep = torch.stack(keeps)[:, None] if keeps else None
         return RealImages(torch.stack(pictures), self.strength, keep), contents
 
+    def check(self, drawings: Sequence[Drawing], strategy: str, say: Callable[[str], None] = print) -> None:
+        """Print how many objects ``keep='objects'`` keeps.
+
+        Raises:
+            UserError: it keeps none.
+        """
+        if self.keep != OBJECTS:
+            return
+        stay = sum(len(self.kept(one)) for one in drawings)
+        every = sum(sum(self._is_object(one, one.layout)) for one in drawings)
+        if not stay:
+            raise UserError(
+                f"`keep` {OBJECTS!r}: none of the {every} objects stays: `edits` changes their boxes, or strategy "
+                f"{strategy!r} their attributes, unknown ones too; use 'origin', or an attributes file of these layouts"
+            )
+        say(f"{stay} of {every} objects keep their pixels of the real images; the others are drawn")
+
+    def kept(self, drawing: Drawing) -> set[int]:
+        """Return the ids of the source's objects that ``keep='objects'`` keeps in a drawing."""
+        layout, log = drawing.layout, drawing.log
+        changed = set() if log is None else {*log.jittered, *log.swapped, *log.added}
+        known, asked = self._attributes[layout.image_id], _attributes_of(layout)
+        return {
+            key
+            for key, is_object in zip(layout.ids, self._is_object(drawing, layout))
+            if is_object and key not in changed and known.get(key) == asked.get(key)
+        }
+
     def _is_object(self, drawing: Drawing, source: Layout) -> list[bool]:
         words = _attributes_of(drawing.layout)
         named = is_free(replace(source, attributes=None), self.nameable)
         return [free and words.get(key) != "background" for free, key in zip(named, source.ids)]
-
-    def _kept(self, drawing: Drawing, source: Layout) -> list[int]:
-        log = drawing.log
-        changed = set() if log is None else {*log.dropped, *log.jittered, *log.swapped, *log.added}
-        known, asked = self._attributes[source.image_id], _attributes_of(drawing.layout)
-        changed |= {key for key in source.ids if known.get(key) != asked.get(key)}
-        objects = self._is_object(drawing, source)
-        return [i for i, key in enumerate(source.ids) if objects[i] and key not in changed]
 
     def _covered(self, drawing: Drawing, source: Layout, size: Sequence[int]) -> Tensor:
         """Return the pixels (H, W) of the objects' boxes, before and after the edits."""

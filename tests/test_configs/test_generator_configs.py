@@ -378,3 +378,12 @@ def test_missing_data_is_one_message(sd_folder, coco, tmp_path):
 def test_a_wrong_folder_is_named(folder):
     with pytest.raises(UserError, match="vae: no folder .*nowhere.*diffusers folder.*Stable Diffusion 1.5"):
         build(load("detdiffusion_coco.py", f"sd_folder={folder}").model)
+
+
+def test_few_images_are_augmented_and_the_best_checkpoint_is_kept():
+    config = load("detdiffusion_few-images_miniscenes.py")
+    names = [step.type for step in config.train_dataloader.dataset.pipeline]
+    assert names.index("LoadLayoutMasks") < names.index("CopyPasteLayout") < names.index("RandomFlipLayout")
+    assert "RandomResizedCropLayout" in names and config.model.cache_latents is False
+    assert config.default_hooks.checkpoint.save_best == "generation/bbox_mAP"
+    assert config.default_hooks.checkpoint.rule == "greater"

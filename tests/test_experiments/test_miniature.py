@@ -59,7 +59,13 @@ def test_whole_claims_come_early(seeds):
     }
     assert max(last["C2"], last["C3"]) == 11 and last["C4"] == 14 and last["C4"] < last["C8"] < last["C9"]
     only = ordered_jobs(seeds, jobs_of_claims(["C4"]))
-    assert {job.name for job in only} == {"detector", "geodiffusion", "attr", "detdiffusion"}
+    assert {job.name for job in only} == {
+        "detector",
+        "autoencoder",
+        "geodiffusion",
+        "attr",
+        "detdiffusion",
+    }
 
 
 def test_every_step_follows_those_whose_files_it_reads(seeds):
@@ -294,6 +300,9 @@ def test_scoreboard_from_result_files_alone(tmp_path, seeds):
     text = paths[1].read_text()
     assert "undecided, n = 2" in text and "`run --only C6,C7,C8`" in text and "+10.2 ± 0.1" in text
     assert len(re.findall(r"^\| \*\*[CM]\d+\*\*", text, re.M)) == 12
+    equal, rest = text.split("| claim | paper |")
+    assert len(re.findall(r"^\| C[79] .*, real, equal iterations \| – \|", equal, re.M)) == 9
+    assert "real, equal iterations" not in rest
     lines = list(csv.DictReader(io.StringIO(paths[2].read_text())))
     assert len(lines) == sum(len(claim.comparisons) for claim in CLAIMS)
     assert paths[3].read_bytes()[:4] == b"\x89PNG"
@@ -336,7 +345,7 @@ def test_the_command(tmp_path):
     shown = run("--seeds", "2", "--only", "c3,M1", "--dry-run", "--scale", "smoke")
     assert shown.returncode == 0, shown.stderr
     assert re.findall(r"^# seed (\d), ([\w-]+)", shown.stdout, re.M) == [
-        (seed, name) for seed in "12" for name in ("detector", "detdiffusion")
+        (seed, name) for seed in "12" for name in ("detector", "autoencoder", "detdiffusion")
     ]
     commands = [shlex.split(line) for line in shown.stdout.splitlines() if line.startswith("python")]
     assert all((ROOT / command[1]).is_file() for command in commands) and not (tmp_path / "w").exists()

@@ -7,6 +7,7 @@ import pytest
 from pages import RESULTS
 
 from detdiffusion.experiments.paper.jobs import SeedJobs, ordered_jobs
+from detdiffusion.experiments.paper.report import markdown
 from detdiffusion.experiments.paper.run import ResultFolder, run_jobs
 from detdiffusion.experiments.paper.scales import SCALES
 from detdiffusion.experiments.paper.scoreboard import scoreboard
@@ -31,7 +32,11 @@ def test_the_scoreboard_is_that_of_the_result_files(folder, tmp_path):
     board = scoreboard(ordered_jobs(seed_jobs(tmp_path, results.seeds())), results, "run --only {claims}")
     files = [path for seed in results.seeds() for path in (folder / str(seed)).glob("*.json")]
     assert not results.stale and board["results"] == len(files)
-    assert verdicts(board) == verdicts(json.loads((folder / "scoreboard.json").read_text()))
+    written = json.loads((folder / "scoreboard.json").read_text())
+    assert verdicts(board) == verdicts(written)
+    if folder != FROZEN:  # whose files are those of its commit
+        assert board["settings"] == written["settings"] and not results.frozen
+        assert (folder / "scoreboard.md").read_text() == markdown(written)
 
 
 def test_records_of_earlier_configs_and_weights_are_frozen(tmp_path):

@@ -75,6 +75,12 @@ def test_few_real_images_in_the_readme():
     assert values[:2] == [
         f"{statistics.fmean(100 * one['bbox_mAP'] for one in arm):.1f}" for arm in zip(*pairs)
     ]
+    arms = read(RESULTS / "bccd_arms_2026-11-26.json")["arms"]
+    edited, pasted = (
+        100 * (arms[name]["0"]["bbox_mAP"] - arms["real"]["0"]["bbox_mAP"])
+        for name in ("edited", "copy-paste")
+    )
+    assert f"edited {edited:+.1f}, copy-paste {pasted:+.1f}" in README
 
 
 def test_few_real_images_at_equal_minutes():

@@ -42,7 +42,7 @@ def write_result(job: Job, at_once: int = 1) -> dict:
         None without arms from it), ``arms``
         (arm -> learner -> AP, AP50 and AP75 from 0 to 1, iterations, seconds of its training and of everything behind
         it but the data), ``synthetic_images`` by set, ``near_copies`` by set (share of its images that are nearer to a
-        real image than 5 % of these are to their nearest other one, by the learner's features and by pixels),
+        real image than 5 % of these are to their nearest other one, by the features of ATSS on them and by pixels),
         ``seconds`` by step, ``versions`` and ``machine``.
     """
     from detdiffusion.evaluation.training_runs import read_run

@@ -7,15 +7,15 @@ from collections.abc import Collection, Mapping
 from detdiffusion.experiments.common_steps import AUTOENCODER
 
 from .arms import TRAINED
-from .verdicts import Claim, Comparison
+from .verdicts import EQUAL, Claim, Comparison
 
 _NAMES = {"faster-rcnn": "Faster R-CNN", "fcos": "FCOS", "atss": "ATSS"}
-DATA = {
+_DATA = {
     "real": "real only",
     "real-equal-iters": "real, equal iterations",
     "geodiffusion": "real + GeoDiffusion",
 }
-DATA |= {strategy: f"real + {strategy}" for strategy in ("origin", "easy", "hard")}
+_DATA |= {strategy: f"real + {strategy}" for strategy in ("origin", "easy", "hard")}
 
 
 def _fidelity(job: str, strategy: str) -> tuple[str, tuple[str, ...]]:
@@ -23,7 +23,7 @@ def _fidelity(job: str, strategy: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _trained(detector: str, data: str) -> str:
-    return f"{_NAMES[detector]}, {DATA[data]}"
+    return f"{_NAMES[detector]}, {_DATA[data]}"
 
 
 QUANTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -48,7 +48,7 @@ QUANTITIES: dict[str, tuple[str, tuple[str, ...]]] = {
     **{
         _trained(detector, data): (f"train-{detector}-{data}", ("real", "bbox_mAP"))
         for detector in TRAINED
-        for data in DATA
+        for data in _DATA
     },
 }
 """Job, and path in that job's figures, by name of the quantity."""
@@ -117,7 +117,7 @@ CLAIMS = (
         (
             *_gains("faster-rcnn", _FRCNN, "real", 34.5),
             *_gains("faster-rcnn", _FRCNN, "geodiffusion", 34.8),
-            *_gains("faster-rcnn", _FRCNN, "real-equal-iters", None, "note"),
+            *_gains("faster-rcnn", _FRCNN, "real-equal-iters", None, EQUAL),
         ),
     ),
     Claim(
@@ -143,8 +143,8 @@ CLAIMS = (
             *_gains("atss", _ATSS, "real", 36.3),
             *_gains("fcos", _FCOS, "geodiffusion", None, "note"),
             *_gains("atss", _ATSS, "geodiffusion", None, "note"),
-            *_gains("fcos", _FCOS, "real-equal-iters", None, "note"),
-            *_gains("atss", _ATSS, "real-equal-iters", None, "note"),
+            *_gains("fcos", _FCOS, "real-equal-iters", None, EQUAL),
+            *_gains("atss", _ATSS, "real-equal-iters", None, EQUAL),
         ),
     ),
     Claim(
@@ -175,13 +175,13 @@ CLAIMS = (
 
 
 def jobs_of_claims(names: Collection[str]) -> set[str]:
-    """Return the names of the jobs that claims need, always including the detector's.
+    """Return the names of the jobs that claims need, always including the detector's and the bound's.
 
     Raises:
         KeyError: a claim does not exist.
     """
     claims = {claim.name: claim for claim in CLAIMS}
-    wanted = {"detector"}
+    wanted = {"detector", AUTOENCODER}
     for name in names:
         for comparison in claims[name].comparisons:
             sides = (comparison.higher, comparison.lower)

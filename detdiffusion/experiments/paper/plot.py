@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from detdiffusion.utils.figures import png_of
 
+from .verdicts import BESIDE
+
 _COLOURS = {"holds": "#2ca02c", "does not hold": "#d62728", "undecided": "#7f7f7f"}
 
 
@@ -24,7 +26,7 @@ def plot_differences(board: dict) -> bytes | None:
     for row in board["claims"]:
         factor, _ = row["unit"]
         for comparison in row["comparisons"]:
-            if comparison["n"] and comparison["role"] != "note":
+            if comparison["n"] and comparison["role"] not in BESIDE:
                 names = (comparison["higher"]["quantity"], comparison["lower"]["quantity"])
                 label = f"{row['claim']}  {names[0]} − {names[1]}"
                 title = "AP, percentage points" if factor == 100 else label

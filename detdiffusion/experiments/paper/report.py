@@ -11,9 +11,8 @@ from pathlib import Path
 from detdiffusion.utils.files import write_atomic
 
 from .arms import STRATEGIES
-from .claims import DATA
 from .jobs import SeedJobs
-from .verdicts import MIN_SEEDS
+from .verdicts import BESIDE, EQUAL, MIN_SEEDS
 
 
 def write_scoreboard(board: dict, folder: Path) -> list[Path]:
@@ -58,7 +57,8 @@ def write_strategies(seeds: Sequence[SeedJobs], folder: Path, layouts: int = 4) 
 def markdown(board: dict) -> str:
     """Format the scoreboard as Markdown: equal iterations, claims, rule, comparisons, cost, notes."""
     compared = [(row, one) for row in board["claims"] for one in row["comparisons"] if one["n"]]
-    equal = [pair for pair in compared if _is_equal(pair[1])]
+    equal = [pair for pair in compared if pair[1]["role"] == EQUAL]
+    others = [pair for pair in compared if pair[1]["role"] != EQUAL]
     lines = [
         "# The paper in miniature",
         "",
@@ -77,7 +77,7 @@ def markdown(board: dict) -> str:
     lines += ["", *(f"- {row['claim']}: {row['reason']}." for row in reasons)] if reasons else []
     if board["continue"]:
         lines += ["", f"To go on where seeds are missing: `{board['continue']}`"]
-    lines += ["", *_comparison_lines([pair for pair in compared if not _is_equal(pair[1])], "comparison")]
+    lines += ["", *_comparison_lines(others, "comparison")]
     lines += ["| minutes a seed | wall clock | processor |", "|---|---|---|"]
     for name, cost in [*board["cost"]["jobs"].items(), ("**a full seed**", board["cost"]["seed"])]:
         lines.append(f"| {name} | {_minutes(cost['wall'])} | {_minutes(cost['processor'])} |")
@@ -99,7 +99,7 @@ def _claim_line(row: dict) -> str:
     here: dict[str, str] = {}
     paper: dict[str, str] = {}
     for one in row["comparisons"]:
-        if one["role"] == "note":
+        if one["role"] in BESIDE:
             continue
         for side, published in zip(("higher", "lower"), one["paper"] or (None, None)):
             name = one[side]["quantity"]
@@ -114,11 +114,6 @@ def _claim_line(row: dict) -> str:
     return f"| {head} | {published} | {values} | {row['n']} | {_p(row['p'])} | **{verdict}** |"
 
 
-def _is_equal(one: dict) -> bool:
-    """Return whether a comparison is with real images for as many iterations."""
-    return str(one["lower"]["quantity"]).endswith(DATA["real-equal-iters"])
-
-
 def _comparison_lines(compared: Sequence[tuple[dict, dict]], title: str) -> list[str]:
     """Format comparisons, each with its claim, as a table."""
     head = [f"| {title} | paper | here | difference | n | p |", "|---|---|---|---|---|---|"]
@@ -126,10 +121,10 @@ def _comparison_lines(compared: Sequence[tuple[dict, dict]], title: str) -> list
 
 
 def _comparison_line(row: dict, one: dict) -> str:
-    sign = {"test": ">", "order": "≥", "note": ">"}[one["role"]]
+    sign = "≥" if one["role"] == "order" else ">"
     higher, lower = one["higher"], one["lower"]
     name = f"{row['claim']} {higher['quantity']} {sign} {lower['quantity']}"
-    name += " (beside the claim)" if one["role"] == "note" and not _is_equal(one) else ""
+    name += " (beside the claim)" if one["role"] == "note" else ""
     paper = f"{one['paper'][0]} {sign} {one['paper'][1]}" if one["paper"] else "–"
     sides = [_spread(side, *row["unit"]) for side in (higher, lower) if isinstance(side["quantity"], str)]
     difference = _spread(one["difference"], *row["unit"], "+")

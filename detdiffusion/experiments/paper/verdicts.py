@@ -14,6 +14,10 @@ from dataclasses import dataclass
 
 LEVEL = 0.05
 MIN_SEEDS = 3
+EQUAL = "equal"
+"""Role of comparisons with real images for as many iterations."""
+BESIDE = ("note", EQUAL)
+"""Roles of comparisons that are no part of a verdict."""
 Values = Mapping[int, Mapping[str, float]]
 
 
@@ -25,7 +29,7 @@ class Comparison:
         higher, lower: names of quantities; ``lower`` may be a number.
         paper: the paper's values of the two, None if it has none.
         role: ``test``: must be significant; ``order``: the mean must not be lower (a claim of "not below");
-            ``note``: shown, but not part of the verdict.
+            ``note``, ``equal`` (with real images for as many iterations): shown, but not part of the verdict.
     """
 
     higher: str
@@ -121,12 +125,12 @@ def judge(claim: Claim, values: Values) -> dict:
         ``p`` (the largest of its tests), ``verdict`` (``holds``, ``does not hold``, ``undecided``), ``reason`` and
         ``comparisons``.
     """
-    deciding = [comparison for comparison in claim.comparisons if comparison.role != "note"]
+    deciding = [comparison for comparison in claim.comparisons if comparison.role not in BESIDE]
     complete = {s: found for s, found in values.items() if all(_pair(c, found) for c in deciding)}
     n = len(complete)
     shown = complete if n >= MIN_SEEDS else values  # show incomplete seeds while the claim is undecided
-    rows = [compare(c, values if c.role == "note" else shown) for c in claim.comparisons]
-    parts = [row for row in rows if row["role"] != "note"]
+    rows = [compare(c, values if c.role in BESIDE else shown) for c in claim.comparisons]
+    parts = [row for row in rows if row["role"] not in BESIDE]
     tests = [row["p"] for row in parts if row["role"] == "test"]
     verdicts = [row["verdict"] for row in parts]
     if n < MIN_SEEDS:
