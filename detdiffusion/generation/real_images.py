@@ -78,7 +78,7 @@ class RealSource:
         self.dataset, self.strength, self.keep = dataset, strength, keep
         self.nameable = None if nameable is None else frozenset(nameable)
         self._index = {layout.image_id: index for index, layout in enumerate(dataset.layouts)}
-        self._attributes = {layout.image_id: _attributes_of(layout) for layout in layouts}
+        self._attributes = {one.image_id: _attributes_of(one) for one in layouts} if keep == OBJECTS else {}
         self._masks = LoadLayoutMasks()
         self.unlabelled: dict[int, Layout] = {}
         if keep == BACKGROUND or (keep is None and strength < 1):
