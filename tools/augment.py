@@ -40,9 +40,10 @@ def build_parser():
 
 
 def main(args) -> None:
-    from detdiffusion.experiments.augment.pipeline import steps
+    from detdiffusion.experiments.augment.pipeline import of_data, of_experiment, steps
     from detdiffusion.experiments.augment.preflight import check_options, record_owner
     from detdiffusion.experiments.augment.run_folder import RunFolder
+    from detdiffusion.experiments.run_parallel import FolderSteps, run_parallel
     from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
 
     options = options_of(args)
@@ -55,11 +56,19 @@ def main(args) -> None:
     run.look_early()
     with claim(run.dir, MARK, "--out") as lock:
         record_owner(options, run.dir)
-        seconds, threads = run_steps(steps(run), len(planned), ROOT, run.dir, lock)
+        if options.parallel == 1:
+            seconds, threads = run_steps(steps(run), len(planned), ROOT, run.dir, lock)
+        else:
+            first = list(of_data(RunFolder(ROOT, options, dry=True)))
+            seconds, _ = run_steps(of_data(run), len(first), ROOT, run.dir, lock)
+            works = [FolderSteps(run.dir, lock, list(of_experiment(run)))]
+            others, threads = run_parallel(works, options.parallel, ROOT)
+            seconds |= others[run.dir]
         from detdiffusion.experiments.augment.report import write_answer
 
         verdict = write_answer(run, seconds, threads)
-    print(f"{sum(seconds.values()) / 60:.1f} minutes in all steps")
+    at_once = f", {options.parallel} at a time" if options.parallel > 1 else ""
+    print(f"{sum(seconds.values()) / 60:.1f} minutes in all steps{at_once}")
     print(f"written: {run.dir / 'report.html'}, {run.dir / 'summary.json'}")
     if options.smoke:
         print("--smoke only tests the steps: at these sizes the answer is meaningless")

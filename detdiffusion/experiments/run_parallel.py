@@ -27,16 +27,18 @@ class FolderSteps:
         folder: folder of stamps and logs.
         lock: see :func:`.run_steps.claim`.
         steps: the steps in an executable order.
-        finished: called with each finished step, one at a time.
+        finished: called with each finished step, one at a time, after the step's own ``after``.
     """
 
     folder: Path
     lock: IO[str]
     steps: Sequence[Step]
-    finished: Callable[[Step], None]
+    finished: Callable[[Step], None] = lambda step: None
 
 
-def run_parallel(works: Sequence[FolderSteps], workers: int, root: Path) -> None:
+def run_parallel(
+    works: Sequence[FolderSteps], workers: int, root: Path
+) -> tuple[dict[Path, dict[str, float]], int]:
     """Run the steps that are not done. A step waits for those that write its inputs, and what the longest chain of
     others waits for is started first. The threads of this process's share of the machine are divided among the steps.
 
@@ -44,6 +46,9 @@ def run_parallel(works: Sequence[FolderSteps], workers: int, root: Path) -> None
         works: steps by folder.
         workers: number of steps at the same time.
         root: working directory of the commands.
+
+    Returns:
+        Seconds by name of the step, by folder, and the number of threads of each step.
 
     Raises:
         UserError: a step failed; no other was started after it, those at work were awaited, and every error is printed.
@@ -59,14 +64,14 @@ def run_parallel(works: Sequence[FolderSteps], workers: int, root: Path) -> None
         needs = needed_steps(work.steps)
         ranks |= {(work.folder, name): rank for name, rank in chains_behind(needs).items()}
         pending |= {(work.folder, step.name): (work, step, runner, needs[step.name]) for step in work.steps}
-    done, running, errors = set(), {}, []
+    done, running, errors = {}, {}, []
     with ThreadPoolExecutor(workers) as pool:
         try:
             while running or (pending and not errors):
                 ready = [
                     key
                     for key, (work, *_, needs) in pending.items()
-                    if {(work.folder, n) for n in needs} <= done
+                    if {(work.folder, n) for n in needs} <= done.keys()
                 ]
                 ready.sort(key=lambda key: -ranks[key])  # stable: then in the order of the folders
                 for key in ready[: workers - len(running) if not errors else 0]:
@@ -78,8 +83,10 @@ def run_parallel(works: Sequence[FolderSteps], workers: int, root: Path) -> None
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                     key, work, step = running.pop(future)
                     with _collected(errors):
-                        future.result()
-                        done.add(key)
+                        seconds = future.result()
+                        if step.after:
+                            step.after()
+                        done[key] = seconds
                         work.finished(step)
                         so_far = timedelta(seconds=round(time.monotonic() - start))
                         _say(f"{len(done)} of {total} steps are done after {so_far}")
@@ -88,6 +95,9 @@ def run_parallel(works: Sequence[FolderSteps], workers: int, root: Path) -> None
             raise
     if errors:
         raise errors[0]
+    return {
+        work.folder: {step.name: done[work.folder, step.name] for step in work.steps} for work in works
+    }, threads
 
 
 @contextmanager

@@ -45,6 +45,7 @@ class Step:
         outputs: files that must exist afterwards.
         remove: files and folders that only this step writes; removed before it starts from scratch, but kept if it was
             interrupted and its key is unchanged, so that it can resume.
+        after: called once it is finished, also if it was before; may raise an error, with which the pipeline ends.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Step:
     inputs: tuple[Path, ...] = ()
     outputs: tuple[Path, ...] = ()
     remove: tuple[Path, ...] = ()
+    after: Callable[[], None] | None = None
 
 
 def needed_steps(steps: Sequence[Step]) -> dict[str, set[str]]:

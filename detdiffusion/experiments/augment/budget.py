@@ -140,10 +140,8 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
     affordable = int(SHARES["images"] * left / image)
     held_out = max(1, min(work.held_out, MAX_HELD_OUT, affordable // 3 // work.held_out_sets))
     used = held_out * work.held_out_sets
-    synthetic = max(
-        min(LEAST_IMAGES, work.layouts), min(work.most_images, (affordable - used) // work.synthetic_sets)
-    )
-    synthetic -= synthetic % work.layouts if synthetic > work.layouts else 0  # all layouts equally often
+    least, images = min(LEAST_IMAGES, work.layouts), (affordable - used) // work.synthetic_sets
+    synthetic = _equally_often(max(least, min(work.most_images, images)), work.layouts)
     used += synthetic * work.synthetic_sets
     for_generator = SHARES["generator"] * left + max(0.0, SHARES["images"] * left - used * image)
     generator_iters = int(for_generator / work.generators / rates.generator) if rates.generator else 100
@@ -154,6 +152,17 @@ def divide(minutes: float, rates: Rates, work: Work, sampling_steps: int) -> Sch
         synthetic=synthetic,
         sampling_steps=sampling_steps,
     )
+
+
+def fixed(detector_iters: int, generator_iters: int, work: Work, sampling_steps: int) -> Schedule:
+    """Return the sizes of a run without a budget: given iterations, and sets of the largest size."""
+    synthetic, held_out = _equally_often(work.most_images, work.layouts), min(work.held_out, MAX_HELD_OUT)
+    return Schedule(detector_iters, generator_iters, held_out, synthetic, sampling_steps)
+
+
+def _equally_often(images: int, layouts: int) -> int:
+    """Return how many of some images are drawn, so that each layout is drawn equally often where there are enough."""
+    return images - images % layouts if images > layouts else images
 
 
 def minutes_of(schedule: Schedule, rates: Rates, work: Work) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import read_coco
@@ -25,8 +27,7 @@ def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
     therefore cross-fitted: each half of ``train`` is judged by a learner that was trained on the other half, and from
     the second round on also on the last round's images of that half's layouts.
 
-    Raises:
-        UserError: a half's learner finds too little to judge.
+    The step of a half's learner ends with an error where that finds too little to judge.
     """
     make, out = run.make(), run.attributes("train", number)
     name, title = in_round("attributes-train", number), "easy or hard? attributes of the training images"
@@ -58,7 +59,7 @@ def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
         )
         title_of_half = f"train the learner on half {half}{words}: {run.options.learner}"
         iters = "N" if run.dry else None
-        yield make.train(
+        step = make.train(
             in_round(f"detector-{half}", number),
             title_of_half,
             trained,
@@ -67,8 +68,7 @@ def attributes_of_train(run: RunFolder, number: int) -> Iterator[Step]:
             options,
             run.inputs(*inputs),
         )
-        if not run.dry:
-            _check(run, work_dir, half, number)
+        yield replace(step, after=partial(_check, run, work_dir, half, number))
         judged_by = in_round(f"half_{other}", number)
         results.append(run.dir / "attributes" / f"{judged_by}.results.json")
         yield make.extract_attributes(

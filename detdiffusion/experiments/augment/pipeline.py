@@ -14,10 +14,16 @@ from .run_folder import TIMED_PASTING, RunFolder
 
 
 def steps(run: RunFolder) -> Iterator[Step]:
-    """Yield the steps; between two of them the results of the first are read and the configs written.
+    """Yield all steps: those of the data and those of the experiment."""
+    yield from of_data(run)
+    yield from of_experiment(run)
+
+
+def of_data(run: RunFolder) -> Iterator[Step]:
+    """Yield the steps of the labels and of the generator's parts; between two of them results are read.
 
     Raises:
-        UserError: the labels cannot be used, or the learner finds too little to judge.
+        UserError: the labels cannot be used.
     """
     yield from run.sources.steps()
     run.splits, cut = run.sources.expected() if run.dry else run.sources.splits()
@@ -30,6 +36,14 @@ def steps(run: RunFolder) -> Iterator[Step]:
         print("\n".join(f"warning: {one}" for one in found))
         print(f"pictures of the data: {run.sources.checked / 'check.html'}")
     yield from drawing.parts(run)
+
+
+def of_experiment(run: RunFolder) -> Iterator[Step]:
+    """Yield the steps behind those of :func:`of_data`.
+
+    Where a budget gives the sizes, or there are several rounds, results are read between two of them. Otherwise nothing
+    but configs is written, and a step has to wait for those that write its inputs alone.
+    """
     for name in ("detector", *([TIMED_PASTING] if run.pasted else [])):
         yield from _calibrated(run, name, {"train_cfg.val_interval": 1000}, run.write_detectors)
     yield from judging.attributes_of_train(run, 1)
@@ -80,6 +94,9 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
         write()
     if run.options.smoke:
         return
+    if run.options.detector_iters:
+        _say_sizes(run, name)
+        return
     of = "" if run.dry else run.speed_digest(name)
     out, iters = run.dir / "calibration" / f"{name}{of[:8]}", run.schedule.calibration_iters
     command = ["tools/train.py", run.config(name), "--work-dir", out, "--cfg-options", f"max_iters={iters}"]
@@ -99,10 +116,14 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
     if not run.dry:
         run.store_rate(name, out, of)
         write()
-        if name == "generator":
-            print(run.schedule_line())
-            if found := run.few_iters():
-                print(f"warning: {found}")
+        _say_sizes(run, name)
+
+
+def _say_sizes(run: RunFolder, name: str) -> None:
+    if name == "generator" and not run.dry:
+        print(run.schedule_line())
+        if found := run.few_iters():
+            print(f"warning: {found}")
 
 
 def _train_arm(run: RunFolder, name: str, seed: int) -> Step:

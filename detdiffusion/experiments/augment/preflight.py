@@ -199,6 +199,16 @@ def _check_arms(options: AugmentOptions) -> None:
             f"`arms` {' '.join(options.arms)}: none of them has generated images, which this tool is for; add edited, "
             f"or edited-{COPY_PASTE}"
         )
+    if (options.detector_iters is None) != (options.generator_iters is None):
+        raise UserError(
+            "`detector_iters` and `generator_iters`: give both, which replace `budget`, or neither of them"
+        )
+    sized = options.smoke or options.detector_iters is not None
+    if options.parallel > 1 and (not sized or options.rounds > 1):
+        raise UserError(
+            f"`parallel` {options.parallel}: steps that share a machine cannot be timed for a budget, and a round "
+            "follows from the last one: give `detector_iters` and `generator_iters`, and no `rounds`"
+        )
     if options.rounds > 1 and not learned_kind(options.arms):
         raise UserError(
             f"`rounds` {options.rounds}: the next round's learners see a set whose layouts come from single images, "

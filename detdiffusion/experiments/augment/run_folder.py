@@ -19,7 +19,7 @@ from detdiffusion.utils.training_logs import TrainingLogs
 
 from .arm_configs import arm_config
 from .arms import COPY_PASTE, REAL, Arm, arms_of, in_round, learned_kind, set_of
-from .budget import SMOKE, Rates, Schedule, Work, divide, enough_iters, minutes_for, minutes_of
+from .budget import SMOKE, Rates, Schedule, Work, divide, enough_iters, fixed, minutes_for, minutes_of
 from .plan import Plan, make_plan
 from .preflight import HUB, vae_folder
 from .settings import NO_BASE, AugmentOptions
@@ -212,7 +212,7 @@ class RunFolder:
 
     @property
     def schedule(self) -> Schedule:
-        """Sizes that follow from the budget and the rates measured so far."""
+        """Sizes that follow from the budget and the rates measured so far, or from the given iterations."""
         if self.options.smoke:
             return SMOKE
         plan = self.options.plan
@@ -220,17 +220,22 @@ class RunFolder:
         steps = PLANS[plan].steps if plan else by_base
         if self.plan is None:
             return Schedule(0, 0, 0, 0, steps)
+        if self.options.detector_iters:
+            return fixed(self.options.detector_iters, self.options.generator_iters, self._work(), steps)
         return divide(self.options.budget, self._rates(), self._work(), steps)
 
     def schedule_line(self) -> str:
-        """Return the sizes and the minutes that follow from the budget, in a line."""
+        """Return the sizes, and the minutes that follow from the budget, in a line."""
         schedule, budget = self.schedule, self.options.budget
-        minutes = minutes_of(schedule, self._rates(), self._work())
         line = (
             f"{schedule.detector_iters} iterations of each detector, {schedule.generator_iters} of the generator, "
             f"{schedule.held_out} images in a set of held-out layouts and {schedule.synthetic} in one of training "
-            f"layouts: about {minutes:.0f} minutes"
+            "layouts"
         )
+        if self.options.detector_iters:
+            return line
+        minutes = minutes_of(schedule, self._rates(), self._work())
+        line = f"{line}: about {minutes:.0f} minutes"
         return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
 
     def few_iters(self) -> str | None:
@@ -243,7 +248,7 @@ class RunFolder:
             f"each detector is trained for {iters} iterations; with fewer than {enough} it may lack iterations rather "
             "than images, and synthetic ones cost it some"
         )
-        if "detector.py" in self.configs.edited:
+        if "detector.py" in self.configs.edited or self.options.detector_iters:
             return line
         minutes = minutes_for(enough, self._rates(), self._work(), self.schedule.sampling_steps)
         return f"{line}: --budget {minutes} gives as many, and so do fewer --arms or --seeds with less"

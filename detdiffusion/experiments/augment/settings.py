@@ -109,6 +109,25 @@ class AugmentOptions(OptionGroup):
     budget: float = option(
         60.0, "minutes that all steps together may take, default: %(default)s", metavar="MINUTES", minimum=1
     )
+    detector_iters: int | None = option(
+        None,
+        "iterations of each detector in place of those that `budget` allows; with `generator_iters`",
+        metavar="N",
+        minimum=1,
+    )
+    generator_iters: int | None = option(
+        None,
+        "iterations of each training of the generator, likewise; sets are then as large as any budget makes them",
+        metavar="N",
+        minimum=1,
+    )
+    parallel: int = option(
+        1,
+        "steps at the same time, for small networks on a GPU that one of them leaves idle; with `detector_iters` and "
+        "`generator_iters`, since steps that share a machine cannot be timed; default: %(default)s",
+        metavar="N",
+        minimum=1,
+    )
     seeds: int = option(3, "trainings of each arm, default: %(default)s", metavar="N", minimum=1)
     rounds: int = option(
         1,

@@ -121,7 +121,7 @@ def generator_config(
         f"flip_directions = {literal(list(plan.flip_directions))}",
         f"batch_size = {plan.batch}",
         "",
-        f"max_iters = {schedule.generator_iters}  # what the budget allows",
+        f"max_iters = {schedule.generator_iters}",
         f"warm_up = {max(2, schedule.generator_iters // 15)}",
         "",
         *(f"{name} = {literal(value)}" for name, value in parts.items()),
@@ -173,7 +173,7 @@ def detector_config(
         *_paths({"train": splits["train"], "test": splits[test]}, "/"),
         f"metainfo = dict(classes={literal(plan.classes)})",
         f"batch_size = {plan.batch}",
-        f"max_iters = {iters}  # what the budget allows; the same in every arm",
+        f"max_iters = {iters}  # the same in every arm",
     ]
     schedule_lines = [
         "default_hooks = dict(",
