@@ -5,6 +5,7 @@ import re
 import runpy
 import shutil
 from collections import namedtuple
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ import torch
 from augment_world import FORMS, ROOT, refused, write_set, write_world, write_yolo_set
 from safetensors.numpy import save_file
 
-from detdiffusion.experiments.augment.preflight import free_mb
+from detdiffusion.experiments.augment.preflight import check_options, free_mb
 from detdiffusion.experiments.augment.run_folder import RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
+from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import StepRunner
 
 
@@ -234,3 +236,24 @@ def test_own_splits_of_a_set_hold_for_the_roles_that_are_not_named(world):
 def test_one_image(world):
     write_set(world, images=1)
     refused(world, r"`train` .*: 1 of its 1 images have objects; at least 4 are needed")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        (dict(detector_iters=500), "`detector_iters` and `generator_iters`: give both"),
+        (dict(generator_iters=500), "`detector_iters` and `generator_iters`: give both"),
+        (dict(parallel=2, rounds=2), "`parallel` 2: .* no `rounds`"),
+        (dict(parallel=0), "`parallel` must be .*at least 1.* 0"),
+    ],
+)
+def test_sizes_and_steps_at_the_same_time(world, changes, message):
+    refused(world, message, **changes)
+
+
+def test_steps_at_the_same_time_of_a_budget(world):
+    vae = [str(world / f"taesd_{part}.safetensors") for part in ("encoder", "decoder")]
+    options = AugmentOptions(train=str(world / "train.json"), out=str(world / "out"), vae=vae, parallel=2)
+    with pytest.raises(UserError, match="cannot be timed .* give `detector_iters` and `generator_iters`"):
+        check_options(options, world / "out")
+    check_options(replace(options, detector_iters=500, generator_iters=1000), world / "out")

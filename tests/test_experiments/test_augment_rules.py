@@ -18,6 +18,7 @@ from detdiffusion.experiments.augment.budget import (
     Rates,
     Work,
     divide,
+    fixed,
     minutes_for,
     minutes_of,
 )
@@ -110,13 +111,13 @@ def test_division_of_the_budget():
     work = Work(trainings=11, steps=29, evaluated=1200, batch=8, **sets)
     detection = EVALUATION_COST * 0.5 / 8
     schedule = divide(90, rates, work, 25)
-    fixed = 29 * STEP_SECONDS + 1200 * detection
-    left = 90 * 60 * (1 - RESERVE) - fixed
+    other = 29 * STEP_SECONDS + 1200 * detection
+    left = 90 * 60 * (1 - RESERVE) - other
     images = 2 * schedule.held_out + 2 * schedule.synthetic
     spent = 11 * schedule.detector_iters * 0.5 + schedule.generator_iters * 0.8
     spent += images * (25 * SAMPLING_COST * 0.8 / 8 + detection)
     assert spent == pytest.approx(left, rel=0.02)
-    assert 60 * minutes_of(schedule, rates, work) == pytest.approx(spent + fixed)
+    assert 60 * minutes_of(schedule, rates, work) == pytest.approx(spent + other)
     assert schedule.held_out <= 72 and schedule.synthetic <= 205
     assert schedule.samples(205) == (schedule.synthetic, 1)
     longer = divide(180, rates, work, 25)
@@ -137,6 +138,10 @@ def test_division_of_the_budget():
     for layouts, images in ((10, 200), (3000, 3000)):
         few = divide(9000, rates, replace(work, layouts=layouts), 25)
         assert few.synthetic == images and few.samples(layouts) == (layouts, images // layouts)
+        same = replace(few, detector_iters=500, generator_iters=1000)
+        assert (
+            fixed(500, 1000, replace(work, layouts=layouts), 25) == same
+        )  # a budget never makes sets larger
     minutes = minutes_for(500, rates, work, 25)
     assert minutes % 10 == 0
     assert divide(minutes, rates, work, 25).detector_iters >= 500

@@ -4,6 +4,7 @@ import json
 import re
 import runpy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from in_process import run_here, run_step
@@ -14,8 +15,9 @@ from detdiffusion.datasets.miniscenes import write_miniscenes
 from detdiffusion.evaluation.training_runs import read_run
 from detdiffusion.experiments.augment import pipeline
 from detdiffusion.experiments.augment.arms import DEFAULT_ARMS
-from detdiffusion.experiments.augment.pipeline import steps
+from detdiffusion.experiments.augment.pipeline import of_experiment, steps
 from detdiffusion.experiments.augment.run_folder import RunFolder
+from detdiffusion.utils.steps import needed_steps
 
 OWN = README[README.index("## Your own data") : README.index("## Python")]
 CHECK, AUGMENT, GENERATE = commands(OWN)
@@ -101,6 +103,32 @@ def test_dry_run_shows_the_same_commands(finished):
     for shown, ran in zip(dry, done):
         flags = [[word for word in step.command if word.startswith("--")] for step in (shown, ran)]
         assert shown.command[0] == ran.command[0] and flags[0] == flags[1]
+
+
+def test_steps_wait_for_what_they_read(finished):
+    """Side by side, a step may start once the writers of its inputs are done: every file and folder in its command that
+    another step writes, and the folders of checkpoints in its configs, must be among what it waits for."""
+    run, _ = finished
+    behind = list(of_experiment(run))
+    needs = needed_steps(behind)
+
+    def before(name):
+        return needs[name].union(*map(before, needs[name]))
+
+    written = {path: step.name for step in behind for path in (*step.outputs, *step.remove)}
+    for step in behind:
+        read = {
+            writer
+            for path, writer in written.items()
+            for word in step.command
+            if writer != step.name and str(path) in word
+        }
+        if step.name == "generator":
+            assert str(run.attributes("train")) in Path(run.config("generator")).read_text()
+            read.add("attributes-train")
+        assert read <= before(step.name), step.name
+    assert {"gate-edited", "train-real-0"} <= before("train-edited-copy-paste-0") | before("compare")
+    assert before("train-copy-paste-0") == set()
 
 
 def test_answer_and_report(finished):

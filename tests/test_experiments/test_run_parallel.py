@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from detdiffusion.experiments.run_parallel import FolderSteps, chains_behind, run_parallel
-from detdiffusion.experiments.run_steps import claim
+from detdiffusion.experiments.run_steps import claim, run_steps
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step, needed_steps
 
@@ -106,6 +106,30 @@ def test_all_errors_are_said(work, capsys):
         run_parallel([one], 2, work.dir)
     said = capsys.readouterr().out
     assert "step bad failed" in said and "step worse failed" in said
+
+
+def test_what_follows_a_step(work):
+    """It is called before the steps that wait for the step start, also if the step was done before; an error of it ends
+    the run; so does one behind another."""
+    seen, make = [], lambda f: [replace(step(f, "a"), after=lambda: seen.append("a")), step(f, "b", "a")]
+    one = work("one", make)
+    seconds, threads = run_parallel([one], 2, work.dir)
+    assert seen == ["a"] and threads >= 1
+    assert seconds[one.folder].keys() == {"a", "b"} and min(seconds[one.folder].values()) >= 0.3
+    run_steps(one.steps, 2, work.dir, one.folder, one.lock)
+    assert seen == ["a", "a"]
+
+    def refuse():
+        raise UserError("it finds too little")
+
+    for name, run in (
+        ("side by side", lambda w: run_parallel([w], 2, work.dir)),
+        ("in turn", lambda w: run_steps(w.steps, 2, work.dir, w.folder, w.lock)),
+    ):
+        bad = work(name, lambda f: [replace(step(f, "a"), after=refuse), step(f, "b", "a")])
+        with pytest.raises(UserError, match="finds too little"):
+            run(bad)
+        assert (bad.folder / "a").exists() and not (bad.folder / "b").exists()
 
 
 def test_an_interrupt_stops_the_running_steps(work):
