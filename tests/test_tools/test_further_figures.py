@@ -57,30 +57,45 @@ def test_few_real_images():
 
 def test_few_real_images_in_the_readme():
     rows = rows_of("atss")
-    cells = read(RESULTS / "bccd_blueprint_2026-11-26.json")["longer"]["arms"]
+    cells = read(RESULTS / "bccd_few_2026-11-27.json")["photographs"]
     _, shown = table(README, "| real images | seeds |")
-    for what, seeds, *values in shown[:-1]:
-        images, arms = (
-            int(what.split()[0]),
-            ("real", "edited-origin", "copy-paste", BEST, "oracle"),
-        )
-        found = [rows.get((images, arm)) for arm in arms]
-        assert values == ["–" if row is None else f"{row['bbox_mAP']:.1f}" for row in found]
-        assert {len(row["seeds"]) for row in found if row} == {int(seeds)}
-    what, seeds, *values = shown[-1]
-    pairs = [(cells["real"][seed], cells["edited"][seed]) for seed in cells["edited"]]
-    gain = next(line for line in page("own_data").splitlines() if "with the edited set, +" in line)
-    assert re.search(r"\+\d\.\d AP \[.*?\], p = \d\.\d+", gain)[0] in README
-    assert what == "205 blood cells" and int(seeds) == len(pairs) and values[2:] == ["–"] * 3
-    assert values[:2] == [
-        f"{statistics.fmean(100 * one['bbox_mAP'] for one in arm):.1f}" for arm in zip(*pairs)
-    ]
-    arms = read(RESULTS / "bccd_arms_2026-11-26.json")["arms"]
-    edited, pasted = (
-        100 * (arms[name]["0"]["bbox_mAP"] - arms["real"]["0"]["bbox_mAP"])
-        for name in ("edited", "copy-paste")
+    for what, seeds, *values in shown:
+        count, kind = what.split(maxsplit=1)
+        if kind == "scenes":
+            arms = ("real", "edited-origin", "copy-paste", BEST, "oracle")
+            found = [rows.get((int(count), arm)) for arm in arms]
+            expected = ["–" if row is None else f"{row['bbox_mAP']:.1f}" for row in found]
+            assert {len(row["seeds"]) for row in found if row} == {int(seeds)}
+        else:
+            trained = cells[count]["arms"]
+            arms = ("real", "edited", "copy-paste", "sample-copy-paste", "oracle")
+            expected = [percent_of(trained[arm]) if arm in trained else "–" for arm in arms]
+            assert {len(arm) for arm in trained.values()} == {int(seeds)}
+        assert values == expected, what
+    (gain, p), (over, _) = (
+        change(cells["50"]["arms"], "sample-copy-paste", other) for other in ("real", "copy-paste")
     )
-    assert f"edited {edited:+.1f}, copy-paste {pasted:+.1f}" in README
+    assert (
+        f"50 photographs of blood cells, gains {gain.replace(' [', ' AP [')}, p = {p}, and {over} over copy-paste"
+        in " ".join(README.split())
+    )
+
+
+def aps(seeds):
+    return [100 * one["bbox_mAP"] for one in seeds.values()]
+
+
+def percent_of(seeds):
+    return f"{statistics.fmean(aps(seeds)):.1f}"
+
+
+def change(arms, arm, other):
+    """Mean difference with its 95 % interval over seeds, and p, as text."""
+    found = stats.ttest_rel(aps(arms[arm]), aps(arms[other]))
+    low, high = found.confidence_interval(0.95)
+    mean = statistics.fmean(aps(arms[arm])) - statistics.fmean(aps(arms[other]))
+    p = "< 0.001" if found.pvalue < 0.001 else f"{found.pvalue:.3f}"
+    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−"), p
 
 
 def test_few_real_images_at_equal_minutes():
@@ -190,18 +205,48 @@ def test_three_sets_from_labels_to_an_answer():
     assert len(rows) == 3 and f"{easy} on images drawn as easy and {hard} as hard" in text
 
 
-def test_arms_of_the_blood_cells():
+def test_blood_cells_from_few_photographs():
     text = text_of("own_data")
-    arms = read(RESULTS / "bccd_arms_2026-11-26.json")["arms"]
-    real, edited, ungated, pasted, both = (
-        percent(arms[arm]["0"])
-        for arm in ("real", "edited", "edited, not gated", "copy-paste", "edited-copy-paste")
+    record = read(RESULTS / "bccd_few_2026-11-27.json")["photographs"]
+    _, shown = table(page("own_data"), "| photographs | arm |")
+    rows = []
+    for count, found in record.items():
+        arms = found["arms"]
+        for arm, seeds in arms.items():
+            gain, over = (
+                ("–", "–") if arm == other else change(arms, arm, other) for other in ("real", "copy-paste")
+            )
+            classes = [
+                f"{statistics.fmean(100 * one[f'{name}_precision'] for one in seeds.values()):.1f}"
+                for name in ("Platelets", "RBC", "WBC")
+            ]
+            minutes = statistics.fmean(found["seconds_in_all"][arm].values()) / 60
+            deviation = statistics.stdev(aps(seeds))
+            rows.append([count, f"`{arm}`", f"{percent_of(seeds)} ± {deviation:.1f}", *gain, over[0]])
+            rows[-1] += [", ".join(classes), f"{minutes:.1f}"]
+    assert shown == rows
+    few, sets = record["50"]["arms"], record["50"]["sets"]
+    for other in ("real", "copy-paste"):
+        assert all(a > b for a, b in zip(aps(few["sample-copy-paste"]), aps(few[other])))
+    assert statistics.fmean(aps(record["205"]["arms"]["edited"])) < statistics.fmean(
+        aps(record["205"]["arms"]["copy-paste"])
     )
-    assert (
-        f"real {real}, edited {edited}, edited without the gate {ungated}, copy-paste by boxes {pasted}"
-        in text
-    )
-    assert f"edited and copy-paste {both}." in text
+    shares = sorted(one["found"]["all"] for found in sets.values() for one in found.values())
+    platelets = sorted(one["found"]["Platelets"] for one in sets["sample"].values())
+    for words, found in (("of the prompted objects in", shares), ("of the platelets", platelets)):
+        assert f"{100 * found[0]:.0f} to {100 * found[-1]:.0f} % {words}" in text
+    copies = [
+        run["near_copies"]
+        for found in record.values()
+        for runs in found["sets"].values()
+        for run in runs.values()
+        if "near_copies" in run
+    ]
+    assert len(copies) == 11 and not any(one["features"] for one in copies)
+    assert f"up to {100 * max(one['pixels'] for one in copies):.1f} % of a set by pixels" in text
+    minutes = {arm: statistics.fmean(one.values()) for arm, one in record["50"]["seconds_in_all"].items()}
+    ratios = [minutes[arm] / minutes["copy-paste"] for arm in ("edited", "sample-copy-paste")]
+    assert f"takes {ratios[0]:.1f} to {ratios[1]:.1f} times the minutes of copy-paste" in text
 
 
 def test_blood_cells_with_50_photographs():
