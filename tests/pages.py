@@ -3,10 +3,13 @@
 import json
 import re
 import shlex
+import statistics
 import subprocess
 import sys
 from functools import lru_cache
 from pathlib import Path
+
+from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text()
@@ -67,3 +70,37 @@ def read(path):
 def ap(value):
     """An AP as pages show it."""
     return f"{100 * value:.1f}"
+
+
+def page(name):
+    """The text of a page."""
+    return TEXTS[name]
+
+
+def text_of(name):
+    """The same in one line."""
+    return " ".join(page(name).split())
+
+
+def percent(row):
+    """The AP of a record's row as pages show it."""
+    return f"{100 * row['bbox_mAP']:.1f}"
+
+
+def aps(seeds):
+    """The AP of each seed's row in percent."""
+    return [100 * one["bbox_mAP"] for one in seeds.values()]
+
+
+def percent_of(seeds):
+    """Their mean as pages show it."""
+    return f"{statistics.fmean(aps(seeds)):.1f}"
+
+
+def change(arms, arm, other):
+    """Mean difference with its 95 % interval over seeds, and p, as text."""
+    found = stats.ttest_rel(aps(arms[arm]), aps(arms[other]))
+    low, high = found.confidence_interval(0.95)
+    mean = statistics.fmean(aps(arms[arm])) - statistics.fmean(aps(arms[other]))
+    p = "< 0.001" if found.pvalue < 0.001 else f"{found.pvalue:.3f}"
+    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−"), p

@@ -277,16 +277,20 @@ class CommonSteps:
         outputs = (out, out.with_suffix(".report.json"))
         return Step(name, title, texts(command), (detector.config,), inputs, outputs, outputs)
 
-    def find_near_copies(self, title: str, detector: Weights, name: str, folder: Path, out: Path) -> Step:
-        """Return the step that looks for near copies of training images in a generated set, by pixels and by the
-        detector's features, written to ``out/NAME/near_copies.json``."""
+    def find_near_copies(
+        self, title: str, detector: Weights | None, name: str, folder: Path, out: Path
+    ) -> Step:
+        """Return the step that looks for near copies of training images in a generated set, by pixels and, with a
+        detector, by its features, written to ``out/NAME/near_copies.json``."""
         train, out = self.splits["train"], out / name
         command = ["tools/analysis_tools/near_copies.py", "--ann", train.annotations[0]]
-        command += ["--img-dir", train.images, "--detector", detector.config, detector.checkpoint]
+        command += ["--img-dir", train.images]
+        command += ["--detector", detector.config, detector.checkpoint] if detector else []
         command += ["--synthetic", f"{name}={folder}", "--out", out, *self.device]
-        inputs = (train.annotations[0], detector.checkpoint, folder / "manifest.jsonl")
+        configs, weights = ((detector.config,), (detector.checkpoint,)) if detector else ((), ())
+        inputs = (train.annotations[0], *weights, folder / "manifest.jsonl")
         outputs = (out / "near_copies.json",)
-        return Step(f"near-copies-{name}", title, texts(command), (detector.config,), inputs, outputs, (out,))
+        return Step(f"near-copies-{name}", title, texts(command), configs, inputs, outputs, (out,))
 
     def compare(self, name: str, title: str, runs: Sequence[tuple[str, Path]], out: Path, inputs) -> Step:
         """Return the step that compares trained detectors, written to ``out/comparison.json``.

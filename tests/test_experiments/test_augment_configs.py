@@ -11,6 +11,7 @@ from augment_world import ROOT, refused, write_set, write_world
 
 from detdiffusion.experiments.augment.arms import DEFAULT_ARMS
 from detdiffusion.experiments.augment.pipeline import steps
+from detdiffusion.experiments.augment.rates import speed_digest
 from detdiffusion.experiments.augment.run_folder import RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
 from detdiffusion.experiments.augment.write_configs import generator_config
@@ -28,17 +29,17 @@ def stale_rates_are_timed_again(run):
     log = run.dir / "calibration/20261101_000000/vis_data/scalars.json"
     log.parent.mkdir(parents=True)
     log.write_text('{"loss": 1.0, "time": 0.5, "iter": 2, "step": 2}\n')
-    before, iters = run.speed_digest("detector"), run.schedule.detector_iters
-    run.store_rate("detector", run.dir / "calibration", before)
-    run.write_detectors()
-    assert run.schedule.detector_iters != iters and run.speed_digest("detector") == before
-    log.write_text('{"loss": 1.0, "time": 0.25, "iter": 2, "step": 2}\n')
-    run.store_rate("detector", run.dir / "calibration", before)
-    assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.5
     path = Path(run.config("detector"))
+    before, iters = speed_digest(path), run.schedule.detector_iters
+    run.rates.store("detector", run.dir / "calibration", before)
+    run.write_detectors()
+    assert run.schedule.detector_iters != iters and speed_digest(path) == before
+    log.write_text('{"loss": 1.0, "time": 0.25, "iter": 2, "step": 2}\n')
+    run.rates.store("detector", run.dir / "calibration", before)
+    assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.5
     path.write_text(re.sub(r"batch_size = \d+", "batch_size = 3", path.read_text()))
-    assert run.speed_digest("detector") != before
-    run.store_rate("detector", run.dir / "calibration", run.speed_digest("detector"))
+    assert speed_digest(path) != before
+    run.rates.store("detector", run.dir / "calibration", speed_digest(path))
     assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.25
 
 
@@ -174,3 +175,17 @@ def test_generator_of_stable_diffusion(world):
     assert config.model.layout_tokenizer.bins == (height // 4, width // 4)
     assert config.model.get("layout_condition", "tokens") == "tokens"  # the paper's
     assert config.layout_datasets.val.ann_files == [str(world / "val.json")]
+
+
+@pytest.mark.parametrize("weights, compares", [("w.pth", True), ("w.onnx", False)])
+def test_near_copies_by_the_features_of_a_detector_that_has_some(world, weights, compares):
+    options = AugmentOptions(
+        train=str(world / "train.json"), out=str(world / "out"), vae=["vae"], detector=("c.py", weights)
+    )
+    found = [
+        step for step in steps(RunFolder(ROOT, options, dry=True)) if step.name.startswith("near-copies")
+    ]
+    assert [step.name for step in found] == ["near-copies-edited", "near-copies-sample"]
+    for step in found:
+        assert ("--detector" in step.command) == (weights in map(str, step.command)) == compares
+        assert "manifest.jsonl" in {path.name for path in step.inputs}

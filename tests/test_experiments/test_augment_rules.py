@@ -115,7 +115,7 @@ def test_division_of_the_budget():
     left = 90 * 60 * (1 - RESERVE) - other
     images = 2 * schedule.held_out + 2 * schedule.synthetic
     spent = 11 * schedule.detector_iters * 0.5 + schedule.generator_iters * 0.8
-    spent += images * (25 * SAMPLING_COST * 0.8 / 8 + detection)
+    spent += images * (25 * SAMPLING_COST * 0.8 / 8 + 2 * detection)
     assert spent == pytest.approx(left, rel=0.02)
     assert 60 * minutes_of(schedule, rates, work) == pytest.approx(spent + other)
     assert schedule.held_out <= 72 and schedule.synthetic <= 205

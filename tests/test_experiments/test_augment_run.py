@@ -140,7 +140,11 @@ def test_answer_and_report(finished):
     assert summary["sentence"] == verdict.sentence and "AP" in verdict.sentence
     assert [row["name"] for row in summary["effects"]] == list(DEFAULT_ARMS)
     assert all(row["seeds"] == 1 for row in summary["effects"]) and summary["outcome"] == "no answer"
+    assert summary["near_copies"].keys() == {"edited", "sample"}
+    for row in summary["near_copies"].values():
+        assert all(0 <= row[measure]["share"] <= 1 for measure in ("pixels", "features"))
     page = (run.dir / "report.html").read_text()
+    assert "Near copies of training images" in page
     places = [page.index(word) for word in ('class="headline"', "The same layouts", "difference", "Seconds")]
     assert places == sorted(places) and not re.search(r'(src|href)="(?!data:|#)', page)
 
@@ -213,6 +217,7 @@ def test_a_second_round_begins_where_the_first_ended(second_round):
         "generator-2",
         "synthetic-edited-2",
         "gate-edited-2",
+        "near-copies-edited-2",
         "train-edited-copy-paste-2-0",
     }
     assert run.sets == ["edited", "sample", "edited-2", "sample-2"]

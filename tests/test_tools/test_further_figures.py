@@ -1,27 +1,15 @@
-"""Figures of few real images, of blood cells and of other photographs in the README and docs, from their records."""
+"""Figures of few real images in the README and in docs, from their records."""
 
 import re
 import statistics
 
-from pages import DOCS, README, RESULTS, ROOT, ap, read, table, tables
+from pages import README, RESULTS, change, page, percent, percent_of, read, table, tables, text_of
 from scipy import stats
 
 from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows
 
 BEST = "sample-falling-copy-paste"
 """The arm that the tuning seeds chose."""
-
-
-def page(name):
-    return DOCS[name].read_text()
-
-
-def text_of(name):
-    return " ".join(page(name).split())
-
-
-def percent(row):
-    return f"{100 * row['bbox_mAP']:.1f}"
 
 
 def rows_of(learner):
@@ -81,23 +69,6 @@ def test_few_real_images_in_the_readme():
     )
 
 
-def aps(seeds):
-    return [100 * one["bbox_mAP"] for one in seeds.values()]
-
-
-def percent_of(seeds):
-    return f"{statistics.fmean(aps(seeds)):.1f}"
-
-
-def change(arms, arm, other):
-    """Mean difference with its 95 % interval over seeds, and p, as text."""
-    found = stats.ttest_rel(aps(arms[arm]), aps(arms[other]))
-    low, high = found.confidence_interval(0.95)
-    mean = statistics.fmean(aps(arms[arm])) - statistics.fmean(aps(arms[other]))
-    p = "< 0.001" if found.pvalue < 0.001 else f"{found.pvalue:.3f}"
-    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−"), p
-
-
 def test_few_real_images_at_equal_minutes():
     """The arms beside it are those of the jobs; the test is SciPy's."""
     record, text = read(RESULTS / "low-data/equal_minutes_2026-11-27.json"), text_of("claims")
@@ -140,6 +111,22 @@ def test_sums_of_few_real_images():
     assert f"Faster R-CNN gains {few:+.1f} with 50 scenes and loses {-many:.1f} with 200" in " ".join(
         README.split()
     )
+
+
+def test_redrawn_layouts_of_faster_rcnn():
+    rows, text = rows_of("faster-rcnn"), text_of("claims")
+    gains = {n: [rows[n, arm]["gain"] for arm in ("origin", "easy", "hard")] for n in (50, 200)}
+    assert {f"{gain:+.1f}" for gain in gains[50]} == {"+1.0"}
+    low, high = (f"{gain:+.1f}".replace("-", "−") for gain in (max(gains[200]), min(gains[200])))
+    jobs = [read(RESULTS / f"low-data/dusk-200/{seed}/result.json")["arms"] for seed in range(21, 26)]
+    arms = {
+        arm: {k: job[arm]["faster-rcnn"] for k, job in enumerate(jobs)}
+        for arm in ("easy", "hard", "origin", BEST)
+    }
+    assert max(gains[200]) == rows[200, "easy"]["gain"]
+    over = change(arms, BEST, "easy")[0]
+    expected = f"give it +1.0 AP with 50 images, by any strategy, and {low} to {high} with 200, where the arm is {over}"
+    assert f"{expected} above the best of them" in text
 
 
 def test_tuning_of_few_real_images():
@@ -187,80 +174,3 @@ def test_further_figures_of_few_real_images():
     short, long = found["longer_generator"]["results"].values()
     assert f"reach {percent(long['edited-copy-paste'])} AP for {percent(short['edited-copy-paste'])}" in text
     assert f"alone {percent(long['edited-origin'])} for {percent(short['edited-origin'])}" in text
-
-
-def test_three_sets_from_labels_to_an_answer():
-    text, (_, rows) = page("own_data"), table(page("own_data"), "| set | minutes, of")
-    for row in rows:
-        record = read(ROOT / "docs" / re.search(r"\]\((\S+\.json)\)", row[0])[1])
-        arms = {arm["name"]: arm for arm in record["comparison"]}
-        minutes = f"{record['minutes']:.0f} of {re.search('--budget ([0-9]+)', record['command'])[1]}"
-        assert row[1:] == [minutes, ap(arms["real"]["bbox_mAP"]), record["sentence"]]
-    cells = read(RESULTS / "augment/bccd.json")["held_out"]
-    real, autoencoder, easy, hard = (
-        ap(cells[name]["bbox_mAP"]) for name in ("real", "autoencoder", "easy", "hard")
-    )
-    text = " ".join(text.split())
-    assert f"an AP of {real} on the photographs, {autoencoder} on them after the autoencoder" in text
-    assert len(rows) == 3 and f"{easy} on images drawn as easy and {hard} as hard" in text
-
-
-def test_blood_cells_from_few_photographs():
-    text = text_of("own_data")
-    record = read(RESULTS / "bccd_few_2026-11-27.json")["photographs"]
-    _, shown = table(page("own_data"), "| photographs | arm |")
-    rows = []
-    for count, found in record.items():
-        arms = found["arms"]
-        for arm, seeds in arms.items():
-            gain, over = (
-                ("–", "–") if arm == other else change(arms, arm, other) for other in ("real", "copy-paste")
-            )
-            classes = [
-                f"{statistics.fmean(100 * one[f'{name}_precision'] for one in seeds.values()):.1f}"
-                for name in ("Platelets", "RBC", "WBC")
-            ]
-            minutes = statistics.fmean(found["seconds_in_all"][arm].values()) / 60
-            deviation = statistics.stdev(aps(seeds))
-            rows.append([count, f"`{arm}`", f"{percent_of(seeds)} ± {deviation:.1f}", *gain, over[0]])
-            rows[-1] += [", ".join(classes), f"{minutes:.1f}"]
-    assert shown == rows
-    few, sets = record["50"]["arms"], record["50"]["sets"]
-    for other in ("real", "copy-paste"):
-        assert all(a > b for a, b in zip(aps(few["sample-copy-paste"]), aps(few[other])))
-    assert statistics.fmean(aps(record["205"]["arms"]["edited"])) < statistics.fmean(
-        aps(record["205"]["arms"]["copy-paste"])
-    )
-    shares = sorted(one["found"]["all"] for found in sets.values() for one in found.values())
-    platelets = sorted(one["found"]["Platelets"] for one in sets["sample"].values())
-    for words, found in (("of the prompted objects in", shares), ("of the platelets", platelets)):
-        assert f"{100 * found[0]:.0f} to {100 * found[-1]:.0f} % {words}" in text
-    copies = [
-        run["near_copies"]
-        for found in record.values()
-        for runs in found["sets"].values()
-        for run in runs.values()
-        if "near_copies" in run
-    ]
-    assert len(copies) == 11 and not any(one["features"] for one in copies)
-    assert f"up to {100 * max(one['pixels'] for one in copies):.1f} % of a set by pixels" in text
-    minutes = {arm: statistics.fmean(one.values()) for arm, one in record["50"]["seconds_in_all"].items()}
-    ratios = [minutes[arm] / minutes["copy-paste"] for arm in ("edited", "sample-copy-paste")]
-    assert f"takes {ratios[0]:.1f} to {ratios[1]:.1f} times the minutes of copy-paste" in text
-
-
-def test_blood_cells_with_50_photographs():
-    text, record = text_of("own_data"), read(RESULTS / "augment/bccd_50.json")
-    arms = {arm["name"]: percent(arm) for arm in record["comparison"]}
-    assert len(record["photographs"]) == 50 and record["schedule"]["detector_iters"] == 128
-    assert (
-        f"real {arms['real']}, edited {arms['edited']}, copy-paste {arms['copy-paste']}, "
-        f"both {arms['edited-copy-paste']}, and" in text
-    )
-    assert record["sentence"].split("; the edited set")[0] in text
-    assert max(record["differences"]["edited-copy-paste"]) < 0
-    real, autoencoder, easy = (percent(record["held_out"][name]) for name in ("real", "autoencoder", "easy"))
-    assert (
-        f"(real images {real} AP on held-out layouts, {autoencoder} after the autoencoder, {easy} drawn"
-        in text
-    )

@@ -201,8 +201,8 @@ def _iteration_seconds(rates: Rates, work: Work) -> float:
 
 
 def _image_seconds(sampling_steps: int, rates: Rates, work: Work) -> float:
-    """Return the seconds of a generated image, which a detector judges."""
-    return sampling_steps * SAMPLING_COST * rates.generator / work.batch + _detection_seconds(rates, work)
+    """Return the seconds of a generated image, which a detector judges and compares with the training images."""
+    return sampling_steps * SAMPLING_COST * rates.generator / work.batch + 2 * _detection_seconds(rates, work)
 
 
 def _detection_seconds(rates: Rates, work: Work) -> float:

@@ -166,6 +166,9 @@ def _training_sets(run: RunFolder, number: int) -> Iterator[Step]:
         )
         title = f"objects of the {name} set that the detector misses become ignored regions"
         yield make.gate(f"gate-{name}", title, run.judge(), run.synthetic(name), ("--missed", "ignore"))
+        title = f"which images of the {name} set are near copies of training images?"
+        judge = run.judge() if run.judge_shows_features else None
+        yield make.find_near_copies(title, judge, name, run.synthetic(name), run.near_copies)
 
 
 def _link(link: Path, checkpoint: Path) -> None:

@@ -10,7 +10,8 @@ from detdiffusion.utils.steps import Step
 
 from . import drawing, judging
 from .arms import REAL
-from .run_folder import TIMED_PASTING, RunFolder
+from .rates import TIMED_PASTING, speed_digest
+from .run_folder import RunFolder
 
 
 def steps(run: RunFolder) -> Iterator[Step]:
@@ -97,7 +98,7 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
     if run.options.detector_iters:
         _say_sizes(run, name)
         return
-    of = "" if run.dry else run.speed_digest(name)
+    of = "" if run.dry else speed_digest(Path(run.config(name)).absolute())
     out, iters = run.dir / "calibration" / f"{name}{of[:8]}", run.schedule.calibration_iters
     command = ["tools/train.py", run.config(name), "--work-dir", out, "--cfg-options", f"max_iters={iters}"]
     command += ["default_hooks.logger.interval=2", "log_processor.window_size=2"]
@@ -114,7 +115,7 @@ def _calibrated(run: RunFolder, name: str, options: Mapping[str, object], write)
         remove=(out,),
     )
     if not run.dry:
-        run.store_rate(name, out, of)
+        run.rates.store(name, out, of)
         write()
         _say_sizes(run, name)
 

@@ -49,6 +49,7 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
     rows = {row["name"]: row for row in comparison["rows"]}
     differences = {name: [100 * d for d in rows[name]["paired_differences"]] for name in run.arms}
     verdict = judge(differences, fidelity["consistency"], run.arms, _tuning(run))
+    copies = {name: _read(run.near_copies / name / "near_copies.json")["sets"][name] for name in run.sets}
     summary = dict(
         sentence=verdict.sentence,
         outcome=verdict.outcome,
@@ -64,6 +65,7 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
         plan=asdict(run.plan),
         schedule=asdict(run.schedule),
         fidelity=fidelity["bootstrap"],
+        near_copies=copies,
         seconds={name: round(value, 1) for name, value in seconds.items()},
         versions=package_versions(),
         machine=machine_facts(threads),
@@ -78,7 +80,13 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
         run.dir / "report.html",
         "Do synthetic images help?",
         _intro(run, verdict, seconds),
-        [_effects(run, verdict, rows), _scores(fidelity), classes_found(fidelity), _gates(gates)],
+        [
+            _effects(run, verdict, rows),
+            _scores(fidelity),
+            classes_found(fidelity),
+            _gates(gates),
+            near_copies(copies),
+        ],
         scenes=side_by_side(val.annotations[0], val.images, sets, LAYOUTS, WIDTH),
         charts=loss_charts(_work_dirs(run)),
         headline=verdict.sentence[:1].upper() + verdict.sentence[1:] + ".",
@@ -181,6 +189,22 @@ def _gates(gates: Mapping[str, Mapping]) -> dict:
     return table(
         "Objects of the synthetic training sets, as a detector sees them", ("set", *words), rows, notes
     )
+
+
+def near_copies(sets: Mapping[str, Mapping]) -> dict:
+    """Return the table of the share of near copies of training images in each set.
+
+    Args:
+        sets: the rows of ``near_copies.json`` by set; features are missing where the detector gives none.
+    """
+    measures = ("pixels", "features")
+    rows = []
+    for name, row in sets.items():
+        shares = (f"{percent(row[one]['share'])} %" if one in row else "–" for one in measures)
+        rows.append([name, row["images"], *shares])
+    notes = ["Real images that the generator has not seen would have about 5 %."]
+    columns = ("set", "images", *(f"by {one}" for one in measures))
+    return table("Near copies of training images in the synthetic training sets", columns, rows, notes)
 
 
 def worst_images(folder: Path, name: str) -> Gallery:

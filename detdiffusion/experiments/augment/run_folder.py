@@ -11,17 +11,14 @@ from io import StringIO
 from pathlib import Path
 
 from detdiffusion.experiments.common_steps import GATED, CommonSteps, Split, Weights, config_iters, halves
-from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.sampling_plan import PLANS
-from detdiffusion.utils.steps import config_digest
-from detdiffusion.utils.training_logs import TrainingLogs
 
 from .arm_configs import arm_config
 from .arms import COPY_PASTE, REAL, Arm, arms_of, in_round, learned_kind, set_of
-from .budget import SMOKE, Rates, Schedule, Work, divide, enough_iters, fixed, minutes_for, minutes_of
+from .budget import SMOKE, Schedule, Work, divide, enough_iters, fixed, minutes_for, minutes_of
 from .plan import Plan, make_plan
 from .preflight import HUB, vae_folder
+from .rates import StoredRates
 from .settings import NO_BASE, AugmentOptions
 from .sources import Sources
 from .survey import Facts, check_labels, survey
@@ -29,16 +26,12 @@ from .write_configs import ConfigFolder, detector_config, generator_config
 
 HELD_OUT_SETS = ("easy", "hard")
 """Strategies of the sets of held-out layouts, which tell whether the generator hears the attribute."""
-STEPS_OF_SET = 2
+STEPS_OF_SET = 3
 """Steps of a synthetic set."""
 OTHER_STEPS = 15
 """Steps beside those and the trainings of the learner."""
 STEPS_OF_ROUND = 5
 """Those of each further round."""
-TIMED_PASTING = Arm(COPY_PASTE, copy_paste=True).config
-"""The config whose iterations tell what copy-paste costs."""
-SPEED_PARTS = ("model", "train_dataloader", "optim_wrapper", "custom_hooks")
-"""Parts of a config that the seconds of an iteration depend on."""
 SAMPLING_STEPS, SAMPLING_STEPS_SD = 10, 25
 """Denoising steps without a plan, of a generator from nothing and of Stable Diffusion; small ones gain little from more
 (benchmarks/results/sampler_sweep_2026-11-26.json)."""
@@ -58,7 +51,7 @@ class RunFolder:
         self.sources = Sources(options, self.dir / "sources", dry)
         self.configs = ConfigFolder(self.dir / "configs")
         self.fidelity, self.comparison = self.dir / "fidelity", self.dir / "comparison"
-        self.tokenizer = self.dir / "tokenizer"
+        self.tokenizer, self.rates = self.dir / "tokenizer", StoredRates(self.dir / "rates.json")
         self.arms: dict[str, Arm] = {arm.name: arm for arm in arms_of(options.arms, self.rounds)}
         self.trainings: dict[str, Arm] = {REAL: Arm(REAL), **self.arms}
         """The arms and that of the real images alone, which comes first."""
@@ -107,6 +100,11 @@ class RunFolder:
     def synthetic(self, name: str) -> Path:
         """Return the folder of a synthetic training set."""
         return self.dir / "synthetic" / name
+
+    @property
+    def near_copies(self) -> Path:
+        """The folder of the reports on near copies of training images, one for each synthetic set."""
+        return self.dir / "near_copies"
 
     @property
     def pasted(self) -> float:
@@ -167,6 +165,11 @@ class RunFolder:
             return Weights(config, Path(checkpoint))
         return self.weights(self.config("detector"), self.trained(REAL, self.seeds[0]))
 
+    @property
+    def judge_shows_features(self) -> bool:
+        """Whether the judge can compare images; an exported detector gives its boxes alone."""
+        return not self.options.detector or Path(self.options.detector[1]).suffix.lower() != ".onnx"
+
     # what is derived
 
     def look_early(self) -> None:
@@ -222,7 +225,7 @@ class RunFolder:
             return Schedule(0, 0, 0, 0, steps)
         if self.options.detector_iters:
             return fixed(self.options.detector_iters, self.options.generator_iters, self._work(), steps)
-        return divide(self.options.budget, self._rates(), self._work(), steps)
+        return divide(self.options.budget, self.rates.read(), self._work(), steps)
 
     def schedule_line(self) -> str:
         """Return the sizes, and the minutes that follow from the budget, in a line."""
@@ -234,7 +237,7 @@ class RunFolder:
         )
         if self.options.detector_iters:
             return line
-        minutes = minutes_of(schedule, self._rates(), self._work())
+        minutes = minutes_of(schedule, self.rates.read(), self._work())
         line = f"{line}: about {minutes:.0f} minutes"
         return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
 
@@ -250,7 +253,7 @@ class RunFolder:
         )
         if "detector.py" in self.configs.edited or self.options.detector_iters:
             return line
-        minutes = minutes_for(enough, self._rates(), self._work(), self.schedule.sampling_steps)
+        minutes = minutes_for(enough, self.rates.read(), self._work(), self.schedule.sampling_steps)
         return f"{line}: --budget {minutes} gives as many, and so do fewer --arms or --seeds with less"
 
     def _work(self) -> Work:
@@ -259,9 +262,11 @@ class RunFolder:
         fitted = 0 if self.options.detector else rounds  # times that the learner is trained on both halves
         tests = self.options.seeds * len(self.arms) if self.tuning else 0
         trainings = arms + 2 * fitted
-        # validations of the arms and of the halves; attributes of train and val; held-out real images; tests
+        # validations of the arms; those of the halves, attributes, near copies; attributes, held-out images, tests
         evaluated = (
-            arms * images[self.test] + (fitted + rounds) * images["train"] + (2 + tests) * images["val"]
+            arms * images[self.test]
+            + (fitted + rounds + len(self.sets)) * images["train"]
+            + (2 + tests) * images["val"]
         )
         return Work(
             trainings=trainings,
@@ -280,40 +285,6 @@ class RunFolder:
             evaluated=evaluated,
             batch=self.plan.batch,
         )
-
-    def _rates(self) -> Rates:
-        found = {name: row["seconds"] for name, row in self._stored_rates().items()}
-        return Rates(found.get("detector", 1.0), found.get("generator", 0.0), found.get(TIMED_PASTING, 0.0))
-
-    def _stored_rates(self) -> dict[str, dict]:
-        path = self.dir / "rates.json"
-        return json.loads(path.read_text()) if path.is_file() else {}
-
-    def speed_digest(self, name: str) -> str:
-        """Return the digest of the parts of a config that the seconds of an iteration depend on, without lengths."""
-        return config_digest(Path(self.config(name)).absolute(), SPEED_PARTS)
-
-    def store_rate(self, name: str, work_dir: Path, of: str) -> None:
-        """Store the seconds of an iteration from a training's logs; what is stored stays while its config does.
-
-        Args:
-            name: the config.
-            work_dir: folder of the logs.
-            of: :meth:`speed_digest` of the config.
-
-        Raises:
-            UserError: the logs have no times.
-        """
-        known = self._stored_rates()
-        if known.get(name, {}).get("of") != of:
-            seconds = TrainingLogs.read(work_dir).seconds_per_step()
-            if seconds is None:
-                raise UserError(
-                    f"{work_dir}: its logs have no times; remove the folder and run the command again"
-                )
-            known[name] = dict(seconds=round(seconds, 4), of=of)
-            write_atomic(self.dir / "rates.json", json.dumps(known, indent=1).encode() + b"\n")
-        print(f"{known[name]['seconds']:.2f} s an iteration of the {name}")
 
     def autoencoder(self) -> dict:
         """Return what the autoencoder loses; empty with Stable Diffusion."""
