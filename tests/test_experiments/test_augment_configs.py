@@ -179,9 +179,8 @@ def test_generator_of_stable_diffusion(world):
 
 @pytest.mark.parametrize("weights, compares", [("w.pth", True), ("w.onnx", False)])
 def test_near_copies_by_the_features_of_a_detector_that_has_some(world, weights, compares):
-    options = AugmentOptions(
-        train=str(world / "train.json"), out=str(world / "out"), vae=["vae"], detector=("c.py", weights)
-    )
+    data = dict(train=str(world / "train.json"), out=str(world / "out"), vae=["encoder", "decoder"])
+    options = AugmentOptions(**data, detector=("c.py", weights))
     found = [
         step for step in steps(RunFolder(ROOT, options, dry=True)) if step.name.startswith("near-copies")
     ]
