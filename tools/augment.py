@@ -64,11 +64,10 @@ def main(args) -> None:
             works = [FolderSteps(run.dir, lock, list(of_experiment(run)))]
             others, threads = run_parallel(works, options.parallel, ROOT)
             seconds |= others[run.dir]
-        from detdiffusion.experiments.augment.report import write_answer
+        from detdiffusion.experiments.augment.report import minutes_in_all, write_answer
 
         verdict = write_answer(run, seconds, threads)
-    at_once = f", {options.parallel} at a time" if options.parallel > 1 else ""
-    print(f"{sum(seconds.values()) / 60:.1f} minutes in all steps{at_once}")
+    print(minutes_in_all(run, seconds))
     print(f"written: {run.dir / 'report.html'}, {run.dir / 'summary.json'}")
     if options.smoke:
         print("--smoke only tests the steps: at these sizes the answer is meaningless")

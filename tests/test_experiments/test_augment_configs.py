@@ -43,6 +43,20 @@ def stale_rates_are_timed_again(run):
     assert json.loads((run.dir / "rates.json").read_text())["detector"]["seconds"] == 0.25
 
 
+def given_iterations_replace_the_budget(run):
+    before = run.options
+    for iters, advice in ((499, "--detector-iters 500 gives as many"), (500, None)):
+        run.options = replace(before, budget=None, detector_iters=iters, generator_iters=70)
+        run.write_detectors()
+        assert run.iters(run.config("detector")) == iters and run.schedule.generator_iters == 70
+        assert run.schedule_line().startswith(f"{iters} iterations of each detector, 70 of the generator, ")
+        assert "minutes" not in run.schedule_line()
+        found = run.few_iters()
+        assert found is None if advice is None else found.endswith(advice)
+    run.options = before
+    run.write_detectors()
+
+
 @pytest.mark.parametrize("learner", ["atss", "faster-rcnn"])
 def test_full_images(world, learner):
     """Each rule is counted by itself, and detectors and mask head have room for all objects."""
@@ -83,6 +97,7 @@ def test_full_images(world, learner):
         assert run.few_iters() is not None
         run.options = replace(run.options, budget=budget)
     run.facts = few
+    given_iterations_replace_the_budget(run)
     stale_rates_are_timed_again(run)
     cfg = load_config(run.config("detector")).model.test_cfg
     assert cfg.get("rcnn", cfg).max_per_img == 216 and cfg.get("rpn", cfg).nms_pre == 864

@@ -243,6 +243,12 @@ def test_one_image(world):
     [
         (dict(detector_iters=500), "`detector_iters` and `generator_iters`: give both"),
         (dict(generator_iters=500), "`detector_iters` and `generator_iters`: give both"),
+        (
+            dict(detector_iters=500, generator_iters=20, budget=5),
+            "`budget` 5: `detector_iters` and .* replace it",
+        ),
+        (dict(detector_iters=19, generator_iters=20), "`detector_iters` must be .*at least 20.* 19"),
+        (dict(detector_iters=20, generator_iters=19), "`generator_iters` must be .*at least 20.* 19"),
         (dict(parallel=2, rounds=2), "`parallel` 2: .* no `rounds`"),
         (dict(parallel=0), "`parallel` must be .*at least 1.* 0"),
     ],

@@ -17,7 +17,7 @@ from detdiffusion.experiments.augment import pipeline
 from detdiffusion.experiments.augment.arms import DEFAULT_ARMS
 from detdiffusion.experiments.augment.pipeline import of_experiment, steps
 from detdiffusion.experiments.augment.run_folder import RunFolder
-from detdiffusion.utils.steps import needed_steps
+from detdiffusion.utils.steps import StepRunner, needed_steps
 
 OWN = README[README.index("## Your own data") : README.index("## Python")]
 CHECK, AUGMENT, GENERATE = commands(OWN)
@@ -127,8 +127,32 @@ def test_steps_wait_for_what_they_read(finished):
             assert str(run.attributes("train")) in Path(run.config("generator")).read_text()
             read.add("attributes-train")
         assert read <= before(step.name), step.name
-    assert {"gate-edited", "train-real-0"} <= before("train-edited-copy-paste-0") | before("compare")
+    assert {"gate-edited", "train-real-0"} <= before("train-edited-copy-paste-0") < before("compare")
     assert before("train-copy-paste-0") == set()
+
+
+def test_steps_side_by_side(place, finished, monkeypatch, capsys):
+    """The command on the finished run, whose steps find their outputs; the generator is named once it is trained."""
+    run, done = finished
+    tool, *words = place(AUGMENT)
+    link, executed = run.dir / "generator.pth", []
+    first = link.resolve()
+    link.unlink()
+
+    def execute(self, step):
+        assert step.name != "generator" or not link.exists()
+        executed.append(step.name)
+
+    monkeypatch.setattr(StepRunner, "_execute", execute)
+    (run.dir / ".augment").touch()
+    run_here(tool, *words, *SMALLEST, "--parallel", "2")
+    assert link.samefile(first)
+    assert sorted(executed) == sorted(step.name for step in done)
+    said, summary = capsys.readouterr().out, json.loads((run.dir / "summary.json").read_text())
+    assert (
+        "minutes in all steps, 2 at a time" in said and "2 at a time" in (run.dir / "report.html").read_text()
+    )
+    assert summary["parallel"] == 2 and summary["seconds"].keys() == {step.name for step in done}
 
 
 def test_answer_and_report(finished):

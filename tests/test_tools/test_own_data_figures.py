@@ -4,6 +4,7 @@ import re
 import statistics
 
 from pages import RESULTS, ROOT, ap, aps, change, page, percent, percent_of, read, table, text_of
+from scipy import stats
 
 
 def test_three_sets_from_labels_to_an_answer():
@@ -45,9 +46,22 @@ def test_blood_cells_from_few_photographs():
     few, sets = record["50"]["arms"], record["50"]["sets"]
     for other in ("real", "copy-paste"):
         assert all(a > b for a, b in zip(aps(few["sample-copy-paste"]), aps(few[other])))
-    assert statistics.fmean(aps(record["205"]["arms"]["edited"])) < statistics.fmean(
-        aps(record["205"]["arms"]["copy-paste"])
-    )
+    over = stats.ttest_rel(aps(few["sample-copy-paste"]), aps(few["copy-paste"]))
+    assert f"over copy-paste p = {over.pvalue:.3f} by itself" in text and 3 * over.pvalue > 0.05
+    alone = stats.ttest_rel(aps(few["edited"]), aps(few["copy-paste"])).confidence_interval(0.95)
+    assert alone.low < 0  # `edited` alone is not above copy-paste
+    many = record["205"]["arms"]
+    assert statistics.fmean(aps(many["edited"])) < statistics.fmean(aps(many["copy-paste"]))
+    platelets = [
+        stats.ttest_rel(*([one["Platelets_precision"] for one in arms[arm].values()] for arm in pair))
+        for arms, pair in ((few, ("sample-copy-paste", "copy-paste")), (many, ("edited", "real")))
+    ]
+    means = [
+        f"{100 * statistics.fmean(found.confidence_interval(0.95)):.1f}".replace("-", "−")
+        for found in platelets
+    ]
+    assert f"with 50 photographs {means[0]} AP over copy-paste by `sample-copy-paste`" in text
+    assert f"with 205 {means[1]} over real by `edited`, p = {platelets[1].pvalue:.3f}" in text
     shares = sorted(one["found"]["all"] for found in sets.values() for one in found.values())
     platelets = sorted(one["found"]["Platelets"] for one in sets["sample"].values())
     for words, found in (("of the prompted objects in", shares), ("of the platelets", platelets)):
@@ -61,9 +75,32 @@ def test_blood_cells_from_few_photographs():
     ]
     assert len(copies) == 11 and not any(one["features"] for one in copies)
     assert f"up to {100 * max(one['pixels'] for one in copies):.1f} % of a set by pixels" in text
-    minutes = {arm: statistics.fmean(one.values()) for arm, one in record["50"]["seconds_in_all"].items()}
-    ratios = [minutes[arm] / minutes["copy-paste"] for arm in ("edited", "sample-copy-paste")]
-    assert f"takes {ratios[0]:.1f} to {ratios[1]:.1f} times the minutes of copy-paste" in text
+    ratios = sorted(
+        statistics.fmean(found["seconds_in_all"][arm].values())
+        / statistics.fmean(found["seconds_in_all"]["copy-paste"].values())
+        for found in record.values()
+        for arm in found["arms"]
+        if arm not in ("real", "copy-paste")
+    )
+    assert f"takes {ratios[0]:.1f} to {ratios[-1]:.1f} times the minutes of copy-paste" in text
+
+
+def test_arms_of_the_blood_cells():
+    text = text_of("own_data")
+    arms = read(RESULTS / "bccd_arms_2026-11-26.json")["arms"]
+    real, edited, ungated, pasted, both = (
+        percent(arms[arm]["0"])
+        for arm in ("real", "edited", "edited, not gated", "copy-paste", "edited-copy-paste")
+    )
+    assert (
+        f"real {real}, edited {edited}, edited without the gate {ungated}, copy-paste by boxes {pasted}"
+        in text
+    )
+    assert f"edited and copy-paste {both}." in text
+    few, before = (read(RESULTS / f"bccd_{name}.json") for name in ("few_2026-11-27", "blueprint_2026-11-26"))
+    now, then = change(few["photographs"]["205"]["arms"], "edited", "real")[0], "+2.1 AP [0.6, 3.6]"
+    assert f"{now.split()[0]} AP by the edited set, not {then.split()[0]}." in text
+    assert change(before["longer"]["arms"], "edited", "real")[0] == then.replace(" AP", "")
 
 
 def test_blood_cells_with_50_photographs():

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+BUDGET = 60.0
+"""Minutes where none are given."""
 SHARES = dict(detectors=0.40, generator=0.40, images=0.20)
 """Shares of the time that is left after the fixed costs."""
 STEP_SECONDS = 12.0
@@ -22,8 +24,8 @@ LEAST_ITERS = 20
 ENOUGH_PASSES, ENOUGH_ITERS = 20, 500
 """Passes over the real images and iterations of the learner; with less of either it lacks iterations rather than
 images. On photographs of blood cells synthetic images cost AP after 179 iterations (7 passes over 205) and 128 (20
-passes over 50), and gained AP after 600 (benchmarks/results/bccd_blueprint_2026-11-26.json and augment/bccd_50.json);
-docs/claims.md has gains after 500."""
+passes over 50), and gained AP after 600 and 500 (bccd_blueprint_2026-11-26.json, augment/bccd_50.json,
+bccd_few_2026-11-27.json in benchmarks/results); docs/claims.md has gains after 500."""
 MAX_HELD_OUT = 100
 """Held-out layouts that are drawn; more change no decision."""
 LEAST_IMAGES = 16

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from detdiffusion.experiments.common_steps import AUTOENCODER, Sampling, texts
@@ -94,11 +96,12 @@ def generator(run: RunFolder, number: int) -> Iterator[Step]:
         inputs.append(last)
         title += f" further, round {number}"
     name = in_round("generator", number)
-    yield run.make().train(name, title, config, out, iters, options, run.inputs(*inputs))
+    step = run.make().train(name, title, config, out, iters, options, run.inputs(*inputs))
     if number == run.rounds[-1]:
-        if not run.dry:
-            _link(run.dir / "generator.pth", run.weights(config, out).checkpoint)
+        yield replace(step, after=partial(_link, run.dir / "generator.pth", step.outputs[0]))
         yield from _held_out(run)
+    else:
+        yield step
     yield from _training_sets(run, number)
 
 

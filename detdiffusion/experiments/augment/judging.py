@@ -103,9 +103,12 @@ def _check(run: RunFolder, work_dir: Path, half: str, number: int) -> None:
     in_words = f" in round {number}" if number > 1 else ""
     print(f"held-out AP50 of the learner that was trained on half {half}{in_words}: {ap50:.1f}")
     if ap50 < least and not run.options.smoke:
-        advice = "Give a detector that knows the classes by `detector`, or more time by `budget`"
+        longer = (
+            "more iterations by `detector_iters`" if run.options.detector_iters else "more time by `budget`"
+        )
+        advice = f"Give a detector that knows the classes by `detector`, or {longer}"
         if number > 1:
-            advice = f"Give more time by `budget`, or fewer rounds than {number} by `rounds`"
+            advice = f"Give {longer}, or fewer rounds than {number} by `rounds`"
         raise UserError(
             f"the learner's held-out AP50{in_words} is {ap50:.1f} percent, below {least:g} (`min_ap50`): it cannot "
             f"tell which objects are hard. {advice}"

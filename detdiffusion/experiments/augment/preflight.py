@@ -203,6 +203,10 @@ def _check_arms(options: AugmentOptions) -> None:
         raise UserError(
             "`detector_iters` and `generator_iters`: give both, which replace `budget`, or neither of them"
         )
+    if options.detector_iters is not None and options.budget is not None:
+        raise UserError(
+            f"`budget` {options.budget:g}: `detector_iters` and `generator_iters` replace it; leave it out, or them"
+        )
     sized = options.smoke or options.detector_iters is not None
     if options.parallel > 1 and (not sized or options.rounds > 1):
         raise UserError(

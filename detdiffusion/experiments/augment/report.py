@@ -66,6 +66,7 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
         schedule=asdict(run.schedule),
         fidelity=fidelity["bootstrap"],
         near_copies=copies,
+        parallel=run.options.parallel,
         seconds={name: round(value, 1) for name, value in seconds.items()},
         versions=package_versions(),
         machine=machine_facts(threads),
@@ -119,7 +120,7 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
         "seed of the detector alone varies: all trainings share one generator, one drawing of each set "
         "and one set of "
         "test images, whose chance the interval does not hold.",
-        f"{len(run.plan.classes)} classes; images: {sizes}. {sum(seconds.values()) / 60:.0f} minutes in all steps.",
+        f"{len(run.plan.classes)} classes; images: {sizes}. {minutes_in_all(run, seconds)}.",
     ]
     if len(run.rounds) > 1:
         lines.append(
@@ -137,6 +138,12 @@ def _intro(run: RunFolder, verdict: Verdict, seconds: Mapping[str, float]) -> li
     if run.options.smoke:
         lines.append("A test of the steps at tiny sizes: every figure on this page is meaningless.")
     return lines
+
+
+def minutes_in_all(run: RunFolder, seconds: Mapping[str, float]) -> str:
+    """Return the sum of the minutes of all steps, in words."""
+    at_once = f", {run.options.parallel} at a time" if run.options.parallel > 1 else ""
+    return f"{sum(seconds.values()) / 60:.1f} minutes in all steps{at_once}"
 
 
 def _effects(run: RunFolder, verdict: Verdict, rows: Mapping[str, Mapping]) -> dict:
@@ -267,7 +274,7 @@ def _settings(run: RunFolder, seconds: Mapping[str, float]) -> list[dict]:
     return [
         table("Seconds", ("step", "seconds"), [[name, f"{value:.0f}"] for name, value in seconds.items()]),
         table(
-            "Derived from the labels and the budget",
+            "Derived sizes",
             ("value", ""),
             [
                 [name.replace("_", " "), _text(value)]

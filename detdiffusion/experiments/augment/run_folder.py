@@ -15,7 +15,7 @@ from detdiffusion.utils.sampling_plan import PLANS
 
 from .arm_configs import arm_config
 from .arms import COPY_PASTE, REAL, Arm, arms_of, in_round, learned_kind, set_of
-from .budget import SMOKE, Schedule, Work, divide, enough_iters, fixed, minutes_for, minutes_of
+from .budget import BUDGET, SMOKE, Schedule, Work, divide, enough_iters, fixed, minutes_for, minutes_of
 from .plan import Plan, make_plan
 from .preflight import HUB, vae_folder
 from .rates import StoredRates
@@ -225,11 +225,11 @@ class RunFolder:
             return Schedule(0, 0, 0, 0, steps)
         if self.options.detector_iters:
             return fixed(self.options.detector_iters, self.options.generator_iters, self._work(), steps)
-        return divide(self.options.budget, self.rates.read(), self._work(), steps)
+        return divide(self.options.budget or BUDGET, self.rates.read(), self._work(), steps)
 
     def schedule_line(self) -> str:
         """Return the sizes, and the minutes that follow from the budget, in a line."""
-        schedule, budget = self.schedule, self.options.budget
+        schedule, budget = self.schedule, self.options.budget or BUDGET
         line = (
             f"{schedule.detector_iters} iterations of each detector, {schedule.generator_iters} of the generator, "
             f"{schedule.held_out} images in a set of held-out layouts and {schedule.synthetic} in one of training "
@@ -251,8 +251,10 @@ class RunFolder:
             f"each detector is trained for {iters} iterations; with fewer than {enough} it may lack iterations rather "
             "than images, and synthetic ones cost it some"
         )
-        if "detector.py" in self.configs.edited or self.options.detector_iters:
+        if "detector.py" in self.configs.edited:
             return line
+        if self.options.detector_iters:
+            return f"{line}: --detector-iters {enough} gives as many"
         minutes = minutes_for(enough, self.rates.read(), self._work(), self.schedule.sampling_steps)
         return f"{line}: --budget {minutes} gives as many, and so do fewer --arms or --seeds with less"
 

@@ -10,6 +10,7 @@ from detdiffusion.utils.sampling_plan import PLANS
 from detdiffusion.utils.shared_options import DETECTOR
 
 from .arms import ARMS, DEFAULT_ARMS
+from .budget import BUDGET, LEAST_ITERS
 
 LEARNERS = ("atss", "faster-rcnn", "fcos")
 NO_BASE = "none"
@@ -106,20 +107,20 @@ class AugmentOptions(OptionGroup):
         metavar="ARM",
         nargs="+",
     )
-    budget: float = option(
-        60.0, "minutes that all steps together may take, default: %(default)s", metavar="MINUTES", minimum=1
+    budget: float | None = option(
+        None, f"minutes that all steps together may take, default: {BUDGET:g}", metavar="MINUTES", minimum=1
     )
     detector_iters: int | None = option(
         None,
-        "iterations of each detector in place of those that `budget` allows; with `generator_iters`",
+        "iterations of each detector, in place of `budget`; with `generator_iters`",
         metavar="N",
-        minimum=1,
+        minimum=LEAST_ITERS,
     )
     generator_iters: int | None = option(
         None,
         "iterations of each training of the generator, likewise; sets are then as large as any budget makes them",
         metavar="N",
-        minimum=1,
+        minimum=LEAST_ITERS,
     )
     parallel: int = option(
         1,
