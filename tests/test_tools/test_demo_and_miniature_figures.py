@@ -152,14 +152,38 @@ def spread(side):
     return f"{ap(side['mean'])} ± {ap(side['std'])}"
 
 
+def comparisons(*claims):
+    """Comparisons of the scoreboard by their quantities; of some claims, or of all."""
+    return {
+        (one["higher"]["quantity"], one["lower"]["quantity"]): one
+        for claim in read(RESULTS / "miniature/scoreboard.json")["claims"]
+        for one in claim["comparisons"]
+        if not claims or claim["claim"] in claims
+    }
+
+
+def signed(comparison):
+    return f"{100 * comparison['difference']['mean']:+.1f}".replace("-", "−")
+
+
+def test_the_miniatures_differences():
+    pairs, text = comparisons(), TEXTS["claims"]
+    _, rows = table(text, "| detector | generated as")
+    others = ("real, equal iterations", "real only", "real + GeoDiffusion")
+    expected = []
+    for detector in ("Faster R-CNN", "FCOS", "ATSS"):
+        for arm in ("origin", "easy", "hard"):
+            found = [pairs[f"{detector}, real + {arm}", f"{detector}, {other}"] for other in others]
+            expected.append([detector, f"`{arm}`", *(f"{signed(one)} ({one['p']:.3f})" for one in found)])
+    assert rows == expected
+    _, rows = table(text, "| higher | lower |")
+    found = comparisons("C2", "C3", "C4", "C5", "C6", "C10")
+    assert rows == [[*pair, signed(one), f"{one['p']:.3f}"] for pair, one in found.items()]
+
+
 def test_equal_iterations():
     """The README's first table: each detector with hard images beside real images for as many iterations."""
-    claims = read(RESULTS / "miniature/scoreboard.json")["claims"]
-    pairs = {
-        (one["higher"]["quantity"], one["lower"]["quantity"]): one
-        for claim in claims
-        for one in claim["comparisons"]
-    }
+    pairs = comparisons()
     _, rows = table(README, "| detector | real only")
     expected = []
     for detector in ("Faster R-CNN", "FCOS", "ATSS"):
