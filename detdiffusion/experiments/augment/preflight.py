@@ -45,6 +45,7 @@ def check_options(options: AugmentOptions, out: Path) -> None:
     _check_generator(options)
     _check_learner(options.learner)
     _check_arms(options)
+    _check_sizes(options)
     if options.detector is not None:
         if options.rounds > 1:
             raise UserError(
@@ -199,20 +200,6 @@ def _check_arms(options: AugmentOptions) -> None:
             f"`arms` {' '.join(options.arms)}: none of them has generated images, which this tool is for; add edited, "
             f"or edited-{COPY_PASTE}"
         )
-    if (options.detector_iters is None) != (options.generator_iters is None):
-        raise UserError(
-            "`detector_iters` and `generator_iters`: give both, which replace `budget`, or neither of them"
-        )
-    if options.detector_iters is not None and options.budget is not None:
-        raise UserError(
-            f"`budget` {options.budget:g}: `detector_iters` and `generator_iters` replace it; leave it out, or them"
-        )
-    sized = options.smoke or options.detector_iters is not None
-    if options.parallel > 1 and (not sized or options.rounds > 1):
-        raise UserError(
-            f"`parallel` {options.parallel}: steps that share a machine cannot be timed for a budget, and a round "
-            "follows from the last one: give `detector_iters` and `generator_iters`, and no `rounds`"
-        )
     if options.rounds > 1 and not learned_kind(options.arms):
         raise UserError(
             f"`rounds` {options.rounds}: the next round's learners see a set whose layouts come from single images, "
@@ -227,6 +214,23 @@ def _check_arms(options: AugmentOptions) -> None:
         raise UserError(
             f"`learner` {options.learner}: {COPY_PASTE} needs a pipeline with LoadAnnotations that ends in "
             f"PackDetInputs, it is {', '.join(map(str, steps))}; leave {COPY_PASTE} out of `arms`"
+        )
+
+
+def _check_sizes(options: AugmentOptions) -> None:
+    if (options.detector_iters is None) != (options.generator_iters is None):
+        raise UserError(
+            "`detector_iters` and `generator_iters`: give both, which replace `budget`, or neither of them"
+        )
+    if options.detector_iters is not None and options.budget is not None:
+        raise UserError(
+            f"`budget` {options.budget:g}: `detector_iters` and `generator_iters` replace it; leave it out, or them"
+        )
+    sized = options.smoke or options.detector_iters is not None
+    if options.parallel > 1 and (not sized or options.rounds > 1):
+        raise UserError(
+            f"`parallel` {options.parallel}: steps that share a machine cannot be timed for a budget, and a round "
+            "follows from the last one: give `detector_iters` and `generator_iters`, and no `rounds`"
         )
 
 
