@@ -23,6 +23,9 @@ EXAMPLES = """examples:
   # COCO jsons, Stable Diffusion, and a detector that already knows the classes
   python tools/augment.py --train train.json --val val.json --test test.json --img-dir images \\
       --base models/stable-diffusion-v1-5 --detector CONFIG WEIGHTS --budget 600 --out work_dirs/mine
+  # given sizes, 16 steps at a time: small networks on one GPU of a machine with 16 cores
+  python tools/augment.py --train my_set/data.yaml --vae models/taesd --detector-iters 500 --generator-iters 1000 \\
+      --parallel 16 --seeds 5 --out work_dirs/mine
   python tools/augment.py --train my_set/data.yaml --vae models/taesd --learner fcos --out work_dirs/mine --dry-run
 """
 MARK = ".augment"
