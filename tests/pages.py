@@ -102,5 +102,9 @@ def change(arms, arm, other):
     found = stats.ttest_rel(aps(arms[arm]), aps(arms[other]))
     low, high = found.confidence_interval(0.95)
     mean = statistics.fmean(aps(arms[arm])) - statistics.fmean(aps(arms[other]))
-    p = "< 0.001" if found.pvalue < 0.001 else f"{found.pvalue:.3f}"
-    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−"), p
+    return f"{mean:+.1f} [{low:.1f}, {high:.1f}]".replace("-", "−"), chance(found.pvalue)
+
+
+def chance(p):
+    """A p as pages show it."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -3,7 +3,8 @@
 import re
 
 import pytest
-from pages import README, RESULTS, ROOT, TEXTS, ap, read, table
+from pages import README, RESULTS, ROOT, TEXTS, ap, chance, read, table
+from scipy import stats
 
 from detdiffusion.experiments.paper.arms import ARMS
 from detdiffusion.experiments.paper.claims import quantities
@@ -139,7 +140,7 @@ def test_the_miniatures_scoreboard():
     }
     _, rows = table(TEXTS["claims"], "| claim |")
     expected = [
-        [row["claim"], str(row["n"]), "–" if row["p"] is None else f"{row['p']:.3f}", row["verdict"]]
+        [row["claim"], str(row["n"]), "–" if row["p"] is None else chance(row["p"]), row["verdict"]]
         for row in board["claims"]
     ]
     assert [[row[0].split()[0], *row[-3:]] for row in rows] == [
@@ -174,11 +175,22 @@ def test_the_miniatures_differences():
     for detector in ("Faster R-CNN", "FCOS", "ATSS"):
         for arm in ("origin", "easy", "hard"):
             found = [pairs[f"{detector}, real + {arm}", f"{detector}, {other}"] for other in others]
-            expected.append([detector, f"`{arm}`", *(f"{signed(one)} ({one['p']:.3f})" for one in found)])
+            expected.append([detector, f"`{arm}`", *(f"{signed(one)} ({chance(one['p'])})" for one in found)])
     assert rows == expected
     _, rows = table(text, "| higher | lower |")
     found = comparisons("C2", "C3", "C4", "C5", "C6", "C10")
-    assert rows == [[*pair, signed(one), f"{one['p']:.3f}"] for pair, one in found.items()]
+    assert rows == [[*pair, signed(one), chance(one["p"])] for pair, one in found.items()]
+
+
+def test_what_the_parts_of_the_loss_add():
+    """And that a claim held with the first three seeds."""
+    pairs = comparisons("C4", "C5", "C6")
+    added = [pairs["easy", arm]["difference"]["mean"] for arm in ("Attr", "without √ᾱ", "without dice")]
+    text = " ".join(TEXTS["claims"].split())
+    assert f"each add {100 * min(added):.1f} to {100 * max(added):.1f} AP in the mean" in text
+    first = [pairs["easy", "without dice"]["differences"][str(seed)] for seed in (1, 2, 3)]
+    found = stats.ttest_1samp(first, 0, alternative="greater")
+    assert f"C6 held ({100 * sum(first) / 3:+.1f}, p = {found.pvalue:.3f})" in text
 
 
 def test_equal_iterations():
