@@ -203,3 +203,12 @@ def test_near_copies_by_the_features_of_a_detector_that_has_some(world, weights,
     for step in found:
         assert ("--detector" in step.command) == (weights in map(str, step.command)) == compares
         assert "manifest.jsonl" in {path.name for path in step.inputs}
+
+
+@pytest.mark.parametrize("options, missed", [({}, "keep"), (dict(missed="ignore"), "ignore")])
+def test_what_the_detector_misses_is_kept_unless_asked(world, options, missed):
+    data = dict(train=str(world / "train.json"), out=str(world / "out"), vae=["encoder", "decoder"])
+    run = RunFolder(ROOT, AugmentOptions(**data, **options), dry=True)
+    gates = [step.command for step in steps(run) if step.name.startswith("gate-")]
+    assert len(gates) == 2
+    assert all(command[command.index("--missed") + 1] == missed for command in gates)

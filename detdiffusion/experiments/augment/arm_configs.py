@@ -54,7 +54,7 @@ _MIXED = f"""
 train_dataloader = dict({_SAMPLER.rstrip()}
     dataset=dict(
         type="detdiffusion.SyntheticAugmentedCocoDataset",
-        synthetic=[dict(data_root=synthetic_root, ann_file="{GATED}")],  # what the gate missed is ignored
+        synthetic=[dict(data_root=synthetic_root, ann_file="{GATED}")],  # as the gate wrote them
     ),
 )
 """
@@ -68,7 +68,7 @@ train_dataloader = dict({_SAMPLER.rstrip()}
             dict(
                 type="detdiffusion.SyntheticAugmentedCocoDataset",
                 mode="only_synthetic",
-                synthetic=[dict(data_root=synthetic_root, ann_file="{GATED}")],  # what the gate missed is ignored
+                synthetic=[dict(data_root=synthetic_root, ann_file="{GATED}")],  # as the gate wrote them
                 metainfo=_base_.metainfo,
                 filter_cfg=dict(filter_empty_gt=True),
                 pipeline=real.pipeline,

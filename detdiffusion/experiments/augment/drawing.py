@@ -167,8 +167,9 @@ def _training_sets(run: RunFolder, number: int) -> Iterator[Step]:
             edits=edits,
             flags=["--samples-per-image", samples, *(["--layouts", one.layouts] if one.layouts else [])],
         )
-        title = f"objects of the {name} set that the detector misses become ignored regions"
-        yield make.gate(f"gate-{name}", title, run.judge(), run.synthetic(name), ("--missed", "ignore"))
+        title = f"which objects of the {name} set does the detector miss?"
+        rules = ("--missed", run.options.missed)
+        yield make.gate(f"gate-{name}", title, run.judge(), run.synthetic(name), rules)
         title = f"which images of the {name} set are near copies of training images?"
         judge = run.judge() if run.judge_shows_features else None
         yield make.find_near_copies(title, judge, name, run.synthetic(name), run.near_copies)

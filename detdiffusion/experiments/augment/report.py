@@ -13,6 +13,7 @@ from PIL import Image
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.datasets.image_reading import read_rgb
 from detdiffusion.experiments.common_steps import GATED, read_result
+from detdiffusion.generation.gate_options import IGNORE
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.machine import machine_facts, package_versions
 from detdiffusion.visualization.curves import loss_charts
@@ -85,7 +86,7 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
             _effects(run, verdict, rows),
             _scores(fidelity),
             classes_found(fidelity),
-            _gates(gates),
+            _gates(gates, run.options.missed),
             near_copies(copies),
         ],
         scenes=side_by_side(val.annotations[0], val.images, sets, LAYOUTS, WIDTH),
@@ -189,10 +190,14 @@ def classes_found(fidelity: Mapping) -> dict:
     return table("Objects found, by class (percent)", ("class", *sets), rows)
 
 
-def _gates(gates: Mapping[str, Mapping]) -> dict:
+def _gates(gates: Mapping[str, Mapping], missed: str) -> dict:
     words = ("kept", "moved", "missed", "extra")
     rows = [[name, *(counts.get(word, 0) for word in words)] for name, counts in gates.items()]
-    notes = ["Missed objects are ignored regions in training: neither shown as objects nor as background."]
+    notes = ["Missed objects are kept in training."]
+    if missed == IGNORE:
+        notes = [
+            "Missed objects are ignored regions in training: neither shown as objects nor as background."
+        ]
     return table(
         "Objects of the synthetic training sets, as a detector sees them", ("set", *words), rows, notes
     )

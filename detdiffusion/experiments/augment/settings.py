@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from detdiffusion.generation.gate_options import IGNORE, KEEP
 from detdiffusion.utils.option_groups import OptionGroup, documented, option
 from detdiffusion.utils.sampling_plan import PLANS
 from detdiffusion.utils.shared_options import DETECTOR
@@ -106,6 +107,12 @@ class AugmentOptions(OptionGroup):
         choices=ARMS,
         metavar="ARM",
         nargs="+",
+    )
+    missed: str = option(
+        KEEP,
+        "what becomes of generated objects that the detector misses: they are kept, or ignored, learned neither as "
+        "objects nor as background; default: %(default)s",
+        choices=(KEEP, IGNORE),
     )
     budget: float | None = option(
         None, f"minutes that all steps together may take, default: {BUDGET:g}", metavar="MINUTES", minimum=1
