@@ -186,3 +186,17 @@ def test_further_figures_of_few_real_images():
     short, long = found["longer_generator"]["results"].values()
     assert f"reach {percent(long['edited-copy-paste'])} AP for {percent(short['edited-copy-paste'])}" in text
     assert f"alone {percent(long['edited-origin'])} for {percent(short['edited-origin'])}" in text
+
+
+def test_ignoring_what_the_detector_misses():
+    text, found = text_of("claims"), read(RESULTS / "low-data/gate_2026-11-27.json")["results"]
+    kept = {
+        seed: read(RESULTS / f"low-data/dusk-50/{seed}/result.json")["arms"][BEST]["atss"] for seed in found
+    }
+    arms = dict(ignored=found, kept=kept)
+    assert (
+        f"has {percent_of(found)} AP in place of {percent_of(kept)}, {change(arms, 'ignored', 'kept')[0]} over"
+        in text
+    )
+    shares = sorted(one["objects"]["missed"] / sum(one["objects"].values()) for one in found.values())
+    assert f"misses {100 * shares[0]:.0f} to {100 * shares[-1]:.0f} % of the generated objects" in text
