@@ -44,7 +44,7 @@ CACHE = re.compile(r"(?<=\.predictions/)[0-9a-f]+(?=/)")
 TIMES = {
     r"stamps/[^/]+\.json": rb'"seconds": [\d.]+',
     r"summary\.json": rb'"seconds": \{[^}]*\}',
-    r"report\.html": rb"\d+ minutes in all steps|<h2>Seconds</h2>.*?</table>",
+    r"report\.html": rb"[\d.]+ minutes in all steps|<h2>Seconds</h2>.*?</table>",
 }
 """Pattern of a file's path -> pattern of the times in it."""
 

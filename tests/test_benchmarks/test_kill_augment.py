@@ -21,7 +21,7 @@ def write_run(folder, seconds=1.0, weight=0.5, box=3, key="a1", found="2 boxes")
     (folder / "summary.json").write_text(
         json.dumps(dict(sentence="no answer", seconds=dict(check=seconds)), indent=1)
     )
-    page = f"<p>{seconds:.0f} minutes in all steps.</p><h2>Seconds</h2><table><td>{seconds}</td></table><p>end</p>"
+    page = f"<p>{seconds:.1f} minutes in all steps.</p><h2>Seconds</h2><table><td>{seconds}</td></table><p>end</p>"
     (folder / "report.html").write_text(page)
     (folder / "logs/check.log").write_text(str(seconds))
     (folder / "generator/20261126_010203/run.log").write_text(str(seconds))

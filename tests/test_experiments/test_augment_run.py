@@ -152,7 +152,8 @@ def test_steps_side_by_side(place, finished, monkeypatch, capsys):
     assert (
         "minutes in all steps, 2 at a time" in said and "2 at a time" in (run.dir / "report.html").read_text()
     )
-    assert summary["parallel"] == 2 and summary["seconds"].keys() == {step.name for step in done}
+    assert (summary["parallel"], summary["budget"], summary["missed"]) == (2, 60, "keep")
+    assert summary["seconds"].keys() == {step.name for step in done}
 
 
 def test_answer_and_report(finished):

@@ -187,10 +187,21 @@ def test_what_the_parts_of_the_loss_add():
     pairs = comparisons("C4", "C5", "C6")
     added = [pairs["easy", arm]["difference"]["mean"] for arm in ("Attr", "without √ᾱ", "without dice")]
     text = " ".join(TEXTS["claims"].split())
-    assert f"each add {100 * min(added):.1f} to {100 * max(added):.1f} AP in the mean" in text
+    assert f"AP is {100 * min(added):.1f} to {100 * max(added):.1f} higher in the mean" in text
     first = [pairs["easy", "without dice"]["differences"][str(seed)] for seed in (1, 2, 3)]
     found = stats.ttest_1samp(first, 0, alternative="greater")
     assert f"C6 held ({100 * sum(first) / 3:+.1f}, p = {found.pvalue:.3f})" in text
+
+
+def test_fcos_at_equal_iterations():
+    pairs, text = comparisons("C9"), " ".join(TEXTS["claims"].split())
+    equal = [
+        pairs[f"FCOS, real + {arm}", "FCOS, real, equal iterations"] for arm in ("origin", "easy", "hard")
+    ]
+    found = [100 * value for one in equal for value in one["differences"].values()]
+    low, high = (f"{value:+.1f}".replace("-", "−") for value in (min(found), max(found)))
+    assert f"between {low} and {high} AP by seed and arm, in seeds 4 and 5 all below zero" in text
+    assert all(one["differences"][seed] < 0 for one in equal for seed in ("4", "5"))
 
 
 def test_equal_iterations():

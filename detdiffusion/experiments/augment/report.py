@@ -67,7 +67,9 @@ def write_answer(run: RunFolder, seconds: Mapping[str, float], threads: int) -> 
         schedule=asdict(run.schedule),
         fidelity=fidelity["bootstrap"],
         near_copies=copies,
+        budget=run.budget,
         parallel=run.options.parallel,
+        missed=run.options.missed,
         seconds={name: round(value, 1) for name, value in seconds.items()},
         versions=package_versions(),
         machine=machine_facts(threads),
@@ -275,7 +277,8 @@ def _work_dirs(run: RunFolder) -> dict[str, Path]:
 
 
 def _settings(run: RunFolder, seconds: Mapping[str, float]) -> list[dict]:
-    options = {name: value for name, value in asdict(run.options).items() if value not in (None, False)}
+    chosen = {**asdict(run.options), "budget": run.budget}
+    options = {name: value for name, value in chosen.items() if value not in (None, False)}
     return [
         table("Seconds", ("step", "seconds"), [[name, f"{value:.0f}"] for name, value in seconds.items()]),
         table(

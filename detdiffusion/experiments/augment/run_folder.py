@@ -214,6 +214,11 @@ class RunFolder:
             print("no test images: val decides nothing and is the test")
 
     @property
+    def budget(self) -> float | None:
+        """The minutes that decide the sizes; None with given iterations."""
+        return None if self.options.detector_iters else self.options.budget or BUDGET
+
+    @property
     def schedule(self) -> Schedule:
         """Sizes that follow from the budget and the rates measured so far, or from the given iterations."""
         if self.options.smoke:
@@ -225,11 +230,11 @@ class RunFolder:
             return Schedule(0, 0, 0, 0, steps)
         if self.options.detector_iters:
             return fixed(self.options.detector_iters, self.options.generator_iters, self._work(), steps)
-        return divide(self.options.budget or BUDGET, self.rates.read(), self._work(), steps)
+        return divide(self.budget, self.rates.read(), self._work(), steps)
 
     def schedule_line(self) -> str:
         """Return the sizes, and the minutes that follow from the budget, in a line."""
-        schedule, budget = self.schedule, self.options.budget or BUDGET
+        schedule = self.schedule
         line = (
             f"{schedule.detector_iters} iterations of each detector, {schedule.generator_iters} of the generator, "
             f"{schedule.held_out} images in a set of held-out layouts and {schedule.synthetic} in one of training "
@@ -239,7 +244,11 @@ class RunFolder:
             return line
         minutes = minutes_of(schedule, self.rates.read(), self._work())
         line = f"{line}: about {minutes:.0f} minutes"
-        return line if minutes <= budget else f"{line}, more than --budget {budget:g}: the smallest sizes"
+        return (
+            line
+            if minutes <= self.budget
+            else f"{line}, more than --budget {self.budget:g}: the smallest sizes"
+        )
 
     def few_iters(self) -> str | None:
         """Return a warning where the learner is trained so little that it lacks iterations, not images."""
