@@ -17,8 +17,7 @@ def run_step(step):
     """Run a step and check that it wrote its outputs."""
     run_here(*step.command)
     assert [path for path in step.outputs if not path.is_file()] == []
-    if step.after:
-        step.after()
+    step.after()
 
 
 def _forget_runs():

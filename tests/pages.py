@@ -84,7 +84,7 @@ def text_of(name):
 
 def percent(row):
     """The AP of a record's row as pages show it."""
-    return f"{100 * row['bbox_mAP']:.1f}"
+    return ap(row["bbox_mAP"])
 
 
 def aps(seeds):
@@ -95,6 +95,11 @@ def aps(seeds):
 def percent_of(seeds):
     """Their mean as pages show it."""
     return f"{statistics.fmean(aps(seeds)):.1f}"
+
+
+def signed(value):
+    """A difference as pages show it."""
+    return f"{value:+.1f}".replace("-", "−")
 
 
 def change(arms, arm, other):

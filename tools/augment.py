@@ -52,7 +52,9 @@ def main(args) -> None:
     options = options_of(args)
     run = RunFolder(ROOT, options)
     check_options(options, run.dir)
-    planned = list(steps(RunFolder(ROOT, options, dry=True)))
+    dry = RunFolder(ROOT, options, dry=True)
+    first = list(of_data(dry))
+    planned = [*first, *of_experiment(dry)]
     if options.dry_run:
         print_commands(planned)
         return
@@ -62,7 +64,6 @@ def main(args) -> None:
         if options.parallel == 1:
             seconds, threads = run_steps(steps(run), len(planned), ROOT, run.dir, lock)
         else:
-            first = list(of_data(RunFolder(ROOT, options, dry=True)))
             seconds, _ = run_steps(of_data(run), len(first), ROOT, run.dir, lock)
             works = [FolderSteps(run.dir, lock, list(of_experiment(run)))]
             others, threads = run_parallel(works, options.parallel, ROOT)

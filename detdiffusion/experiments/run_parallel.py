@@ -84,8 +84,7 @@ def run_parallel(
                     key, work, step = running.pop(future)
                     with _collected(errors):
                         seconds = future.result()
-                        if step.after:
-                            step.after()
+                        step.after()
                         done[key] = seconds
                         work.finished(step)
                         so_far = timedelta(seconds=round(time.monotonic() - start))

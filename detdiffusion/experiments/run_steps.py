@@ -68,6 +68,5 @@ def run_steps(
     seconds = {}
     for number, step in enumerate(steps, 1):
         seconds[step.name] = runner.run(step, f"{number}/{max(number, total)}")
-        if step.after:
-            step.after()
+        step.after()
     return seconds, threads

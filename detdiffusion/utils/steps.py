@@ -55,7 +55,7 @@ class Step:
     inputs: tuple[Path, ...] = ()
     outputs: tuple[Path, ...] = ()
     remove: tuple[Path, ...] = ()
-    after: Callable[[], None] | None = None
+    after: Callable[[], None] = lambda: None
 
 
 def needed_steps(steps: Sequence[Step]) -> dict[str, set[str]]:

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from pages import README, RESULTS, ROOT, TEXTS, ap, chance, read, table
+from pages import README, RESULTS, ROOT, TEXTS, ap, chance, read, signed, table, text_of
 from scipy import stats
 
 from detdiffusion.experiments.paper.arms import ARMS
@@ -108,13 +108,11 @@ def miniature(seed):
 def test_the_home_page_and_the_model_zoo_say_the_same():
     record = read(DEMO)
     gain = f"{100 * record['bootstrap']['easy - hard']['difference']:.1f}"
-    assert f"generated as easy is [{gain} above" in " ".join(TEXTS["index"].split())
+    assert f"generated as easy is [{gain} above" in text_of("index")
     assert f"{record['seconds']['total'] / 60:.0f} minutes after the set-up" in TEXTS["index"]
     real = [miniature(seed)["real images"] for seed in read(RESULTS / "miniature/scoreboard.json")["seeds"]]
     text = f"AP of {ap(sum(real) / len(real))} in the mean of the miniature's seeds, and of "
-    assert text + f"{ap(record['fidelity']['real']['bbox_mAP'])} in the demo" in " ".join(
-        TEXTS["model_zoo"].split()
-    )
+    assert text + f"{ap(record['fidelity']['real']['bbox_mAP'])} in the demo" in text_of("model_zoo")
 
 
 def test_the_miniatures_seeds():
@@ -163,8 +161,8 @@ def comparisons(*claims):
     }
 
 
-def signed(comparison):
-    return f"{100 * comparison['difference']['mean']:+.1f}".replace("-", "−")
+def difference(comparison):
+    return signed(100 * comparison["difference"]["mean"])
 
 
 def test_the_miniatures_differences():
@@ -175,18 +173,20 @@ def test_the_miniatures_differences():
     for detector in ("Faster R-CNN", "FCOS", "ATSS"):
         for arm in ("origin", "easy", "hard"):
             found = [pairs[f"{detector}, real + {arm}", f"{detector}, {other}"] for other in others]
-            expected.append([detector, f"`{arm}`", *(f"{signed(one)} ({chance(one['p'])})" for one in found)])
+            expected.append(
+                [detector, f"`{arm}`", *(f"{difference(one)} ({chance(one['p'])})" for one in found)]
+            )
     assert rows == expected
     _, rows = table(text, "| higher | lower |")
     found = comparisons("C2", "C3", "C4", "C5", "C6", "C10")
-    assert rows == [[*pair, signed(one), chance(one["p"])] for pair, one in found.items()]
+    assert rows == [[*pair, difference(one), chance(one["p"])] for pair, one in found.items()]
 
 
 def test_what_the_parts_of_the_loss_add():
     """And that a claim held with the first three seeds."""
     pairs = comparisons("C4", "C5", "C6")
     added = [pairs["easy", arm]["difference"]["mean"] for arm in ("Attr", "without √ᾱ", "without dice")]
-    text = " ".join(TEXTS["claims"].split())
+    text = text_of("claims")
     assert f"AP is {100 * min(added):.1f} to {100 * max(added):.1f} higher in the mean" in text
     first = [pairs["easy", "without dice"]["differences"][str(seed)] for seed in (1, 2, 3)]
     found = stats.ttest_1samp(first, 0, alternative="greater")
@@ -194,12 +194,12 @@ def test_what_the_parts_of_the_loss_add():
 
 
 def test_fcos_at_equal_iterations():
-    pairs, text = comparisons("C9"), " ".join(TEXTS["claims"].split())
+    pairs, text = comparisons("C9"), text_of("claims")
     equal = [
         pairs[f"FCOS, real + {arm}", "FCOS, real, equal iterations"] for arm in ("origin", "easy", "hard")
     ]
     found = [100 * value for one in equal for value in one["differences"].values()]
-    low, high = (f"{value:+.1f}".replace("-", "−") for value in (min(found), max(found)))
+    low, high = map(signed, (min(found), max(found)))
     assert f"between {low} and {high} AP by seed and arm, in seeds 4 and 5 all below zero" in text
     assert all(one["differences"][seed] < 0 for one in equal for seed in ("4", "5"))
 
