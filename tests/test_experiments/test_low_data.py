@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from in_process import run_step
 
-from detdiffusion.experiments.low_data.arms import ARMS, EDITS, SETS, default_arms
-from detdiffusion.experiments.low_data.job import LEARNERS, Job
+from detdiffusion.experiments.low_data.arms import ARMS, EDITS, LOOKS, MORE, SETS, default_arms
+from detdiffusion.experiments.low_data.job import DRAWN, LEARNERS, Job
 from detdiffusion.experiments.low_data.result import behind, recorded
 from detdiffusion.experiments.low_data.result import write_result as write_job_result
 from detdiffusion.experiments.low_data.settings import SMOKE, Settings
@@ -55,16 +55,19 @@ def test_every_arm_has_its_learners_and_every_step_its_inputs(job, steps):
     assert not [name for name in default_arms(False) if name.startswith("base-")]
 
 
-def test_further_labels_are_read_by_the_oracle_alone_and_held_out_ones_by_learners(steps):
+def test_further_labels_are_read_by_their_arms_alone_and_held_out_ones_by_learners(steps):
     def texts(step):
         config = config_of(step).to_dict() if step.command[0] == "tools/train.py" else ""
         return str(step.command), str(step.inputs), str(config)
 
-    oracle = {f"train-oracle-{learner}" for learner in LEARNERS}
+    def readers(split):
+        return {f"train-{arm}-{one}" for arm in ARMS for one in LEARNERS if split in ARMS[arm].further}
+
     for name, step in steps.items():
-        if name == "data":
+        if name in DRAWN:
             continue
-        assert any("more/instances" in text for text in texts(step)) == (name in oracle)
+        for split, file in ((MORE, "more/instances"), (LOOKS, "looks/zoo")):
+            assert any(file in text for text in texts(step)) == (name in readers(split)), name
         if not name.startswith(
             ("train-", "generator")
         ):  # a generator's config lists val for tools/generate.py
@@ -109,7 +112,7 @@ def test_arms_differ_in_their_images_alone(steps, learner):
             assert (sampler.begin, sampler.end) == (0, 500) and sum(shares) / 2 == 0.5
             if ARMS[arm].config == "mixed-schedule":
                 assert config.custom_hooks[0].weight == (1.0 if arm == "edited-falling" else 0.5)
-        elif generated or arm == "oracle":
+        elif generated or ARMS[arm].further:
             assert loader.sampler.type == "MultiSourceSampler"
             assert loader.sampler.batch_size == 16 and list(loader.sampler.source_ratio) == [1, 1]
         else:
@@ -133,6 +136,32 @@ def test_arms_differ_in_their_images_alone(steps, learner):
             if of_copy_paste:
                 assert loader.dataset.datasets[0] == configs["copy-paste"].train_dataloader.dataset
                 assert dataset.mode == "only_synthetic"
+
+
+def test_further_labelled_images_are_pasted_into_as_the_real_ones_are(steps):
+    paste = config_of(steps["train-copy-paste-atss"]).train_dataloader.dataset
+    more = config_of(steps["train-oracle-copy-paste-atss"]).train_dataloader.dataset.datasets
+    assert more[0] == paste and more[1].pipeline == paste.pipeline
+    assert more[1].dataset.ann_file == "more/instances.json"
+    both = config_of(steps["train-augmented-copy-paste-atss"]).train_dataloader.dataset
+    augmented = config_of(steps["train-augmented-atss"]).train_dataloader.dataset
+    assert both.pipeline == paste.pipeline and both.dataset.ann_file == paste.dataset.ann_file
+    assert [one.type for one in both.dataset.pipeline] == [one.type for one in augmented.pipeline[:-1]]
+    assert both.dataset.pipeline[2:] == augmented.pipeline[2:-1] and both.dataset.pipeline[1].with_mask
+
+
+def test_scenes_of_the_layout_checkpoint_stand_in_for_generated_ones(steps):
+    """They are those that the zoo's README draws, whatever the job's look and seed."""
+    command = steps[LOOKS].command
+    flags = {flag: command[command.index(flag) + 1] for flag in ("--counts", "--look", "--seed")}
+    assert flags == {"--counts": "zoo=12000", "--look": "random", "--seed": "0"}
+    looks, sample = (
+        config_of(steps[f"train-{kind}-falling-copy-paste-atss"]) for kind in ("looks", "sample")
+    )
+    (source,) = looks.train_dataloader.dataset.datasets[1].synthetic
+    assert source == dict(data_root="w/dusk-100/11/looks/zoo", ann_file="instances.json")
+    assert looks.train_dataloader.dataset.datasets[0] == sample.train_dataloader.dataset.datasets[0]
+    assert looks.train_dataloader.sampler == sample.train_dataloader.sampler
 
 
 def test_sets_are_as_large_as_asked_for_and_made_as_their_names_say(steps):
@@ -173,7 +202,8 @@ def test_minutes_are_those_of_what_an_arm_needs(job, steps):
         "attributes-train",
         "generator",
     ]
-    assert behind(steps["train-oracle-atss"], list(steps.values())) == ["train-oracle-atss"]
+    for arm in ("oracle", "looks-falling-copy-paste"):
+        assert behind(steps[f"train-{arm}-atss"], list(steps.values())) == [f"train-{arm}-atss"]
 
 
 # a job at its smallest size

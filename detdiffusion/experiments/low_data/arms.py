@@ -16,6 +16,8 @@ MISSED_ARE_IGNORED = ("--missed", "ignore")
 """Rules of the gated arm, see ``tools/quality_gate.py``."""
 REAL, COPY_PASTE, ORACLE = "real", "copy-paste", "oracle"
 """The arm that gains are measured against, the cheap one beside it, and the one with further real images."""
+MORE, LOOKS = "more", "looks"
+"""Further splits: real images of the look, and the scenes in random looks that the layout checkpoint was trained on."""
 FROM_BASE = "base-"
 """Begin of the names of sets whose generator starts from the captions-only base."""
 
@@ -62,7 +64,7 @@ class Arm:
         gate: rules of ``tools/quality_gate.py`` for the set, the same in all arms of a set that have some; none leaves
             it as it is.
         options: overrides of the config.
-        further: further splits of real images.
+        further: further splits of labelled images, :data:`MORE` or :data:`LOOKS`.
     """
 
     name: str
@@ -101,6 +103,7 @@ ARMS: Mapping[str, Arm] = {
         Arm(REAL, "real"),
         Arm("augmented", "augmented"),
         Arm(COPY_PASTE, "copy-paste"),
+        Arm("augmented-copy-paste", "augmented-copy-paste"),
         *(Arm(name, "mixed-halves", name) for name in SETS),
         Arm("edited-gated", "mixed-halves", "edited-origin", MISSED_ARE_IGNORED),
         Arm("edited-falling", "mixed-schedule", "edited-origin"),
@@ -116,7 +119,9 @@ ARMS: Mapping[str, Arm] = {
         Arm("edited-copy-paste-both", "copy-paste-both", "edited-origin"),
         Arm("sample-copy-paste", "copy-paste-halves", "sample"),
         Arm("sample-falling-copy-paste", "copy-paste-schedule", "sample"),
-        Arm(ORACLE, "more", further=("more",)),
+        Arm("looks-falling-copy-paste", "copy-paste-schedule", further=(LOOKS,)),
+        Arm(ORACLE, "more", further=(MORE,)),
+        Arm("oracle-copy-paste", "copy-paste-more", further=(MORE,)),
     )
 }
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from detdiffusion.datasets.miniscenes.looks import RANDOM
 from detdiffusion.datasets.miniscenes.scene import THINGS
 from detdiffusion.experiments.common_steps import Sampling, Weights, halves
 from detdiffusion.experiments.miniscenes_steps import ZOO_LOOKS, MiniScenesSteps
 from detdiffusion.utils.steps import Step
 
-from .arms import ARMS, REAL, SETS, Arm, GeneratedSet
+from .arms import ARMS, LOOKS, REAL, SETS, Arm, GeneratedSet
 from .settings import Settings
 
 ATTRIBUTE_DETECTOR = "configs/trainability/atss_real_miniscenes.py"
@@ -18,6 +20,8 @@ GENERATOR_CONFIG = "configs/detdiffusion_miniscenes.py"
 SCORE_THR = 0.5
 """Score above which a detection finds an object; see the demo for its choice."""
 LEARNERS = ("atss", "faster-rcnn")
+DRAWN = ("data", LOOKS)
+"""Names of the steps that draw scenes."""
 
 
 class Job:
@@ -53,9 +57,11 @@ class Job:
         self.data, self.attributes = self.dir / "data", self.dir / "attributes" / "train.json"
         self.make = MiniScenesSteps(root, self.data, seed, layout, device)
         self._make_from_base = MiniScenesSteps(root, self.data, seed, base, device)
+        self._make_looks = MiniScenesSteps(root, self.dir / LOOKS, seed=0)  # the zoo's
         self.make.splits = {
             **self.make.splits,
             **halves(self.make.splits["train"], self.data / "halves"),
+            LOOKS: self._make_looks.splits["zoo"],
         }
 
     def synthetic(self, name: str) -> Path:
@@ -75,6 +81,7 @@ class Job:
         """Return the steps of some arms in the order of their execution: those without generated images first."""
         chosen = [ARMS[name] for name in arms]
         steps = [self._draw()]
+        steps += [self._draw_looks()] if any(LOOKS in arm.further for arm in chosen) else []
         steps += [self.train(arm, learner) for arm in chosen if not arm.generated for learner in learners]
         sets = {arm.generated: SETS[arm.generated] for arm in chosen if arm.generated}
         if sets:
@@ -98,6 +105,9 @@ class Job:
         options = dict(arm.options)
         if arm.config.endswith("-schedule"):
             options["fall_end"] = iters
+        if LOOKS in arm.further:
+            root = self.make.splits[LOOKS].images.parent
+            options.update(synthetic_root=root, synthetic_ann="instances.json")
         return self.make.train_detector(
             f"train-{arm.name}-{learner}",
             f"train {learner} on the images of the arm {arm.name}",
@@ -129,6 +139,12 @@ class Job:
         s = self.settings
         counts = {"train": self.images, "more": s.more_images, "val": s.val_images}
         return self.make.draw(counts, s.image_size, self.look)
+
+    def _draw_looks(self) -> Step:
+        """Return the step that draws the scenes that the layout checkpoint was trained on."""
+        counts = {"zoo": self.settings.look_images}
+        step = self._make_looks.draw(counts, self.settings.image_size, RANDOM)
+        return replace(step, name=LOOKS)
 
     def _attributes(self) -> list[Step]:
         """Return the steps that write the attributes of the training images; each half of them is judged by a detector

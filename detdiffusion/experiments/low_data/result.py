@@ -13,7 +13,7 @@ from detdiffusion.utils.steps import Step, needed_steps
 from detdiffusion.utils.threads import thread_count
 
 from .arms import ARMS, SETS
-from .job import LEARNERS, Job
+from .job import DRAWN, LEARNERS, Job
 
 METRICS = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
 
@@ -54,7 +54,7 @@ def write_result(job: Job, at_once: int = 1) -> dict:
         for learner in LEARNERS:
             step = job.train(arm, learner)
             names = behind(step, steps)
-            if not {"data", step.name, *names} <= seconds.keys():  # not finished, or with other settings
+            if not {DRAWN[0], step.name, *names} <= seconds.keys():  # not finished, or with other settings
                 continue
             run = read_run(job.work_dir(arm, learner))
             arms.setdefault(name, {})[learner] = dict(
@@ -89,11 +89,11 @@ def write_result(job: Job, at_once: int = 1) -> dict:
 
 
 def behind(step: Step, steps: Sequence[Step]) -> list[str]:
-    """Return the names of a step and of those that it needs, without the one that draws the data."""
+    """Return the names of a step and of those that it needs, without those that draw scenes."""
     needs = needed_steps([*steps, step])
     found, pending = {step.name}, [step.name]
     while pending:
-        new = needs[pending.pop()] - found - {"data"}
+        new = needs[pending.pop()] - found - {*DRAWN}
         found |= new
         pending += new
     return [one.name for one in steps if one.name in found]

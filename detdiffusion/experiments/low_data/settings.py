@@ -36,6 +36,11 @@ class Settings:
     guidance_scale: float | None = 3.5
     sampling_batch: int = 64
 
+    @property
+    def look_images(self) -> int:
+        """Scenes in random looks: the zoo's 12,000 for the 1,000 further images of the oracle."""
+        return 12 * self.more_images
+
     def samples_per_image(self, images: int) -> int:
         """Return the generated images of each layout."""
         return max(1, round(self.synthetic_images / images))
