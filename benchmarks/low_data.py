@@ -133,7 +133,7 @@ def main(args) -> None:
 
 def report(job) -> None:
     """Print the scores of a job."""
-    from detdiffusion.experiments.common_steps import read_result
+    from detdiffusion.utils.steps import read_result
 
     path = job.dir / "result.json"
     for arm, learners in read_result(path, "benchmarks/low_data.py")["arms"].items():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -292,12 +291,21 @@ class CommonSteps:
         outputs = (out / "near_copies.json",)
         return Step(f"near-copies-{name}", title, texts(command), configs, inputs, outputs, (out,))
 
-    def compare(self, name: str, title: str, runs: Sequence[tuple[str, Path]], out: Path, inputs) -> Step:
+    def compare(
+        self,
+        name: str,
+        title: str,
+        runs: Sequence[tuple[str, Path]],
+        out: Path,
+        checkpoints: Sequence[Path],
+        validated_on: Sequence[Path],
+    ) -> Step:
         """Return the step that compares trained detectors, written to ``out/comparison.json``.
 
         Args:
             runs: arm and work dir of every training; the first arm is the reference.
-            inputs: the checkpoints.
+            checkpoints: those at the end of the trainings, which tell that these are the same.
+            validated_on: annotations on which they were validated, which tell that their scores are.
         """
         command = [
             "tools/compare_trainability.py",
@@ -309,7 +317,7 @@ class CommonSteps:
             name,
             title,
             texts(command),
-            inputs=tuple(inputs),
+            inputs=(*checkpoints, *validated_on),
             outputs=(out / "comparison.json",),
             remove=(out,),
         )
@@ -336,17 +344,3 @@ def config_iters(config: Path) -> int:
     from detdiffusion.utils.config import load_config
 
     return load_config(str(config)).train_cfg.max_iters
-
-
-def read_result(path: Path, rerun: str) -> dict:
-    """Read the json file that a finished step wrote.
-
-    Raises:
-        UserError: it is missing or damaged; ``rerun`` says what to run again.
-    """
-    from detdiffusion.utils.errors import UserError
-
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it and run {rerun} again") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from detdiffusion.utils.errors import UserError
@@ -10,7 +11,7 @@ from detdiffusion.utils.steps import Step
 from detdiffusion.utils.work_folder import seen_from
 from detdiffusion.utils.zoo import ZOO, resolve_source
 
-from .common_steps import GATED, CommonSteps, Split, texts
+from .common_steps import GATED, CommonSteps, Split, Weights, texts
 
 ZOO_LAYOUT = "zoo://miniscenes_layout"  # what the configs name
 ZOO_LOOKS = "zoo://miniscenes_looks"
@@ -109,6 +110,11 @@ class MiniScenesSteps(CommonSteps):
         inputs += weights(self.layout)
         options = {**fixed, **self.generator_options, **(options or {})}
         return self.train(name, title, config, out, iters, options, inputs)
+
+    def generate(self, name: str, title: str, generator: Weights, *args, **kwargs) -> Step:
+        """See :meth:`CommonSteps.generate`; without a checkpoint the generator is the layout checkpoint."""
+        step = super().generate(name, title, generator, *args, **kwargs)
+        return step if generator.checkpoint else replace(step, inputs=(*step.inputs, *weights(self.layout)))
 
 
 def weights(source: Path | str | None) -> tuple[Path, ...]:

@@ -84,7 +84,6 @@ def run_parallel(
                     key, work, step = running.pop(future)
                     with _collected(errors):
                         seconds = future.result()
-                        step.after()
                         done[key] = seconds
                         work.finished(step)
                         so_far = timedelta(seconds=round(time.monotonic() - start))

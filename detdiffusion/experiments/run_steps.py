@@ -1,9 +1,9 @@
-"""Running a list of steps in a folder that one run at a time may use; shared by the demo and augmentation."""
+"""Running a list of steps in a folder that one run at a time may use."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
@@ -43,7 +43,6 @@ def run_steps(
     root: Path,
     folder: Path,
     lock: IO[str],
-    environment: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, float], int]:
     """Run the steps that are not done, one after the other.
 
@@ -53,7 +52,6 @@ def run_steps(
         root: working directory of the commands.
         folder: folder of stamps and logs.
         lock: see :func:`claim`.
-        environment: additional environment variables of the commands.
 
     Returns:
         Seconds by name of the step, and the number of threads of the steps.
@@ -62,11 +60,9 @@ def run_steps(
         UserError: a step failed.
     """
     threads = thread_count()
-    environment = {"OMP_NUM_THREADS": str(threads), **(environment or {})}
-    runner = StepRunner(root, folder, environment, keep_open=[lock.fileno()])
+    runner = StepRunner(root, folder, {"OMP_NUM_THREADS": str(threads)}, keep_open=[lock.fileno()])
     print(f"{total} steps into {folder}, {threads} threads; logs in {folder / 'logs'}", flush=True)
     seconds = {}
     for number, step in enumerate(steps, 1):
         seconds[step.name] = runner.run(step, f"{number}/{max(number, total)}")
-        step.after()
     return seconds, threads

@@ -103,7 +103,7 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
 
     overrides, renamed = parse_options(options), new_name(path)
     asked, path = path, renamed.path if renamed else path
-    filename = _find(path)
+    filename = config_file(path)
     _check_text(path, filename)
     with _reading(path):
         tree = read_tree(filename, options=renamed.options if renamed else None)
@@ -146,7 +146,7 @@ def _drop_scope(value: object) -> None:
             _drop_scope(entry)
 
 
-def _find(path: str) -> str:
+def config_file(path: str) -> str:
     """Resolve a config's path to a file name.
 
     Raises:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from pathlib import Path
 from typing import IO
 
@@ -12,12 +13,15 @@ _UNWANTED = ",[](){}='\""  # characters with a meaning in mmengine's key=value o
 
 
 def seen_from(root: Path, path: str) -> Path:
-    """Return a path for commands that run in ``root``: unchanged if this process runs there too, else absolute.
+    """Return a path for commands that run in ``root``: relative to it if it is inside, else absolute. So a file has one
+    spelling, from wherever a tool is called, and the steps of a run have the same commands.
 
     Raises:
         UserError: if it contains characters with a meaning in config options.
     """
-    seen = Path(path) if Path.cwd().resolve() == root.resolve() else Path(path).resolve()
+    seen = Path(os.path.abspath(path))
+    if seen.is_relative_to(root.resolve()):
+        seen = seen.relative_to(root.resolve())
     if any(character in str(seen) for character in _UNWANTED):
         raise UserError(f"{seen}: the path must not contain commas, brackets, quotes or =")
     return seen

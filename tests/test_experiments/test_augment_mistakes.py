@@ -106,6 +106,7 @@ def test_a_source_that_was_mended_is_converted_again(world):
         annotations = world / "out/sources/train/annotations/train.json"
         annotations.parent.mkdir(parents=True, exist_ok=True)
         annotations.write_text("{}")
+        step.after()
         return converted, StepRunner(ROOT, run.dir).key(step)
 
     first, again = convert(), convert()

@@ -19,6 +19,7 @@ from detdiffusion.experiments.low_data.table import read_results
 from detdiffusion.utils.config import load_config
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.steps import StepRunner
 
 ROOT = Path(__file__).resolve().parents[2]
 BASE = Path("base")
@@ -220,6 +221,17 @@ def test_arms_of_other_settings_are_not_results(finished):
     assert "edited-hard" in result["arms"] and "edited-hard" in result["near_copies"]
 
 
+def test_arms_of_other_data_are_not_results(finished):
+    """Also where the commands are the same: what was measured before a change is not put beside what comes after."""
+    job, result = finished
+    labels = job.data / "more/instances.json"
+    text = labels.read_text()
+    labels.write_text(text + " ")
+    assert list(write_job_result(job)["arms"]) == ["real", "edited-hard"]
+    labels.write_text(text)
+    assert list(write_job_result(job)["arms"]) == list(result["arms"])
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A job with three arms of ATSS, and the content of its ``result.json``."""
@@ -230,7 +242,7 @@ def finished(tmp_path_factory):
     steps = job.steps(["real", "oracle", "edited-hard"], ["atss"])
     for step in recorded(job, steps):
         run_step(step)
-        stamp = dict(command=["python", *step.command], finished=True, seconds=1.0)
+        stamp = dict(key=StepRunner(ROOT, job.dir).key(step), finished=True, seconds=1.0)
         write_atomic(job.dir / f"stamps/{step.name}.json", json.dumps(stamp).encode())
     return job, json.loads((job.dir / "result.json").read_text())
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from detdiffusion.experiments.miniscenes_steps import weights
 from detdiffusion.experiments.paper.claims import CLAIMS, QUANTITIES, jobs_of_claims, quantities
 from detdiffusion.experiments.paper.figures import FACTORS, attribute_agreement
 from detdiffusion.experiments.paper.jobs import (
@@ -76,6 +77,14 @@ def test_every_step_follows_those_whose_files_it_reads(seeds):
             missing = {p for p in step.inputs if p not in made and p.is_relative_to("w")}
             assert not {p for p in missing if "images" not in p.parts}, (job.name, step.name)
             made |= set(step.outputs)
+
+
+def test_the_bound_of_the_autoencoder_follows_its_weights(seeds):
+    """It is drawn by the layout checkpoint itself, without a training that would read the weights."""
+    (generate,) = (
+        step for step in seeds[0].jobs()["autoencoder"].steps if step.command[0] == "tools/generate.py"
+    )
+    assert "none" in generate.command and set(weights(None)) <= set(generate.inputs)
 
 
 def test_arms_of_a_seed_differ_in_what_they_name_alone(seeds):

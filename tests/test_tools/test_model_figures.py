@@ -4,8 +4,8 @@ import statistics
 
 from pages import RESULTS, ROOT, TEXTS, ap, read, table, tables
 
+from detdiffusion.evaluation.effects import effects_of
 from detdiffusion.evaluation.trainability import paired_test
-from detdiffusion.experiments.augment.verdict import effects_of
 
 
 def test_blueprint_on_photographs():

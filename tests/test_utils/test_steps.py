@@ -6,11 +6,13 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import Step, StepRunner, config_digest
+from detdiffusion.utils.work_folder import seen_from
 
 # Appends a line to a record and writes the sum of its inputs.
 SCRIPT = """
@@ -70,6 +72,77 @@ def test_exactly_what_depends_on_a_change_is_redone(chain):
     assert chain(first="2") == ["c"]
     (chain.dir / "w/stamps/b.json").write_text("{ torn")
     assert chain(first="2") == ["b", "c"] and (chain.dir / "c").read_text() == "7"
+
+
+def test_without_a_stamp_nothing_is_continued(chain):
+    """What a lost stamp leaves was made by nobody knows which command."""
+    (chain.dir / "leave.py").write_text(
+        "import pathlib\nout = pathlib.Path('d/out')\nout.parent.mkdir(exist_ok=True)\n"
+        "out.write_text('continued' if pathlib.Path('d/part').exists() else 'new')\n"
+        "pathlib.Path('d/part').touch()\n"
+    )
+    out = chain.dir / "d/out"
+    step = Step("d", "", ("leave.py",), outputs=(out,), remove=(chain.dir / "d",))
+    runner = StepRunner(chain.dir, chain.dir / "w", say=lambda _: None)
+    for _ in range(2):
+        runner.run(step)
+        assert out.read_text() == "new"
+        (chain.dir / "w/stamps/d.json").unlink()
+
+
+def test_what_follows_a_step_follows_it_each_time(chain):
+    runner, after = StepRunner(chain.dir, chain.dir / "w", say=lambda _: None), []
+    step = Step(
+        "e", "", ("add.py", "e", "1"), outputs=(chain.dir / "e",), after=lambda: after.append("after")
+    )
+    assert runner.seconds(step) is None
+    runner.run(step)
+    runner.run(step)
+    assert after == ["after"] * 2
+
+
+def test_seconds_are_those_of_a_step_as_it_is_now(chain):
+    chain()
+    runner, out = StepRunner(chain.dir, chain.dir / "w", say=lambda _: None), chain.dir / "c"
+    inputs = (chain.dir / "a", chain.dir / "b")
+    step = Step("c", "sum", ("add.py", "c", "a", "b"), inputs=inputs, outputs=(out,), remove=(out,))
+    assert runner.seconds(step) > 0
+    inputs[0].write_text("100")
+    assert runner.seconds(step) is None
+    inputs[0].write_text("1")
+    assert runner.seconds(step) > 0
+    inputs[1].unlink()
+    assert runner.seconds(step) is None
+
+
+def test_configs_of_a_package_are_inputs_too(work_dir):
+    """As tools take them: mmdet::NAME."""
+    (work_dir / "add.py").write_text(SCRIPT)
+    runner = StepRunner(work_dir, work_dir / "w", say=lambda _: None)
+    step = Step("a", "", ("add.py", "a", "1"), configs=("mmdet::atss/atss_r50_fpn_1x_coco.py",))
+    other = Step(
+        "a", "", ("add.py", "a", "1"), configs=("mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py",)
+    )
+    assert runner.key(step) != runner.key(other)
+
+
+def test_a_path_has_one_spelling(work_dir, monkeypatch):
+    """Commands do not depend on where a tool is called, and a run's steps are not made again."""
+    (work_dir / "inner").mkdir()
+    for place, path in (
+        (work_dir, "w/x"),
+        (work_dir, "./w/../w/x"),
+        (work_dir, str(work_dir / "w/x")),
+        (work_dir / "inner", "../w/x"),
+    ):
+        monkeypatch.chdir(place)
+        assert seen_from(work_dir, path) == Path("w/x")
+    monkeypatch.chdir(work_dir / "inner")
+    outside = work_dir.parent / "elsewhere"
+    for path in ("../../elsewhere", str(outside)):
+        assert seen_from(work_dir, path) == outside
+    with pytest.raises(UserError, match="must not contain commas"):
+        seen_from(work_dir, "a,b")
 
 
 def test_stamp_and_log(chain):

@@ -84,7 +84,7 @@ def arm_config(arm: Arm, folder: Path, masks: bool) -> str:
 
     Args:
         arm: the arm.
-        folder: a synthetic set; commands name that of each arm.
+        folder: parent folder of the synthetic sets; commands name that of each arm.
         masks: whether objects have masks, by which copy-paste cuts them out; else by their boxes.
     """
     head = [
@@ -100,7 +100,7 @@ def arm_config(arm: Arm, folder: Path, masks: bool) -> str:
         ")",
     ]
     if arm.generated:
-        text += [f"synthetic_root = {literal(str(folder))}  # of tools/generate.py"]
+        text += [f"synthetic_root = {literal(str(folder))}  # the set, in this folder"]
     if arm.copy_paste:
         shapes = "masks, or boxes where a label has none" if masks else "boxes"
         text += [_PASTED.strip().format(shapes=shapes, masks=masks, boxes=not masks)]

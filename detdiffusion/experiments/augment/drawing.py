@@ -36,7 +36,7 @@ def parts(run: RunFolder) -> Iterator[Step]:
             "convert TAESD to a diffusers folder",
             texts(["tools/model_converters/taesd_to_diffusers.py", *options.vae, vae]),
             inputs=tuple(map(Path, options.vae)),
-            outputs=(Path(vae) / "config.json",),
+            outputs=(Path(vae) / "config.json", Path(vae) / "diffusion_pytorch_model.safetensors"),
             remove=(Path(vae),),
         )
     classes = run.plan.classes if run.plan else ("CLASSES",)
@@ -58,7 +58,7 @@ def parts(run: RunFolder) -> Iterator[Step]:
         "autoencoder",
         "measure what the autoencoder loses of these images",
         texts(command),
-        inputs=run.inputs(*train.annotations),
+        inputs=run.inputs(*train.annotations, *run.given_weights()),
         outputs=(out / "autoencoder.json",),
         remove=(out,),
     )
@@ -87,7 +87,7 @@ def generator(run: RunFolder, number: int) -> Iterator[Step]:
     """Yield the steps of a round's generator: training, score on held-out layouts in the last round, training sets."""
     config, out = run.config("generator"), run.generator(number)
     attributes, iters = run.attributes("train", number), "N" if run.dry else None
-    inputs = [*run.splits["train"].annotations, attributes]
+    inputs = [*run.splits["train"].annotations, attributes, *run.given_weights()]
     options = {} if run.options.base == NO_BASE else {"default_hooks.checkpoint.interval": LARGE_INTERVAL}
     title = "train the generator"
     if number > 1:

@@ -165,8 +165,9 @@ def _tune(run: RunFolder, arm: str, seed: int) -> Step:
 
 
 def _compare(run: RunFolder) -> Step:
-    runs = [(arm, run.trained(arm, seed)) for arm in run.trainings for seed in run.seeds]
-    iters = run.iters(run.config("detector"))
-    checkpoints: list[Path] = [folder / f"iter_{iters}.pth" for _, folder in runs]
-    title = "does it help? the learner in all arms"
-    return run.make().compare("compare", title, runs, run.comparison, checkpoints)
+    runs = [(name, run.trained(name, seed)) for name in run.trainings for seed in run.seeds]
+    learners = [run.weights(run.config(run.trainings[name].config), folder) for name, folder in runs]
+    title, test = "does it help? the learner in all arms", run.splits[run.test].annotations
+    return run.make().compare(
+        "compare", title, runs, run.comparison, [one.checkpoint for one in learners], test
+    )

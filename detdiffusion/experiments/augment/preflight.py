@@ -36,12 +36,17 @@ def check_options(options: AugmentOptions, out: Path) -> None:
         UserError: a path does not exist or is not what it should be, the disk is full, or ``out`` belongs to other
             data.
     """
-    for name in ("train", "val", "test", "img_dir"):
-        if (path := getattr(options, name)) is not None:
+    sources = _given(options)
+    for name, path in {**sources, "img_dir": options.img_dir}.items():
+        if path is not None:
             _exists(path, f"`{name}`")
-    for name in ("train", "val", "test"):
-        if (path := getattr(options, name)) is not None:
-            recognise(path)
+    for path in sources.values():
+        recognise(path)
+    if options.img_dir is not None and not any(path.lower().endswith(".json") for path in sources.values()):
+        raise UserError(
+            f"`img_dir` {options.img_dir}: it is for COCO jsons, and {', '.join(sources.values())} is none; leave it "
+            "out"
+        )
     _check_generator(options)
     _check_learner(options.learner)
     _check_arms(options)
@@ -55,13 +60,15 @@ def check_options(options: AugmentOptions, out: Path) -> None:
         _check_detector(*options.detector)
     check_writable(out)
     _check_owner(options, out)
-    _check_disk(out, free_mb(options))
+    first = not (out / RECORD).is_file()
+    if first:  # a folder that is continued holds most of it already
+        _check_disk(out, free_mb(options))
     if options.device not in (None, "cpu"):
         from detdiffusion.utils.devices import choose_device
 
         choose_device(options.device)
     # it takes seconds, so at the first start only
-    if options.detector is not None and not (out / RECORD).is_file():
+    if options.detector is not None and first:
         from detdiffusion.perception.detector_factory import load_detector
 
         load_detector(*options.detector, device="cpu")
@@ -266,8 +273,12 @@ def record_owner(options: AugmentOptions, out: Path) -> None:
 
 
 def _sources(options: AugmentOptions) -> dict[str, str]:
+    return {name: str(Path(path).resolve()) for name, path in _given(options).items()}
+
+
+def _given(options: AugmentOptions) -> dict[str, str]:
     given = ((name, getattr(options, name)) for name in ("train", "val", "test"))
-    return {name: str(Path(path).resolve()) for name, path in given if path is not None}
+    return {name: path for name, path in given if path is not None}
 
 
 def free_mb(options: AugmentOptions) -> int:

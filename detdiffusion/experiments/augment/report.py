@@ -12,10 +12,11 @@ from PIL import Image
 
 from detdiffusion.datasets.coco_json import read_coco
 from detdiffusion.datasets.image_reading import read_rgb
-from detdiffusion.experiments.common_steps import GATED, read_result
+from detdiffusion.experiments.common_steps import GATED
 from detdiffusion.generation.gate_options import IGNORE
 from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.machine import machine_facts, package_versions
+from detdiffusion.utils.steps import read_result
 from detdiffusion.visualization.curves import loss_charts
 from detdiffusion.visualization.grids import side_by_side
 from detdiffusion.visualization.overlays import DrawnObject, draw_objects
@@ -276,9 +277,13 @@ def _work_dirs(run: RunFolder) -> dict[str, Path]:
     return {**generators, **arms}
 
 
-def _settings(run: RunFolder, seconds: Mapping[str, float]) -> list[dict]:
+def given_options(run: RunFolder) -> dict[str, object]:
+    """Return the options of a run that have a value or are switched on."""
     chosen = {**asdict(run.options), "budget": run.budget}
-    options = {name: value for name, value in chosen.items() if value not in (None, False)}
+    return {name: value for name, value in chosen.items() if value is not None and value is not False}
+
+
+def _settings(run: RunFolder, seconds: Mapping[str, float]) -> list[dict]:
     return [
         table("Seconds", ("step", "seconds"), [[name, f"{value:.0f}"] for name, value in seconds.items()]),
         table(
@@ -290,7 +295,9 @@ def _settings(run: RunFolder, seconds: Mapping[str, float]) -> list[dict]:
             ],
             [f"Change them in {run.configs.folder}, and run the same command again."],
         ),
-        table("Options", ("option", ""), [[name, _text(value)] for name, value in options.items()]),
+        table(
+            "Options", ("option", ""), [[name, _text(value)] for name, value in given_options(run).items()]
+        ),
         table("Versions", ("package", ""), [[k, v] for k, v in package_versions().items() if v]),
     ]
 

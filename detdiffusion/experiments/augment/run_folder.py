@@ -11,6 +11,7 @@ from io import StringIO
 from pathlib import Path
 
 from detdiffusion.experiments.common_steps import GATED, CommonSteps, Split, Weights, config_iters, halves
+from detdiffusion.utils.files import list_files, write_atomic
 from detdiffusion.utils.sampling_plan import PLANS
 
 from .arm_configs import arm_config
@@ -112,7 +113,7 @@ class RunFolder:
         return sum(0.5 if arm.generated else 1.0 for arm in self.arms.values() if arm.copy_paste)
 
     @property
-    def learned_kind(self) -> str:
+    def learned_kind(self) -> str | None:
         """The set of a round that the learners of the next round's attributes are trained on too."""
         return learned_kind(self.options.arms)
 
@@ -138,6 +139,18 @@ class RunFolder:
         if len(given) == 2:
             return str(self.dir / "taesd")
         return given[0] if given[0].startswith(HUB) else str(vae_folder(given[0])[0])
+
+    def given_weights(self) -> list[Path]:
+        """Return files that change whenever those of the autoencoder or of Stable Diffusion do: the former themselves,
+        and a listing of the latter, which are large. Nothing is known of what is downloaded."""
+        base, vae = self.options.base, Path(self.vae()) if self.options.base == NO_BASE else None
+        if self.dry or (vae and not vae.is_dir()):
+            return []
+        if vae:
+            return sorted(path for path in vae.iterdir() if path.is_file())
+        listing = self.dir / "base_files.txt"
+        write_atomic(listing, list_files(base))
+        return [listing]
 
     # for steps
 
@@ -313,7 +326,7 @@ class RunFolder:
         if len(self.rounds) > 1:
             arms.append(Arm(self.learned_kind, self.learned_kind))  # the halves' learners of the later rounds
         for arm in arms:
-            texts[arm.config] = arm_config(arm, self.synthetic(self.sets[0]), self.facts.masks)
+            texts[arm.config] = arm_config(arm, self.dir / "synthetic", self.facts.masks)
         self.configs.write({f"{name}.py": text for name, text in texts.items()})
 
     def write_generator(self) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from detdiffusion.datasets.coco_json import read_coco
@@ -13,7 +13,7 @@ from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.experiments.common_steps import Split, texts
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.files import list_files, write_atomic
 from detdiffusion.utils.findings import Finding, raise_errors
 from detdiffusion.utils.steps import Step
 
@@ -55,7 +55,7 @@ class Sources:
     def _is_converted(self, role: str) -> bool:
         listed = self._listing(role)
         same = listed.is_file() and listed.read_bytes() == self._files(role)
-        return same and any((self._converted(role) / "annotations").glob("*.json"))
+        return same and bool(self._made(role)) and all(path.is_file() for path in self._made(role))
 
     def name(self, role: str) -> Path:
         """Return the source that a role's images come from."""
@@ -145,15 +145,25 @@ class Sources:
 
     def _files(self, role: str) -> bytes:
         """Return the names, sizes and times of all files of a source, without those of the run, a line each."""
-        source, own = self.paths[role], self.folder.parent.resolve()
-        root = source if source.is_dir() else source.parent
-        lines = []
-        for folder, inner, names in os.walk(root):
-            inner[:] = [n for n in inner if n[0] != "." and Path(folder, n).resolve() != own]
-            for path in (Path(folder, name) for name in names):
-                facts = path.stat() if path.exists() else path.lstat()
-                lines.append(f"{path.relative_to(root)} {facts.st_size} {facts.st_mtime_ns}\n")
-        return "".join(sorted(lines)).encode(errors="surrogateescape")
+        source = self.paths[role]
+        return list_files(source if source.is_dir() else source.parent, self.folder.parent)
+
+    def _record(self, role: str) -> Path:
+        return self.folder / f"{role}_annotations.json"
+
+    def _made(self, role: str) -> list[Path]:
+        """Return the annotations that the last conversion of a source wrote; what they are follows from it alone."""
+        record = self._record(role)
+        return (
+            [self._converted(role) / name for name in json.loads(record.read_text())]
+            if record.is_file()
+            else []
+        )
+
+    def _store_made(self, role: str) -> None:
+        made = sorted(self._converted(role).glob("annotations/*.json"))
+        names = [str(path.relative_to(self._converted(role))) for path in made]
+        write_atomic(self._record(role), json.dumps(names).encode())
 
     def _images(self, role: str) -> Path:
         return self._converted(role) / "images"
@@ -171,7 +181,9 @@ class Sources:
             f"convert {source} to COCO",
             texts(command),
             inputs=() if self.dry else tuple(inputs),
-            remove=(out,),
+            outputs=tuple(self._made(role)),
+            remove=(out, self._record(role)),
+            after=partial(self._store_made, role),
         )
 
     def _found(self, role: str, expected: bool) -> Mapping[str, Split]:

@@ -21,43 +21,19 @@ Rules:
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from detdiffusion.evaluation.effects import Effect, effects_of
 from detdiffusion.experiments.common_steps import AUTOENCODER
 
 from .arms import COPY_PASTE, Arm
 
-LEVEL = 0.95
 ENOUGH_OBJECTS = 10
 NOT_DRAWN = 0.1
 
 HELPS, COSTS, NOT_SHOWN, NO_ANSWER = "helps", "costs", "not shown", "no answer"
-
-
-@dataclass(frozen=True)
-class Effect:
-    """What an arm changes, in AP points (percent).
-
-    Attributes:
-        name: the arm.
-        mean: mean difference over the seeds.
-        low, high: interval; None if there is none.
-        seeds: number of pairs.
-    """
-
-    name: str
-    mean: float
-    low: float | None
-    high: float | None
-    seeds: int
-
-    def __str__(self) -> str:
-        if self.low is None:
-            return f"{_signed(self.mean)} AP"
-        return f"{_signed(self.mean)} AP [{_signed(self.low, plus=False)}, {_signed(self.high, plus=False)}]"
 
 
 @dataclass(frozen=True)
@@ -82,26 +58,6 @@ class Verdict:
     not_drawn: tuple[tuple[str, int, int], ...]
     chosen: str | None = None
     over_copy_paste: Effect | None = None
-
-
-def effects_of(differences: Mapping[str, Sequence[float]]) -> tuple[list[Effect], float]:
-    """Return the effect of each arm, and the level of its interval.
-
-    Args:
-        differences: paired differences over the seeds in AP points, by arm.
-    """
-    from scipy.stats import t
-
-    level = 1 - (1 - LEVEL) / max(1, len(differences))
-    effects = []
-    for name, values in differences.items():
-        mean, count = statistics.fmean(values), len(values)
-        if len({round(value, 6) for value in values}) < 2:
-            effects.append(Effect(name, mean, None, None, count))
-            continue
-        half = float(t.ppf(0.5 + level / 2, count - 1)) * statistics.stdev(values) / math.sqrt(count)
-        effects.append(Effect(name, mean, mean - half, mean + half, count))
-    return effects, level
 
 
 def classes_not_drawn(consistency: Mapping) -> list[tuple[str, int, int]]:
@@ -182,11 +138,3 @@ def _over_copy_paste(
     pairs = {name: zip(differences[name], differences[COPY_PASTE], strict=True) for name in generated}
     effects, _ = effects_of({name: [a - b for a, b in pairs[name]] for name in generated})
     return max(effects, key=lambda effect: effect.mean)
-
-
-def _signed(value: float, plus: bool = True) -> str:
-    """Format with one decimal and a true minus sign; a plus sign too if asked for."""
-    text = f"{abs(value):.1f}"
-    if float(text) == 0:
-        return text
-    return ("−" if value < 0 else "+" if plus else "") + text

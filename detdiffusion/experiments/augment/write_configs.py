@@ -55,19 +55,28 @@ class ConfigFolder:
     def write(self, texts: Mapping[str, str]) -> None:
         """Write configs by file name; edited ones stay as they are, which is said once."""
         written = self._record()
-        for name, text in texts.items():
-            path = self.folder / name
-            if path.is_file() and _digest(path.read_text()) != written.get(name):
+        present = {name: self._text(name) for name in texts}
+        for name, text in present.items():
+            if text is not None and _digest(text) not in written.get(name, ()):
                 if name not in self.edited:
+                    path = self.folder / name
                     print(f"{path}: has been edited and stays as it is (remove it to have it written again)")
                 self.edited.add(name)
-                continue
-            if not path.is_file() or path.read_text() != text:
-                write_atomic(path, text.encode())
-            written[name] = _digest(text)
+        new = {
+            name: text for name, text in texts.items() if name not in self.edited and text != present[name]
+        }
+        # recorded first, beside what is there: a run may be killed between two files
+        written |= {name: [*written.get(name, ()), _digest(text)] for name, text in new.items()}
         write_atomic(self.folder / RECORD, json.dumps(written, indent=1).encode() + b"\n")
+        for name, text in new.items():
+            write_atomic(self.folder / name, text.encode())
 
-    def _record(self) -> dict[str, str]:
+    def _text(self, name: str) -> str | None:
+        path = self.folder / name
+        return path.read_text() if path.is_file() else None
+
+    def _record(self) -> dict[str, list[str]]:
+        """Return the digests of all that was written to each file, by name."""
         path = self.folder / RECORD
         return json.loads(path.read_text()) if path.is_file() else {}
 

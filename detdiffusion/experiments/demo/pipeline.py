@@ -218,7 +218,8 @@ class Demo:
     def _compare(self) -> Step:
         checkpoints = tuple(d / f"iter_{self.settings.trainability_iters}.pth" for d in self.arms.values())
         title = "score: does the synthetic data help a detector?"
-        return self.make.compare("compare", title, list(self.arms.items()), self.comparison, checkpoints)
+        runs, val = list(self.arms.items()), self.annotations("val")[:1]
+        return self.make.compare("compare", title, runs, self.comparison, checkpoints, val)
 
     def _zoo(self) -> list[Step]:
         """Return the steps that train VAE, base model and layout checkpoint from scratch and export them.

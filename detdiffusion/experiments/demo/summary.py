@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from detdiffusion.experiments.common_steps import AUTOENCODER, read_result
+from detdiffusion.experiments.common_steps import AUTOENCODER
 from detdiffusion.utils.cli import table_console
 from detdiffusion.utils.machine import machine_facts, package_versions
+from detdiffusion.utils.steps import read_result
 from detdiffusion.visualization.reports.fidelity import percent
 
 from .pipeline import DETECTOR, STRATEGIES, Demo

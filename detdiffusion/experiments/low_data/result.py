@@ -9,7 +9,7 @@ from pathlib import Path
 from detdiffusion.experiments.miniscenes_steps import weights
 from detdiffusion.utils.files import sha256_of, write_atomic
 from detdiffusion.utils.machine import machine_facts, package_versions
-from detdiffusion.utils.steps import Step, needed_steps
+from detdiffusion.utils.steps import Step, StepRunner, needed_steps
 from detdiffusion.utils.threads import thread_count
 
 from .arms import ARMS, SETS
@@ -48,7 +48,8 @@ def write_result(job: Job, at_once: int = 1) -> dict:
     from detdiffusion.evaluation.training_runs import read_run
 
     steps = job.steps([name for name, arm in ARMS.items() if job.base or not arm.from_base], LEARNERS)
-    seconds = {step.name: found for step in steps if (found := _seconds(job, step)) is not None}
+    runner = StepRunner(job.make.root, job.dir)
+    seconds = {step.name: found for step in steps if (found := runner.seconds(step)) is not None}
     arms: dict[str, dict] = {}
     for name, arm in ARMS.items():
         for learner in LEARNERS:
@@ -97,16 +98,6 @@ def behind(step: Step, steps: Sequence[Step]) -> list[str]:
         found |= new
         pending += new
     return [one.name for one in steps if one.name in found]
-
-
-def _seconds(job: Job, step: Step) -> float | None:
-    """Return the seconds of a step that is finished with its present command, or None."""
-    try:
-        stamp = json.loads((job.dir / "stamps" / f"{step.name}.json").read_text())
-    except (OSError, ValueError):
-        return None
-    finished = stamp.get("finished") and stamp.get("command") == ["python", *step.command]
-    return stamp["seconds"] if finished else None
 
 
 def _drawn(arms: Collection[str]) -> list[str]:

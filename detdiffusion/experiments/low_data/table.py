@@ -7,11 +7,11 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from detdiffusion.evaluation.effects import effects_of
 from detdiffusion.evaluation.trainability import paired_test
-from detdiffusion.experiments.augment.verdict import effects_of
-from detdiffusion.experiments.common_steps import read_result
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
+from detdiffusion.utils.steps import read_result
 from detdiffusion.utils.tables import markdown_table
 
 from .arms import ARMS, COPY_PASTE, ORACLE, REAL

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from detdiffusion.evaluation.training_runs import read_run
-from detdiffusion.utils.errors import UserError
+from detdiffusion.utils.steps import read_result
 
 from .verdicts import rank_correlation
 
 FACTORS = ("contrast", "blur", "texture", "occlusion", "size")
 _KEPT = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75", "bbox_mAP_full", "frechet", "images", "layouts", "objects")
+
+_read = partial(read_result, rerun="benchmarks/paper_in_miniature.py")
 
 
 def detector_figures(
@@ -66,10 +68,3 @@ def factor_figures(things: Path, real_images: Path, sets: Mapping[str, Path]) ->
     from .factors import compare_factors
 
     return compare_factors(things, real_images, sets)
-
-
-def _read(path: Path) -> dict:
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); remove it and run again") from error
