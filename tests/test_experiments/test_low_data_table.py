@@ -95,25 +95,26 @@ def test_nothing_is_a_share_of_an_oracle_that_hardly_gains(results, oracle):
 
 
 def test_how_many_real_images_an_arm_is_worth(tmp_path):
-    """Halfway between the AP of 100 and 400 real images lies that of 200; the oracle of the most is the curve's end."""
-    for images, real, edited, oracle in ((100, 0.4, 0.5, 0.8), (400, 0.6, 0.7, 0.9)):
-        write_result(
-            tmp_path, 1, {"real": real, "edited-origin": edited, "oracle": oracle}, images=images, look="xray"
-        )
-    write_result(tmp_path, 1, {"real": 0.4, "edited-origin": 0.5})  # another look, with no curve
+    """Halfway between the AP of 100 and 400 real images with copy-paste lies that of 200; the curve ends at the oracle
+    of the most."""
+    for images, pasted, edited, oracle in ((100, 0.4, 0.5, 0.8), (400, 0.6, 0.7, 0.9)):
+        arms = {"real": 0.3, "copy-paste": pasted, "edited-copy-paste": edited, "oracle-copy-paste": oracle}
+        write_result(tmp_path, 1, arms, images=images, look="xray")
+    write_result(tmp_path, 1, {"copy-paste": 0.4, "edited-copy-paste": 0.5})  # another look, with no curve
     rows = table_rows(read_results(tmp_path))
     xray = [row for row in rows if row["look"] == "xray"]
     curve = real_curve(xray)
     assert curve == [(100, pytest.approx(40)), (400, pytest.approx(60)), (1400, pytest.approx(90))]
-    few, many = (row["worth"] for row in xray if row["arm"] == "edited-origin")
+    few, many = (row["worth"] for row in xray if row["arm"] == "edited-copy-paste")
     assert few == pytest.approx(200) and many == pytest.approx(400 * (1400 / 400) ** (1 / 3))
-    assert {row["worth"] for row in rows if row["arm"] != "edited-origin" or row["look"] == "dusk"} == {None}
+    arm = "edited-copy-paste"
+    assert {row["worth"] for row in rows if row["arm"] != arm or row["look"] == "dusk"} == {None}
     assert worth(40, curve) == pytest.approx(100) and worth(39, curve) is worth(91, curve) is None
     falling = [dict(row, bbox_mAP=100 - row["bbox_mAP"]) for row in xray]
     assert real_curve(falling) is None
     text, paths = write_table(tmp_path)
     assert paths[2].name == "worth.png" and paths[2].read_bytes().startswith(b"\x89PNG")
-    assert "| 25% | 200 | – | 2.0 | 1 |" in text
+    assert "| – | 200 | – | 2.0 | 1 |" in text
 
 
 def test_near_copies_are_those_of_the_set_that_an_arm_trains_on(tmp_path):

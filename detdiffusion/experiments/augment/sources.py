@@ -106,7 +106,8 @@ class Sources:
         command += ["--img-dir", *(split.images for split in splits.values())]
         command += ["--classes", *classes, "--out", self.checked]
         outputs = (self.checked / "check.json", self.checked / "check.html")
-        inputs = tuple(path for path in files.values() if path.is_file())
+        listings = map(self._listing, self._to_convert())  # images may be mended where labels are not
+        inputs = tuple(path for path in (*files.values(), *listings) if path.is_file())
         title = f"check the images and labels of {', '.join(files)} together"
         return Step("check", title, texts(command), inputs=inputs, outputs=outputs, remove=(self.checked,))
 

@@ -14,8 +14,8 @@ FROM_REAL = 0.6
 """Strength of a start from the real images, see ``tools/generate.py --from-real``."""
 MISSED_ARE_IGNORED = ("--missed", "ignore")
 """Rules of the gated arm, see ``tools/quality_gate.py``."""
-REAL, COPY_PASTE, ORACLE = "real", "copy-paste", "oracle"
-"""The arm that gains are measured against, the cheap one beside it, and the one with further real images."""
+REAL, COPY_PASTE, ORACLE, ORACLE_COPY_PASTE = "real", "copy-paste", "oracle", "oracle-copy-paste"
+"""The arm that gains are measured against, the cheap one beside it, and both with further real images."""
 MORE, LOOKS = "more", "looks"
 """Further splits: real images of the look, and the scenes in random looks that the layout checkpoint was trained on."""
 FROM_BASE = "base-"
@@ -121,7 +121,7 @@ ARMS: Mapping[str, Arm] = {
         Arm("sample-falling-copy-paste", "copy-paste-schedule", "sample"),
         Arm("looks-falling-copy-paste", "copy-paste-schedule", further=(LOOKS,)),
         Arm(ORACLE, "more", further=(MORE,)),
-        Arm("oracle-copy-paste", "copy-paste-more", further=(MORE,)),
+        Arm(ORACLE_COPY_PASTE, "copy-paste-more", further=(MORE,)),
     )
 }
 

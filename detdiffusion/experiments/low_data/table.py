@@ -14,7 +14,7 @@ from detdiffusion.utils.files import write_atomic
 from detdiffusion.utils.steps import read_result
 from detdiffusion.utils.tables import markdown_table
 
-from .arms import ARMS, COPY_PASTE, ORACLE, REAL
+from .arms import ARMS, COPY_PASTE, MORE, ORACLE, REAL
 from .job import LEARNERS
 from .result import METRICS
 from .worth import by_curve, plot_worth, real_curve, worth
@@ -35,7 +35,7 @@ COLUMNS = (
     "p",
     "over copy-paste [95 %]",
     "share of the oracle's gain",
-    "as many real images",
+    "as many with copy-paste",
     "near copies: features, pixels",
     "minutes",
     "seeds",
@@ -103,13 +103,14 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
 
     Returns:
         Rows of the seeds that have the arm of real images too (all, where none has), with ``look, images, learner,
-        arm, seeds``; ``real_images``, those of the arm, with the oracle's further ones; the means of ``bbox_mAP``,
+        arm, seeds``; ``real_images``, those of the arm, with an oracle's further ones; the means of ``bbox_mAP``,
         ``bbox_mAP_50`` and ``bbox_mAP_75`` in percent and ``std`` of the first (None for one seed); ``gain`` over
         real in AP points, paired by seed, with ``low, high`` (95 % by Student's t) and ``p`` (paired t test,
         two-sided; all None for one pair); ``over_copy_paste``, the same four over the arm of copy-paste, None
         without; ``share``, the mean gain as a share of the oracle's over the seeds that have both, None without or
-        if the oracle gains less than :data:`LEAST_GAIN`; ``worth``, how many real images alone have the AP of
-        those of the row and its gain, None without a gain, for the oracle, and outside of what was measured, see
+        if the oracle gains less than :data:`LEAST_GAIN`; ``worth``, how many real images with copy-paste have
+        the AP of those of the row and its gain over it, None without one, for the oracles, and outside of what was
+        measured, see
         :func:`.worth.worth`; ``near_copies``, the mean share of near copies of real images in its generated set, by
         ``features`` and ``pixels`` (see :mod:`.result`), None without; ``minutes``, mean of everything that the arm
         needs but the data.
@@ -121,7 +122,7 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
         for learner in LEARNERS:
             scores = _scores(jobs, learner)
             for arm in scores:
-                real_images = images + (more if arm == ORACLE else 0)
+                real_images = images + (more if MORE in ARMS[arm].further else 0)
                 row = dict(look=look, images=images, learner=learner, arm=arm, real_images=real_images)
                 row |= _row(arm, scores)
                 copies = [
@@ -131,8 +132,10 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
     for group in by_curve(rows).values():
         curve = real_curve(group)
         for row in group:
-            paired = curve and row["gain"] is not None and row["arm"] != ORACLE
-            row["worth"] = worth(dict(curve)[row["images"]] + row["gain"], curve) if paired else None
+            over = curve and row["over_copy_paste"] and MORE not in ARMS[row["arm"]].further
+            row["worth"] = (
+                worth(dict(curve)[row["images"]] + row["over_copy_paste"]["gain"], curve) if over else None
+            )
     return rows
 
 

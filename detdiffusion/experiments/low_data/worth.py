@@ -1,4 +1,5 @@
-"""How many real images generated ones are worth: where the AP of an arm lies on the curve of real images alone."""
+"""How many real images generated ones are worth: where the AP of an arm lies on the curve of real images with
+copy-paste, the cheap way to use them."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ import numpy as np
 
 from detdiffusion.utils.figures import png_of
 
-from .arms import ORACLE, REAL
+from .arms import COPY_PASTE, ORACLE_COPY_PASTE
 
 Curve = Sequence[tuple[int, float]]
 """(number of real images, AP in percent), at least three, both rising."""
@@ -23,7 +24,8 @@ def by_curve(rows: Sequence[dict]) -> dict[tuple[str, str], list[dict]]:
 
 
 def real_curve(rows: Sequence[Mapping]) -> Curve | None:
-    """Return the curve of real images alone: the arms ``real``, and the oracle with the most real images.
+    """Return the curve of real images with copy-paste: the arms ``copy-paste``, and ``oracle-copy-paste`` with the most
+    real images.
 
     Args:
         rows: rows of a look and a learner, see :func:`.table.table_rows`.
@@ -31,15 +33,18 @@ def real_curve(rows: Sequence[Mapping]) -> Curve | None:
     Returns:
         None if there are less than three points, or AP does not rise from each to the next.
     """
-    points = [(row["real_images"], row["bbox_mAP"]) for row in rows if row["arm"] == REAL]
-    points += sorted((row["real_images"], row["bbox_mAP"]) for row in rows if row["arm"] == ORACLE)[-1:]
+    found = {arm: [] for arm in (COPY_PASTE, ORACLE_COPY_PASTE)}
+    for row in rows:
+        found.get(row["arm"], []).append((row["real_images"], row["bbox_mAP"]))
+    points = found[COPY_PASTE] + sorted(found[ORACLE_COPY_PASTE])[-1:]
     points.sort()
     rises = all(a[0] < b[0] and a[1] < b[1] for a, b in zip(points, points[1:]))
     return points if rises and len(points) > 2 else None
 
 
 def worth(ap: float, curve: Curve) -> float | None:
-    """Return how many real images alone have an AP: by linear interpolation over the logarithm of their number.
+    """Return how many real images with copy-paste have an AP, by linear interpolation over the logarithm of their
+    number.
 
     Args:
         ap: AP in percent.
@@ -72,8 +77,9 @@ def plot_worth(rows: Sequence[dict]) -> bytes | None:
         return None
     figure = Figure(figsize=(6.4 * len(curves), 4.2), layout="constrained")
     for panel, (key, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items()):
-        panel.plot(*zip(*curve), color="black", marker="o", label="real images alone")
-        arms = dict.fromkeys(row["arm"] for row in groups[key] if row["arm"] not in (REAL, ORACLE))
+        panel.plot(*zip(*curve), color="black", marker="o", label="real images with copy-paste")
+        on_curve = (COPY_PASTE, ORACLE_COPY_PASTE)
+        arms = dict.fromkeys(row["arm"] for row in groups[key] if row["arm"] not in on_curve)
         for arm in arms:
             found = sorted((row["images"], row["bbox_mAP"]) for row in groups[key] if row["arm"] == arm)
             if len(found) > 1:
