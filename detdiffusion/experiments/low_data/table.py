@@ -21,6 +21,8 @@ from .worth import by_curve, plot_worth, real_curve, worth
 
 LEAST_GAIN = 1.0
 """AP points of the oracle's gain below which nothing is expressed as a share of it."""
+LEAST_PAIRS = 3
+"""Seeds from which on there is an interval and a p."""
 Scores = Mapping[str, Mapping[int, dict]]
 """arm -> seed -> an arm's entry of ``result.json``"""
 COLUMNS = (
@@ -106,14 +108,14 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
         arm, seeds``; ``real_images``, those of the arm, with an oracle's further ones; the means of ``bbox_mAP``,
         ``bbox_mAP_50`` and ``bbox_mAP_75`` in percent and ``std`` of the first (None for one seed); ``gain`` over
         real in AP points, paired by seed, with ``low, high`` (95 % by Student's t) and ``p`` (paired t test,
-        two-sided; all None for one pair); ``over_copy_paste``, the same four over the arm of copy-paste, None
-        without; ``share``, the mean gain as a share of the oracle's over the seeds that have both, None without or
-        if the oracle gains less than :data:`LEAST_GAIN`; ``worth``, how many real images with copy-paste have
-        the AP of those of the row and its gain over it, None without one, for the oracles, and outside of what was
-        measured, see
-        :func:`.worth.worth`; ``near_copies``, the mean share of near copies of real images in its generated set, by
-        ``features`` and ``pixels`` (see :mod:`.result`), None without; ``minutes``, mean of everything that the arm
-        needs but the data.
+        two-sided; without a pair all are None, with fewer than :data:`LEAST_PAIRS` these three);
+        ``over_copy_paste``, the same four over the arm of copy-paste, None without; ``share``, the mean gain as a
+        share of the oracle's over the seeds that have both, None without or if the oracle gains less than
+        :data:`LEAST_GAIN`; ``worth``, how many real images with copy-paste have the AP of those of the row and its
+        gain over it, None without one, for the oracles, and outside of what was measured, see :func:`.worth.worth`;
+        ``near_copies``, the mean share of near copies of real images in its generated set, by ``features`` and
+        ``pixels`` (see :mod:`.result`), None without; ``minutes``, mean of everything that the arm needs but the
+        data.
     """
     rows = []
     for look, images in sorted({(one["look"], one["images"]) for one in results}):
@@ -183,6 +185,8 @@ def _gain(arm: str, reference: str, scores: Scores) -> dict[str, float | None]:
     if not pairs:
         return dict(gain=None, low=None, high=None, p=None)
     (effect,), _ = effects_of({arm: [a - b for a, b in pairs]})
+    if len(pairs) < LEAST_PAIRS:
+        return dict(gain=effect.mean, low=None, high=None, p=None)
     return dict(gain=effect.mean, low=effect.low, high=effect.high, p=paired_test(pairs))
 
 
