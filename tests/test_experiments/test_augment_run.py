@@ -3,6 +3,7 @@
 import json
 import re
 import runpy
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,16 +132,24 @@ def test_steps_wait_for_what_they_read(finished):
     assert before("train-copy-paste-0") == set()
 
 
-def test_steps_side_by_side(place, finished, monkeypatch, capsys):
-    """The command on the finished run, whose steps find their outputs; the generator is named once it is trained."""
+def test_steps_side_by_side(place, finished, monkeypatch, capsys, tmp_path):
+    """The command on the finished run, whose steps give what they gave; the generator is named once it is trained."""
     run, done = finished
     tool, *words = place(AUGMENT)
     link, executed = run.dir / "generator.pth", []
     first = link.resolve()
     link.unlink()
+    shutil.copytree(run.dir, tmp_path / "before", symlinks=True)
 
     def execute(self, step):
         assert step.name != "generator" or not link.exists()
+        for path in {*step.remove, *step.outputs}:
+            before = tmp_path / "before" / path.relative_to(run.dir)
+            if before.is_dir():
+                shutil.copytree(before, path, symlinks=True, dirs_exist_ok=True)
+            elif before.is_file():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(before, path)
         executed.append(step.name)
 
     monkeypatch.setattr(StepRunner, "_execute", execute)

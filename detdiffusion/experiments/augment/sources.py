@@ -64,9 +64,11 @@ class Sources:
     def steps(self) -> Iterator[Step]:
         """Yield the conversions; each is made again when a file of its source has changed."""
         for role in self._to_convert():  # one by one: the later ones read what train became
+            listing, files = self._listing(role), b"" if self.dry else self._files(role)
+            same = listing.is_file() and listing.read_bytes() == files
             if not self.dry:
-                write_atomic(self._listing(role), self._files(role))
-            yield self._convert(role)
+                write_atomic(listing, files)
+            yield self._convert(role, self._made(role) if same else ())
 
     def read_early(self, folder: Path) -> tuple[dict[str, Split], bool]:
         """Return what :meth:`splits` will return, with the labels of all sources that need a conversion read into a
@@ -153,7 +155,7 @@ class Sources:
         return self.folder / f"{role}_annotations.json"
 
     def _made(self, role: str) -> list[Path]:
-        """Return the annotations that the last conversion of a source wrote; what they are follows from it alone."""
+        """Return the annotations that the last conversion of a source wrote, which the same source gives again."""
         record = self._record(role)
         return (
             [self._converted(role) / name for name in json.loads(record.read_text())]
@@ -169,7 +171,7 @@ class Sources:
     def _images(self, role: str) -> Path:
         return self._converted(role) / "images"
 
-    def _convert(self, role: str) -> Step:
+    def _convert(self, role: str, made: Sequence[Path]) -> Step:
         source, out = self.paths[role], self._converted(role)
         command = ["tools/dataset_converters/to_coco.py", source, "--out", out]
         inputs = [self._listing(role)]
@@ -182,7 +184,7 @@ class Sources:
             f"convert {source} to COCO",
             texts(command),
             inputs=() if self.dry else tuple(inputs),
-            outputs=tuple(self._made(role)),
+            outputs=tuple(made),
             remove=(out, self._record(role)),
             after=partial(self._store_made, role),
         )
