@@ -56,15 +56,16 @@ class ConfigFolder:
         """Write configs by file name; edited ones stay as they are, which is said once."""
         written = self._record()
         present = {name: self._text(name) for name in texts}
-        for name, text in present.items():
-            if text is not None and _digest(text) not in written.get(name, ()):
-                if name not in self.edited:
-                    path = self.folder / name
-                    print(f"{path}: has been edited and stays as it is (remove it to have it written again)")
-                self.edited.add(name)
-        new = {
-            name: text for name, text in texts.items() if name not in self.edited and text != present[name]
+        edited = {
+            name
+            for name, text in present.items()
+            if text is not None and _digest(text) not in written.get(name, ())
         }
+        for name in sorted(edited - self.edited):
+            path = self.folder / name
+            print(f"{path}: has been edited and stays as it is (remove it to have it written again)")
+        self.edited = self.edited - present.keys() | edited
+        new = {name: text for name, text in texts.items() if name not in edited and text != present[name]}
         # recorded first, beside what is there: a run may be killed between two files
         written |= {name: [*written.get(name, ()), _digest(text)] for name, text in new.items()}
         write_atomic(self.folder / RECORD, json.dumps(written, indent=1).encode() + b"\n")
