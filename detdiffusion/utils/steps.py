@@ -20,17 +20,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from .digests import code_digest, config_digest
 from .errors import UserError
 from .files import sha256_of, write_atomic
 
 _SHOWN = 15  # lines of a failed command
-_DIGESTS: dict[tuple, str] = {}
-"""Those of :func:`config_digest` so far, by the bytes of a config's files: evaluating one takes half a second."""
 _LOG_PREFIX = re.compile(r"^\S+ \S+ - mmengine - \w+ - ")
 
 
@@ -257,48 +256,6 @@ def read_result(path: Path, rerun: str) -> dict:
         return json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read ({error}); remove it and run {rerun} again") from error
-
-
-def code_digest() -> str:
-    """Return the SHA-256 of the names and contents of the package's Python files."""
-    package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package)} {sha256_of(path)}\n".encode())
-    return digest.hexdigest()
-
-
-def config_digest(
-    path: str | Path,
-    parts: Sequence[str] | None = None,
-    overrides: Mapping[str, object] | None = None,
-    root: Path = Path(),
-) -> str:
-    """Return the SHA-256 of a config with its bases resolved, regardless of comments and the order of files.
-
-    Args:
-        path: the file, or ``PACKAGE::NAME``.
-        parts: top-level keys to include; None includes all.
-        overrides: dotted key -> value, applied first.
-        root: folder that a relative path starts from.
-
-    Raises:
-        UserError: there is no such config, or it cannot be read.
-    """
-    from .config import config_file
-    from .config_files import read_tree
-    from .config_variables import evaluate
-
-    tree = read_tree(config_file(str(path) if "::" in str(path) else str(root / path)))
-    known = parts, json.dumps(overrides or {}, default=str), *(sha256_of(file.path) for file in tree.family())
-    if known in _DIGESTS:
-        return _DIGESTS[known]
-    config = evaluate(tree, {}, import_modules=False)
-    config.merge_from_dict(dict(overrides or {}))
-    content = config.to_dict()
-    if parts is not None:
-        content = {key: content[key] for key in parts if key in content}
-    text = json.dumps(content, sort_keys=True, default=str)
-    return _DIGESTS.setdefault(known, hashlib.sha256(text.encode()).hexdigest())
 
 
 def _read(path: Path) -> dict:

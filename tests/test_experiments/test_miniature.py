@@ -27,8 +27,9 @@ from detdiffusion.experiments.paper.run import ResultFolder, run_jobs
 from detdiffusion.experiments.paper.scales import SCALES, Job
 from detdiffusion.experiments.paper.scoreboard import scoreboard
 from detdiffusion.utils.config import load_config
+from detdiffusion.utils.digests import config_digest
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.steps import Step, config_digest
+from detdiffusion.utils.steps import Step
 from detdiffusion.utils.work_folder import try_lock
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from detdiffusion.utils.digests import config_digest
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.steps import Step, StepRunner, config_digest
+from detdiffusion.utils.steps import Step, StepRunner
 from detdiffusion.utils.work_folder import seen_from
 
 # Appends a line to a record and writes the sum of its inputs.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from detdiffusion.utils.digests import config_digest
 from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.files import write_atomic
-from detdiffusion.utils.steps import config_digest
 from detdiffusion.utils.training_logs import TrainingLogs
 
 from .arms import COPY_PASTE, Arm

@@ -11,8 +11,9 @@ from detdiffusion.evaluation.names import MEASURES
 from detdiffusion.evaluation.training_runs import read_run
 from detdiffusion.experiments.common_steps import AUTOENCODER, Sampling, Weights
 from detdiffusion.experiments.miniscenes_steps import MiniScenesSteps, weights
+from detdiffusion.utils.digests import config_digest
 from detdiffusion.utils.files import sha256_of
-from detdiffusion.utils.steps import Step, config_digest
+from detdiffusion.utils.steps import Step
 
 from .arms import ARMS, BASELINE, DETECTOR, REAL, SETS, STRATEGIES, TRAINED
 from .figures import detector_figures, factor_figures, fidelity_figures
