@@ -1,13 +1,15 @@
 """Measure what generated images are worth when a domain has few real ones, on a look of MiniScenes.
 
 A job is a look, a number of real images and a seed, in the folder DIR/LOOK-IMAGES/SEED. Everything that reads labels
-(attribute detectors, fine-tuning of the generator, learners) sees these images alone; the oracle alone gets further
-real images. The layout checkpoint that the generator starts from has seen labelled scenes of other looks, or of the
-classic one: a look that it never saw stands for a user's own domain. All learners have equally many iterations. Every
-step is one of the public tools; run the same command again to continue. Several jobs may run at the same time.
+(attribute detectors, fine-tuning of the generator, learners) sees these images alone; only the oracles get further
+real images, and looks-falling-copy-paste the scenes that the layout checkpoint was trained on. The layout checkpoint
+that the generator starts from has seen labelled scenes of other looks, or of the classic one: a look that it never
+saw stands for a user's own domain. All learners have equally many iterations. Every step is one of the public tools;
+run the same command again to continue. Several jobs may run at the same time.
 With networks this small one process leaves a GPU idle: --parallel N runs N steps, of all jobs, at the same time.
 """
 
+import os
 import sys
 from contextlib import ExitStack
 from functools import partial
@@ -108,6 +110,7 @@ def main(args) -> None:
     if sizes.plan:
         read_plan(sizes.plan)
     out = seen_from(ROOT, args.out)
+    os.chdir(ROOT)  # as the commands, for which the paths are
     jobs = [
         Job(ROOT, out, args.look, images, seed, sizes, layout, base, args.device)
         for images in dict.fromkeys(args.images)

@@ -7,6 +7,7 @@ and iterations.
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -74,6 +75,8 @@ def main() -> None:
         raise UserError(f"--only {', '.join(unknown)}: the claims are {', '.join(known)}")
     out = seen_from(ROOT, args.out)
     layout = checked_source(ROOT, args.layout_checkpoint)
+    results_folder = seen_from(ROOT, args.results) if args.results else out / "results"
+    os.chdir(ROOT)  # as the commands, for which the paths are
 
     def folder(seed: int) -> Path:
         return out / "work" / str(seed)
@@ -91,7 +94,7 @@ def main() -> None:
         return
     claim_folder(out, ".miniature", "--out")
     threads = args.threads or thread_count()
-    results = ResultFolder(Path(args.results) if args.results else out / "results")
+    results = ResultFolder(results_folder)
     try:
         run_jobs(ROOT, jobs, folder, results, threads, args.jobs_for, args.keep)
     finally:

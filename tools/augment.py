@@ -10,6 +10,7 @@ configs: edit them, and run the same command again. After an interruption the sa
 OUT/report.html and OUT/summary.json.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def main(args) -> None:
     from detdiffusion.experiments.run_steps import claim, print_commands, run_steps
 
     options = options_of(args)
+    os.chdir(ROOT)  # as the commands, for which the paths are
     run = RunFolder(ROOT, options)
     check_options(options, run.dir)
     dry = RunFolder(ROOT, options, dry=True)

@@ -5,6 +5,7 @@ run it again: finished steps are skipped, and training resumes from its last che
 DIR/summary.json, DIR/report.html and DIR/scenes.png.
 """
 
+import os
 import sys
 from pathlib import Path
 
@@ -51,6 +52,7 @@ def main(args) -> None:
         args.seed,
         args.full,
     )
+    os.chdir(ROOT)  # as the commands, for which the paths are
     steps = demo.steps()
     if args.dry_run:
         print_commands(steps)

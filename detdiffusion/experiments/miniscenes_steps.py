@@ -137,7 +137,7 @@ def checked_source(root: Path, given: str | None, option: str = "--layout-checkp
         UserError: a weight file is missing, or the zoo has no such model.
     """
     source = seen_from(root, given) if given and not given.startswith(ZOO) else given
-    absent = [str(path) for path in weights(source) if not path.is_file()]
+    absent = [str(path) for path in weights(source) if not (root / path).is_file()]
     if absent:
         raise UserError(
             f"{option}: no complete model: {', '.join(absent)} missing. Name a folder written by "

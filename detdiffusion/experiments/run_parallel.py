@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -78,12 +78,14 @@ def run_parallel(
                     work, step, runner, _ = pending.pop(key)
                     with _collected(errors):
                         # the key is computed here: configs must be read by one thread alone
-                        future = pool.submit(runner.run, step, str(work.folder), runner.key(step))
+                        alone = replace(step, after=lambda: None)
+                        future = pool.submit(runner.run, alone, str(work.folder), runner.key(step))
                         running[future] = (key, work, step)
                 for future in wait(running, return_when=FIRST_COMPLETED).done if running else ():
                     key, work, step = running.pop(future)
                     with _collected(errors):
                         seconds = future.result()
+                        step.after()  # in this thread, as the keys
                         done[key] = seconds
                         work.finished(step)
                         so_far = timedelta(seconds=round(time.monotonic() - start))

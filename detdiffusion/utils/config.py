@@ -105,7 +105,7 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     asked, path = path, renamed.path if renamed else path
     filename = config_file(path)
     _check_text(path, filename)
-    with _reading(path):
+    with reading(path):
         tree = read_tree(filename, options=renamed.options if renamed else None)
         cfg = Config.fromfile(filename) if tree.is_lazy else evaluate(tree, {})
     notes = [old_name_note("", asked, renamed)] if renamed else []
@@ -116,7 +116,7 @@ def load_config(path: str, options: Sequence[str] | None = None) -> "Config":
     if moved and tree.is_lazy:
         _refuse_lazy(path, tree, next(iter(moved)))
     if moved:
-        with _reading(f"{path} with --cfg-options {' '.join(options or ())}"):
+        with reading(f"{path} with --cfg-options {' '.join(options or ())}"):
             cfg = evaluate(tree, moved)
     try:
         cfg.merge_from_dict({key: value for key, value in overrides.items() if key not in moved})
@@ -177,7 +177,7 @@ def _refuse_lazy(path: str, tree: ConfigFile, key: str) -> None:
 
 
 @contextlib.contextmanager
-def _reading(path: str) -> Iterator[None]:
+def reading(path: str) -> Iterator[None]:
     """Convert any exception from evaluating a config to a UserError that names the config."""
     try:
         yield

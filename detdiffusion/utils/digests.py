@@ -9,8 +9,19 @@ from pathlib import Path
 
 from .files import sha256_of
 
-_DIGESTS: dict[tuple, str] = {}
+_CONFIGS: dict[tuple, str] = {}
 """Those of :func:`config_digest` so far, by the bytes of a config's files: evaluating one takes half a second."""
+_FILES: dict[tuple, str] = {}
+"""Those of :func:`file_digest` so far, by place, size and time."""
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file, which is read again only if its size, time or place on the disk has changed."""
+    facts = path.stat()
+    known = str(path.absolute()), facts.st_ino, facts.st_size, facts.st_mtime_ns
+    if known not in _FILES:
+        _FILES[known] = sha256_of(path)
+    return _FILES[known]
 
 
 def code_digest() -> str:
@@ -38,18 +49,22 @@ def config_digest(
     Raises:
         UserError: there is no such config, or it cannot be read.
     """
-    from .config import config_file
+    from .config import config_file, reading
     from .config_files import read_tree
     from .config_variables import evaluate
 
-    tree = read_tree(config_file(str(path) if "::" in str(path) else str(root / path)))
-    known = parts, json.dumps(overrides or {}, default=str), *(sha256_of(file.path) for file in tree.family())
-    if known in _DIGESTS:
-        return _DIGESTS[known]
-    config = evaluate(tree, {}, import_modules=False)
-    config.merge_from_dict(dict(overrides or {}))
-    content = config.to_dict()
+    file = config_file(str(path) if "::" in str(path) else str(root / path))
+    with reading(file):
+        tree = read_tree(file)
+    digests = [(one.path, file_digest(Path(one.path))) for one in tree.family()]
+    known = parts and tuple(parts), json.dumps(overrides or {}, default=str), *digests
+    if known in _CONFIGS:
+        return _CONFIGS[known]
+    with reading(file):
+        config = evaluate(tree, {}, import_modules=False)
+        config.merge_from_dict(dict(overrides or {}))
+        content = config.to_dict()
     if parts is not None:
         content = {key: content[key] for key in parts if key in content}
     text = json.dumps(content, sort_keys=True, default=str)
-    return _DIGESTS.setdefault(known, hashlib.sha256(text.encode()).hexdigest())
+    return _CONFIGS.setdefault(known, hashlib.sha256(text.encode()).hexdigest())

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from .digests import code_digest, config_digest
+from .digests import code_digest, config_digest, file_digest
 from .errors import UserError
-from .files import sha256_of, write_atomic
+from .files import write_atomic
 
 _SHOWN = 15  # lines of a failed command
 _LOG_PREFIX = re.compile(r"^\S+ \S+ - mmengine - \w+ - ")
@@ -155,9 +155,12 @@ class StepRunner:
     def seconds(self, step: Step) -> float | None:
         """Return the seconds of a step that is done, as it and what it depends on are now; None if it is not."""
         stamp = _read(self._stamp(step))
-        if not stamp.get("finished") or not all(path.is_file() for path in (*step.inputs, *step.outputs)):
+        if not stamp.get("finished") or not all(path.is_file() for path in step.outputs):
             return None
-        return stamp["seconds"] if stamp.get("key") == self.key(step) else None
+        try:
+            return stamp["seconds"] if stamp.get("key") == self.key(step) else None
+        except (OSError, UserError):  # an input is missing, or a step at work is about to replace it
+            return None
 
     def _stamp(self, step: Step) -> Path:
         return self.folder / "stamps" / f"{step.name}.json"
@@ -172,7 +175,7 @@ class StepRunner:
         if absent:
             raise UserError(f"step {step.name}: input {', '.join(absent)} is missing")
         facts = [step.command, [config_digest(path, root=self.root) for path in step.configs]]
-        facts.append([sha256_of(path) for path in step.inputs])
+        facts.append([file_digest(path) for path in step.inputs])
         return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
     def _execute(self, step: Step) -> None:

@@ -14,7 +14,8 @@ _UNWANTED = ",[](){}='\""  # characters with a meaning in mmengine's key=value o
 
 def seen_from(root: Path, path: str) -> Path:
     """Return a path for commands that run in ``root``: relative to it if it is inside, else absolute. So a file has one
-    spelling, from wherever a tool is called, and the steps of a run have the same commands.
+    spelling, from wherever a tool is called, and the steps of a run have the same commands. The tool itself changes to
+    ``root`` once it has all paths.
 
     Raises:
         UserError: if it contains characters with a meaning in config options.

@@ -1,23 +1,23 @@
 """What tools/augment.py does once more when the same command is given again: exactly what depends on a change."""
 
 import json
-import os
 import shutil
 from collections import namedtuple
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from augment_world import ROOT, refused, write_world, write_yolo_set
+from augment_world import ROOT, TOOL, refused, write_voc_set, write_world, write_yolo_set
 from safetensors.numpy import save_file
 
-from detdiffusion.experiments.augment import write_configs
+from detdiffusion.experiments.augment import drawing, write_configs
 from detdiffusion.experiments.augment.pipeline import of_experiment
-from detdiffusion.experiments.augment.preflight import RECORD, check_options
+from detdiffusion.experiments.augment.preflight import check_options
 from detdiffusion.experiments.augment.report import given_options
 from detdiffusion.experiments.augment.run_folder import RunFolder
 from detdiffusion.experiments.augment.settings import AugmentOptions
 from detdiffusion.experiments.augment.write_configs import ConfigFolder
+from detdiffusion.utils.errors import UserError
 from detdiffusion.utils.steps import StepRunner
 
 
@@ -45,7 +45,10 @@ def prepared(world, **changes):
         save_file({"a": np.zeros(1, np.float32)}, vae / "diffusion_pytorch_model.safetensors")
     run = RunFolder(ROOT, replace(options, **changes))
     for name, content in (
-        ("autoencoder/autoencoder.json", dict(type="AutoencoderTiny", scaling_factor=1.0)),
+        (
+            "autoencoder/autoencoder.json",
+            dict(type="AutoencoderTiny", scaling_factor=1.0, psnr=30, size=[96, 128]),
+        ),
         ("tokenizer/vocab.json", {"a": 0}),
     ):
         path = run.dir / name
@@ -59,7 +62,7 @@ def prepared(world, **changes):
 def keys_of(run):
     """Key of every step; what a step writes is made here, once, as its name."""
     runner, keys = StepRunner(ROOT, run.dir), {}
-    for step in of_experiment(run):
+    for step in (*drawing.parts(run), *of_experiment(run)):
         keys[step.name] = runner.key(step)
         for path in step.outputs:
             if not path.exists():
@@ -86,7 +89,7 @@ def test_corrected_test_labels_are_compared_again(world):
 def test_another_autoencoder_or_base_is_trained_for(world):
     before = keys_of(prepared(world))
     save_file({"a": np.ones(1, np.float32)}, world / "vae/diffusion_pytorch_model.safetensors")
-    assert changed(before, keys_of(prepared(world))) == {"generator"}
+    assert changed(before, keys_of(prepared(world))) == {"autoencoder", "generator"}
     for base in (world / "sd", world / "sd/unet/model.safetensors"):
         out = str(world / f"out_{base.name}")
         (world / "sd/unet").mkdir(parents=True, exist_ok=True)
@@ -138,6 +141,29 @@ def test_a_conversion_that_was_removed_is_made_again(world):
     assert converted and done
     annotations.unlink()
     assert convert() == (False, False, annotations) and annotations.is_file()
+    # another source, and a kill before its conversion begins: what the last one wrote is not asked of it
+    shutil.rmtree(source)
+    write_voc_set(world / "right", "train", images=4).rename(source)
+    assert next(RunFolder(ROOT, options).sources.steps()).outputs == ()
+    assert next(RunFolder(ROOT, options).sources.steps()).outputs == ()
+
+
+def test_a_detector_beside_the_autoencoder_is_an_input(world):
+    save_file({"a": np.zeros(1, np.float32)}, world / "weights.safetensors")
+    detector = (str(ROOT / "configs/detectors/atss_miniscenes.py"), str(world / "weights.safetensors"))
+    before = keys_of(prepared(world, detector=detector))["autoencoder"]
+    save_file({"a": np.ones(2, np.float32)}, world / "weights.safetensors")
+    assert keys_of(prepared(world, detector=detector))["autoencoder"] != before
+
+
+def test_the_command_from_elsewhere(world, monkeypatch, capsys):
+    """Paths inside the repository are the same files from any folder."""
+    vae = ROOT / "detdiffusion/zoo/miniscenes_vae"
+    words = ["--train", "train.json", "--out", "out", "--dry-run", "--vae", str(vae)]
+    monkeypatch.chdir(world)
+    TOOL["main"](TOOL["build_parser"]().parse_args(words))
+    said = capsys.readouterr().out
+    assert "autoencoder_loss.py detdiffusion/zoo/miniscenes_vae/vae" in said and f"--out {world}/out" in said
 
 
 def test_an_order_of_writes_that_ends_between_two_configs(tmp_path, monkeypatch):
@@ -156,11 +182,11 @@ def test_an_order_of_writes_that_ends_between_two_configs(tmp_path, monkeypatch)
         left -= 1
         write(path, data)
 
-    for writes in (0, 1, 2, 3):
+    for writes in range(5):  # of the record, both files, and the record
         left = writes
         with monkeypatch.context() as patch:
             patch.setattr(write_configs, "write_atomic", killed)
-            if writes < 3:
+            if writes < 4:
                 with pytest.raises(KeyboardInterrupt):
                     ConfigFolder(folder).write(second)
             else:
@@ -180,8 +206,10 @@ def test_disk_that_the_run_fills_itself(world, monkeypatch):
     options = prepared(world).options
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(10**9, 10**9, 5 * 10**6))
-    sources = {name: os.path.realpath(world / f"{name}.json") for name in ("train", "val")}
-    (world / "out" / RECORD).write_text(json.dumps(sources))
+    with pytest.raises(UserError, match="the disk has 5 MB free, and a run needs about 2000;"):
+        check_options(options, world / "out")
+    with (world / "out/checkpoint.pth").open("wb") as file:
+        file.truncate(1999 * 10**6)
     check_options(options, world / "out")
 
 

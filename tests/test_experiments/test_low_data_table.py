@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from detdiffusion.experiments.low_data.table import markdown, read_results, table_rows, write_table
-from detdiffusion.experiments.low_data.worth import real_curve, worth
+from detdiffusion.experiments.low_data.worth import copy_paste_curve, plotted_arms, worth
 from detdiffusion.utils.errors import UserError
 
 
@@ -103,15 +103,19 @@ def test_how_many_real_images_an_arm_is_worth(tmp_path):
     write_result(tmp_path, 1, {"copy-paste": 0.4, "edited-copy-paste": 0.5})  # another look, with no curve
     rows = table_rows(read_results(tmp_path))
     xray = [row for row in rows if row["look"] == "xray"]
-    curve = real_curve(xray)
+    curve = copy_paste_curve(xray)
     assert curve == [(100, pytest.approx(40)), (400, pytest.approx(60)), (1400, pytest.approx(90))]
     few, many = (row["worth"] for row in xray if row["arm"] == "edited-copy-paste")
     assert few == pytest.approx(200) and many == pytest.approx(400 * (1400 / 400) ** (1 / 3))
     arm = "edited-copy-paste"
     assert {row["worth"] for row in rows if row["arm"] != arm or row["look"] == "dusk"} == {None}
     assert worth(40, curve) == pytest.approx(100) and worth(39, curve) is worth(91, curve) is None
+    assert plotted_arms(xray) == {
+        "real": [(100, 30), (400, 30)],
+        arm: [(100, pytest.approx(50)), (400, pytest.approx(70))],
+    }
     falling = [dict(row, bbox_mAP=100 - row["bbox_mAP"]) for row in xray]
-    assert real_curve(falling) is None
+    assert copy_paste_curve(falling) is None
     text, paths = write_table(tmp_path)
     assert paths[2].name == "worth.png" and paths[2].read_bytes().startswith(b"\x89PNG")
     assert "| – | 200 | – | 2.0 | 1 |" in text

@@ -100,7 +100,7 @@ def arm_config(arm: Arm, folder: Path, masks: bool) -> str:
         ")",
     ]
     if arm.generated:
-        text += [f"synthetic_root = {literal(str(folder))}  # the set, in this folder"]
+        text += [f"synthetic_root = {literal(str(folder))}  # parent of the sets; commands name one"]
     if arm.copy_paste:
         shapes = "masks, or boxes where a label has none" if masks else "boxes"
         text += [_PASTED.strip().format(shapes=shapes, masks=masks, boxes=not masks)]

@@ -52,13 +52,16 @@ def parts(run: RunFolder) -> Iterator[Step]:
     command = ["tools/analysis_tools/autoencoder_loss.py", vae, "--ann", train.annotations[0]]
     command += ["--img-dir", train.images, "--height", height, "--width", width, "--out", out]
     command += ["--limit", 4 if options.smoke else LOSS_IMAGES, *run.make().device]
+    configs, weights = (), ()
     if options.detector:
         command += ["--detector", *options.detector]
+        configs, weights = options.detector[:1], (Path(options.detector[1]),)
     yield Step(
         "autoencoder",
         "measure what the autoencoder loses of these images",
         texts(command),
-        inputs=run.inputs(*train.annotations, *run.given_weights()),
+        configs=() if run.dry else configs,
+        inputs=run.inputs(*train.annotations, *run.given_weights(), *weights),
         outputs=(out / "autoencoder.json",),
         remove=(out,),
     )

@@ -60,15 +60,13 @@ def check_options(options: AugmentOptions, out: Path) -> None:
         _check_detector(*options.detector)
     check_writable(out)
     _check_owner(options, out)
-    first = not (out / RECORD).is_file()
-    if first:  # a folder that is continued holds most of it already
-        _check_disk(out, free_mb(options))
+    _check_disk(out, free_mb(options))
     if options.device not in (None, "cpu"):
         from detdiffusion.utils.devices import choose_device
 
         choose_device(options.device)
     # it takes seconds, so at the first start only
-    if options.detector is not None and first:
+    if options.detector is not None and not (out / RECORD).is_file():
         from detdiffusion.perception.detector_factory import load_detector
 
         load_detector(*options.detector, device="cpu")
@@ -293,8 +291,9 @@ def _check_disk(out: Path, needed: int) -> None:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / 1e6
-    if free < needed:
+    filled = sum(path.lstat().st_size for path in out.rglob("*")) / 1e6  # by an earlier start
+    if free + filled < needed:
         raise UserError(
-            f"`out` {out}: the disk has {free:.0f} MB free, and a run needs about {needed}; free some, or choose a "
-            "folder on another disk"
+            f"`out` {out}: the disk has {free:.0f} MB free, and a run needs about {needed - filled:.0f}; free some, or "
+            "choose a folder on another disk"
         )

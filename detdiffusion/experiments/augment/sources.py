@@ -13,7 +13,7 @@ from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.datasets.image_files import image_folder
 from detdiffusion.experiments.common_steps import Split, texts
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import list_files, write_atomic
+from detdiffusion.utils.files import list_files, sha256_of, write_atomic
 from detdiffusion.utils.findings import Finding, raise_errors
 from detdiffusion.utils.steps import Step
 
@@ -64,11 +64,9 @@ class Sources:
     def steps(self) -> Iterator[Step]:
         """Yield the conversions; each is made again when a file of its source has changed."""
         for role in self._to_convert():  # one by one: the later ones read what train became
-            listing, files = self._listing(role), b"" if self.dry else self._files(role)
-            same = listing.is_file() and listing.read_bytes() == files
             if not self.dry:
-                write_atomic(listing, files)
-            yield self._convert(role, self._made(role) if same else ())
+                write_atomic(self._listing(role), self._files(role))
+            yield self._convert(role)
 
     def read_early(self, folder: Path) -> tuple[dict[str, Split], bool]:
         """Return what :meth:`splits` will return, with the labels of all sources that need a conversion read into a
@@ -155,23 +153,22 @@ class Sources:
         return self.folder / f"{role}_annotations.json"
 
     def _made(self, role: str) -> list[Path]:
-        """Return the annotations that the last conversion of a source wrote, which the same source gives again."""
+        """Return the annotations that the conversion of a source as it is listed wrote, which it would write again."""
         record = self._record(role)
-        return (
-            [self._converted(role) / name for name in json.loads(record.read_text())]
-            if record.is_file()
-            else []
-        )
+        found = json.loads(record.read_text()) if record.is_file() else {}
+        same = found and found["of"] == sha256_of(self._listing(role))
+        return [self._converted(role) / name for name in found["annotations"]] if same else []
 
     def _store_made(self, role: str) -> None:
         made = sorted(self._converted(role).glob("annotations/*.json"))
         names = [str(path.relative_to(self._converted(role))) for path in made]
-        write_atomic(self._record(role), json.dumps(names).encode())
+        found = dict(of=sha256_of(self._listing(role)), annotations=names)
+        write_atomic(self._record(role), json.dumps(found).encode())
 
     def _images(self, role: str) -> Path:
         return self._converted(role) / "images"
 
-    def _convert(self, role: str, made: Sequence[Path]) -> Step:
+    def _convert(self, role: str) -> Step:
         source, out = self.paths[role], self._converted(role)
         command = ["tools/dataset_converters/to_coco.py", source, "--out", out]
         inputs = [self._listing(role)]
@@ -184,7 +181,7 @@ class Sources:
             f"convert {source} to COCO",
             texts(command),
             inputs=() if self.dry else tuple(inputs),
-            outputs=tuple(made),
+            outputs=tuple(self._made(role)),
             remove=(out, self._record(role)),
             after=partial(self._store_made, role),
         )

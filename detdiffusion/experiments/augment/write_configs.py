@@ -67,19 +67,23 @@ class ConfigFolder:
         self.edited = self.edited - present.keys() | edited
         new = {name: text for name, text in texts.items() if name not in edited and text != present[name]}
         # recorded first, beside what is there: a run may be killed between two files
-        written |= {name: [*written.get(name, ()), _digest(text)] for name, text in new.items()}
-        write_atomic(self.folder / RECORD, json.dumps(written, indent=1).encode() + b"\n")
+        self._store(written | {name: [*written.get(name, ()), _digest(text)] for name, text in new.items()})
         for name, text in new.items():
             write_atomic(self.folder / name, text.encode())
+        self._store(written | {name: [_digest(text)] for name, text in new.items()})
+
+    def _store(self, written: Mapping[str, list[str]]) -> None:
+        write_atomic(self.folder / RECORD, json.dumps(written, indent=1).encode() + b"\n")
 
     def _text(self, name: str) -> str | None:
         path = self.folder / name
         return path.read_text() if path.is_file() else None
 
     def _record(self) -> dict[str, list[str]]:
-        """Return the digests of all that was written to each file, by name."""
+        """Return the digests of what each file may hold, by name: one, or two where a write was interrupted."""
         path = self.folder / RECORD
-        return json.loads(path.read_text()) if path.is_file() else {}
+        found = json.loads(path.read_text()) if path.is_file() else {}
+        return {name: [one] if isinstance(one, str) else one for name, one in found.items()}
 
 
 def literal(value: object) -> str:

@@ -127,6 +127,11 @@ ARMS: Mapping[str, Arm] = {
 
 
 def default_arms(from_base: bool) -> list[str]:
-    """Return the names of the arms of a run; of those from the captions-only base the edited ones."""
+    """Return the names of the arms of a run; of those from the captions-only base the edited ones, and none that needs
+    :data:`LOOKS`, which every job would draw."""
     of_base = (f"{FROM_BASE}edited-origin", f"{FROM_BASE}edited-hard") if from_base else ()
-    return [name for name, arm in ARMS.items() if not arm.from_base or name in of_base]
+    return [
+        name
+        for name, arm in ARMS.items()
+        if (not arm.from_base or name in of_base) and LOOKS not in arm.further
+    ]

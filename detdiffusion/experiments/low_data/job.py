@@ -21,7 +21,7 @@ SCORE_THR = 0.5
 """Score above which a detection finds an object; see the demo for its choice."""
 LEARNERS = ("atss", "faster-rcnn")
 DRAWN = ("data", LOOKS)
-"""Names of the steps that draw scenes."""
+"""Names of the steps that draw scenes: those of the job, and those of :data:`.arms.LOOKS`."""
 
 
 class Job:

@@ -9,10 +9,10 @@ from pathlib import Path
 from detdiffusion.experiments.miniscenes_steps import weights
 from detdiffusion.utils.files import sha256_of, write_atomic
 from detdiffusion.utils.machine import machine_facts, package_versions
-from detdiffusion.utils.steps import Step, StepRunner, needed_steps
+from detdiffusion.utils.steps import Step, StepRunner, needed_steps, read_result
 from detdiffusion.utils.threads import thread_count
 
-from .arms import ARMS, SETS
+from .arms import ARMS, LOOKS, SETS
 from .job import DRAWN, LEARNERS, Job
 
 METRICS = ("bbox_mAP", "bbox_mAP_50", "bbox_mAP_75")
@@ -54,8 +54,8 @@ def write_result(job: Job, at_once: int = 1) -> dict:
     for name, arm in ARMS.items():
         for learner in LEARNERS:
             step = job.train(arm, learner)
-            names = behind(step, steps)
-            if not {DRAWN[0], step.name, *names} <= seconds.keys():  # not finished, or with other settings
+            names, drawn = behind(step, steps), DRAWN if LOOKS in arm.further else DRAWN[:1]
+            if not {*drawn, step.name, *names} <= seconds.keys():  # not finished, or with other settings
                 continue
             run = read_run(job.work_dir(arm, learner))
             arms.setdefault(name, {})[learner] = dict(
@@ -85,8 +85,16 @@ def write_result(job: Job, at_once: int = 1) -> dict:
         versions=package_versions(),
         machine=dict(machine_facts(max(1, thread_count() // at_once)), steps_at_once=at_once),
     )
+    _say_left_out(job.dir / "result.json", result)
     write_atomic(job.dir / "result.json", json.dumps(result, indent=1).encode() + b"\n")
     return result
+
+
+def _say_left_out(path: Path, result: dict) -> None:
+    """Say which arms of the file before are not in a result, as something that they depend on is not as it was."""
+    before = read_result(path, "benchmarks/low_data.py")["arms"] if path.is_file() else {}
+    if gone := [name for name in before if name not in result["arms"]]:
+        print(f"{path}: left out, since their configs, files or settings have changed: {', '.join(gone)}")
 
 
 def behind(step: Step, steps: Sequence[Step]) -> list[str]:

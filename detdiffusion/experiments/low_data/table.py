@@ -17,7 +17,7 @@ from detdiffusion.utils.tables import markdown_table
 from .arms import ARMS, COPY_PASTE, MORE, ORACLE, REAL
 from .job import LEARNERS
 from .result import METRICS
-from .worth import by_curve, plot_worth, real_curve, worth
+from .worth import by_curve, copy_paste_curve, plot_worth, worth
 
 LEAST_GAIN = 1.0
 """AP points of the oracle's gain below which nothing is expressed as a share of it."""
@@ -132,7 +132,7 @@ def table_rows(results: Sequence[dict]) -> list[dict]:
                 ]
                 rows.append(row | dict(near_copies=_means(copies)))
     for group in by_curve(rows).values():
-        curve = real_curve(group)
+        curve = copy_paste_curve(group)
         for row in group:
             over = curve and row["over_copy_paste"] and MORE not in ARMS[row["arm"]].further
             row["worth"] = (

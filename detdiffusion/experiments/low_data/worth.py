@@ -23,7 +23,7 @@ def by_curve(rows: Sequence[dict]) -> dict[tuple[str, str], list[dict]]:
     return groups
 
 
-def real_curve(rows: Sequence[Mapping]) -> Curve | None:
+def copy_paste_curve(rows: Sequence[Mapping]) -> Curve | None:
     """Return the curve of real images with copy-paste: the arms ``copy-paste``, and ``oracle-copy-paste`` with the most
     real images.
 
@@ -33,10 +33,9 @@ def real_curve(rows: Sequence[Mapping]) -> Curve | None:
     Returns:
         None if there are less than three points, or AP does not rise from each to the next.
     """
-    found = {arm: [] for arm in (COPY_PASTE, ORACLE_COPY_PASTE)}
-    for row in rows:
-        found.get(row["arm"], []).append((row["real_images"], row["bbox_mAP"]))
-    points = found[COPY_PASTE] + sorted(found[ORACLE_COPY_PASTE])[-1:]
+    points = [(row["real_images"], row["bbox_mAP"]) for row in rows if row["arm"] == COPY_PASTE]
+    more = [(row["real_images"], row["bbox_mAP"]) for row in rows if row["arm"] == ORACLE_COPY_PASTE]
+    points += sorted(more)[-1:]
     points.sort()
     rises = all(a[0] < b[0] and a[1] < b[1] for a, b in zip(points, points[1:]))
     return points if rises and len(points) > 2 else None
@@ -48,7 +47,7 @@ def worth(ap: float, curve: Curve) -> float | None:
 
     Args:
         ap: AP in percent.
-        curve: see :func:`real_curve`.
+        curve: see :func:`copy_paste_curve`.
 
     Returns:
         None outside of the curve.
@@ -59,12 +58,22 @@ def worth(ap: float, curve: Curve) -> float | None:
     return float(np.exp(np.interp(ap, aps, np.log(images))))
 
 
+def plotted_arms(rows: Sequence[Mapping]) -> dict[str, list[tuple[int, float]]]:
+    """Return number of real images and AP of the arms of a look and a learner that have more than one such number and
+    are not on the curve: copy-paste, and those with further real images."""
+    found: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        if row["arm"] != COPY_PASTE and row["real_images"] == row["images"]:
+            found.setdefault(row["arm"], []).append((row["images"], row["bbox_mAP"]))
+    return {arm: sorted(points) for arm, points in found.items() if len(points) > 1}
+
+
 def plot_worth(rows: Sequence[dict]) -> bytes | None:
     """Plot AP over the number of labelled real images, a panel for each look and learner, as PNG.
 
     Args:
         rows: see :func:`.table.table_rows`. Arms with one number of images are left out; so are panels without
-            :func:`real_curve`.
+            :func:`copy_paste_curve`.
 
     Returns:
         The PNG file's bytes, or None if there is no panel.
@@ -72,18 +81,14 @@ def plot_worth(rows: Sequence[dict]) -> bytes | None:
     from matplotlib.figure import Figure
 
     groups = by_curve(rows)
-    curves = {key: curve for key, group in groups.items() if (curve := real_curve(group))}
+    curves = {key: curve for key, group in groups.items() if (curve := copy_paste_curve(group))}
     if not curves:
         return None
     figure = Figure(figsize=(6.4 * len(curves), 4.2), layout="constrained")
     for panel, (key, curve) in zip(figure.subplots(1, len(curves), squeeze=False)[0], curves.items()):
         panel.plot(*zip(*curve), color="black", marker="o", label="real images with copy-paste")
-        on_curve = (COPY_PASTE, ORACLE_COPY_PASTE)
-        arms = dict.fromkeys(row["arm"] for row in groups[key] if row["arm"] not in on_curve)
-        for arm in arms:
-            found = sorted((row["images"], row["bbox_mAP"]) for row in groups[key] if row["arm"] == arm)
-            if len(found) > 1:
-                panel.plot(*zip(*found), marker="s", linestyle="--", label=arm)
+        for arm, points in plotted_arms(groups[key]).items():
+            panel.plot(*zip(*points), marker="s", linestyle="--", label=arm)
         ticks = [images for images, _ in curve]
         panel.set_xscale("log")
         panel.set_xticks(ticks, [f"{images:,}" for images in ticks])
