@@ -3,7 +3,7 @@
 import re
 import statistics
 
-from pages import RESULTS, ROOT, ap, aps, change, page, percent, percent_of, read, table, text_of
+from pages import RESULTS, ROOT, ap, aps, change, page, percent, percent_of, read, table, tables, text_of
 from scipy import stats
 
 
@@ -23,26 +23,30 @@ def test_three_sets_from_labels_to_an_answer():
     assert len(rows) == 3 and f"{easy} on images drawn as easy and {hard} as hard" in text
 
 
+def rows_of_cells(count, found):
+    """Rows of a table of blood cells: the arms with as many photographs."""
+    arms = found["arms"]
+    for arm, seeds in arms.items():
+        gain, over = (
+            ("–", "–") if arm == other or other not in arms else change(arms, arm, other)
+            for other in ("real", "copy-paste")
+        )
+        classes = [
+            f"{statistics.fmean(100 * one[f'{name}_precision'] for one in seeds.values()):.1f}"
+            for name in ("Platelets", "RBC", "WBC")
+        ]
+        minutes = statistics.fmean(found["seconds_in_all"][arm].values()) / 60
+        deviation = statistics.stdev(aps(seeds))
+        row = [count, f"`{arm}`", f"{percent_of(seeds)} ± {deviation:.1f}", *gain, over[0]]
+        yield [*row, ", ".join(classes), f"{minutes:.1f}"]
+
+
 def test_blood_cells_from_few_photographs():
     text = text_of("own_data")
     record = read(RESULTS / "bccd_few_2026-11-27.json")["photographs"]
-    _, shown = table(page("own_data"), "| photographs | arm |")
-    rows = []
-    for count, found in record.items():
-        arms = found["arms"]
-        for arm, seeds in arms.items():
-            gain, over = (
-                ("–", "–") if arm == other else change(arms, arm, other) for other in ("real", "copy-paste")
-            )
-            classes = [
-                f"{statistics.fmean(100 * one[f'{name}_precision'] for one in seeds.values()):.1f}"
-                for name in ("Platelets", "RBC", "WBC")
-            ]
-            minutes = statistics.fmean(found["seconds_in_all"][arm].values()) / 60
-            deviation = statistics.stdev(aps(seeds))
-            rows.append([count, f"`{arm}`", f"{percent_of(seeds)} ± {deviation:.1f}", *gain, over[0]])
-            rows[-1] += [", ".join(classes), f"{minutes:.1f}"]
-    assert shown == rows
+    (_, shown), (_, again) = tables(page("own_data"), "| photographs | arm |")
+    assert shown == [row for count, found in record.items() for row in rows_of_cells(count, found)]
+    assert again == list(rows_of_cells("205", read(RESULTS / "bccd_205_2026-11-27.json")))
     few, sets = record["50"]["arms"], record["50"]["sets"]
     for other in ("real", "copy-paste"):
         assert all(a > b for a, b in zip(aps(few["sample-copy-paste"]), aps(few[other])))
