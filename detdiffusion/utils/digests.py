@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from .files import sha256_of
@@ -24,8 +25,9 @@ def file_digest(path: Path) -> str:
     return _FILES[known]
 
 
+@cache
 def code_digest() -> str:
-    """Return the SHA-256 of the names and contents of the package's Python files."""
+    """Return the SHA-256 of the names and contents of the package's Python files, as they are at the first call."""
     package, digest = Path(__file__).resolve().parents[1], hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(f"{path.relative_to(package)} {sha256_of(path)}\n".encode())
@@ -56,15 +58,14 @@ def config_digest(
     file = config_file(str(path) if "::" in str(path) else str(root / path))
     with reading(file):
         tree = read_tree(file)
-    digests = [(one.path, file_digest(Path(one.path))) for one in tree.family()]
-    known = parts and tuple(parts), json.dumps(overrides or {}, default=str), *digests
-    if known in _CONFIGS:
-        return _CONFIGS[known]
-    with reading(file):
-        config = evaluate(tree, {}, import_modules=False)
-        config.merge_from_dict(dict(overrides or {}))
-        content = config.to_dict()
-    if parts is not None:
-        content = {key: content[key] for key in parts if key in content}
-    text = json.dumps(content, sort_keys=True, default=str)
-    return _CONFIGS.setdefault(known, hashlib.sha256(text.encode()).hexdigest())
+        digests = [(one.path, file_digest(Path(one.path))) for one in tree.family()]
+        known = parts and tuple(parts), json.dumps(overrides or {}, default=str), *digests
+        if known not in _CONFIGS:
+            config = evaluate(tree, {}, import_modules=False)
+            config.merge_from_dict(dict(overrides or {}))
+            content = config.to_dict()
+            if parts is not None:
+                content = {key: content[key] for key in parts if key in content}
+            text = json.dumps(content, sort_keys=True, default=str)
+            _CONFIGS[known] = hashlib.sha256(text.encode()).hexdigest()
+    return _CONFIGS[known]

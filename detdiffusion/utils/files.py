@@ -92,16 +92,29 @@ def list_files(folder: str | os.PathLike, without: str | os.PathLike | None = No
         folder: the folder, whose hidden folders are left out, or one file.
         without: a folder that is left out.
     """
-    lines, left_out, folder = [], Path(without).resolve() if without else None, Path(folder)
-    alone = folder.is_file()
-    if alone:
-        folder, name = folder.parent, folder.name
-    for place, inner, names in [(folder, [], [name])] if alone else os.walk(folder):
+    left_out, folder, lines = Path(without).resolve() if without else None, Path(folder), []
+    if folder.is_file():
+        return _line(folder, folder.name)
+    for place, inner, names in os.walk(folder):
         inner[:] = [name for name in inner if name[0] != "." and Path(place, name).resolve() != left_out]
-        for path in (Path(place, name) for name in names):
-            facts = path.stat() if path.exists() else path.lstat()
-            lines.append(f"{path.relative_to(folder)} {facts.st_size} {facts.st_mtime_ns}\n")
-    return "".join(sorted(lines)).encode(errors="surrogateescape")
+        paths = [Path(place, name) for name in names]
+        lines += [_line(path, path.relative_to(folder)) for path in paths]
+    return b"".join(sorted(lines))
+
+
+def _line(path: Path, name: str | Path) -> bytes:
+    facts = path.stat() if path.exists() else path.lstat()
+    return f"{name} {facts.st_size} {facts.st_mtime_ns}\n".encode(errors="surrogateescape")
+
+
+def folder_size(folder: str | os.PathLike) -> int:
+    """Return the bytes of all files below a folder, without those that vanish meanwhile; 0 if there is no folder."""
+    size = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(FileNotFoundError):
+                size += os.lstat(os.path.join(place, name)).st_size
+    return size
 
 
 def sha256_of(path: str | os.PathLike) -> str:

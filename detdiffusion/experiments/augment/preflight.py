@@ -9,7 +9,7 @@ from pathlib import Path
 
 from detdiffusion.datasets.formats.recognise import recognise
 from detdiffusion.utils.errors import UserError
-from detdiffusion.utils.files import check_writable, write_atomic
+from detdiffusion.utils.files import check_writable, folder_size, write_atomic
 
 from .arms import COPY_PASTE, learned_kind, set_of
 from .settings import LEARNERS, NO_BASE, AugmentOptions
@@ -291,9 +291,10 @@ def _check_disk(out: Path, needed: int) -> None:
     while not place.exists():
         place = place.parent
     free = shutil.disk_usage(place).free / 1e6
-    filled = sum(path.lstat().st_size for path in out.rglob("*")) / 1e6  # by an earlier start
-    if free + filled < needed:
+    if free < needed:
+        needed -= folder_size(out) / 1e6  # of an earlier start
+    if free < needed:
         raise UserError(
-            f"`out` {out}: the disk has {free:.0f} MB free, and a run needs about {needed - filled:.0f}; free some, or "
-            "choose a folder on another disk"
+            f"`out` {out}: the disk has {free:.0f} MB free, and a run needs about {needed:.0f}; free some, or choose a "
+            "folder on another disk"
         )
